@@ -1,0 +1,49 @@
+"""Acceptance tests for machine-learned force fields: measured, judged against DFT, pass or fail.
+
+The public names below are imported on first use, so that ``import mlff_probes`` (which every pytest
+run of an environment does, through the plugin's entry point) loads nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Case": "records",
+    "Evaluation": "evaluation",
+    "InputError": "errors",
+    "Measurement": "records",
+    "ProbeResult": "records",
+    "Scorecard": "scorecard.model",
+    "evaluate": "evaluation",
+    "load_calculator": "calculators.registry",
+    "load_cases": "reference",
+    "measure_case": "measure",
+}
+
+__all__ = sorted([*_HOME, "__version__"])
+
+if TYPE_CHECKING:
+    from mlff_probes.calculators.registry import load_calculator
+    from mlff_probes.errors import InputError
+    from mlff_probes.evaluation import Evaluation, evaluate
+    from mlff_probes.measure import measure_case
+    from mlff_probes.records import Case, Measurement, ProbeResult
+    from mlff_probes.reference import load_cases
+    from mlff_probes.scorecard.model import Scorecard
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home module on first use (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

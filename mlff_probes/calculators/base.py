@@ -1,0 +1,109 @@
+"""What a loaded calculator is, whichever family it came from."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlff_probes.records import CalculatorIdentity
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+BatchFunction = Callable[[Sequence["Atoms"], bool], Sequence[tuple[Any, Any]]]
+"""(frames, forces wanted) -> one (energy in eV, forces in eV/A or None) for each frame."""
+
+CPU_BATCH_ATOMS = 384
+"""Atoms in one batch on a CPU: past some 300 atoms a larger batch no longer gains time there."""
+
+CUDA_BATCH_ATOMS = 4096
+"""Atoms in one batch on an accelerator: bounds memory to some gigabytes for the largest models."""
+
+
+def _nothing() -> None:
+    """Stand-in for a device that needs no synchronising and no resetting."""
+
+
+def process_peak_bytes() -> int:
+    """Peak resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+
+
+@dataclass(frozen=True)
+class Calculator:
+    """A loaded force field: an ASE calculator with an identity and, where it has one, a batched pass.
+
+    Attributes
+    ----------
+    identity
+        What the header and the scorecard say of it.
+    ase
+        The ASE calculator.
+    batch
+        One forward pass for many frames, or None where a loop is as good.
+    batch_atoms
+        The most atoms that one batch may hold.
+    properties
+        The ASE properties it implements; None if unknown.
+    synchronize
+        Waits until the device has finished; called before a clock is read.
+    peak_bytes, reset_peak
+        Peak memory in bytes since the last reset (of the process on a CPU, which cannot be reset).
+    memory_of
+        What `peak_bytes` speaks of.
+    """
+
+    identity: CalculatorIdentity
+    ase: Any
+    batch: BatchFunction | None = None
+    batch_atoms: int = CPU_BATCH_ATOMS
+    properties: frozenset[str] | None = None
+    synchronize: Callable[[], None] = _nothing
+    peak_bytes: Callable[[], int] = process_peak_bytes
+    reset_peak: Callable[[], None] = _nothing
+    memory_of: str = "process"
+
+    @property
+    def label(self) -> str:
+        """The name in ids and tables."""
+        return self.identity.label
+
+    def unknown_elements(self, elements: frozenset[str]) -> list[str]:
+        """Those of `elements` that this calculator is known not to know, sorted."""
+        known = self.identity.elements
+        return [] if known is None else sorted(elements - set(known))
+
+    def supplies(self, name: str) -> bool:
+        """Whether the calculator implements the ASE property `name` (True if it does not say)."""
+        return self.properties is None or name in self.properties
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for: one `--calculator` and the options that apply to it."""
+
+    spec: str
+    target: str
+    path: Path | None = None
+    label: str | None = None
+    device: str | None = None
+    dtype: str | None = None
+    level_of_theory: str | None = None
+    batch: bool = True
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def as_calculator(calculator: Calculator | Any) -> Calculator:
+    """`calculator` itself, or a bare ASE calculator with the least that `evaluate` needs to know."""
+    if isinstance(calculator, Calculator):
+        return calculator
+    name = type(calculator).__name__
+    identity = CalculatorIdentity(
+        spec=name, label=name, family="ase", dtype="float64", device="cpu", device_name="cpu", threads=1
+    )
+    return Calculator(identity=identity, ase=calculator)

@@ -1,0 +1,119 @@
+"""CHGNet: the weights inside its package, or a fine-tuned checkpoint in its format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlff_probes.calculators.base import Calculator, Request
+from mlff_probes.calculators.identity import (
+    import_family,
+    refuse_options,
+    sha256,
+    torch_device,
+    torch_hooks,
+    versions,
+)
+from mlff_probes.errors import InputError
+from mlff_probes.records import CalculatorIdentity
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+LEVELS = {"0.3.0": "PBE", "0.2.0": "PBE", "r2scan": "r2SCAN"}
+"""Versions inside the package and what they learned. Materials Project GGA/GGA+U adds U to Cr only in
+oxides and fluorides, so for tellurides 0.2.0 and 0.3.0 are plain PBE."""
+
+DEFAULT_VERSION = "0.3.0"
+UNSEEN = ("Po", "At", "Rn", "Fr", "Ra")
+"""CHGNet embeds Z = 1 to 94, but MPtrj holds 89 elements; these five it never saw (Deng et al., Nature
+Machine Intelligence 5, 1031 (2023))."""
+
+
+def load(request: Request) -> Calculator:
+    """Load CHGNet: `chgnet`, `chgnet:VERSION`, or a checkpoint file of a fine-tuned CHGNet."""
+    version = _version(request)
+    refuse_options(request.options, (), spec=request.spec, family="chgnet")
+    if request.dtype not in (None, "float32"):
+        raise InputError(
+            f"--calculator={request.spec}: CHGNet computes in float32 only, {request.dtype} was asked for; "
+            "leave the dtype out, or add ,dtype=float32 to this calculator"
+        )
+    import_family("chgnet.model", spec=request.spec, extra="chgnet")
+    device, device_name = torch_device(request.device, request.spec)
+    model = _model(request, version)
+
+    import torch
+    from ase.data import chemical_symbols
+    from chgnet.model.dynamics import CHGNetCalculator
+
+    model = model.to(device)
+    label = f"chgnet-{version}" if version else request.path.stem if request.path else "chgnet"
+    identity = CalculatorIdentity(
+        spec=request.spec,
+        label=request.label or label,
+        family="chgnet",
+        version=version,
+        sha256=sha256(request.path) if request.path else None,
+        parameters=int(model.n_params),
+        elements=tuple(s for s in chemical_symbols[1:95] if s not in UNSEEN),
+        level_of_theory=request.level_of_theory or LEVELS.get(version or ""),
+        dtype="float32",
+        device=device,
+        device_name=device_name,
+        threads=torch.get_num_threads(),
+        batched=request.batch,
+        versions=versions("torch", "chgnet"),
+    )
+    return Calculator(
+        identity=identity,
+        ase=CHGNetCalculator(model, use_device=device),
+        batch=_batch(model) if request.batch else None,
+        properties=frozenset({"energy", "free_energy", "forces", "stress", "magmoms"}),
+        **torch_hooks(device),
+    )
+
+
+def _version(request: Request) -> str | None:
+    if request.path is not None:
+        return None
+    version = request.target.partition(":")[2] or DEFAULT_VERSION
+    if version not in LEVELS:
+        raise InputError(
+            f"--calculator={request.spec}: there is no CHGNet '{version}' in its package; it holds {', '.join(LEVELS)}"
+        )
+    return version
+
+
+def _model(request: Request, version: str | None) -> Any:
+    import torch
+    from chgnet.model.model import CHGNet
+
+    if request.path is None:
+        return CHGNet.load(model_name=version or DEFAULT_VERSION, use_device="cpu", verbose=False)
+    try:
+        state = torch.load(request.path, map_location="cpu", weights_only=True)
+        return CHGNet.from_dict(state["model"])
+    except Exception as error:
+        raise InputError(
+            f"--calculator={request.spec}: {request.path} is not a usable CHGNet checkpoint "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
+        ) from error
+
+
+def _batch(model: Any) -> Any:
+    """One forward pass for many frames; leaves out the stress and magnetic moments that ASE's path adds."""
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:
+        graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(frame)) for frame in frames]
+        found = model.predict_graph(graphs, task="ef" if forces else "e", batch_size=len(graphs))
+        rows = found if isinstance(found, list) else [found]  # a single graph comes back bare
+        return [
+            (float(np.asarray(row["e"]).item()) * (len(frame) if model.is_intensive else 1), row.get("f"))
+            for row, frame in zip(rows, frames, strict=True)
+        ]
+
+    return batch

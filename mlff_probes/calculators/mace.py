@@ -1,0 +1,161 @@
+"""MACE checkpoints, as `mace_run_train` writes them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mlff_probes.calculators.base import Calculator, Request
+from mlff_probes.calculators.identity import (
+    import_family,
+    refuse_options,
+    sha256,
+    torch_device,
+    torch_hooks,
+    versions,
+)
+from mlff_probes.errors import InputError
+from mlff_probes.records import CalculatorIdentity
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def load(request: Request) -> Calculator:
+    """Load a MACE checkpoint file; options: `head`.
+
+    Raises
+    ------
+    InputError
+        If the file does not hold a MACE model, or the head is not one of its heads. (MACE itself
+        falls back to the last head with a log line: another level of theory than was asked for.)
+    """
+    if request.path is None:
+        raise InputError(
+            f"--calculator={request.spec}: MACE needs a checkpoint file; write --calculator=path/to.model "
+            "(foundation models can be downloaded from the MACE project's release page)"
+        )
+    refuse_options(request.options, ("head",), spec=request.spec, family="mace")
+    with _weights_only_kept():
+        import_family("mace.calculators", spec=request.spec, extra="mace")
+    device, device_name = torch_device(request.device, request.spec)
+    model = _model(request)
+    head = _head(request, model)
+
+    import torch
+    from ase.data import chemical_symbols
+    from mace.calculators import MACECalculator
+
+    dtype = request.dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
+    ase_calculator = MACECalculator(models=[model], device=device, default_dtype=dtype, head=head)
+    # MACECalculator selects the process's default device and dtype; numbers must not depend on who loads last
+    torch.set_default_dtype(torch.float32)
+    identity = CalculatorIdentity(
+        spec=request.spec,
+        label=request.label or request.path.stem,
+        family="mace",
+        version=type(model).__name__,
+        sha256=sha256(request.path),
+        parameters=sum(p.numel() for p in model.parameters()),
+        elements=tuple(chemical_symbols[int(z)] for z in model.atomic_numbers),
+        level_of_theory=request.level_of_theory,
+        dtype=dtype,
+        device=device,
+        device_name=device_name,
+        threads=torch.get_num_threads(),
+        batched=request.batch,
+        options={"head": head},
+        versions=versions("torch", "mace-torch", "e3nn"),
+    )
+    return Calculator(
+        identity=identity,
+        ase=ase_calculator,
+        batch=_batch(ase_calculator) if request.batch else None,
+        properties=frozenset({"energy", "free_energy", "forces", "stress", "energies"}),
+        **torch_hooks(device),
+    )
+
+
+@contextmanager
+def _weights_only_kept() -> Iterator[None]:
+    """Importing mace makes `torch.load` unpickle anything, process-wide, through this variable."""
+    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def _model(request: Request) -> Any:
+    import torch
+
+    try:
+        model = torch.load(request.path, map_location="cpu", weights_only=False)
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else "no message"
+        raise InputError(
+            f"--calculator={request.spec}: {request.path} cannot be read as a MACE checkpoint "
+            f"({type(error).__name__}: {first}); is the file complete, and written by a compatible mace-torch?"
+        ) from error
+    if not (isinstance(model, torch.nn.Module) and hasattr(model, "r_max") and hasattr(model, "atomic_numbers")):
+        found = sorted(model)[:4] if isinstance(model, dict) else type(model).__name__
+        raise InputError(
+            f"--calculator={request.spec}: {request.path} holds no MACE model but {found}; name the .model file "
+            "that mace_run_train writes beside its training checkpoints"
+        )
+    return model
+
+
+def _head(request: Request, model: Any) -> str:
+    heads = [str(head) for head in getattr(model, "heads", ["Default"])]
+    wanted = request.options.get("head")
+    if wanted is None:
+        if len(heads) == 1:
+            return heads[0]
+        wanted = next((head for head in heads if head.lower() == "default"), None)
+    if wanted is None or str(wanted) not in heads:
+        said = "has several heads and none is called default" if wanted is None else f"has no head '{wanted}'"
+        raise InputError(
+            f"--calculator={request.spec}: the checkpoint {said}; add ,head=… with one of: {', '.join(heads)}"
+        )
+    return str(wanted)
+
+
+def _batch(calculator: Any) -> Any:
+    """One forward pass for many frames, without the stress that ASE's path adds."""
+    from mace import data
+    from mace.tools import torch_geometric, torch_tools
+
+    keys = data.KeySpecification(info_keys={}, arrays_keys={})
+    (model,) = calculator.models
+
+    def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:
+        with torch_tools.default_dtype(calculator.default_dtype):
+            graphs = [
+                data.AtomicData.from_config(
+                    data.config_from_atoms(frame, key_specification=keys, head_name=calculator.head),
+                    z_table=calculator.z_table,
+                    cutoff=calculator.r_max,
+                    heads=calculator.available_heads,
+                )
+                for frame in frames
+            ]
+            merged = torch_geometric.Batch.from_data_list(graphs).to(calculator.device)
+            out = model(merged.to_dict(), compute_force=forces, compute_stress=False)
+        energies = out["energy"].detach().cpu().numpy()
+        if not forces:
+            return [(float(energy), None) for energy in energies]
+        all_forces = out["forces"].detach().cpu().numpy()
+        starts = merged.ptr.cpu().numpy()
+        return [
+            (float(energy), all_forces[start:stop])
+            for energy, start, stop in zip(energies, starts[:-1], starts[1:], strict=True)
+        ]
+
+    return batch

@@ -1,0 +1,135 @@
+"""From a request to a loaded calculator: which family, and what to say where there is none."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import logging
+import pickletools
+import time
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+from mlff_probes.calculators.base import Calculator, Request
+from mlff_probes.calculators.spec import parse_request
+from mlff_probes.errors import InputError
+
+LOADERS = {
+    "chgnet": "chgnet:load",
+    "mace": "mace:load",
+    "ase": "factory:load_ase",
+    "py": "factory:load_py",
+}
+FILE_FAMILIES = ("mace", "chgnet")
+
+SUPPORTED = (
+    "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
+    "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
+    "returns any ASE calculator"
+)
+
+
+def load_calculator(spec: str, *, device: str | None = None, dtype: str | None = None) -> Calculator:
+    """Load the calculator that `spec` names.
+
+    Parameters
+    ----------
+    spec
+        ``SPEC[,key=value…]``; SPEC is, in this order, an existing file, a registered family with an
+        optional version, or ``py:…:factory``.
+    device, dtype
+        Defaults for calculators whose spec does not say.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or family, the file cannot be read, or device or dtype cannot be had.
+    """
+    request = parse_request(spec, device=device, dtype=dtype)
+    family = _family(request)
+    options = {key: value for key, value in request.options.items() if key != "family"}
+    request = Request(**{**request.__dict__, "options": options})
+    module, _, function = LOADERS[family].partition(":")
+    start = time.perf_counter()
+    with quiet():
+        load: Callable[[Request], Calculator] = getattr(import_module(f"mlff_probes.calculators.{module}"), function)
+        calculator = load(request)
+    identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start})
+    return Calculator(**{**calculator.__dict__, "identity": identity})
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what model packages print, log and warn while they load out of the report.
+
+    A user's ``filterwarnings = error`` must not turn a deprecation inside torch into a broken run.
+    """
+    disabled = logging.root.manager.disable
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+
+
+def _family(request: Request) -> str:
+    forced = request.options.get("family")
+    if forced is not None and forced not in LOADERS:
+        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'; {SUPPORTED}")
+    if request.path is not None:
+        return _file_family(request.path, request.spec, forced)
+    name = request.target.partition(":")[0]
+    if name in LOADERS:
+        return name
+    if "/" in request.target or Path(request.target).suffix or "\\" in request.target:
+        raise InputError(
+            f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})"
+        )
+    close = difflib.get_close_matches(name, LOADERS, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    raise InputError(f"--calculator={request.spec}: '{request.target}' is no file and no known family{hint}; {SUPPORTED}")
+
+
+def _file_family(path: Path, spec: str, forced: object) -> str:
+    if path.is_dir():
+        raise InputError(f"--calculator={spec}: {path} is a directory; name the checkpoint file inside it")
+    if path.suffix == ".py":
+        raise InputError(f"--calculator={spec}: {path} is Python source; write py:{path}:factory")
+    names = _pickled_names(path, spec)
+    if forced in FILE_FAMILIES:
+        return str(forced)
+    if any(name == "mace" or name.startswith("mace.") for name in names):
+        return "mace"
+    if {"model_args", "graph_converter_algorithm"} <= names:
+        return "chgnet"
+    raise InputError(f"--calculator={spec}: {path} is a torch file of no known family; {SUPPORTED}")
+
+
+def _pickled_names(path: Path, spec: str) -> set[str]:
+    """The strings in the pickle of a torch zip file, module names among them; nothing is unpickled."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if any(name.endswith("/constants.pkl") for name in names):
+                raise InputError(
+                    f"--calculator={spec}: {path} is a TorchScript archive, which cannot be asked for forces of an "
+                    "ASE structure; name the checkpoint it was exported from"
+                )
+            pickles = [name for name in names if name.endswith("data.pkl")]
+            if not pickles:
+                raise InputError(f"--calculator={spec}: {path} is a zip file, but no torch checkpoint; {SUPPORTED}")
+            data = archive.read(pickles[0])
+        return {word for _, arg, _ in pickletools.genops(data) if isinstance(arg, str) for word in arg.split(" ")[:1]}
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"--calculator={spec}: {path} is no readable checkpoint ({type(error).__name__}: {error}): corrupt, cut "
+            f"short, or of a family that is not known here; {SUPPORTED}"
+        ) from error

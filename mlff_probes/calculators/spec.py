@@ -1,0 +1,84 @@
+"""The grammar of `--calculator=SPEC[,key=value…]`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mlff_probes.calculators.base import Request
+from mlff_probes.errors import InputError
+
+_OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
+_LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+_OURS = ("label", "device", "dtype", "family", "level", "batch")
+DTYPES = ("float32", "float64")
+
+
+def parse_request(spec: str, *, device: str | None = None, dtype: str | None = None) -> Request:
+    """Split one `--calculator` value into its target and options.
+
+    Parameters
+    ----------
+    spec
+        ``SPEC[,key=value…]``. The keys `label`, `device`, `dtype`, `family`, `level` (of theory) and
+        `batch` are the suite's; any other is handed to the calculator's own constructor.
+    device, dtype
+        What `--probe-device` and `--probe-dtype` say; a key of the spec wins over them.
+
+    Raises
+    ------
+    InputError
+        If the spec is empty or a key is given twice or has an unusable value.
+    """
+    target, options = spec.strip(), {}
+    while match := _OPTION.search(target):
+        key, value = match.groups()
+        if key in options:
+            raise InputError(f"--calculator={spec}: the key '{key}' is given twice")
+        options[key], target = value, target[: match.start()]
+    if not target:
+        raise InputError(
+            f"--calculator={spec}: no calculator is named; write for instance --calculator=chgnet "
+            "or --calculator=path/to.model"
+        )
+    ours = {key: options.pop(key) for key in _OURS if key in options}
+    _check(spec, ours)
+    if "family" in ours:
+        options["family"] = ours["family"]
+    return Request(
+        spec=spec,
+        target=target,
+        path=Path(target) if Path(target).exists() else None,
+        label=ours.get("label"),
+        device=ours.get("device") or device,
+        dtype=ours.get("dtype") or dtype,
+        level_of_theory=ours.get("level"),
+        batch=ours.get("batch", "auto") != "off",
+        options={key: literal(value) for key, value in reversed(options.items())},
+    )
+
+
+def _check(spec: str, ours: dict[str, str]) -> None:
+    for key, value in ours.items():
+        if not value:
+            raise InputError(f"--calculator={spec}: the key '{key}' has no value")
+    label = ours.get("label")
+    if label is not None and not _LABEL.match(label):
+        raise InputError(f"--calculator={spec}: a label is made of letters, digits and _ . + -, found '{label}'")
+    for key, allowed in (("dtype", DTYPES), ("batch", ("auto", "off"))):
+        if ours.get(key, allowed[0]) not in allowed:
+            raise InputError(f"--calculator={spec}: {key} must be {' or '.join(allowed)}, found '{ours[key]}'")
+
+
+def literal(text: str) -> Any:
+    """A number, true/false or none where `text` is one, else the text itself."""
+    named = {"true": True, "false": False, "none": None}
+    if text.lower() in named:
+        return named[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

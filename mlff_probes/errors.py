@@ -1,0 +1,11 @@
+"""The errors a user can mend, each a sentence of its own: what was found, where, how to mend it."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Unusable input: an option, a calculator or a file. The message is the whole report."""
+
+
+class EvaluationError(RuntimeError):
+    """The calculator could not give usable numbers for a frame (it raised, or NaN, or wrong shape)."""

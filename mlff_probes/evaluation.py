@@ -1,0 +1,161 @@
+"""Energies and forces of many frames: one batched forward pass where it pays, a loop where not.
+
+The one place where the suite calls a model for more than a single frame, and so the one place where
+model calls and model time are counted and where NaN, infinities and wrong shapes are caught.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlff_probes.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlff_probes.calculators.base import Calculator
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Energies and forces of a sequence of frames, in the order of the frames.
+
+    Attributes
+    ----------
+    energies
+        Shape (n_frames,), float64, eV.
+    forces
+        One array of shape (n_atoms, 3), float64, eV/A, for each frame; None if not asked for.
+    calls
+        Model calls: the number of structures that went through the model.
+    batches
+        Forward passes: equal to `calls` in a loop, fewer when batched.
+    model_s
+        Wall time inside the model, its neighbour lists included, in seconds.
+    """
+
+    energies: Floats
+    forces: tuple[Floats, ...] | None
+    calls: int = 0
+    batches: int = 0
+    model_s: float = 0.0
+
+
+def evaluate(
+    calculator: Calculator | Any,
+    frames: Sequence[Atoms],
+    *,
+    forces: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Evaluation:
+    """Energies (eV) and forces (eV/A) of `frames`.
+
+    Parameters
+    ----------
+    calculator
+        A loaded `Calculator`, or any bare ASE calculator (which is then called in a loop).
+    frames
+        ASE atoms; never modified.
+    forces
+        Whether forces are wanted too.
+    clock
+        Seconds; replaced in tests.
+
+    Raises
+    ------
+    EvaluationError
+        If the calculator raises, or returns NaN, an infinity or an array of the wrong shape. The
+        message names the frame, counted from 0.
+    """
+    from mlff_probes.calculators.base import as_calculator
+
+    model = as_calculator(calculator)
+    if not frames:
+        return Evaluation(energies=np.empty(0), forces=() if forces else None)
+    pairs: list[tuple[Any, Any]] = []
+    batches, start = 0, clock()
+    for rows in _chunks(frames, model.batch_atoms if model.batch else 0):
+        pairs += _forward(model, frames, rows, forces)
+        batches += 1
+    model.synchronize()
+    elapsed = clock() - start
+    energies = np.array([_checked_energy(energy, row) for row, (energy, _) in enumerate(pairs)])
+    checked = tuple(_checked_forces(f, frames[row], row) for row, (_, f) in enumerate(pairs)) if forces else None
+    return Evaluation(energies=energies, forces=checked, calls=len(frames), batches=batches, model_s=elapsed)
+
+
+def _chunks(frames: Sequence[Atoms], batch_atoms: int) -> Iterator[range]:
+    """Consecutive rows whose atoms add up to at most `batch_atoms` (a larger frame goes alone)."""
+    start, atoms = 0, 0
+    for row, frame in enumerate(frames):
+        if row > start and atoms + len(frame) > batch_atoms:
+            yield range(start, row)
+            start, atoms = row, 0
+        atoms += len(frame)
+    yield range(start, len(frames))
+
+
+def _forward(model: Calculator, frames: Sequence[Atoms], rows: range, forces: bool) -> list[tuple[Any, Any]]:
+    """One forward pass over `rows`, its exceptions turned into one sentence."""
+    where = f"frame {rows[0]}" if len(rows) == 1 else f"frames {rows[0]} to {rows[-1]}"
+    try:
+        if model.batch is not None:
+            return list(model.batch([frames[row] for row in rows], forces))
+        return [_single(model.ase, frames[row], forces) for row in rows]
+    except EvaluationError as error:
+        raise EvaluationError(f"{where}: {error}") from error
+    except (Exception, SystemExit) as error:  # a foreign calculator may raise anything
+        raise EvaluationError(f"the calculator raised at {where}: {describe(error)}") from error
+
+
+def _single(ase_calculator: Any, frame: Atoms, forces: bool) -> tuple[Any, Any]:
+    atoms = frame.copy()
+    atoms.calc = ase_calculator
+    try:
+        # forces first: a calculator that computes only what it is asked for then makes both at once
+        f = atoms.get_forces() if forces else None
+        return atoms.get_potential_energy(), f
+    finally:
+        atoms.calc = None
+
+
+def describe(error: BaseException) -> str:
+    """One line for an exception of foreign code: type, message, and the line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    at = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text}{at}"
+
+
+def _checked_energy(energy: Any, row: int) -> float:
+    array = np.asarray(energy, dtype=float)
+    if array.size != 1:
+        raise EvaluationError(f"the energy of frame {row} has shape {array.shape}, expected one number")
+    value = float(array.reshape(()))
+    if not np.isfinite(value):
+        raise EvaluationError(f"the energy of frame {row} is {value}")
+    return value
+
+
+def _checked_forces(forces: Any, frame: Atoms, row: int) -> Floats:
+    array = np.asarray(forces, dtype=float)
+    if array.shape != (len(frame), 3):
+        raise EvaluationError(f"the forces of frame {row} have shape {array.shape}, expected ({len(frame)}, 3)")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
+        atom = int(bad[0])
+        raise EvaluationError(
+            f"the forces of frame {row} are not finite: atom {atom} ({frame.get_chemical_symbols()[atom]}) "
+            f"has {array[atom].tolist()}, {bad.size} of {len(frame)} atoms in all"
+        )
+    return array

@@ -1,0 +1,86 @@
+"""Pure measurements: (calculator, case) -> Measurement. No pytest, no expected values, no files.
+
+A reference is the same measurement made on stored energies and forces: `reference_measurement` runs the
+functions that `measure_case` runs, so that model and reference can never be worked up differently.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.errors import EvaluationError
+from mlff_probes.evaluation import Evaluation, evaluate
+from mlff_probes.measure import latency, migration, sliding
+from mlff_probes.measure.results import Result
+from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, RelaxedGapSlide
+from mlff_probes.records import Case, Measurement, Problem
+
+Workup = Callable[[Case, Evaluation], Result]
+
+WORKUPS: dict[type, Workup] = {
+    FixedPath: migration.fixed_path,
+    FixedGapSlide: sliding.fixed_gap_slide,
+    RelaxedGapSlide: sliding.relaxed_gap_slide,
+}
+"""From energies and forces of a case's frames to its quantities."""
+
+
+def measure_case(
+    calculator: Calculator, case: Case, *, clock: Callable[[], float] = time.perf_counter
+) -> Measurement:
+    """Measure all quantities of `case` with `calculator`, in one go.
+
+    A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
+    applicable` if it does not know an element, `error` if it raised or returned unusable numbers.
+    """
+    start = clock()
+    head = {"calculator": calculator.label, "case": case.id}
+    unknown = calculator.unknown_elements(case.elements)
+    if unknown:
+        reason = f"{calculator.label} does not know {', '.join(unknown)}"
+        return Measurement(**head, problem=Problem(state="not applicable", reason=reason))
+    with warnings.catch_warnings(record=True) as caught:
+        # a user's `filterwarnings = error` is about their code, not about the inside of a model
+        warnings.simplefilter("always")
+        try:
+            result = _result(calculator, case)
+        except EvaluationError as error:
+            problem = Problem(state="error", reason=str(error))
+            return Measurement(**head, problem=problem, wall_s=clock() - start)
+    said = sorted({f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught})
+    identity = calculator.identity
+    return Measurement(
+        **head,
+        values=result.values,
+        arrays=result.arrays,
+        diagnostics={**result.diagnostics, "warnings": said, "dtype": identity.dtype, "device": identity.device},
+        model_calls=result.evaluation.calls,
+        batches=result.evaluation.batches,
+        model_s=result.evaluation.model_s,
+        wall_s=clock() - start,
+    )
+
+
+def reference_measurement(case: Case) -> Measurement | None:
+    """The quantities of `case` from its stored reference energies and forces; None if it has none."""
+    if case.stored is None or type(case.protocol) not in WORKUPS:
+        return None
+    result = WORKUPS[type(case.protocol)](case, case.stored)
+    return Measurement(
+        calculator=case.level_of_theory,
+        case=case.id,
+        values=result.values,
+        arrays=result.arrays,
+        diagnostics=result.diagnostics,
+    )
+
+
+def _result(calculator: Calculator, case: Case) -> Result:
+    if isinstance(case.protocol, Latency):
+        return latency.force_call_latency(calculator, case)
+    frames = [*case.frames, *sliding.periodic_images(case)]
+    forces = isinstance(case.protocol, FixedPath) and calculator.supplies("forces")
+    return WORKUPS[type(case.protocol)](case, evaluate(calculator, frames, forces=forces))

@@ -1,0 +1,87 @@
+"""The pytest plugin: options always, everything else only once `--calculator` is given.
+
+This module is imported in every pytest run of an environment, so it imports the standard library and
+pytest alone; the hooks that need more live in `mlff_probes.run`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+PROBES = Path(__file__).parent / "probes"
+NEEDS_CALCULATOR = (
+    "the probes need a calculator: add --calculator=path/to.model, or --calculator=chgnet for one that is "
+    "at hand (the project's own tests run with: make test)"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register `--calculator` and the `--probe-*` options."""
+    group = parser.getgroup("mlff-probes", "machine-learned force fields against DFT (mlff-probes)")
+    add = group.addoption
+    add("--calculator", action="append", default=[], dest="probe_calculators", metavar="SPEC[,key=value…]",
+        help="force field to judge: a checkpoint file, chgnet, chgnet:0.2.0, ase:EMT, py:module:factory or "
+        "py:./file.py:factory; repeatable; write it with '='")  # fmt: skip
+    add("--probe-device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps or auto (default: cuda where there is one)")
+    add("--probe-dtype", choices=("float32", "float64"), help="precision (default: the checkpoint's own)")
+    add("--probe-tier", choices=("quick", "standard", "full"), default="quick", help="how much to run (default: quick)")
+    add("--probe-reference", action="append", default=[], metavar="DIR", help="add the cases of DIR; repeatable")
+    add("--probe-reference-only", action="store_true", help="leave out the cases that come with mlff-probes")
+    add("--probe-tolerances", metavar="FILE", help="TOML with tolerances that override the policy")
+    add("--probe-level-of-theory", choices=("match", "any"), default="match",
+        help="any: judge a calculator against references of another level of theory too")  # fmt: skip
+    add("--probe-scorecard", action="append", default=[], metavar="FILE",
+        help="write the scorecard: .json, or .md with figures beside it; repeatable")  # fmt: skip
+    add("--probe-strict", action="store_true", help="a quantity that is not applicable fails")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the calculators and register the hooks of a probe run."""
+    config.addinivalue_line("markers", "probe(kind): a probe of mlff-probes that measures the protocol `kind`")
+    if not config.getoption("probe_calculators"):
+        return
+    if not hasattr(config, "workerinput"):
+        _refuse_space(config)
+    from mlff_probes.errors import InputError
+    from mlff_probes.run import ProbeRun
+
+    try:
+        run = ProbeRun.from_config(config)
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.pluginmanager.register(run, "mlff_probes_run")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the probes out of a run without a calculator that only happens to pass over them."""
+    if config.getoption("probe_calculators") or PROBES not in (collection_path, *collection_path.parents):
+        return None
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Refuse a run that names the probes but no calculator (in the controller, so also under `-n`)."""
+    config = session.config
+    if config.getoption("probe_calculators") or hasattr(config, "workerinput"):
+        return
+    for argument in config.args:
+        name = argument.partition("::")[0]
+        path = (config.invocation_params.dir / name).resolve()
+        if name.startswith("mlff_probes.probes") or PROBES.resolve() in (path, *path.parents):
+            raise pytest.UsageError(NEEDS_CALCULATOR)
+
+
+def _refuse_space(config: pytest.Config) -> None:
+    """After a space pytest takes the value for a test path too, and looks for its configuration there."""
+    given = [*map(str, config.invocation_params.args), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
+    if "--calculator" in given:
+        value = config.getoption("probe_calculators")[0]
+        raise pytest.UsageError(
+            f"write --calculator={value} with '=': after a space pytest takes the path for a test path "
+            "and moves its root directory there"
+        )

@@ -1,0 +1,195 @@
+"""How each measurement is made: the `[protocol]` table of a case, and the quantities it yields.
+
+A protocol says which keys its frames need and which quantity has which unit, so that a case file
+can be refused before anything is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
+
+import numpy as np
+from pydantic import Field
+
+from mlff_probes.records import Positive, Record, Text
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
+CELL_ENERGY = "eV/cell"
+
+REGISTRY_DECIMALS = 6
+"""Registries (`slide`) and gaps are matched after rounding to this many decimals."""
+
+
+class FixedPath(Record):
+    """Single points on a given migration path; frame i of the file is image i."""
+
+    kind: Literal["fixed_path"]
+    migrating_atom: Annotated[int, Field(ge=0)]
+    path_made_by: Text
+
+    family: ClassVar[str] = "migration"
+    frame_keys: ClassVar[tuple[str, ...]] = ("image",)
+    quantities: ClassVar[dict[str, str]] = {
+        "barrier": ENERGY,
+        "reverse_barrier": ENERGY,
+        "reaction_energy": ENERGY,
+        "profile_mae": ENERGY,
+        "saddle_position": FRACTION,
+        "force_mae": FORCE,
+        "migrating_force_mae": FORCE,
+    }
+    image_quantity: ClassVar[str] = "energy_image_"
+
+    def unit_of(self, quantity: str, n_frames: int) -> str | None:
+        """Unit of `quantity`, or None where this protocol does not measure it."""
+        head, _, index = quantity.partition(self.image_quantity)
+        if not head and index.isdecimal() and 1 <= int(index) < n_frames:
+            return ENERGY
+        return self.quantities.get(quantity)
+
+    def known_quantities(self, n_frames: int) -> list[str]:
+        """All quantities of this protocol, for an error message."""
+        return [*self.quantities, f"{self.image_quantity}1..{n_frames - 1}"]
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        if len(frames) < 3:
+            return f"a path needs at least 3 images, found {len(frames)}"
+        if self.migrating_atom >= len(frames[0]):
+            return f"migrating_atom = {self.migrating_atom}, but a frame has {len(frames[0])} atoms"
+        images = [frame.info["image"] for frame in frames]
+        if images != list(range(len(frames))):
+            return f"'image' must count 0, 1, 2, … in file order, found {images}"
+        if any(not np.allclose(frame.cell, frames[0].cell) for frame in frames):
+            return "all images of a path must have the same cell"
+        return _order_problem(frames)
+
+
+class Slide(Record):
+    """What both sliding protocols share: one layer slides over the next along `slide_vector`."""
+
+    slide_vector: tuple[int, int]
+
+    family: ClassVar[str] = "sliding"
+    frame_keys: ClassVar[tuple[str, ...]] = ("slide", "gap")
+    quantities: ClassVar[dict[str, str]] = {}
+
+    def unit_of(self, quantity: str, n_frames: int) -> str | None:
+        """Unit of `quantity`, or None where this protocol does not measure it."""
+        return self.quantities.get(quantity)
+
+    def known_quantities(self, n_frames: int) -> list[str]:
+        """All quantities of this protocol, for an error message."""
+        return list(self.quantities)
+
+
+class FixedGapSlide(Slide):
+    """One period of sliding at a constant interlayer gap, sampled at equidistant registries."""
+
+    kind: Literal["fixed_gap_slide"]
+
+    quantities: ClassVar[dict[str, str]] = {
+        "atop_energy": CELL_ENERGY,
+        "stacking_fault_energy": CELL_ENERGY,
+        "bridge_barrier": CELL_ENERGY,
+        "profile_mae": CELL_ENERGY,
+        "max_lateral_force": FORCE,
+        "periodicity": CELL_ENERGY,
+    }
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        slides = np.array([frame.info["slide"] for frame in frames], dtype=float)
+        n = len(slides)
+        if n % 3 or n < 6:
+            return f"the registries must number 6, 9, 12, … (1/3 and 2/3 among them), found {n}"
+        if not np.allclose(slides, np.arange(n) / n, atol=10.0**-REGISTRY_DECIMALS):
+            return f"'slide' must be 0, 1/{n}, 2/{n}, … in file order, found {slides.tolist()}"
+        gaps = {round(float(frame.info["gap"]), REGISTRY_DECIMALS) for frame in frames}
+        if len(gaps) > 1:
+            return f"all registries of a fixed-gap slide need one gap, found {sorted(gaps)}"
+        return _order_problem(frames)
+
+
+class RelaxedGapSlide(Slide):
+    """E(gap) at the crystal's stacking, atop and at the fault: the minimum of each, and separation."""
+
+    kind: Literal["relaxed_gap_slide"]
+
+    quantities: ClassVar[dict[str, str]] = {
+        "atop_energy": CELL_ENERGY,
+        "stacking_fault_energy": CELL_ENERGY,
+        "equilibrium_gap": LENGTH,
+        "equilibrium_gap_atop": LENGTH,
+        "equilibrium_gap_fault": LENGTH,
+        "binding_energy": CELL_ENERGY,
+        "binding_curve_mae": CELL_ENERGY,
+    }
+    registries: ClassVar[dict[str, float]] = {"crystal": 0.0, "atop": 1 / 3, "fault": 2 / 3}
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        gaps: dict[str, list[float]] = {name: [] for name in self.registries}
+        for frame in frames:
+            name = registry_name(frame.info["slide"])
+            if name is None:
+                return f"'slide' must be 0, 1/3 or 2/3 here, found {frame.info['slide']}"
+            gaps[name].append(float(frame.info["gap"]))
+        for name, values in gaps.items():
+            if len(values) < 4:
+                return f"a fit of E(gap) needs at least 4 gaps, found {len(values)} at '{name}'"
+            if values != sorted(set(values)):
+                return f"the gaps at '{name}' must rise in file order, found {values}"
+        return _order_problem(frames)
+
+
+class Latency(Record):
+    """Time of one force call on a cell whose atoms are moved between calls."""
+
+    kind: Literal["latency"]
+    timestep_fs: Positive
+
+    family: ClassVar[str] = "inference"
+    frame_keys: ClassVar[tuple[str, ...]] = ()
+    quantities: ClassVar[dict[str, str]] = {"latency": "ms"}
+
+    def unit_of(self, quantity: str, n_frames: int) -> str | None:
+        """Unit of `quantity`, or None where this protocol does not measure it."""
+        return self.quantities.get(quantity)
+
+    def known_quantities(self, n_frames: int) -> list[str]:
+        """All quantities of this protocol, for an error message."""
+        return list(self.quantities)
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        return None if len(frames) == 1 else f"exactly one frame is timed, found {len(frames)}"
+
+
+Protocol = FixedPath | FixedGapSlide | RelaxedGapSlide | Latency
+PROTOCOLS: tuple[type[Protocol], ...] = (FixedPath, FixedGapSlide, RelaxedGapSlide, Latency)
+BY_KIND: dict[str, type[Protocol]] = {get_args(p.model_fields["kind"].annotation)[0]: p for p in PROTOCOLS}
+FAMILIES = tuple(dict.fromkeys(protocol.family for protocol in PROTOCOLS))
+
+
+def registry_name(slide: float) -> str | None:
+    """Name of a landmark registry (`crystal`, `atop`, `fault`), None for any other."""
+    for name, landmark in RelaxedGapSlide.registries.items():
+        if abs(float(slide) - landmark) < 10.0**-REGISTRY_DECIMALS:
+            return name
+    return None
+
+
+def _order_problem(frames: Sequence[Atoms]) -> str | None:
+    """All frames of a case hold the same atoms in the same order."""
+    first = frames[0].get_chemical_symbols()
+    for index, frame in enumerate(frames):
+        if len(frame) != len(first):
+            return f"frame {index} has {len(frame)} atoms, frame 0 has {len(first)}"
+        if frame.get_chemical_symbols() != first:
+            return f"frame {index} has other elements, or in another order, than frame 0"
+    return None

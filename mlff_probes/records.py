@@ -1,0 +1,195 @@
+"""What the rooms hand to each other: frozen records with units and a JSON round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlff_probes.evaluation import Evaluation
+    from mlff_probes.protocols import Protocol
+
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+]*$")]
+"""A name that can stand in a pytest id; the hyphen is left out because it separates the parts there."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Tier = Literal["quick", "standard", "full"]
+TIERS: tuple[Tier, ...] = ("quick", "standard", "full")
+
+
+class Record(BaseModel):
+    """Base of all records: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Tolerance(Record):
+    """The largest absolute deviation that passes, with the reason it is that large."""
+
+    value: Positive
+    unit: Text
+    reason: Text
+    origin: Literal["policy", "case", "override"] = "policy"
+
+
+class Expectation(Record):
+    """What one quantity is in DFT (or by an exact law), how well that is known, and who says so."""
+
+    quantity: Slug
+    value: Finite
+    unit: Text
+    uncertainty: NonNegative
+    level_of_theory: Text
+    source: Text
+    tolerance: Tolerance
+    label: str = ""
+
+
+class Context(Record):
+    """A published value that is shown beside a result and never judged."""
+
+    what: Text
+    value: Finite
+    unit: Text
+    source: Text
+
+
+@dataclass(frozen=True)
+class Case:
+    """Geometry + protocol + expectations of one measurement."""
+
+    id: str
+    family: str
+    title: str
+    tier: Tier
+    protocol: Protocol
+    frames: tuple[Atoms, ...]
+    stored: Evaluation | None
+    level_of_theory: str
+    source: str
+    expectations: tuple[Expectation, ...]
+    reports: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    context: tuple[Context, ...] = ()
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of all elements in the frames."""
+        return frozenset(s for frame in self.frames for s in frame.get_chemical_symbols())
+
+    def expectation(self, quantity: str) -> Expectation | None:
+        """The expectation for `quantity`, or None where it is only reported."""
+        return next((e for e in self.expectations if e.quantity == quantity), None)
+
+
+@dataclass(frozen=True)
+class BrokenCase:
+    """A case file that could not be read: it becomes one item that errs, and hides no other case."""
+
+    id: str
+    family: str
+    message: str
+
+
+class State(StrEnum):
+    """The verdict states. Only `PASSED` and `REPORTED` are green, and `REPORTED` judges nothing."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    NOT_APPLICABLE = "not applicable"
+    NOT_COMPARABLE = "not comparable"
+    REPORTED = "reported"
+
+
+JUDGED = (State.PASSED, State.FAILED, State.ERROR)
+
+
+class Problem(Record):
+    """Why a quantity has no value."""
+
+    state: Literal["error", "not applicable"]
+    reason: Text
+
+
+class Value(Record):
+    """One measured number, or the reason there is none.
+
+    `also` holds the same number in other units, for instance ``{"J/m^2": 0.125}``.
+    """
+
+    value: Finite | None
+    unit: Text
+    also: dict[str, Finite] = {}
+    problem: Problem | None = None
+
+
+class Measurement(Record):
+    """All that was measured for one calculator and one case, in one go."""
+
+    calculator: Text
+    case: Text
+    values: dict[str, Value] = {}
+    arrays: dict[str, list[Any]] = {}
+    diagnostics: dict[str, Any] = {}
+    model_calls: int = 0
+    batches: int = 0
+    model_s: NonNegative = 0.0
+    wall_s: NonNegative = 0.0
+    problem: Problem | None = None
+
+
+class Verdict(Record):
+    """The judgement of one quantity; `deviation` is measured minus reference."""
+
+    state: State
+    deviation: Finite | None = None
+    reason: str = ""
+
+
+class ProbeResult(Record):
+    """One row of the scorecard: one calculator, one case, one quantity."""
+
+    calculator: Text
+    family: Text
+    case: Text
+    quantity: Text
+    measured: Value | None
+    expectation: Expectation | None
+    verdict: Verdict
+    look_first: str = ""
+
+
+class CalculatorIdentity(Record):
+    """Who was measured, so that the result can be traced to one file, device and version."""
+
+    spec: Text
+    label: Text
+    family: Text
+    version: str | None = None
+    sha256: str | None = None
+    parameters: int | None = None
+    elements: tuple[str, ...] | None = None
+    level_of_theory: str | None = None
+    dtype: Text
+    device: Text
+    device_name: Text
+    threads: int
+    batched: bool = False
+    options: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    load_s: NonNegative = 0.0
+
+
+def as_lists(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Turn numpy arrays into the plain lists a record carries."""
+    return {name: [float(x) for x in array] for name, array in arrays.items()}

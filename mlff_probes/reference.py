@@ -1,0 +1,362 @@
+"""TOML + extxyz -> Case, strictly: what is unclear in a case file is an error, not a guess.
+
+A reference directory holds one folder a family, and in it `<case>.toml` beside `<case>.extxyz`; the
+case's id is the name of the file. Where an expectation gives no value, the value is what the suite's own
+measurement yields on the energies and forces stored in the frames.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from pydantic import BaseModel, Field, ValidationError
+
+from mlff_probes.errors import InputError
+from mlff_probes.evaluation import Evaluation
+from mlff_probes.measure import reference_measurement
+from mlff_probes.measure.migration import maximum_stands_out
+from mlff_probes.protocols import FAMILIES, FixedPath, Protocol
+from mlff_probes.records import (
+    BrokenCase,
+    Case,
+    Context,
+    Expectation,
+    Finite,
+    NonNegative,
+    Positive,
+    Record,
+    Slug,
+    Text,
+    Tier,
+    Tolerance,
+)
+
+DIRECTORY = Path(__file__).parent / "reference"
+"""The cases and the tolerance policy that come with the package."""
+
+POLICY = DIRECTORY / "tolerances.toml"
+STANDS_OUT = 2.0
+"""A position of the maximum is judged only where the maximum of the reference stands out by more than
+this many times its uncertainty."""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class ToleranceTable(Record):
+    """`[family.quantity]` of a tolerance file, or `tolerance` of an expectation."""
+
+    value: Positive
+    unit: Text
+    reason: Text
+
+
+class ReferenceTable(Record):
+    """`[reference]`: what holds for every expectation that does not say otherwise."""
+
+    level_of_theory: Text
+    source: Text
+
+
+class ExpectationTable(Record):
+    """`[[expectation]]`."""
+
+    quantity: Slug
+    unit: Text
+    uncertainty: NonNegative
+    value: Finite | None = None
+    level_of_theory: Text | None = None
+    source: Text | None = None
+    label: str = ""
+    tolerance: ToleranceTable | None = None
+
+
+class CaseFile(Record):
+    """A whole case file."""
+
+    schema_version: int = Field(ge=1, le=1)
+    title: Text
+    tier: Tier
+    protocol: Protocol = Field(discriminator="kind")
+    reference: ReferenceTable
+    expectation: tuple[ExpectationTable, ...] = ()
+    report: tuple[Slug, ...] = ()
+    context: tuple[Context, ...] = ()
+    notes: tuple[Text, ...] = ()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Tolerances by family and quantity; an override of the user's wins over policy and case."""
+
+    tolerances: dict[tuple[str, str], Tolerance]
+    overrides: dict[tuple[str, str], Tolerance]
+
+    def tolerance(self, family: str, quantity: str, own: ToleranceTable | None) -> Tolerance | None:
+        """The tolerance in force, or None if nobody gave one."""
+        key = (family, policy_key(quantity))
+        if key in self.overrides:
+            return self.overrides[key]
+        if own is not None:
+            return Tolerance(**own.model_dump(), origin="case")
+        return self.tolerances.get(key)
+
+
+def policy_key(quantity: str) -> str:
+    """The name under which policy knows a quantity: `energy_image_3` is judged as `energy_image`."""
+    return re.sub(r"_\d+$", "", quantity)
+
+
+def load_policy(override: Path | None = None) -> Policy:
+    """Read the policy of the package and, if given, the user's override.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a key is unknown, or an override names a quantity policy does not know.
+    """
+    tolerances = _tolerances(POLICY, origin="policy")
+    overrides = _tolerances(override, origin="override") if override else {}
+    for family, quantity in overrides:
+        if (family, quantity) not in tolerances:
+            known = ", ".join(f"{f}.{q}" for f, q in sorted(tolerances) if f == family) or ", ".join(FAMILIES)
+            raise InputError(f"{override}: there is no tolerance '{family}.{quantity}'; known: {known}")
+        if overrides[family, quantity].unit != tolerances[family, quantity].unit:
+            raise InputError(
+                f"{override}: {family}.{quantity} must be in {tolerances[family, quantity].unit}, "
+                f"found {overrides[family, quantity].unit}"
+            )
+    return Policy(tolerances=tolerances, overrides=overrides)
+
+
+def load_cases(
+    directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None
+) -> list[Case | BrokenCase]:
+    """Read all cases of some reference directories, sorted by family and id.
+
+    A file that cannot be used becomes a `BrokenCase` with one message, so that it hides no other case.
+
+    Raises
+    ------
+    InputError
+        If a directory does not exist or does not hold family folders.
+    """
+    policy = policy or load_policy()
+    found: dict[str, Case | BrokenCase] = {}
+    origin: dict[str, Path] = {}
+    for directory in directories:
+        for file in _case_files(directory):
+            try:
+                if file.stem in origin:
+                    raise InputError(f"{file}: duplicate id '{file.stem}', already taken by {origin[file.stem]}")
+                found[file.stem] = load_case(file, policy=policy)
+                origin[file.stem] = file
+            except InputError as error:
+                name = re.sub(r"[^A-Za-z0-9_.+]", "_", file.stem)
+                broken = f"{name}.toml" if f"{name}.toml" not in found else f"{name}.{len(found)}.toml"
+                found[broken] = BrokenCase(id=broken, family=file.parent.name, message=str(error))
+    return sorted(found.values(), key=lambda case: (FAMILIES.index(case.family), case.id))
+
+
+def load_case(file: Path, *, policy: Policy | None = None) -> Case:
+    """Read one case: `<family>/<case>.toml` and the frames in `<case>.extxyz` beside it.
+
+    Raises
+    ------
+    InputError
+        With the file, the key, what was found and how to mend it.
+    """
+    policy = policy or load_policy()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", file.stem):
+        raise InputError(f"{file}: a case id is made of letters, digits and _ . +, found '{file.stem}'")
+    table = _validated(CaseFile, _read_toml(file), file)
+    if file.parent.name != table.protocol.family:
+        raise InputError(
+            f"{file}: the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
+            f"not in '{file.parent.name}'"
+        )
+    frames = _frames(file.with_suffix(".extxyz"), table.protocol)
+    case = Case(
+        id=file.stem,
+        family=table.protocol.family,
+        title=table.title,
+        tier=table.tier,
+        protocol=table.protocol,
+        frames=frames,
+        stored=_stored(frames, file.with_suffix(".extxyz")),
+        level_of_theory=table.reference.level_of_theory,
+        source=table.reference.source,
+        expectations=(),
+        reports=table.report,
+        notes=table.notes,
+        context=table.context,
+    )
+    for name in table.report:
+        _unit(file, case, name)
+    if not table.expectation and not table.report:
+        raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
+    expectations = tuple(_expectations(file, case, table, policy))
+    return Case(**{**case.__dict__, "expectations": expectations})
+
+
+def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> Iterable[Expectation]:
+    reference = reference_measurement(case)
+    names = [row.quantity for row in table.expectation]
+    for index, row in enumerate(table.expectation):
+        where = f"{file}: expectation {index + 1} ({row.quantity})"
+        if row.quantity in names[:index]:
+            raise InputError(f"{where}: there is one for this quantity already")
+        unit = _unit(file, case, row.quantity)
+        tolerance = policy.tolerance(case.family, row.quantity, row.tolerance)
+        if tolerance is None:
+            raise InputError(f"{where}: no tolerance; add `tolerance = {{value = …, unit = \"{unit}\", reason = \"…\"}}`")
+        for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
+            if found != unit:
+                raise InputError(f"{where}: the {what} must be '{unit}', found '{found}'")
+        if tolerance.value < row.uncertainty:
+            raise InputError(
+                f"{where}: the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
+                f"{row.uncertainty:g} {unit} of the reference; nothing can be judged that finely"
+            )
+        value = row.value
+        if value is None:
+            known = None if reference is None else reference.values.get(row.quantity)
+            if known is None or known.value is None:
+                why = known.problem.reason if known and known.problem else "the frames hold no reference energies"
+                raise InputError(f"{where}: no value is given and none can be worked out: {why}")
+            value = known.value
+        if row.quantity == "saddle_position":
+            _check_maximum(where, case, table)
+        yield Expectation(
+            quantity=row.quantity,
+            value=value,
+            unit=unit,
+            uncertainty=row.uncertainty,
+            level_of_theory=row.level_of_theory or case.level_of_theory,
+            source=row.source or case.source,
+            tolerance=tolerance,
+            label=row.label,
+        )
+
+
+def _check_maximum(where: str, case: Case, table: CaseFile) -> None:
+    assert isinstance(case.protocol, FixedPath)
+    uncertainty = max((row.uncertainty for row in table.expectation if row.quantity == "barrier"), default=None)
+    if uncertainty is None or case.stored is None:
+        raise InputError(f"{where}: needs stored energies and an expectation for the barrier, with its uncertainty")
+    margin = maximum_stands_out(case.stored.energies)
+    if margin <= STANDS_OUT * uncertainty:
+        raise InputError(
+            f"{where}: the maximum of the reference stands out by {margin:.3g} eV, which is not more than "
+            f"{STANDS_OUT:g} times its uncertainty of {uncertainty:g} eV; its position cannot be judged"
+        )
+
+
+def _unit(file: Path, case: Case, quantity: str) -> str:
+    unit = case.protocol.unit_of(quantity, len(case.frames))
+    if unit is None:
+        known = ", ".join(case.protocol.known_quantities(len(case.frames)))
+        raise InputError(f"{file}: '{case.protocol.kind}' measures no '{quantity}'; it measures {known}")
+    return unit
+
+
+def _case_files(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such reference directory (looked from {Path.cwd()})")
+    stray = [file for file in directory.glob("*.toml") if file != POLICY]
+    if stray:
+        hint = "; give it as --probe-tolerances" if stray[0].name == "tolerances.toml" else ""
+        raise InputError(f"{stray[0]}: a case belongs in a family folder ({', '.join(FAMILIES)}){hint}")
+    files = [file for file in sorted(directory.glob("*/*.toml")) if not file.name.startswith(".")]
+    for file in files:
+        if file.parent.name not in FAMILIES:
+            raise InputError(f"{file}: unknown family '{file.parent.name}'; known are {', '.join(FAMILIES)}")
+    if not files:
+        raise InputError(f"{directory}: holds no case; expected files such as {FAMILIES[0]}/my_case.toml")
+    return files
+
+
+def _frames(file: Path, protocol: Protocol) -> tuple[Atoms, ...]:
+    if not file.is_file():
+        raise InputError(f"{file}: the frames of the case are missing")
+    try:
+        read = ase.io.read(file, ":", format="extxyz")
+    except Exception as error:  # ASE's reader raises whatever a malformed line provokes
+        raise InputError(f"{file}: cannot be read as extxyz ({type(error).__name__}: {error})") from error
+    frames = tuple(read if isinstance(read, list) else [read])
+    if not frames:
+        raise InputError(f"{file}: holds no frame")
+    for index, frame in enumerate(frames):
+        absent = [key for key in protocol.frame_keys if key not in frame.info]
+        if absent:
+            raise InputError(f"{file}: frame {index} has no '{absent[0]}' in its comment line")
+        if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
+            raise InputError(f"{file}: frame {index} has a position or cell that is not finite")
+    problem = protocol.frame_problem(frames)
+    if problem:
+        raise InputError(f"{file}: {problem}")
+    return frames
+
+
+def _stored(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
+    results = [frame.calc.results if frame.calc else {} for frame in frames]
+    with_energy = ["energy" in row for row in results]
+    if not any(with_energy):
+        return None
+    if not all(with_energy):
+        raise InputError(f"{file}: frame {with_energy.index(False)} has no energy, but others have one")
+    energies = np.array([float(row["energy"]) for row in results])
+    forces = tuple(np.asarray(row["forces"], dtype=float) for row in results if "forces" in row)
+    if forces and len(forces) < len(frames):
+        raise InputError(f"{file}: some frames have forces and others have none")
+    if not np.isfinite(energies).all() or not all(np.isfinite(f).all() for f in forces):
+        raise InputError(f"{file}: a stored energy or force is not finite")
+    return Evaluation(energies=energies, forces=forces or None)
+
+
+def _tolerances(file: Path, *, origin: str) -> dict[tuple[str, str], Tolerance]:
+    data = _read_toml(file)
+    found = {}
+    for family, table in data.items():
+        if family not in FAMILIES or not isinstance(table, dict):
+            raise InputError(f"{file}: unknown family '{family}'; write [family.quantity] with one of {', '.join(FAMILIES)}")
+        for quantity, row in table.items():
+            if not isinstance(row, dict):
+                raise InputError(f"{file}: [{family}.{quantity}] must be a table with value, unit and reason")
+            checked = _validated(ToleranceTable, row, file, prefix=f"{family}.{quantity}.")
+            found[family, quantity] = Tolerance.model_validate({**checked.model_dump(), "origin": origin})
+    return found
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        what = "is not valid TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
+        raise InputError(f"{file}: {what}: {error}") from error
+
+
+def _validated(model: type[Model], data: dict[str, Any], file: Path, *, prefix: str = "") -> Model:
+    try:
+        return model.model_validate_json(json.dumps(data, default=str))
+    except ValidationError as error:
+        raise InputError(f"{file}: {'; '.join(_problem(row, prefix) for row in error.errors())}") from error
+
+
+def _problem(row: Any, prefix: str) -> str:
+    parts = [str(p + 1) if isinstance(p, int) else str(p) for p in row["loc"]]
+    key = prefix + ".".join(parts)
+    if row["type"] == "missing":
+        return f"the key '{key}' is missing"
+    if row["type"] == "extra_forbidden":
+        return f"unknown key '{key}'"
+    return f"the key '{key}': {row['msg'].lower()}, found {row['input']!r}"

@@ -1,0 +1,272 @@
+"""The hooks of a run with `--calculator`: collect, judge, and end in a scorecard and an exit code."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mlff_probes.calculators.registry import load_calculator, quiet
+from mlff_probes.errors import InputError
+from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
+from mlff_probes.reference import DIRECTORY, load_cases, load_policy
+from mlff_probes.scorecard import files, terminal
+from mlff_probes.scorecard.format import failure_text, identity_lines, verdict_line
+from mlff_probes.scorecard.model import RunOptions, Scorecard
+from mlff_probes.suite import ProbeRequest, Suite
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+RESULT = pytest.StashKey[ProbeResult]()
+PROBES_PATH = "mlff_probes/probes/"
+"""Part of the node id of every probe, in a checkout and in an installed package alike."""
+
+LOG_WIDTH = 120
+"""Columns of the scorecard where it goes into a file or a pipe."""
+
+
+class Probe:
+    """The `probe` fixture: one quantity of one case for one calculator."""
+
+    def __init__(self, run: ProbeRun, request: ProbeRequest, item: pytest.Item) -> None:
+        self._run, self._request, self._item = run, request, item
+
+    def check(self) -> None:
+        """Measure (once for all quantities of a case), judge, and end the test accordingly."""
+        look_first = _look_first(getattr(self._item, "function", None))
+        result = self._run.suite.result(self._request, look_first=look_first)
+        self._item.stash[RESULT] = result
+        self._item.user_properties.extend(_properties(result))
+        state = result.verdict.state
+        failing = (State.FAILED, State.ERROR, *([State.NOT_APPLICABLE] if self._run.options.strict else []))
+        if state in failing:
+            pytest.fail(failure_text(result), pytrace=False)
+        if state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE):
+            pytest.skip(f"{state.value}: {result.verdict.reason}")
+
+
+class ProbeRun:
+    """The pytest hooks of one probe run, and what the controller has gathered so far."""
+
+    def __init__(self, suite: Suite, options: RunOptions, scorecards: list[Path]) -> None:
+        self.suite, self.options, self.scorecards = suite, options, scorecards
+        self.results: dict[str, ProbeResult] = {}
+        self.measurements: dict[tuple[str, str], Measurement] = {}
+        self.shipped: set[tuple[str, str]] = set()
+        self.selected = 0
+        self.measured_s = 0.0
+        self.card: Scorecard | None = None
+        self.messages: list[str] = []
+
+    @classmethod
+    def from_config(cls, config: pytest.Config) -> ProbeRun:
+        """Check the options, read the cases and load the calculators.
+
+        Raises
+        ------
+        InputError
+            If anything the user gave is unusable.
+        """
+        option = config.getoption
+        scorecards = [Path(path) for path in option("--probe-scorecard")]
+        if not hasattr(config, "workerinput"):
+            for path in scorecards:
+                files.check_path(path)
+        tolerances = option("--probe-tolerances")
+        policy = load_policy(Path(tolerances) if tolerances else None)
+        directories = [Path(path) for path in option("--probe-reference")]
+        if option("--probe-reference-only") and not directories:
+            raise InputError("--probe-reference-only leaves no case; add --probe-reference=DIR")
+        own = [] if option("--probe-reference-only") else [DIRECTORY]
+        cases = load_cases([*own, *directories], policy=policy)
+        options = RunOptions(
+            tier=option("--probe-tier"),
+            strict=option("--probe-strict"),
+            any_level_of_theory=option("--probe-level-of-theory") == "any",
+            tolerances=tolerances,
+            references=tuple(map(str, directories)),
+        )
+        calculators = [
+            load_calculator(spec, device=option("--probe-device"), dtype=option("--probe-dtype"))
+            for spec in option("probe_calculators")
+        ]
+        suite = Suite(calculators, cases, tier=options.tier, any_level_of_theory=options.any_level_of_theory)
+        return cls(suite, options, scorecards)
+
+    @property
+    def identities(self) -> list[CalculatorIdentity]:
+        """Who is measured."""
+        return [calculator.identity for calculator in self.suite.calculators]
+
+    @pytest.fixture
+    def probe(self, request: pytest.FixtureRequest) -> Probe:
+        """One quantity of one case for one calculator; `probe.check()` judges it."""
+        return Probe(self, request.param, request.node)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say who is measured."""
+        return [line for identity in self.identities for line in identity_lines(identity)]
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make one item of each (calculator, case, quantity)."""
+        marker = metafunc.definition.get_closest_marker("probe")
+        if marker is not None and "probe" in metafunc.fixturenames:
+            requests = self.suite.requests(marker.args[0])
+            metafunc.parametrize("probe", requests, ids=[request.id for request in requests], indirect=True)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Drop the placeholder that pytest makes of a probe without any case in this tier."""
+        items[:] = [item for item in items if not (_is_probe(item) and _request(item) is None)]
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Count the probes, so that a run cut short can be told from a whole one."""
+        self.selected = max(self.selected, sum(map(_is_probe, session.items)))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Count the probes under pytest-xdist, where only the workers collect."""
+        self.selected = max(self.selected, sum(PROBES_PATH in nodeid for nodeid in ids))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Keep the items of one measurement on one worker, unless the user chose a `--dist`."""
+        from mlff_probes.scheduling import MeasurementScheduling
+
+        return MeasurementScheduling(config, log) if config.getvalue("dist") in ("load", "no") else None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach the result (and, with the first item of a measurement, the measurement) to the report."""
+        report = yield
+        if _is_probe(item):
+            report.probe = {}  # type: ignore[attr-defined]
+            if call.when == "call" and RESULT in item.stash:
+                report.probe = self._shipment(item.stash[RESULT])  # type: ignore[attr-defined]
+        return report
+
+    def _shipment(self, result: ProbeResult) -> dict[str, Any]:
+        key = (result.calculator, result.case)
+        shipment: dict[str, Any] = {"result": result.model_dump(mode="json")}
+        if key in self.suite.measurements and key not in self.shipped:
+            self.shipped.add(key)
+            shipment["measurement"] = self.suite.measurements[key].model_dump(mode="json")
+        return shipment
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Gather results, from this process or from a worker."""
+        shipment = getattr(report, "probe", None)
+        if shipment is None:
+            return
+        self.measured_s += report.duration
+        if "result" in shipment:
+            self.results[report.nodeid] = _received(ProbeResult, shipment["result"])
+        if "measurement" in shipment:
+            measurement = _received(Measurement, shipment["measurement"])
+            self.measurements[measurement.calculator, measurement.case] = measurement
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the scorecard, also of a run cut short, and set the exit code."""
+        if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+            return
+        if exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return
+        start = time.perf_counter()
+        interrupted = {pytest.ExitCode.INTERRUPTED: "interrupted", pytest.ExitCode.INTERNAL_ERROR: "internal error"}
+        self.card = Scorecard.build(
+            calculators=self.identities,
+            cases=self.suite.cases,
+            results=self.results.values(),
+            measurements=self.measurements.values(),
+            options=self.options,
+            selected=self.selected,
+            measured_s=self.measured_s,
+            interrupted=interrupted.get(pytest.ExitCode(exitstatus), ""),
+        )
+        written = self._write(self.card)
+        if written:
+            names = ", ".join(str(path) for path in written if path.suffix != ".png")
+            figures = sum(path.suffix == ".png" for path in written)
+            took = time.perf_counter() - start
+            self.messages.append(f"wrote {names}" + (f" and {figures} figures" if figures else "") + f" in {took:.1f} s")
+        green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        if exitstatus in green and (self.card.verdict != "passed" or len(written) == 0 < len(self.scorecards)):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write(self, card: Scorecard) -> list[Path]:
+        written: list[Path] = []
+        for path in self.scorecards:
+            try:
+                with quiet():
+                    written += files.write(card, path)
+            except OSError as error:
+                self.messages.append(f"--probe-scorecard={path}: could not be written ({error})")
+        return written
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:
+        """Print the scorecard after everything else."""
+        yield
+        if self.card is None:
+            return
+        writer = terminalreporter._tw
+        terminalreporter.section("scorecard")
+        if self.card.results:
+            width = writer.fullwidth if terminalreporter.isatty else max(writer.fullwidth, LOG_WIDTH)
+            writer.write(terminal.render(self.card, width=width, color=writer.hasmarkup))
+        else:
+            writer.line(verdict_line(self.card))
+        for message in self.messages:
+            writer.line(message)
+
+
+def _is_probe(item: pytest.Item) -> bool:
+    return item.get_closest_marker("probe") is not None
+
+
+def _request(item: pytest.Item) -> ProbeRequest | None:
+    callspec = getattr(item, "callspec", None)
+    request = callspec.params.get("probe") if callspec else None
+    return request if isinstance(request, ProbeRequest) else None
+
+
+def _received(kind: type[Any], data: dict[str, Any]) -> Any:
+    """A record back from its JSON form: enums and tuples arrive as strings and lists."""
+    return kind.model_validate(data, strict=False)
+
+
+def _look_first(function: Any) -> str:
+    """The paragraph of a probe's docstring that says what to look at first."""
+    doc = inspect.getdoc(function) or ""
+    start = doc.find("Look first at")
+    return doc[start:].strip() if start >= 0 else ""
+
+
+def _properties(result: ProbeResult) -> list[tuple[str, object]]:
+    """The numbers of a result as JUnit properties."""
+    expected, measured = result.expectation, result.measured
+    found: dict[str, object] = {
+        "calculator": result.calculator,
+        "case": result.case,
+        "quantity": result.quantity,
+        "verdict": result.verdict.state.value,
+        "measured": measured.value if measured else None,
+        "unit": measured.unit if measured else None,
+        "deviation": result.verdict.deviation,
+    }
+    if expected is not None:
+        found |= {
+            "reference": expected.value,
+            "uncertainty": expected.uncertainty,
+            "tolerance": expected.tolerance.value,
+            "level_of_theory": expected.level_of_theory,
+            "source": expected.source,
+        }
+    return [(name, value) for name, value in found.items() if value is not None]

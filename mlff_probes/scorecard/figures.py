@@ -1,0 +1,135 @@
+"""Pictures of a scorecard: DFT against the model along each path and each slide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mlff_probes.records import Measurement
+from mlff_probes.scorecard.model import CaseSummary, Scorecard
+
+DPI = 130
+REFERENCE_COLOR = "black"
+COLORS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:cyan")
+MARKERS = "ovsD^<>P"
+REGISTRY_TITLES = {"crystal": "crystal (u = 0)", "atop": "atop (u = 1/3)", "fault": "stacking fault (u = 2/3)"}
+
+
+def draw_case(card: Scorecard, case: CaseSummary) -> Figure | None:
+    """The figure of one case with all calculators of the run; None where there is nothing to draw."""
+    draw = _DRAWERS.get(case.kind)
+    return draw(card, case) if draw else None
+
+
+def write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
+    """Write one PNG a case into `directory`, created if need be; the files by case id."""
+    written = {}
+    for case in card.cases:
+        figure = draw_case(card, case)
+        if figure is None:
+            continue
+        directory.mkdir(parents=True, exist_ok=True)
+        written[case.id] = directory / f"{case.id}.png"
+        FigureCanvasAgg(figure)
+        figure.savefig(written[case.id], dpi=DPI)
+    return written
+
+
+def _path(card: Scorecard, case: CaseSummary) -> Figure:
+    figure, (top, bottom) = _figure(case, heights=(3, 1), size=(6.4, 5.4))
+    uncertainty = _uncertainty(card, case, ("barrier", "profile_mae"))
+    x, y = case.reference_arrays["path_fraction"], case.reference_arrays["energy"]
+    top.fill_between(x, [v - uncertainty for v in y], [v + uncertainty for v in y], color="0.85", label="uncertainty")
+    top.plot(x, y, "-o", color=REFERENCE_COLOR, label=case.level_of_theory, zorder=3)
+    reference_force = case.reference_diagnostics.get("perpendicular_force_ev_per_a", [])
+    bottom.plot(x[1:-1][: len(reference_force)], reference_force, "-o", color=REFERENCE_COLOR)
+    for measurement, style in _curves(card, case):
+        arrays = measurement.arrays
+        top.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
+        force = measurement.diagnostics.get("perpendicular_force_ev_per_a", [])
+        bottom.plot(arrays["path_fraction"][1:-1][: len(force)], force, **style)
+    top.set_ylabel("energy, first image = 0 (eV)")
+    bottom.set_ylabel("force ⟂ path\n(eV/Å)")
+    bottom.set_xlabel(f"path fraction (path made by {case.protocol['path_made_by']})")
+    top.legend(frameon=False)
+    return figure
+
+
+def _slide(card: Scorecard, case: CaseSummary) -> Figure:
+    figure, (top, bottom) = _figure(case, heights=(2, 1), size=(6.4, 5.4))
+    _slide_curve(top, bottom, case.reference_arrays, case.level_of_theory, {"color": REFERENCE_COLOR, "marker": "o"})
+    for measurement, style in _curves(card, case):
+        _slide_curve(top, bottom, measurement.arrays, measurement.calculator, style)
+    for axes in (top, bottom):
+        for u in (1 / 3, 2 / 3):
+            axes.axvline(u, color="0.8", linewidth=0.8, zorder=0)
+    for u, name in ((0.0, "crystal"), (1 / 3, "atop"), (2 / 3, "fault"), (1.0, "crystal")):
+        top.annotate(name, (u, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
+    top.set_ylabel("energy, crystal = 0 (eV/cell)")
+    bottom.set_ylabel("lateral force\n(eV/Å)")
+    bottom.set_xlabel("slide u (one period along 2a₁ + a₂)")
+    top.legend(frameon=False)
+    return figure
+
+
+def _slide_curve(top: Axes, bottom: Axes, arrays: dict[str, list[Any]], label: str, style: dict[str, Any]) -> None:
+    line = {key: value for key, value in style.items() if key != "marker"}
+    top.plot(arrays["slide_dense"], arrays["energy_dense"], **{"linestyle": "-", **line})
+    top.plot(arrays["slide"], arrays["energy"], **{**style, "linestyle": "none"}, label=label)
+    bottom.plot(arrays["slide_dense"], arrays["lateral_force_dense"], **{"linestyle": "-", **line})
+
+
+def _relaxed(card: Scorecard, case: CaseSummary) -> Figure:
+    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
+    figure.suptitle(case.title, fontsize=10)
+    panels = figure.subplots(1, len(REGISTRY_TITLES), sharey=True)
+    for axes, (name, title) in zip(panels, REGISTRY_TITLES.items(), strict=True):
+        reference = case.reference_arrays
+        axes.plot(reference[f"gap_{name}"], reference[f"energy_{name}"], "-o", color=REFERENCE_COLOR, ms=4,
+                  label=case.level_of_theory)  # fmt: skip
+        for measurement, style in _curves(card, case):
+            axes.plot(measurement.arrays[f"gap_{name}"], measurement.arrays[f"energy_{name}"], ms=4,
+                      label=measurement.calculator, **style)  # fmt: skip
+        axes.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("gap (Å)")
+    binding = [v for name in REGISTRY_TITLES for v in case.reference_arrays[f"energy_{name}"]]
+    depth = -min(binding)
+    panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
+    panels[0].set_ylabel("energy, crystal far apart = 0 (eV/cell)")
+    panels[-1].legend(frameon=False)
+    return figure
+
+
+_DRAWERS: dict[str, Callable[[Scorecard, CaseSummary], Figure]] = {
+    "fixed_path": _path,
+    "fixed_gap_slide": _slide,
+    "relaxed_gap_slide": _relaxed,
+}
+
+
+def _figure(case: CaseSummary, *, heights: tuple[int, int], size: tuple[float, float]) -> tuple[Figure, Any]:
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(case.title, fontsize=10)
+    return figure, figure.subplots(2, 1, sharex=True, height_ratios=heights)
+
+
+def _curves(card: Scorecard, case: CaseSummary) -> list[tuple[Measurement, dict[str, Any]]]:
+    """What was measured for `case`, with a colour and a marker that a calculator keeps in all figures."""
+    found = []
+    for index, identity in enumerate(card.calculators):
+        measurement = card.measurement(identity.label, case.id)
+        if measurement is not None and measurement.arrays:
+            style = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "linestyle": "--"}
+            found.append((measurement, style))
+    return found
+
+
+def _uncertainty(card: Scorecard, case: CaseSummary, quantities: tuple[str, ...]) -> float:
+    rows = [r.expectation for r in card.results if r.case == case.id and r.quantity in quantities and r.expectation]
+    return rows[0].uncertainty if rows else 0.0

@@ -1,0 +1,76 @@
+"""Scorecard files: the format follows the suffix."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from mlff_probes.errors import InputError
+from mlff_probes.scorecard.model import Scorecard
+
+
+def check_path(path: Path) -> None:
+    """Refuse a scorecard path that cannot be written, before anything is measured.
+
+    Raises
+    ------
+    InputError
+        If the suffix is unknown, the path is a directory, or its folder cannot be made or written to.
+    """
+    where = f"--probe-scorecard={path}"
+    if path.is_dir():
+        raise InputError(f"{where}: is a directory; name a file in it, for instance {path / 'scorecard.md'}")
+    if path.suffix not in WRITERS:
+        raise InputError(f"{where}: unknown format '{path.suffix}'; known are {', '.join(WRITERS)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        existed = path.exists()
+        with path.open("a", encoding="utf-8"):
+            pass
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"{where}: cannot be written ({os.strerror(error.errno or 0)}: {error.filename})") from error
+
+
+def write(card: Scorecard, path: Path) -> list[Path]:
+    """Write `card` in the format that the suffix of `path` names; all files written."""
+    return WRITERS[path.suffix](card, path)
+
+
+def read(path: Path) -> Scorecard:
+    """Read a JSON scorecard back.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or is of another schema version.
+    """
+    try:
+        return Scorecard.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: no readable scorecard of schema version 1 ({error})") from error
+
+
+def _write_json(card: Scorecard, path: Path) -> list[Path]:
+    path.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    return [path]
+
+
+def _write_markdown(card: Scorecard, path: Path) -> list[Path]:
+    from mlff_probes.scorecard import markdown
+
+    figures = _write_figures(card, path.with_name(f"{path.stem}_figures"))
+    links = {case: f"{file.parent.name}/{file.name}" for case, file in figures.items()}
+    path.write_text(markdown.render(card, figures=links), encoding="utf-8")
+    return [path, *figures.values()]
+
+
+def _write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
+    from mlff_probes.scorecard.figures import write_figures
+
+    return write_figures(card, directory)
+
+
+WRITERS: dict[str, Callable[[Scorecard, Path], list[Path]]] = {".json": _write_json, ".md": _write_markdown}

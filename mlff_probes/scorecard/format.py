@@ -1,0 +1,138 @@
+"""Numbers and words as every report writes them."""
+
+from __future__ import annotations
+
+from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
+from mlff_probes.scorecard.model import Scorecard
+
+DECIMALS = {"eV": 3, "eV/cell": 4, "eV/A": 3, "A": 3, "of path": 3, "ms": 1}
+"""Decimals shown for a unit: one more than its tolerances need."""
+
+MARK = {
+    State.PASSED: "✓",
+    State.FAILED: "✗",
+    State.ERROR: "!",
+    State.NOT_APPLICABLE: "–",
+    State.NOT_COMPARABLE: "≠",
+    State.REPORTED: "·",
+}
+
+
+def number(value: float | None, unit: str, *, sign: bool = False) -> str:
+    """`value` with the decimals of its unit; an em dash for None; never '-0.000'."""
+    if value is None:
+        return "—"
+    decimals = DECIMALS.get(unit, 4)
+    rounded = round(value, decimals) + 0.0
+    return f"{rounded:{'+' if sign else ''}.{decimals}f}"
+
+
+def cells(row: ProbeResult) -> dict[str, str]:
+    """The texts of one row: measured, reference, deviation, tolerance, unit, verdict."""
+    expected = row.expectation
+    unit = row.measured.unit if row.measured else expected.unit if expected else ""
+    origin = {"override": " (yours)", "case": " (case)"}.get(expected.tolerance.origin, "") if expected else ""
+    return {
+        "measured": number(row.measured.value if row.measured else None, unit),
+        "reference": number(expected.value if expected else None, unit),
+        "deviation": number(row.verdict.deviation, unit, sign=True),
+        "tolerance": f"{expected.tolerance.value:g}{origin}" if expected else "—",
+        "unit": unit,
+        "verdict": row.verdict.state.value,
+        "label": f" ({expected.label})" if expected and expected.label else "",
+    }
+
+
+def failure_text(row: ProbeResult) -> str:
+    """What a failing item prints: a first line that stands alone in a summary, then the whole account."""
+    cell = cells(row)
+    state = row.verdict.state
+    name = row.quantity + cell["label"]
+    if row.expectation is None or row.verdict.deviation is None:
+        lines = [f"{name}: {state.value}: {row.verdict.reason}"]
+    else:
+        lines = [
+            f"{name}: measured {cell['measured']}, reference {cell['reference']} {cell['unit']}: "
+            f"off by {cell['deviation']}, tolerance {cell['tolerance']}"
+        ]
+    lines += ["", f"  {'calculator':<11}{row.calculator}", f"  {'case':<11}{row.family} / {row.case}"]
+    expected = row.expectation
+    if expected is not None:
+        also = "".join(f"  = {v:.4f} {u}" for u, v in (row.measured.also if row.measured else {}).items())
+        lines += [
+            f"  {'measured':<11}{cell['measured']} {cell['unit']}{also}",
+            f"  {'reference':<11}{cell['reference']} ± {expected.uncertainty:g} {cell['unit']}  ({expected.level_of_theory})",
+            f"  {'deviation':<11}{cell['deviation']} {cell['unit']}",
+            f"  {'tolerance':<11}{cell['tolerance']} {cell['unit']}  ({expected.tolerance.origin}: {expected.tolerance.reason})",
+            f"  {'source':<11}{expected.source}",
+        ]
+    if row.look_first:
+        lines += ["", *(f"  {line}" for line in row.look_first.splitlines())]
+    return "\n".join(lines)
+
+
+def identity_lines(identity: CalculatorIdentity) -> list[str]:
+    """The header of a run: who is measured."""
+    elements = identity.elements
+    if elements is None:
+        known = "elements not stated"
+    else:
+        known = f"{len(elements)} elements" if len(elements) > 12 else f"elements {' '.join(elements)}"
+    parameters = "parameters not stated" if identity.parameters is None else f"{identity.parameters:,} parameters"
+    family = identity.family + (f" {identity.version}" if identity.version else "")
+    level = identity.level_of_theory or "level of theory not stated, taken as the references'"
+    options = "".join(f", {key} {value}" for key, value in identity.options.items())
+    lines = [
+        f"calculator {identity.label}: {identity.spec}",
+        f"  {family}, {parameters}, {known}, {level}{options}",
+        f"  {identity.dtype} on {identity.device} ({identity.device_name}), {identity.threads} threads, "
+        f"{'batched' if identity.batched else 'one frame a call'}",
+    ]
+    if identity.sha256:
+        lines.append(f"  sha256 {identity.sha256}")
+    lines.append("  " + ", ".join(f"{name} {version}" for name, version in identity.versions.items()))
+    return lines
+
+
+def time_lines(card: Scorecard) -> list[str]:
+    """Model time against everything else."""
+    time = card.time
+    share = f" ({100 * time.outside_s / time.measured_s:.1f} %)" if time.measured_s else ""
+    return [
+        f"time: {time.model_s:.2f} s inside the model, {time.outside_s:.2f} s outside{share} of "
+        f"{time.measured_s:.2f} s measuring; {time.load_s:.1f} s importing and loading before",
+        f"model calls: {time.model_calls} structures in {time.batches} forward passes",
+    ]
+
+
+def latency_line(measurement: Measurement, identity: CalculatorIdentity) -> str:
+    """The speed of one force call, with the device it was measured on."""
+    d = measurement.diagnostics
+    median = measurement.values["latency"].value
+    return (
+        f"{median:.1f} ms a force call on {d['n_atoms']} atoms (quartiles {d['latency_p25_ms']:.1f} to "
+        f"{d['latency_p75_ms']:.1f}, {d['timed_calls']} calls), {d['us_per_atom']:.0f} us/atom, "
+        f"{d['steps_per_s']:.1f} steps/s, {d['ns_per_day']:.3g} ns/day at {d['timestep_fs']:g} fs, "
+        f"peak memory {d['peak_memory_mib']:.0f} MiB ({d['peak_memory_of']}), "
+        f"{identity.dtype} on {identity.device} ({identity.device_name}), {identity.threads} threads"
+    )
+
+
+def summary_rows(card: Scorecard, calculator: str) -> list[tuple[str, dict[State, int]]]:
+    """Counts of each verdict by family."""
+    found = []
+    for family in card.families(calculator):
+        states = [row.verdict.state for row in card.rows(calculator, family)]
+        found.append((family, {state: states.count(state) for state in State}))
+    return found
+
+
+def verdict_line(card: Scorecard) -> str:
+    """The last line of every report."""
+    states = [row.verdict.state for row in card.results]
+    counts = ", ".join(f"{states.count(state)} {state.value}" for state in State if state in states)
+    line = f"verdict: {card.verdict.upper()} ({counts or 'no result'})"
+    if card.complete:
+        return line
+    why = f", {card.interrupted}" if card.interrupted else ""
+    return f"{line}; INCOMPLETE: {len(card.results)} of {card.selected} quantities have a verdict{why}"

@@ -1,0 +1,74 @@
+"""The scorecard as Markdown, with links to its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlff_probes.records import CalculatorIdentity, State
+from mlff_probes.scorecard import format as fmt
+from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.terminal import notes
+
+COLUMNS = ("case", "quantity", "measured", "reference", "deviation", "tolerance", "unit", "verdict")
+
+
+def render(card: Scorecard, *, figures: Mapping[str, str] | None = None) -> str:
+    """The scorecard as Markdown.
+
+    Parameters
+    ----------
+    card
+        The scorecard.
+    figures
+        Link to the figure of each case, by case id.
+    """
+    lines = ["# Scorecard", "", f"**{fmt.verdict_line(card)}**", "", f"Made {card.created}, tier {card.options.tier}."]
+    lines += [f"- {note}" for note in notes(card)]
+    for identity in card.calculators:
+        lines += _calculator(card, identity)
+    lines += ["", "## Time", "", *(f"- {line}" for line in fmt.time_lines(card))]
+    lines += ["", "## Cases"]
+    for case in card.cases:
+        lines += _case(case, (figures or {}).get(case.id))
+    return "\n".join(lines) + "\n"
+
+
+def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
+    lines = ["", f"## {identity.label}", "", "```", *fmt.identity_lines(identity), "```", ""]
+    rows = fmt.summary_rows(card, identity.label)
+    used = [state for state in State if any(counts[state] for _, counts in rows)]
+    lines += _table(["family", *(s.value for s in used)], [[f, *(str(c[s]) for s in used)] for f, c in rows])
+    for measurement in card.measurements:
+        if measurement.calculator == identity.label and "latency" in measurement.values:
+            lines += ["", f"Speed: {fmt.latency_line(measurement, identity)}."]
+    for family in card.families(identity.label):
+        body = []
+        for row in card.rows(identity.label, family):
+            cell = {"case": row.case, **fmt.cells(row)}
+            cell["quantity"] = row.quantity + cell["label"]
+            reason = f": {row.verdict.reason}" if row.verdict.reason else ""
+            cell["verdict"] = f"{fmt.MARK[row.verdict.state]} {cell['verdict']}{reason}"
+            body.append([cell[column] for column in COLUMNS])
+        lines += ["", f"### {identity.label}: {family}", "", *_table(COLUMNS, body)]
+    return lines
+
+
+def _case(case: CaseSummary, figure: str | None) -> list[str]:
+    lines = ["", f"### {case.id}", "", f"{case.title}. Reference: {case.level_of_theory}; {case.source}.", ""]
+    lines += [f"- {note}" for note in case.notes]
+    perpendicular = case.reference_diagnostics.get("perpendicular_force_ev_per_a")
+    if perpendicular:
+        values = ", ".join(f"{value:.2f}" for value in perpendicular)
+        lines.append(
+            f"- {case.level_of_theory} force perpendicular to the path at its inner images: {values} eV/A (largest "
+            f"on an atom; zero on a minimum-energy path). Path made by {case.protocol['path_made_by']}."
+        )
+    lines += [f"- Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
+    return [*lines, "", f"![{case.title}]({figure})"] if figure else lines
+
+
+def _table(head: tuple[str, ...] | list[str], body: list[list[str]]) -> list[str]:
+    def line(texts: tuple[str, ...] | list[str]) -> str:
+        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+    return [line(head), "|" + "---|" * len(head), *(line(row) for row in body)]

@@ -1,0 +1,188 @@
+"""The scorecard as data; every report is a reader of this record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from mlff_probes.measure import reference_measurement
+from mlff_probes.protocols import FAMILIES
+from mlff_probes.records import (
+    JUDGED,
+    BrokenCase,
+    CalculatorIdentity,
+    Case,
+    Context,
+    Measurement,
+    NonNegative,
+    ProbeResult,
+    Record,
+    State,
+    Text,
+    Tier,
+)
+
+SCHEMA_VERSION: Literal[1] = 1
+
+OverallVerdict = Literal["passed", "failed", "nothing judged", "incomplete"]
+
+
+class RunOptions(Record):
+    """The options that change what is judged and how."""
+
+    tier: Tier
+    strict: bool
+    any_level_of_theory: bool
+    tolerances: str | None = None
+    references: tuple[str, ...] = ()
+
+
+class TimeSummary(Record):
+    """Where the time went, in seconds; under pytest-xdist summed over the workers.
+
+    `measured_s` is the time pytest spent in the probes, from set-up to tear-down; `model_s` the part of
+    it inside the models. Loading (imports included) comes before and is counted apart.
+    """
+
+    load_s: NonNegative
+    measured_s: NonNegative
+    model_s: NonNegative
+    model_calls: int
+    batches: int
+
+    @property
+    def outside_s(self) -> float:
+        """Measured time that was not spent inside a model."""
+        return max(self.measured_s - self.model_s, 0.0)
+
+
+class CaseSummary(Record):
+    """What a reader of the scorecard needs to know of a case, the reference curves included."""
+
+    id: Text
+    family: Text
+    title: Text
+    kind: Text
+    level_of_theory: Text
+    source: Text
+    elements: tuple[str, ...]
+    protocol: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    context: tuple[Context, ...] = ()
+    reference_arrays: dict[str, list[Any]] = {}
+    reference_diagnostics: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, case: Case) -> CaseSummary:
+        """Summarise `case`."""
+        reference = reference_measurement(case)
+        return cls(
+            id=case.id,
+            family=case.family,
+            title=case.title,
+            kind=case.protocol.kind,
+            level_of_theory=case.level_of_theory,
+            source=case.source,
+            elements=tuple(sorted(case.elements)),
+            protocol=case.protocol.model_dump(mode="json"),
+            notes=case.notes,
+            context=case.context,
+            reference_arrays=reference.arrays if reference else {},
+            reference_diagnostics=reference.diagnostics if reference else {},
+        )
+
+
+class Scorecard(Record):
+    """Everything one run found out, in one record with a JSON round trip."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created: Text
+    verdict: OverallVerdict
+    selected: int
+    interrupted: str = ""
+    options: RunOptions
+    calculators: tuple[CalculatorIdentity, ...]
+    cases: tuple[CaseSummary, ...]
+    results: tuple[ProbeResult, ...]
+    measurements: tuple[Measurement, ...]
+    time: TimeSummary
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        calculators: Iterable[CalculatorIdentity],
+        cases: Iterable[Case | BrokenCase],
+        results: Iterable[ProbeResult],
+        measurements: Iterable[Measurement],
+        options: RunOptions,
+        selected: int,
+        measured_s: float,
+        interrupted: str = "",
+    ) -> Scorecard:
+        """Assemble a scorecard: rows in a fixed order, and the overall verdict."""
+        identities = tuple(calculators)
+        all_cases = list(cases)
+        position = {case.id: index for index, case in enumerate(all_cases)}
+        label = {identity.label: index for index, identity in enumerate(identities)}
+        quantity = {
+            (case.id, name): index
+            for case in all_cases
+            if isinstance(case, Case)
+            for index, name in enumerate([*(e.quantity for e in case.expectations), *case.reports])
+        }
+        rows = sorted(
+            results,
+            key=lambda r: (label[r.calculator], position[r.case], quantity.get((r.case, r.quantity), 0)),
+        )
+        made = sorted(measurements, key=lambda m: (label[m.calculator], position[m.case]))
+        probed = {row.case for row in rows}
+        return cls(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            verdict=overall_verdict(rows, strict=options.strict, incomplete=bool(interrupted) or len(rows) < selected),
+            selected=selected,
+            interrupted=interrupted,
+            options=options,
+            calculators=identities,
+            cases=tuple(CaseSummary.of(c) for c in all_cases if isinstance(c, Case) and c.id in probed),
+            results=tuple(rows),
+            measurements=tuple(made),
+            time=TimeSummary(
+                load_s=sum(identity.load_s for identity in identities),
+                measured_s=measured_s,
+                model_s=sum(m.model_s for m in made),
+                model_calls=sum(m.model_calls for m in made),
+                batches=sum(m.batches for m in made),
+            ),
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every selected quantity has a verdict."""
+        return not self.interrupted and len(self.results) >= self.selected
+
+    def rows(self, calculator: str, family: str | None = None) -> list[ProbeResult]:
+        """The rows of one calculator, or of one of its families."""
+        return [r for r in self.results if r.calculator == calculator and family in (None, r.family)]
+
+    def families(self, calculator: str) -> list[str]:
+        """The families probed with one calculator, in the order of the suite."""
+        found = {row.family for row in self.rows(calculator)}
+        return [family for family in FAMILIES if family in found]
+
+    def measurement(self, calculator: str, case: str) -> Measurement | None:
+        """The measurement of one calculator and case, if it was made."""
+        return next((m for m in self.measurements if (m.calculator, m.case) == (calculator, case)), None)
+
+
+def overall_verdict(rows: Iterable[ProbeResult], *, strict: bool, incomplete: bool) -> OverallVerdict:
+    """One word for a run. What failed stays failed, also in a run that was cut short."""
+    states = Counter(row.verdict.state for row in rows)
+    bad = states[State.FAILED] + states[State.ERROR] + (states[State.NOT_APPLICABLE] if strict else 0)
+    if bad:
+        return "failed"
+    if incomplete:
+        return "incomplete"
+    return "passed" if any(states[state] for state in JUDGED) else "nothing judged"

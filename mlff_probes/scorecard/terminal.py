@@ -1,0 +1,133 @@
+"""The scorecard as a table for a terminal."""
+
+from __future__ import annotations
+
+import io
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mlff_probes.records import State
+from mlff_probes.scorecard import format as fmt
+from mlff_probes.scorecard.model import Scorecard
+
+STYLE = {
+    State.PASSED: "green",
+    State.FAILED: "red",
+    State.ERROR: "bold red",
+    State.NOT_APPLICABLE: "dim",
+    State.NOT_COMPARABLE: "yellow",
+    State.REPORTED: "dim",
+}
+
+MIN_WIDTH = 80
+"""Narrower than this the table would break its numbers; the terminal then wraps the lines instead."""
+
+
+def render(card: Scorecard, *, width: int = 120, color: bool = False) -> str:
+    """The scorecard as text: a table for each calculator, a summary by family, timing, the verdict.
+
+    Parameters
+    ----------
+    card
+        The scorecard.
+    width
+        Columns of the terminal; at least `MIN_WIDTH` are used.
+    color
+        Whether to write ANSI colours.
+    """
+    out = io.StringIO()
+    console = Console(
+        file=out, width=max(width, MIN_WIDTH), force_terminal=color, color_system="standard" if color else None,
+        highlight=False, markup=False, soft_wrap=False,
+    )  # fmt: skip
+    for part in _parts(card):
+        console.print(part)
+    return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
+
+
+def _parts(card: Scorecard) -> list[RenderableType]:
+    parts: list[RenderableType] = []
+    for identity in card.calculators:
+        if not card.rows(identity.label):
+            continue
+        parts += [*_results(card, identity.label), Text(), _summary(card, identity.label), Text()]
+        for measurement in card.measurements:
+            if measurement.calculator == identity.label and "latency" in measurement.values:
+                parts.append(Text(f"speed: {fmt.latency_line(measurement, identity)}"))
+        parts.append(Text())
+    parts += [Text(line) for line in fmt.time_lines(card)]
+    parts += [Text(f"note: {line}", style="yellow") for line in notes(card)]
+    verdict_style = "bold green" if card.verdict == "passed" else "bold red"
+    parts.append(Text(fmt.verdict_line(card), style=verdict_style))
+    return parts
+
+
+def notes(card: Scorecard) -> list[str]:
+    """What a reader must know of how this run was judged."""
+    found = []
+    if card.options.tolerances:
+        changed = sorted(
+            {
+                f"{r.family}.{r.quantity} {r.expectation.tolerance.value:g} {r.expectation.unit}"
+                for r in card.results
+                if r.expectation and r.expectation.tolerance.origin == "override"
+            }
+        )
+        found.append(f"tolerances overridden by {card.options.tolerances}: {', '.join(changed) or 'none in use'}")
+    if card.options.any_level_of_theory:
+        found.append("judged whatever the calculator's level of theory (--probe-level-of-theory=any)")
+    if card.options.strict:
+        found.append("not applicable counts as failed (--probe-strict)")
+    return found
+
+
+def _results(card: Scorecard, calculator: str) -> list[RenderableType]:
+    """The table of one calculator, and below it why some rows have no verdict of their own."""
+    table = _table(f"{calculator} against DFT")
+    for name in ("family", "case", "quantity"):
+        table.add_column(name, overflow="fold")
+    for name in ("measured", "reference", "deviation", "tolerance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("unit", "verdict"):
+        table.add_column(name, no_wrap=True)
+    last = ("", "")
+    reasons: dict[str, int] = {}
+    for row in card.rows(calculator):
+        cell, state, here = fmt.cells(row), row.verdict.state, (row.family, row.case)
+        verdict = f"{fmt.MARK[state]} {cell['verdict']}"
+        if row.verdict.reason:
+            verdict += f" [{reasons.setdefault(row.verdict.reason, len(reasons) + 1)}]"
+        numbers = (cell[name] for name in ("measured", "reference", "deviation", "tolerance", "unit"))
+        if here != last and last[0]:
+            table.add_section()
+        table.add_row(
+            row.family if row.family != last[0] else "",
+            row.case if here != last else "",
+            row.quantity,
+            *numbers,
+            Text(verdict, style=STYLE[state]),
+        )
+        last = here
+    return [table, *(Text(f"[{index}] {reason}") for reason, index in reasons.items())]
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False,
+        pad_edge=False, padding=(0, 1, 0, 0),
+    )  # fmt: skip
+
+
+def _summary(card: Scorecard, calculator: str) -> Table:
+    rows = fmt.summary_rows(card, calculator)
+    used = [state for state in State if any(counts[state] for _, counts in rows)]
+    table = _table(f"{calculator} by family")
+    table.add_column("family")
+    for state in used:
+        table.add_column(state.value, justify="right")
+    for family, counts in rows:
+        table.add_row(family, *(str(counts[state]) for state in used))
+    return table

@@ -1,0 +1,133 @@
+"""One run of the suite: which quantities are probed, each measurement made once, each verdict recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.errors import InputError
+from mlff_probes.judge import judge
+from mlff_probes.measure import measure_case
+from mlff_probes.protocols import BY_KIND
+from mlff_probes.records import (
+    TIERS,
+    BrokenCase,
+    Case,
+    Expectation,
+    Measurement,
+    Problem,
+    ProbeResult,
+    Tier,
+    Value,
+)
+
+CASE_FILE = "case_file"
+"""The quantity under which a case file that cannot be read is reported."""
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """One pytest item: a calculator, a case, a quantity."""
+
+    calculator: str
+    case: str
+    quantity: str
+
+    @property
+    def id(self) -> str:
+        """The id in brackets of the pytest item; the last hyphen separates the quantity."""
+        return f"{self.calculator}-{self.case}-{self.quantity}"
+
+
+@dataclass
+class Suite:
+    """The calculators and cases of a run, and the measurements made so far."""
+
+    calculators: Sequence[Calculator]
+    cases: Sequence[Case | BrokenCase]
+    tier: Tier = "quick"
+    any_level_of_theory: bool = False
+    measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse two calculators of one name: their rows could not be told apart."""
+        labels = [calculator.label for calculator in self.calculators]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise InputError(f"two calculators are called '{label}'; add ,label=… to tell them apart")
+        included = TIERS[: TIERS.index(self.tier) + 1]
+        self.cases = [c for c in self.cases if isinstance(c, BrokenCase) or c.tier in included]
+        self._case = {case.id: case for case in self.cases}
+        self._calculator = {calculator.label: calculator for calculator in self.calculators}
+
+    def requests(self, kind: str) -> list[ProbeRequest]:
+        """All items of the probe that measures protocol `kind`, in the order of the scorecard.
+
+        Broken case files go to the first protocol of their family, so that each is reported once.
+        """
+        protocol = BY_KIND[kind]
+        first = next(p for p in BY_KIND.values() if p.family == protocol.family)
+        found = []
+        for calculator in self.calculators:
+            for case in self.cases:
+                if isinstance(case, BrokenCase):
+                    quantities = [CASE_FILE] if case.family == protocol.family and protocol is first else []
+                else:
+                    mine = isinstance(case.protocol, protocol)
+                    quantities = [*(e.quantity for e in case.expectations), *case.reports] if mine else []
+                found += [ProbeRequest(calculator.label, case.id, quantity) for quantity in quantities]
+        return found
+
+    def measure(self, calculator: str, case: str) -> Measurement:
+        """The measurement behind some items: made on first use and then shared."""
+        key = (calculator, case)
+        if key not in self.measurements:
+            found = self._case[case]
+            assert isinstance(found, Case)
+            self.measurements[key] = measure_case(self._calculator[calculator], found)
+        return self.measurements[key]
+
+    def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
+        """Measure (or recall) and judge one quantity."""
+        case = self._case[request.case]
+        measured, expectation, not_comparable = self._measured(request, case)
+        return ProbeResult(
+            calculator=request.calculator,
+            family=case.family,
+            case=request.case,
+            quantity=request.quantity,
+            measured=measured,
+            expectation=expectation,
+            verdict=judge(measured, expectation, not_comparable=not_comparable),
+            look_first=look_first,
+        )
+
+    def _measured(
+        self, request: ProbeRequest, case: Case | BrokenCase
+    ) -> tuple[Value, Expectation | None, str | None]:
+        if isinstance(case, BrokenCase):
+            problem = Problem(state="error", reason=case.message)
+            return Value(value=None, unit="-", problem=problem), None, None
+        expectation = case.expectation(request.quantity)
+        unit = expectation.unit if expectation else case.protocol.quantities[request.quantity]
+        measurement = self.measure(request.calculator, request.case)
+        if measurement.problem is not None:
+            measured = Value(value=None, unit=unit, problem=measurement.problem)
+        elif request.quantity in measurement.values:
+            measured = measurement.values[request.quantity]
+        else:
+            reason = f"the measurement gave no '{request.quantity}'"
+            measured = Value(value=None, unit=unit, problem=Problem(state="error", reason=reason))
+        return measured, expectation, self._not_comparable(request.calculator, expectation)
+
+    def _not_comparable(self, calculator: str, expectation: Expectation | None) -> str | None:
+        level = self._calculator[calculator].identity.level_of_theory
+        if expectation is None or level is None or self.any_level_of_theory:
+            return None
+        if expectation.level_of_theory in ("exact", level):
+            return None
+        return (
+            f"the reference is {expectation.level_of_theory}, {calculator} learned {level}; "
+            "--probe-level-of-theory=any judges it all the same"
+        )
