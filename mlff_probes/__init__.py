@@ -24,7 +24,19 @@ _HOME = {
     "measure_case": "measure",
 }
 
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = [
+    "Case",
+    "Evaluation",
+    "InputError",
+    "Measurement",
+    "ProbeResult",
+    "Scorecard",
+    "__version__",
+    "evaluate",
+    "load_calculator",
+    "load_cases",
+    "measure_case",
+]
 
 if TYPE_CHECKING:
     from mlff_probes.calculators.registry import load_calculator

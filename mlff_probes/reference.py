@@ -138,9 +138,7 @@ def load_policy(override: Path | None = None) -> Policy:
     return Policy(tolerances=tolerances, overrides=overrides)
 
 
-def load_cases(
-    directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None
-) -> list[Case | BrokenCase]:
+def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None) -> list[Case | BrokenCase]:
     """Read all cases of some reference directories, sorted by family and id.
 
     A file that cannot be used becomes a `BrokenCase` with one message, so that it hides no other case.
@@ -218,7 +216,7 @@ def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> It
         unit = _unit(file, case, row.quantity)
         tolerance = policy.tolerance(case.family, row.quantity, row.tolerance)
         if tolerance is None:
-            raise InputError(f"{where}: no tolerance; add `tolerance = {{value = …, unit = \"{unit}\", reason = \"…\"}}`")
+            raise InputError(f'{where}: no tolerance; add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
         for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
             if found != unit:
                 raise InputError(f"{where}: the {what} must be '{unit}', found '{found}'")
@@ -328,7 +326,9 @@ def _tolerances(file: Path, *, origin: str) -> dict[tuple[str, str], Tolerance]:
     found = {}
     for family, table in data.items():
         if family not in FAMILIES or not isinstance(table, dict):
-            raise InputError(f"{file}: unknown family '{family}'; write [family.quantity] with one of {', '.join(FAMILIES)}")
+            raise InputError(
+                f"{file}: unknown family '{family}'; write [family.quantity] with one of {', '.join(FAMILIES)}"
+            )
         for quantity, row in table.items():
             if not isinstance(row, dict):
                 raise InputError(f"{file}: [{family}.{quantity}] must be a table with value, unit and reason")

@@ -195,7 +195,9 @@ class ProbeRun:
             names = ", ".join(str(path) for path in written if path.suffix != ".png")
             figures = sum(path.suffix == ".png" for path in written)
             took = time.perf_counter() - start
-            self.messages.append(f"wrote {names}" + (f" and {figures} figures" if figures else "") + f" in {took:.1f} s")
+            self.messages.append(
+                f"wrote {names}" + (f" and {figures} figures" if figures else "") + f" in {took:.1f} s"
+            )
         green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if exitstatus in green and (self.card.verdict != "passed" or len(written) == 0 < len(self.scorecards)):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -16,8 +16,8 @@ from mlff_probes.records import (
     Case,
     Expectation,
     Measurement,
-    Problem,
     ProbeResult,
+    Problem,
     Tier,
     Value,
 )
@@ -103,9 +103,7 @@ class Suite:
             look_first=look_first,
         )
 
-    def _measured(
-        self, request: ProbeRequest, case: Case | BrokenCase
-    ) -> tuple[Value, Expectation | None, str | None]:
+    def _measured(self, request: ProbeRequest, case: Case | BrokenCase) -> tuple[Value, Expectation | None, str | None]:
         if isinstance(case, BrokenCase):
             problem = Problem(state="error", reason=case.message)
             return Value(value=None, unit="-", problem=problem), None, None

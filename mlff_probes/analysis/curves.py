@@ -74,7 +74,7 @@ class PeriodicInterpolant:
         return u, float(self(u, derivative))
 
     def steepest(self) -> float:
-        """max over u of |dE/du|."""
+        """Maximum over u of |dE/du|."""
         downhill = PeriodicInterpolant(-self.cosine, -self.sine)
         return max(self.maximum(derivative=1)[1], downhill.maximum(derivative=1)[1])
 

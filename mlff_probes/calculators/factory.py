@@ -21,8 +21,9 @@ ASE_NAMES = {"lennardjones": "lj", "morsepotential": "morse"}
 
 
 def load_ase(request: Request) -> Calculator:
-    """Load one of ASE's own calculators: `ase:EMT`, `ase:LennardJones,sigma=2.5`, …"""
-    from ase.calculators.calculator import get_calculator_class, names
+    """Load one of ASE's own calculators, for instance `ase:EMT` or `ase:LennardJones,sigma=2.5`."""
+    from ase.calculators.calculator import get_calculator_class
+    from ase.calculators.names import names
 
     name = request.target.partition(":")[2]
     key = ASE_NAMES.get(name.lower(), name.lower())
@@ -31,7 +32,7 @@ def load_ase(request: Request) -> Calculator:
             f"--calculator={request.spec}: ASE has no calculator '{name}'; among its own are EMT, LennardJones, "
             "MorsePotential, EAM (all names: python -c 'from ase.calculators.calculator import names; print(names)')"
         )
-    _refuse_torch_choices(request, "ase")
+    _refuse_torch_choices(request)
     calculator = _built(lambda: get_calculator_class(key)(**request.options), request)
     elements = None
     if key == "emt":
@@ -115,8 +116,7 @@ def _run(step: Callable[[], Any], request: Request) -> Any:
         return step()
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"--calculator={request.spec}: the module cannot be imported: {describe(error)} "
-            f"(looked from {Path.cwd()})"
+            f"--calculator={request.spec}: the module cannot be imported: {describe(error)} (looked from {Path.cwd()})"
         ) from error
 
 
@@ -135,15 +135,11 @@ def _takes(factory: Callable[..., Any], name: str) -> bool:
     return any(p.name == name or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
 
 
-def _refuse_torch_choices(request: Request, family: str) -> None:
+def _refuse_torch_choices(request: Request) -> None:
     if request.dtype not in (None, "float64"):
-        raise InputError(
-            f"--calculator={request.spec}: the family '{family}' computes in float64 only, {request.dtype} was asked for"
-        )
+        raise InputError(f"--calculator={request.spec}: ASE's own calculators compute in float64, not {request.dtype}")
     if request.device not in (None, "auto", "cpu"):
-        raise InputError(
-            f"--calculator={request.spec}: the family '{family}' runs on the CPU only, {request.device} was asked for"
-        )
+        raise InputError(f"--calculator={request.spec}: ASE's own calculators run on the CPU, not on {request.device}")
 
 
 def _wrapped(

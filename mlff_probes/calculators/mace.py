@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.calculators.base import Calculator, Request
@@ -41,7 +42,7 @@ def load(request: Request) -> Calculator:
     with _weights_only_kept():
         import_family("mace.calculators", spec=request.spec, extra="mace")
     device, device_name = torch_device(request.device, request.spec)
-    model = _model(request)
+    model = _model(request, request.path)
     head = _head(request, model)
 
     import torch
@@ -92,21 +93,21 @@ def _weights_only_kept() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _model(request: Request) -> Any:
+def _model(request: Request, path: Path) -> Any:
     import torch
 
     try:
-        model = torch.load(request.path, map_location="cpu", weights_only=False)
+        model = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else "no message"
         raise InputError(
-            f"--calculator={request.spec}: {request.path} cannot be read as a MACE checkpoint "
+            f"--calculator={request.spec}: {path} cannot be read as a MACE checkpoint "
             f"({type(error).__name__}: {first}); is the file complete, and written by a compatible mace-torch?"
         ) from error
     if not (isinstance(model, torch.nn.Module) and hasattr(model, "r_max") and hasattr(model, "atomic_numbers")):
         found = sorted(model)[:4] if isinstance(model, dict) else type(model).__name__
         raise InputError(
-            f"--calculator={request.spec}: {request.path} holds no MACE model but {found}; name the .model file "
+            f"--calculator={request.spec}: {path} holds no MACE model but {found}; name the .model file "
             "that mace_run_train writes beside its training checkpoints"
         )
     return model

@@ -88,12 +88,12 @@ def _family(request: Request) -> str:
     if name in LOADERS:
         return name
     if "/" in request.target or Path(request.target).suffix or "\\" in request.target:
-        raise InputError(
-            f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})"
-        )
+        raise InputError(f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})")
     close = difflib.get_close_matches(name, LOADERS, n=1)
     hint = f" (did you mean {close[0]}?)" if close else ""
-    raise InputError(f"--calculator={request.spec}: '{request.target}' is no file and no known family{hint}; {SUPPORTED}")
+    raise InputError(
+        f"--calculator={request.spec}: '{request.target}' is no file and no known family{hint}; {SUPPORTED}"
+    )
 
 
 def _file_family(path: Path, spec: str, forced: object) -> str:

@@ -28,32 +28,29 @@ WORKUPS: dict[type, Workup] = {
 """From energies and forces of a case's frames to its quantities."""
 
 
-def measure_case(
-    calculator: Calculator, case: Case, *, clock: Callable[[], float] = time.perf_counter
-) -> Measurement:
+def measure_case(calculator: Calculator, case: Case, *, clock: Callable[[], float] = time.perf_counter) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
     applicable` if it does not know an element, `error` if it raised or returned unusable numbers.
     """
     start = clock()
-    head = {"calculator": calculator.label, "case": case.id}
     unknown = calculator.unknown_elements(case.elements)
     if unknown:
         reason = f"{calculator.label} does not know {', '.join(unknown)}"
-        return Measurement(**head, problem=Problem(state="not applicable", reason=reason))
+        return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
     with warnings.catch_warnings(record=True) as caught:
         # a user's `filterwarnings = error` is about their code, not about the inside of a model
         warnings.simplefilter("always")
         try:
             result = _result(calculator, case)
         except EvaluationError as error:
-            problem = Problem(state="error", reason=str(error))
-            return Measurement(**head, problem=problem, wall_s=clock() - start)
+            return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
     said = sorted({f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught})
     identity = calculator.identity
     return Measurement(
-        **head,
+        calculator=calculator.label,
+        case=case.id,
         values=result.values,
         arrays=result.arrays,
         diagnostics={**result.diagnostics, "warnings": said, "dtype": identity.dtype, "device": identity.device},
@@ -76,6 +73,10 @@ def reference_measurement(case: Case) -> Measurement | None:
         arrays=result.arrays,
         diagnostics=result.diagnostics,
     )
+
+
+def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s: float = 0.0) -> Measurement:
+    return Measurement(calculator=calculator.label, case=case.id, problem=problem, wall_s=wall_s)
 
 
 def _result(calculator: Calculator, case: Case) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
@@ -53,10 +55,10 @@ def path_fraction(frames: tuple[Atoms, ...]) -> Floats:
 
     The length of a step is the norm of the displacement of all atoms, shape (3 n_atoms,).
     """
-    steps = [_displacement(a, b) for a, b in zip(frames[:-1], frames[1:], strict=True)]
+    steps = [_displacement(a, b) for a, b in pairwise(frames)]
     lengths = np.array([0.0, *(float(np.linalg.norm(step)) for step in steps)])
-    arc: Floats = np.cumsum(lengths)
-    return arc / arc[-1]
+    fraction: Floats = np.cumsum(lengths) / lengths.sum()
+    return fraction
 
 
 def perpendicular_force(frames: tuple[Atoms, ...], forces: tuple[Floats, ...]) -> Floats:

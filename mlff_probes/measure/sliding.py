@@ -123,7 +123,11 @@ def relaxed_gap_slide(case: Case, evaluation: Evaluation) -> Result:
         deviation = (energies - energies[-1]) - (reference - reference[-1])
         values["binding_curve_mae"] = _per_cell(float(np.abs(deviation).mean()), area)
     zero = energies[-1]
-    arrays = {f"{kind}_{name}": row for name, pair in curves.items() for kind, row in zip(("gap", "energy"), pair, strict=True)}
+    arrays = {
+        f"{kind}_{name}": row
+        for name, pair in curves.items()
+        for kind, row in zip(("gap", "energy"), pair, strict=True)
+    }
     arrays = {key: row - zero if key.startswith("energy") else row for key, row in arrays.items()}
     return Result(values, as_lists(arrays), evaluation, {"area_a2": area, "interfaces": 1})
 

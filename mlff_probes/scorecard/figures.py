@@ -44,7 +44,9 @@ def _path(card: Scorecard, case: CaseSummary) -> Figure:
     figure, (top, bottom) = _figure(case, heights=(3, 1), size=(6.4, 5.4))
     uncertainty = _uncertainty(card, case, ("barrier", "profile_mae"))
     x, y = case.reference_arrays["path_fraction"], case.reference_arrays["energy"]
-    top.fill_between(x, [v - uncertainty for v in y], [v + uncertainty for v in y], color="0.85", label="uncertainty")
+    band = [0.0, *[uncertainty] * (len(y) - 1)]  # the first image is the zero of energy by definition
+    low, high = zip(*((v - u, v + u) for v, u in zip(y, band, strict=True)), strict=True)
+    top.fill_between(x, low, high, color="0.85", label=f"uncertainty of {case.level_of_theory}")
     top.plot(x, y, "-o", color=REFERENCE_COLOR, label=case.level_of_theory, zorder=3)
     reference_force = case.reference_diagnostics.get("perpendicular_force_ev_per_a", [])
     bottom.plot(x[1:-1][: len(reference_force)], reference_force, "-o", color=REFERENCE_COLOR)
@@ -54,7 +56,7 @@ def _path(card: Scorecard, case: CaseSummary) -> Figure:
         force = measurement.diagnostics.get("perpendicular_force_ev_per_a", [])
         bottom.plot(arrays["path_fraction"][1:-1][: len(force)], force, **style)
     top.set_ylabel("energy, first image = 0 (eV)")
-    bottom.set_ylabel("force ⟂ path\n(eV/Å)")
+    bottom.set_ylabel("perpendicular\nforce (eV/Å)")
     bottom.set_xlabel(f"path fraction (path made by {case.protocol['path_made_by']})")
     top.legend(frameon=False)
     return figure
@@ -72,7 +74,8 @@ def _slide(card: Scorecard, case: CaseSummary) -> Figure:
         top.annotate(name, (u, 1.0), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
     top.set_ylabel("energy, crystal = 0 (eV/cell)")
     bottom.set_ylabel("lateral force\n(eV/Å)")
-    bottom.set_xlabel("slide u (one period along 2a₁ + a₂)")
+    along = " + ".join(f"{n} {a}" for n, a in zip(case.protocol["slide_vector"], ("a₁", "a₂"), strict=True))
+    bottom.set_xlabel(f"slide u (one period along {along})")
     top.legend(frameon=False)
     return figure
 

@@ -55,17 +55,19 @@ def failure_text(row: ProbeResult) -> str:
             f"{name}: measured {cell['measured']}, reference {cell['reference']} {cell['unit']}: "
             f"off by {cell['deviation']}, tolerance {cell['tolerance']}"
         ]
-    lines += ["", f"  {'calculator':<11}{row.calculator}", f"  {'case':<11}{row.family} / {row.case}"]
+    facts = {"calculator": row.calculator, "case": f"{row.family} / {row.case}"}
     expected = row.expectation
     if expected is not None:
+        unit, tolerance = cell["unit"], expected.tolerance
         also = "".join(f"  = {v:.4f} {u}" for u, v in (row.measured.also if row.measured else {}).items())
-        lines += [
-            f"  {'measured':<11}{cell['measured']} {cell['unit']}{also}",
-            f"  {'reference':<11}{cell['reference']} ± {expected.uncertainty:g} {cell['unit']}  ({expected.level_of_theory})",
-            f"  {'deviation':<11}{cell['deviation']} {cell['unit']}",
-            f"  {'tolerance':<11}{cell['tolerance']} {cell['unit']}  ({expected.tolerance.origin}: {expected.tolerance.reason})",
-            f"  {'source':<11}{expected.source}",
-        ]
+        facts |= {
+            "measured": f"{cell['measured']} {unit}{also}",
+            "reference": f"{cell['reference']} ± {expected.uncertainty:g} {unit}  ({expected.level_of_theory})",
+            "deviation": f"{cell['deviation']} {unit}",
+            "tolerance": f"{tolerance.value:g} {unit}  ({tolerance.origin}: {tolerance.reason})",
+            "source": expected.source,
+        }
+    lines += ["", *(f"  {name:<11}{text}" for name, text in facts.items())]
     if row.look_first:
         lines += ["", *(f"  {line}" for line in row.look_first.splitlines())]
     return "\n".join(lines)

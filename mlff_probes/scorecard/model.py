@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from mlff_probes.measure import reference_measurement
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import (
@@ -71,8 +73,8 @@ class CaseSummary(Record):
     protocol: dict[str, Any]
     notes: tuple[str, ...] = ()
     context: tuple[Context, ...] = ()
-    reference_arrays: dict[str, list[Any]] = {}
-    reference_diagnostics: dict[str, Any] = {}
+    reference_arrays: dict[str, list[Any]] = Field(default_factory=dict)
+    reference_diagnostics: dict[str, Any] = Field(default_factory=dict)
 
     @classmethod
     def of(cls, case: Case) -> CaseSummary:

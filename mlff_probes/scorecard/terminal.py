@@ -86,7 +86,7 @@ def notes(card: Scorecard) -> list[str]:
 
 def _results(card: Scorecard, calculator: str) -> list[RenderableType]:
     """The table of one calculator, and below it why some rows have no verdict of their own."""
-    table = _table(f"{calculator} against DFT")
+    table = _table(f"{calculator} against the references")
     for name in ("family", "case", "quantity"):
         table.add_column(name, overflow="fold")
     for name in ("measured", "reference", "deviation", "tolerance"):

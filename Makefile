@@ -1,0 +1,44 @@
+# Two commands do everything, set-up included: `make probe` judges a force field, `make test` tests this project.
+# Needs Python >= 3.11 and make; all else is installed into .venv with the versions of constraints.txt.
+
+CALCULATOR ?= chgnet
+SCORECARD ?= scorecard
+ARGS ?=
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)
+
+.PHONY: probe test lint schema bench clean
+
+probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/
+	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
+	  --probe-scorecard=$(SCORECARD)/scorecard.md --probe-scorecard=$(SCORECARD)/scorecard.json $(ARGS)
+
+test: $(VENV)/dev.done  ## the project's own tests
+	$(BIN)/pytest tests $(ARGS)
+
+lint: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+schema: $(VENV)/probe.done  ## write docs/scorecard.schema.json
+	$(BIN)/python -m mlff_probes.scorecard.schema > docs/scorecard.schema.json
+
+bench: $(VENV)/dev.done  ## speed, side by side
+	$(BIN)/pytest benchmarks $(ARGS)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "$(DOCTOR)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# `pip install -e .[all]` brings the model families; the constraints keep torch at the pinned version
+$(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	  --editable ".[$(if $(filter dev,$*),dev,all)]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) scorecard .pytest_cache .mypy_cache .ruff_cache
