@@ -297,8 +297,13 @@ def _frames(file: Path, protocol: Protocol) -> tuple[Atoms, ...]:
         absent = [key for key in protocol.frame_keys if key not in frame.info]
         if absent:
             raise InputError(f"{file}: frame {index} has no '{absent[0]}' in its comment line")
+        for key in protocol.frame_keys:
+            if not np.isscalar(frame.info[key]) or isinstance(frame.info[key], str | bool | np.bool_):
+                raise InputError(f"{file}: frame {index} has {key}={frame.info[key]}, expected a number")
         if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
             raise InputError(f"{file}: frame {index} has a position or cell that is not finite")
+    # the order of frames in a file means nothing; their keys say what they are
+    frames = tuple(sorted(frames, key=lambda frame: [float(frame.info[key]) for key in protocol.frame_keys]))
     problem = protocol.frame_problem(frames)
     if problem:
         raise InputError(f"{file}: {problem}")
