@@ -7,5 +7,9 @@ class InputError(ValueError):
     """Unusable input: an option, a calculator or a file. The message is the whole report."""
 
 
+class OptionError(InputError):
+    """Unusable input that is an option's own fault, so that it ends the run rather than one case."""
+
+
 class EvaluationError(RuntimeError):
     """The calculator could not give usable numbers for a frame (it raised, or NaN, or wrong shape)."""

@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms
 from pydantic import BaseModel, Field, ValidationError
 
-from mlff_probes.errors import InputError
+from mlff_probes.errors import InputError, OptionError
 from mlff_probes.evaluation import Evaluation
 from mlff_probes.measure import reference_measurement
 from mlff_probes.measure.migration import maximum_stands_out
@@ -100,6 +100,7 @@ class Policy:
 
     tolerances: dict[tuple[str, str], Tolerance]
     overrides: dict[tuple[str, str], Tolerance]
+    override_file: Path | None = None
 
     def tolerance(self, family: str, quantity: str, own: ToleranceTable | None) -> Tolerance | None:
         """The tolerance in force, or None if nobody gave one."""
@@ -135,7 +136,7 @@ def load_policy(override: Path | None = None) -> Policy:
                 f"{override}: {family}.{quantity} must be in {tolerances[family, quantity].unit}, "
                 f"found {overrides[family, quantity].unit}"
             )
-    return Policy(tolerances=tolerances, overrides=overrides)
+    return Policy(tolerances=tolerances, overrides=overrides, override_file=override)
 
 
 def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None) -> list[Case | BrokenCase]:
@@ -146,7 +147,8 @@ def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | N
     Raises
     ------
     InputError
-        If a directory does not exist or does not hold family folders.
+        If a directory does not exist or does not hold family folders, or an override of the tolerances is
+        finer than a reference allows.
     """
     policy = policy or load_policy()
     found: dict[str, Case | BrokenCase] = {}
@@ -158,6 +160,8 @@ def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | N
                     raise InputError(f"{file}: duplicate id '{file.stem}', already taken by {origin[file.stem]}")
                 found[file.stem] = load_case(file, policy=policy)
                 origin[file.stem] = file
+            except OptionError:
+                raise
             except InputError as error:
                 name = re.sub(r"[^A-Za-z0-9_.+]", "_", file.stem)
                 broken = f"{name}.toml" if f"{name}.toml" not in found else f"{name}.{len(found)}.toml"
@@ -221,10 +225,13 @@ def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> It
             if found != unit:
                 raise InputError(f"{where}: the {what} must be '{unit}', found '{found}'")
         if tolerance.value < row.uncertainty:
-            raise InputError(
+            message = (
                 f"{where}: the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
                 f"{row.uncertainty:g} {unit} of the reference; nothing can be judged that finely"
             )
+            if tolerance.origin == "override":
+                raise OptionError(f"--probe-tolerances={policy.override_file}: {message}")
+            raise InputError(message)
         value = row.value
         if value is None:
             known = None if reference is None else reference.values.get(row.quantity)
@@ -306,7 +313,7 @@ def _frames(file: Path, protocol: Protocol) -> tuple[Atoms, ...]:
     frames = tuple(sorted(frames, key=lambda frame: [float(frame.info[key]) for key in protocol.frame_keys]))
     problem = protocol.frame_problem(frames)
     if problem:
-        raise InputError(f"{file}: {problem}")
+        raise InputError(f"{file}: {problem} ([protocol] of {file.stem}.toml)")
     return frames
 
 

@@ -1,0 +1,217 @@
+"""Helpers of the tests that run pytest inside pytest: the runner, a sound calculator, a reference it passes."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase.io
+import pytest
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlff_probes.reference import DIRECTORY
+from mlff_probes.scorecard import files
+
+TIMEOUT_S = 60
+LENNARD_JONES = {"sigma": 3.6, "epsilon": 0.02, "rc": 6.0, "ro": 5.0, "smooth": True}
+"""Smooth, fast, and with every minimum of E(gap) inside the sampled gaps, so that each quantity has a value."""
+
+SOUND = f'''
+"""A calculator that is sound, though no good model of anything."""
+from ase.calculators.lj import LennardJones
+
+
+class Sound(LennardJones):
+    """Lennard-Jones with numbers that bind the layers."""
+
+    def __init__(self):
+        super().__init__(**{LENNARD_JONES!r})
+
+
+def make():
+    return Sound()
+'''
+COUNTED = (
+    SOUND
+    + '''
+
+class Counted(Sound):
+    """Notes each structure that is computed, in whichever process."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        with open("calls.log", "a", encoding="utf-8") as log:
+            log.write("call\\n")
+
+
+def counted():
+    return Counted()
+'''
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of one inner pytest run."""
+
+    code: int
+    stdout: str
+    stderr: str
+    directory: Path
+
+    @property
+    def output(self):
+        return self.stdout + self.stderr
+
+    @property
+    def text(self):
+        """The whole output with every run of blanks and line breaks as one blank, against the folding of tables."""
+        return re.sub(r"\s+", " ", self.output)
+
+    @property
+    def card_file(self):
+        return self.directory / "card.json"
+
+    @property
+    def card(self):
+        return files.read(self.card_file)
+
+    @property
+    def calls(self):
+        """Structures that `counted` computed."""
+        log = self.directory / "calls.log"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    def matches(self, *patterns):
+        """Assert that lines of stdout match `patterns`, in this order."""
+        pytest.LineMatcher(self.stdout.splitlines()).fnmatch_lines(patterns)
+
+    def assert_usage_error(self, *parts):
+        """Assert exit code 4 and, as all there is on stderr, one line that holds each of `parts`."""
+        assert self.code == pytest.ExitCode.USAGE_ERROR, self.output
+        said = [line for line in self.stderr.splitlines() if line.strip()]
+        assert len(said) == 1, self.stderr
+        assert said[0].startswith("ERROR: "), said[0]
+        for part in parts:
+            assert part in said[0]
+        assert not self.card_file.exists()
+        assert "verdict:" not in self.stdout
+
+
+def environment():
+    """The environment without what the outer pytest leaves in it for its children, and without CUDA devices."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
+    for name in ("FORCE_COLOR", "PY_COLORS", "CI", "BUILD_NUMBER", "COLUMNS"):
+        kept.pop(name, None)
+    return kept | {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def command(*args):
+    """`pytest ARGS` as the console script runs it: the working directory stays off `sys.path` (-P)."""
+    return [sys.executable, "-P", "-m", "pytest", *map(str, args)]
+
+
+def run_in(directory, *args):
+    """Run `pytest ARGS` in `directory`; no run may ever show an internal failure."""
+    done = subprocess.run(
+        command(*args), cwd=directory, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    run = Run(done.returncode, done.stdout, done.stderr, Path(directory))
+    assert "Traceback" not in run.output, run.output
+    assert "INTERNALERROR" not in run.output, run.output
+    return run
+
+
+def probes_in(directory, *args):
+    """Run the probes in `directory`, with a scorecard `card.json` there."""
+    return run_in(directory, "--pyargs", "mlff_probes.probes", f"--probe-scorecard={directory}/card.json", *args)
+
+
+def record(target):
+    """Copy the package's cases to `target` and put the sound calculator's energies and forces into the frames."""
+    shutil.copytree(DIRECTORY, target, ignore=shutil.ignore_patterns("tolerances.toml", "*.md"))
+    calculator = LennardJones(**LENNARD_JONES)
+    for file in target.glob("*/*.extxyz"):
+        if file.parent.name == "inference":
+            continue  # a latency has no reference
+        frames = ase.io.read(file, ":")
+        for frame in frames:
+            frame.calc = calculator
+            energy, forces = frame.get_potential_energy(), frame.get_forces()
+            frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+        ase.io.write(file, frames, format="extxyz")
+    return target
+
+
+@pytest.fixture(scope="session")
+def inner_pytest():
+    """`run_in`, for fixtures and tests."""
+    return run_in
+
+
+@pytest.fixture(scope="session")
+def run_probes_in():
+    """`probes_in`, for fixtures that share a run."""
+    return probes_in
+
+
+@pytest.fixture
+def run_probes(tmp_path):
+    """Run the probes in the test's own directory."""
+    return lambda *args: probes_in(tmp_path, *args)
+
+
+@pytest.fixture(scope="session")
+def start_probes():
+    """Start the probes as a process group of their own, for a test that sends it a signal."""
+
+    def start(directory, *args):
+        card = f"--probe-scorecard={directory}/card.json"
+        return subprocess.Popen(
+            command("--pyargs", "mlff_probes.probes", card, *args),
+            cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finish():
+    """Wait for a started run and gather what it said."""
+
+    def wait(process, directory):
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+        return Run(process.returncode, stdout, stderr, Path(directory))
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def sound():
+    """Source of a module with a sound calculator, `make`."""
+    return SOUND
+
+
+@pytest.fixture(scope="session")
+def counted():
+    """Source of the same module with a second factory, `counted`, that logs its calls to `calls.log`."""
+    return COUNTED
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory):
+    """A reference directory that the sound calculator passes."""
+    return record(tmp_path_factory.mktemp("recorded") / "reference")
+
+
+@pytest.fixture
+def recorded_only(recorded):
+    """Options that judge against that directory alone."""
+    return ("--probe-reference-only", f"--probe-reference={recorded}")
