@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -207,7 +207,7 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
     if not table.expectation and not table.report:
         raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
     expectations = tuple(_expectations(file, case, table, policy))
-    return Case(**{**case.__dict__, "expectations": expectations})
+    return replace(case, expectations=expectations)
 
 
 def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> Iterable[Expectation]:

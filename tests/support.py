@@ -99,7 +99,7 @@ class CosineCorrugation(Calculator):
 
     implemented_properties = ("energy",)
 
-    def __init__(self, height: float = 0.4, order: int = 1, stiffness: float = 0.0, equilibrium_gap: float = 3.3) -> None:
+    def __init__(self, height=0.4, order=1, stiffness=0.0, equilibrium_gap=3.3):
         super().__init__()
         self.height, self.order, self.stiffness, self.gap = height, order, stiffness, equilibrium_gap
 

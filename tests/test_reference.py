@@ -38,9 +38,7 @@ def test_documented_numbers_of_the_reference():
     in_gap = BY_ID["cr_sb2te3_in_gap"].stored.energies
     np.testing.assert_allclose(in_gap - in_gap[0], [0, 0.452, 1.505, 0.698, 0.241], atol=1e-3)
     deep = BY_ID["cr_sb2te3_deep"].stored.energies
-    np.testing.assert_allclose(
-        deep - deep[0], [0, 0.114, 0.297, 0.668, 1.052, 1.318, 1.648, 2.098, 2.321], atol=1e-3
-    )
+    np.testing.assert_allclose(deep - deep[0], [0, 0.114, 0.297, 0.668, 1.052, 1.318, 1.648, 2.098, 2.321], atol=1e-3)
     fixed = BY_ID["sb2te3_fixed_gap_0.0"]
     assert fixed.expectation("atop_energy").value == pytest.approx(0.847, abs=1e-3)
     assert fixed.expectation("stacking_fault_energy").value == pytest.approx(0.079, abs=1e-3)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_probes.calculators.base import Calculator, Request
-from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, versions
+from mlff_probes.calculators.identity import cpu_count, cpu_name, refuse_options, sha256, versions
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.records import CalculatorIdentity
@@ -22,7 +22,7 @@ ASE_NAMES = {"lennardjones": "lj", "morsepotential": "morse"}
 
 def load_ase(request: Request) -> Calculator:
     """Load one of ASE's own calculators, for instance `ase:EMT` or `ase:LennardJones,sigma=2.5`."""
-    from ase.calculators.calculator import get_calculator_class
+    from ase.calculators.calculator import FileIOCalculator, get_calculator_class
     from ase.calculators.names import names
 
     name = request.target.partition(":")[2]
@@ -33,7 +33,11 @@ def load_ase(request: Request) -> Calculator:
             "MorsePotential, EAM (all names: python -c 'from ase.calculators.calculator import names; print(names)')"
         )
     _refuse_torch_choices(request)
-    calculator = _built(lambda: get_calculator_class(key)(**request.options), request)
+    kind = get_calculator_class(key)
+    known = tuple(getattr(kind, "default_parameters", {}))
+    if known and not issubclass(kind, FileIOCalculator):  # ASE's own take any key and ignore a misspelt one
+        refuse_options(request.options, known, spec=request.spec, family=request.target)
+    calculator = _built(lambda: kind(**request.options), request)
     elements = None
     if key == "emt":
         from ase.calculators.emt import parameters

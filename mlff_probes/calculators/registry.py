@@ -11,6 +11,7 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -52,14 +53,14 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
     request = parse_request(spec, device=device, dtype=dtype)
     family = _family(request)
     options = {key: value for key, value in request.options.items() if key != "family"}
-    request = Request(**{**request.__dict__, "options": options})
+    request = replace(request, options=options)
     module, _, function = LOADERS[family].partition(":")
     start = time.perf_counter()
     with quiet():
         load: Callable[[Request], Calculator] = getattr(import_module(f"mlff_probes.calculators.{module}"), function)
         calculator = load(request)
     identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start})
-    return Calculator(**{**calculator.__dict__, "identity": identity})
+    return replace(calculator, identity=identity)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def force_call_latency(
     assert isinstance(protocol, Latency)
     frame = case.frames[0]
     rng = np.random.default_rng(seed)
-    loop = calculator if calculator.batch is None else _without_batch(calculator)
+    loop = replace(calculator, batch=None)  # molecular dynamics calls ASE, one frame at a time
     calculator.reset_peak()
     seconds: list[float] = []
     calls, spent = 0, 0.0
@@ -89,7 +90,3 @@ def _goes_on(seconds: list[float]) -> bool:
     if len(seconds) < MIN_TIMED_CALLS:
         return True
     return len(seconds) < TIMED_CALLS and sum(seconds) < BUDGET_S
-
-
-def _without_batch(calculator: Calculator) -> Calculator:
-    return Calculator(**{**calculator.__dict__, "batch": None})

@@ -53,7 +53,7 @@ def _parts(card: Scorecard) -> list[RenderableType]:
     for identity in card.calculators:
         if not card.rows(identity.label):
             continue
-        parts += [*_results(card, identity.label), Text(), _summary(card, identity.label), Text()]
+        parts += [*_results(card, identity.label), Text(), *_summary(card, identity.label), Text()]
         for measurement in card.measurements:
             if measurement.calculator == identity.label and "latency" in measurement.values:
                 parts.append(Text(f"speed: {fmt.latency_line(measurement, identity)}"))
@@ -86,7 +86,7 @@ def notes(card: Scorecard) -> list[str]:
 
 def _results(card: Scorecard, calculator: str) -> list[RenderableType]:
     """The table of one calculator, and below it why some rows have no verdict of their own."""
-    table = _table(f"{calculator} against the references")
+    table = _table()
     for name in ("family", "case", "quantity"):
         table.add_column(name, overflow="fold")
     for name in ("measured", "reference", "deviation", "tolerance"):
@@ -111,23 +111,24 @@ def _results(card: Scorecard, calculator: str) -> list[RenderableType]:
             Text(verdict, style=STYLE[state]),
         )
         last = here
-    return [table, *(Text(f"[{index}] {reason}") for reason, index in reasons.items())]
+    return [
+        Text(f"{calculator} against the references", style="bold"),
+        table,
+        *(Text(f"[{index}] {reason}") for reason, index in reasons.items()),
+    ]
 
 
-def _table(title: str) -> Table:
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, show_edge=False,
-        pad_edge=False, padding=(0, 1, 0, 0),
-    )  # fmt: skip
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
 
 
-def _summary(card: Scorecard, calculator: str) -> Table:
+def _summary(card: Scorecard, calculator: str) -> list[RenderableType]:
     rows = fmt.summary_rows(card, calculator)
     used = [state for state in State if any(counts[state] for _, counts in rows)]
-    table = _table(f"{calculator} by family")
+    table = _table()
     table.add_column("family")
     for state in used:
         table.add_column(state.value, justify="right")
     for family, counts in rows:
         table.add_row(family, *(str(counts[state]) for state in used))
-    return table
+    return [Text(f"{calculator} by family", style="bold"), table]

@@ -3,7 +3,8 @@
 Nothing here imports the package or scipy. The splines, the interpolant and the extrema are written out, so that an
 agreement with the scorecard is an agreement of two derivations and not of one library with itself.
 
-As a command it prints one table: ``python by_hand.py emt CASE.toml`` (``emt``, ``chgnet``, ``dft`` or ``FILE.py:NAME``).
+As a command it prints one table: ``python by_hand.py chgnet [CASE.toml ...]``, with ``dft`` or ``FILE.py:FACTORY`` in
+place of ``chgnet`` for the stored DFT results or any ASE calculator.
 """
 
 import argparse
@@ -304,10 +305,6 @@ def named_calculator(name: str, case_toml: Path) -> Any:
     """The calculator of the command line for one case."""
     if name == "dft":
         return StoredDFT(read_frames(case_toml))
-    if name == "emt":
-        from ase.calculators.emt import EMT
-
-        return EMT()
     if name == "chgnet":
         from chgnet.model.dynamics import CHGNetCalculator
 
@@ -322,7 +319,7 @@ def named_calculator(name: str, case_toml: Path) -> Any:
 def main() -> None:
     """Print the quantities of some cases, or of all that come with the suite."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("calculator", help="emt, chgnet, dft or FILE.py:FACTORY")
+    parser.add_argument("calculator", help="chgnet, dft or FILE.py:FACTORY")
     parser.add_argument("case", nargs="*", type=Path, help="TOML file of a case (default: all that come along)")
     arguments = parser.parse_args()
     for case_toml in arguments.case or cases():

@@ -146,7 +146,7 @@ def chgnet_by_hand(chgnet) -> dict:
 def results_of(scorecard: dict, label: str) -> dict[tuple[str, str], dict]:
     """The results of one calculator by case and quantity, without the speed."""
     results = [result for result in scorecard["results"] if result["calculator"] == label]
-    found = {(Path(result["case"]).stem, result["quantity"]): result for result in results}
+    found = {(result["case"], result["quantity"]): result for result in results}
     assert len(found) == len(results), "a quantity of a case is there twice"
     return {key: result for key, result in found.items() if key[1] != SPEED}
 
@@ -308,5 +308,6 @@ def test_analytic_forces_are_the_slope_of_the_energy(factory):
     atoms = read_frames(REFERENCE / "migration" / "cr_sb2te3_in_gap.toml")[2]
     _, forces = energy_and_forces(atoms, factory())
     atoms.calc = factory()
-    assert forces == pytest.approx(calculate_numerical_forces(atoms, eps=1e-4), abs=1e-6)
-    assert np.max(np.abs(forces)) > 0.1
+    some = [0, 1, 20]  # Te, Sb, Cr
+    assert forces[some] == pytest.approx(calculate_numerical_forces(atoms, eps=1e-4, iatoms=some), abs=1e-6)
+    assert np.max(np.abs(forces[some])) > 0.1

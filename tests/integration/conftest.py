@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from mlff_probes.reference import DIRECTORY
 from mlff_probes.scorecard import files
 
 TIMEOUT_S = 60
+ALONE = ("-p", "no:playwright", "-p", "no:benchmark", "-p", "no:randomly")
+"""Without the neighbours that cost start-up time or shuffle; `test_neighbours.py` has them all."""
+
 LENNARD_JONES = {"sigma": 3.6, "epsilon": 0.02, "rc": 6.0, "ro": 5.0, "smooth": True}
 """Smooth, fast, and with every minimum of E(gap) inside the sampled gaps, so that each quantity has a value."""
 
@@ -117,20 +121,41 @@ def command(*args):
     return [sys.executable, "-P", "-m", "pytest", *map(str, args)]
 
 
-def run_in(directory, *args):
-    """Run `pytest ARGS` in `directory`; no run may ever show an internal failure."""
-    done = subprocess.run(
-        command(*args), cwd=directory, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
-    run = Run(done.returncode, done.stdout, done.stderr, Path(directory))
+def start_in(directory, *args):
+    """Start `pytest ARGS` in `directory`, as a process group of its own."""
+    return subprocess.Popen(
+        command(*args), cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for(process, directory):
+    """What a started run says in the end; no run may ever show an internal failure."""
+    try:
+        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    run = Run(process.returncode, stdout, stderr, Path(directory))
     assert "Traceback" not in run.output, run.output
     assert "INTERNALERROR" not in run.output, run.output
     return run
 
 
+def run_in(directory, *args):
+    """Run `pytest ARGS` in `directory`."""
+    return wait_for(start_in(directory, *args), directory)
+
+
+def start_probes_in(directory, *args):
+    """Start the probes in `directory`, with a scorecard `card.json` there."""
+    card = f"--probe-scorecard={directory}/card.json"
+    return start_in(directory, "--pyargs", "mlff_probes.probes", card, *ALONE, *args)
+
+
 def probes_in(directory, *args):
     """Run the probes in `directory`, with a scorecard `card.json` there."""
-    return run_in(directory, "--pyargs", "mlff_probes.probes", f"--probe-scorecard={directory}/card.json", *args)
+    return wait_for(start_probes_in(directory, *args), directory)
 
 
 def record(target):
@@ -169,28 +194,14 @@ def run_probes(tmp_path):
 
 @pytest.fixture(scope="session")
 def start_probes():
-    """Start the probes as a process group of their own, for a test that sends it a signal."""
-
-    def start(directory, *args):
-        card = f"--probe-scorecard={directory}/card.json"
-        return subprocess.Popen(
-            command("--pyargs", "mlff_probes.probes", card, *args),
-            cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-
-    return start
+    """`start_probes_in`, for a test that sends a signal."""
+    return start_probes_in
 
 
 @pytest.fixture(scope="session")
 def finish():
-    """Wait for a started run and gather what it said."""
-
-    def wait(process, directory):
-        stdout, stderr = process.communicate(timeout=TIMEOUT_S)
-        return Run(process.returncode, stdout, stderr, Path(directory))
-
-    return wait
+    """`wait_for`, for a run started so."""
+    return wait_for
 
 
 @pytest.fixture(scope="session")

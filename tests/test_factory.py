@@ -1,0 +1,92 @@
+"""Calculators that are already Python: ASE's own and any factory."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+
+import pytest
+from ase.calculators.emt import EMT
+
+from mlff_probes.calculators.registry import load_calculator
+from mlff_probes.errors import InputError
+
+SOURCE = """
+from ase.calculators.lj import LennardJones
+
+class Named(LennardJones):
+    elements = ("Sb", "Te")
+    level_of_theory = "LJ"
+
+def make(sigma=2.0):
+    return Named(sigma=sigma)
+
+def on_device(device="cpu", dtype="float64"):
+    found = LennardJones()
+    found.asked = (device, dtype)
+    return found
+
+def breaks():
+    raise OSError("no\\nlicence")
+
+def leaves():
+    raise SystemExit("bye")
+"""
+
+
+@pytest.fixture
+def source(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "calc.py").write_text(SOURCE)
+    yield tmp_path / "calc.py"
+    sys.modules.pop("calc", None)
+
+
+@pytest.mark.parametrize("target", ["py:./calc.py:make", "py:calc.py:make", "py:calc:make"])
+def test_a_factory_in_a_file_or_a_module(source, target):
+    calculator = load_calculator(f"{target},sigma=2.5")
+    identity = calculator.identity
+    assert calculator.ase.parameters["sigma"] == 2.5
+    assert (identity.label, identity.family, identity.version) == ("make", "py", "Named")
+    assert (identity.elements, identity.level_of_theory) == (("Sb", "Te"), "LJ")
+    assert calculator.unknown_elements(frozenset({"Cr", "Te"})) == ["Cr"]
+    assert calculator.supplies("forces")
+    assert not calculator.supplies("magmoms")
+    if ".py" in target:
+        assert identity.sha256 == hashlib.sha256(SOURCE.encode()).hexdigest()
+
+
+def test_device_and_dtype_go_to_a_factory_that_takes_them(source):
+    calculator = load_calculator("py:calc.py:on_device", device="cpu", dtype="float32")
+    assert calculator.ase.asked == ("cpu", "float32")
+    assert calculator.identity.dtype == "float32"
+    with pytest.raises(InputError, match="takes no argument 'dtype'"):
+        load_calculator("py:calc.py:make", dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("factory", "says"), [("breaks", "OSError: no licence"), ("leaves", "SystemExit: bye"), ("make,sgma=1", "sgma")]
+)
+def test_a_factory_that_raises_says_where(source, factory, says):
+    with pytest.raises(InputError) as caught:
+        load_calculator(f"py:calc.py:{factory}")
+    assert says in str(caught.value)
+    assert ".py:" in str(caught.value)
+
+
+def test_a_file_that_does_not_compile(source):
+    source.write_text("def make(:\n")
+    with pytest.raises(InputError, match="SyntaxError"):
+        load_calculator("py:calc.py:make")
+
+
+def test_ase_builtins():
+    emt = load_calculator("ase:EMT,label=reference")
+    assert isinstance(emt.ase, EMT)
+    assert emt.label == "reference"
+    assert "Cu" in emt.identity.elements
+    assert emt.unknown_elements(frozenset({"Cu", "Te"})) == ["Te"]
+    lj = load_calculator("ase:LennardJones,sigma=2.5,epsilon=0.2")
+    assert (lj.ase.parameters["sigma"], lj.ase.parameters["epsilon"]) == (2.5, 0.2)
+    assert lj.identity.elements is None
+    assert lj.unknown_elements(frozenset({"Te"})) == []

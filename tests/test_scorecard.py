@@ -1,0 +1,216 @@
+"""The rendered scorecard: what a reader sees, from data whose numbers are known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+from support import LookupCalculator, reference_frames
+
+from mlff_probes.calculators.base import as_calculator
+from mlff_probes.errors import InputError
+from mlff_probes.records import State
+from mlff_probes.reference import load_cases, load_policy
+from mlff_probes.scorecard import figures, files, markdown, terminal
+from mlff_probes.scorecard.format import failure_text, number, verdict_line
+from mlff_probes.scorecard.model import RunOptions, Scorecard
+from mlff_probes.scorecard.schema import json_schema
+from mlff_probes.suite import Suite
+
+ROOT = Path(__file__).parents[1]
+
+
+def card_of(calculators, *, cases=None, kinds=("fixed_path", "fixed_gap_slide", "relaxed_gap_slide"), **changes):
+    suite = Suite(calculators, cases or load_cases())
+    requests = [request for kind in kinds for request in suite.requests(kind)]
+    results = [suite.result(request, look_first="Look first at it.") for request in requests]
+    options = RunOptions(tier="quick", strict=False, any_level_of_theory=False, **changes.pop("options", {}))
+    return Scorecard.build(
+        calculators=[c.identity for c in calculators],
+        cases=suite.cases,
+        results=changes.pop("results", results),
+        measurements=suite.measurements.values(),
+        options=options,
+        selected=changes.pop("selected", len(results)),
+        measured_s=2.0,
+        **changes,
+    )
+
+
+def lookup(lift=None, **identity):
+    found = as_calculator(LookupCalculator(reference_frames(), lift))
+    return dataclasses.replace(found, identity=found.identity.model_copy(update=identity))
+
+
+@pytest.fixture(scope="module")
+def card():
+    return card_of([lookup(lambda f: 0.2 * (f.info.get("path") == "ingap" and f.info["image"] == 2))])
+
+
+def test_table_has_every_column_and_number(card):
+    text = terminal.render(card, width=130)
+    lines = text.splitlines()
+    head = next(line for line in lines if line.startswith("family"))
+    assert " ".join(head.split()) == "family case quantity measured reference deviation tolerance unit verdict"
+    row = next(line for line in lines if "cr_sb2te3_in_gap" in line)
+    assert row.split() == ["cr_sb2te3_in_gap", "barrier", "1.705", "1.505", "+0.200", "0.1", "eV", "✗", "failed"]
+    passed = next(line for line in lines if "reaction_energy" in line)
+    assert passed.split() == ["reaction_energy", "0.241", "0.241", "+0.000", "0.1", "eV", "✓", "passed"]
+    assert lines[-1] == "verdict: FAILED (47 passed, 2 failed)"
+    assert all(len(line) <= 130 for line in lines)
+
+
+def test_summary_counts_and_time_add_up(card):
+    text = terminal.render(card, width=130)
+    summary = text[text.index("by family") :].splitlines()
+    assert summary[1].split() == ["family", "passed", "failed"]
+    assert summary[3].split() == ["migration", "16", "2"]
+    assert summary[4].split() == ["sliding", "31", "0"]
+    spent = card.time.model_s
+    assert f"{spent:.2f} s inside the model, {2 - spent:.2f} s outside ({50 * (2 - spent):.1f} %) of 2.00 s" in text
+    assert "model calls: 102 structures in 102 forward passes" in text
+
+
+def test_color_only_where_it_is_wanted(card):
+    assert "\x1b[" not in terminal.render(card)
+    assert "\x1b[31m✗ failed\x1b[0m" in terminal.render(card, color=True)
+
+
+def test_failure_text_is_the_whole_account(card):
+    row = next(r for r in card.results if r.quantity == "barrier")
+    text = failure_text(row)
+    assert text.splitlines()[0] == "barrier: measured 1.705, reference 1.505 eV: off by +0.200, tolerance 0.1"
+    for part in (
+        "measured   1.705 eV",
+        "reference  1.505 ± 0.08 eV  (PBE)",
+        "deviation  +0.200 eV",
+        "factor of about 7",
+        "source     mlff-probes: CP2K",
+        "Look first at it.",
+    ):
+        assert part in text
+    slide = next(r for r in card.results if r.quantity == "atop_energy")
+    assert "J/m^2" in failure_text(slide)
+
+
+def test_numbers():
+    assert number(-0.0001, "eV") == "0.000"
+    assert number(0.00049, "eV/cell", sign=True) == "+0.0005"
+    assert number(None, "eV") == "—"
+    assert number(-1.23456, "eV", sign=True) == "-1.235"
+
+
+def test_json_round_trip_and_schema(card, tmp_path):
+    (path,) = files.write(card, tmp_path / "card.json")
+    assert files.read(path) == card
+    data = json.loads(path.read_text())
+    assert data["schema_version"] == 1
+    jsonschema.Draft202012Validator(json_schema()).validate(data)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(json_schema()).validate({**data, "verdict": "fine"})
+
+
+def test_committed_schema_is_current():
+    committed = json.loads((ROOT / "docs" / "scorecard.schema.json").read_text())
+    assert committed == json_schema(), "run: make schema"
+
+
+def test_a_file_that_is_no_scorecard(tmp_path):
+    (tmp_path / "card.json").write_text('{"schema_version": 2}')
+    with pytest.raises(InputError, match="no readable scorecard of schema version 1"):
+        files.read(tmp_path / "card.json")
+    with pytest.raises(InputError, match=r"absent\.json"):
+        files.read(tmp_path / "absent.json")
+
+
+def test_markdown_links_a_figure_for_every_case(card, tmp_path):
+    written = files.write(card, tmp_path / "card.md")
+    text = written[0].read_text()
+    assert text.startswith("# Scorecard\n\n**verdict: FAILED (47 passed, 2 failed)**")
+    assert len(written) == 1 + len(card.cases) == 8
+    for figure in written[1:]:
+        assert figure.read_bytes().startswith(b"\x89PNG")
+        assert f"](card_figures/{figure.name})" in text
+    assert "| cr_sb2te3_in_gap | barrier | 1.705 | 1.505 | +0.200 | 0.1 | eV | ✗ failed |" in text
+    assert "force perpendicular to the path at its inner images: 0.57, 0.88, 0.71 eV/A" in text
+    assert "Context, not judged: in-gap barrier by relaxed NEB, MACE foundation: 0.41 eV" in text
+
+
+def test_figures_draw_reference_and_every_calculator():
+    card = card_of([lookup(), lookup(lambda _: 1.0, label="shifted")])
+    for case in card.cases:
+        figure = figures.draw_case(card, case)
+        labels = {text.get_text() for axes in figure.axes for legend in [axes.get_legend()] if legend
+                  for text in legend.get_texts()}  # fmt: skip
+        assert {"PBE", "LookupCalculator", "shifted"} <= labels
+        assert case.title in figure.get_suptitle()
+
+
+def test_overrides_and_forced_comparisons_are_shown(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[migration.barrier]\nvalue = 0.3\nunit = "eV"\nreason = "a first look"\n')
+    card = card_of(
+        [lookup()], cases=load_cases(policy=load_policy(file)), options={"tolerances": str(file)}, kinds=("fixed_path",)
+    )
+    text = terminal.render(card, width=130)
+    assert "0.3 (yours)" in text
+    assert f"note: tolerances overridden by {file}: migration.barrier 0.3 eV" in text
+    assert "tolerances overridden" in markdown.render(card)
+
+
+@pytest.mark.parametrize(
+    ("selected", "interrupted", "says"),
+    [(49, "", "verdict: PASSED (49 passed)"),
+     (60, "", "verdict: INCOMPLETE (49 passed); INCOMPLETE: 49 of 60 quantities have a verdict"),
+     (60, "interrupted", "49 of 60 quantities have a verdict, interrupted")],
+)  # fmt: skip
+def test_a_run_cut_short_says_so(selected, interrupted, says):
+    card = card_of([lookup()], selected=selected, interrupted=interrupted)
+    assert says in verdict_line(card)
+    assert says in terminal.render(card, width=130)
+    assert card.complete == (selected == 49)
+
+
+def test_nothing_judged_is_not_green():
+    card = card_of([lookup(elements=("Cu",))])
+    assert {row.verdict.state for row in card.results} == {State.NOT_APPLICABLE}
+    assert card.verdict == "nothing judged"
+    text = terminal.render(card, width=130)
+    assert "– not applicable [1]" in text
+    assert "LookupCalculator does not know Cr, Sb, Te" in text
+
+
+def test_another_level_of_theory_is_shown_but_not_judged():
+    other = lookup(level_of_theory="r2SCAN")
+    card = card_of([other], kinds=("fixed_gap_slide",))
+    states = {row.quantity: row.verdict.state for row in card.results}
+    assert states["atop_energy"] is State.NOT_COMPARABLE
+    assert states["periodicity"] is State.PASSED  # an exact law binds every level of theory
+    assert all(row.verdict.deviation is not None for row in card.results)
+    suite = Suite([other], load_cases(), any_level_of_theory=True)
+    forced = {suite.result(request).verdict.state for request in suite.requests("fixed_gap_slide")}
+    assert forced == {State.PASSED}
+
+
+def test_two_calculators_of_one_name_are_refused():
+    with pytest.raises(InputError, match="two calculators are called 'LookupCalculator'"):
+        Suite([lookup(), lookup()], load_cases())
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("card.html", "known are .json, .md"), ("card", "unknown format ''"), ("", "is a directory")]
+)
+def test_unusable_scorecard_paths(path, says, tmp_path):
+    with pytest.raises(InputError, match=says):
+        files.check_path(tmp_path / path)
+
+
+def test_checking_a_path_leaves_no_file_behind(tmp_path):
+    files.check_path(tmp_path / "new" / "card.json")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        files.check_path(tmp_path / "file" / "card.json")
