@@ -259,6 +259,8 @@ def _check_maximum(where: str, case: Case, table: CaseFile) -> None:
     if uncertainty is None or case.stored is None:
         raise InputError(f"{where}: needs stored energies and an expectation for the barrier, with its uncertainty")
     margin = maximum_stands_out(case.stored.energies)
+    if margin == 0:
+        raise InputError(f"{where}: the highest image of the reference is an end of the path, which is no saddle")
     if margin <= STANDS_OUT * uncertainty:
         raise InputError(
             f"{where}: the maximum of the reference stands out by {margin:.3g} eV, which is not more than "

@@ -119,7 +119,7 @@ def _results(card: Scorecard, calculator: str) -> list[RenderableType]:
 
 
 def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
 
 
 def _summary(card: Scorecard, calculator: str) -> list[RenderableType]:

@@ -19,7 +19,6 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from ase.geometry import find_mic
 
 REFERENCE = Path(__file__).resolve().parents[2] / "mlff_probes" / "reference"
 FIXED_PATH, FIXED_GAP, RELAXED_GAP, LATENCY = "fixed_path", "fixed_gap_slide", "relaxed_gap_slide", "latency"
@@ -115,8 +114,10 @@ def path_fractions(frames: list[Atoms]) -> np.ndarray:
     """Where each image lies on the path, 0 to 1, by the minimum-image distance in all 3N coordinates."""
     steps = [0.0]
     for here, there in itertools.pairwise(frames):
-        displacements, _ = find_mic(there.positions - here.positions, there.cell, there.pbc)
-        steps.append(float(np.sqrt(np.sum(displacements**2))))
+        straight = there.positions - here.positions
+        lattice = np.array(list(itertools.product(range(-2, 3), repeat=3))) @ there.cell[:]
+        copies = np.linalg.norm(straight[:, None] + lattice, axis=2)  # each atom to 125 copies of where it goes
+        steps.append(float(np.sqrt(np.sum(np.min(copies, axis=1) ** 2))))
     arc = np.cumsum(steps)
     return arc / arc[-1]
 
