@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def load(request: Request) -> Calculator:
         label=request.label or label,
         family="chgnet",
         version=version,
-        sha256=sha256(request.path) if request.path else None,
+        sha256=sha256(request.path or _packaged_weights(version)),
         parameters=int(model.n_params),
         elements=tuple(s for s in chemical_symbols[1:95] if s not in UNSEEN),
         level_of_theory=request.level_of_theory or LEVELS.get(version or ""),
@@ -85,6 +86,13 @@ def _version(request: Request) -> str | None:
             f"--calculator={request.spec}: there is no CHGNet '{version}' in its package; it holds {', '.join(LEVELS)}"
         )
     return version
+
+
+def _packaged_weights(version: str | None) -> Path:
+    import chgnet
+
+    (weights,) = (Path(chgnet.__file__).parent / "pretrained" / (version or DEFAULT_VERSION)).glob("*.pth.tar")
+    return weights
 
 
 def _model(request: Request, version: str | None) -> Any:

@@ -79,7 +79,8 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
     if elements is None:
         known = "elements not stated"
     else:
-        known = f"{len(elements)} elements" if len(elements) > 12 else f"elements {' '.join(elements)}"
+        named = " ".join(elements) if len(elements) <= 12 else f"{elements[0]} to {elements[-1]}"
+        known = f"{len(elements)} elements ({named})"
     parameters = "parameters not stated" if identity.parameters is None else f"{identity.parameters:,} parameters"
     family = identity.family + (f" {identity.version}" if identity.version else "")
     level = identity.level_of_theory or "level of theory not stated, taken as the references'"

@@ -1,0 +1,84 @@
+"""What the README shows is what a user gets: its commands run, its scorecard is a real one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mlff_probes.scorecard import terminal
+from mlff_probes.scorecard.files import read
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
+]
+SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
+LAST_DIGIT = 1.5
+"""How many units of its last digit a shown number may be off: float32 rounds differently on other machines."""
+
+
+def test_the_two_commands_are_there_and_make_knows_them():
+    assert COMMANDS[:2] == ["make probe", "make test"]
+    for command in COMMANDS:
+        if command.startswith("make "):
+            done = subprocess.run(
+                [*shlex.split(command), "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
+            )
+            assert ".venv/bin/pytest" in done.stdout
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pytest ")])
+def test_pytest_commands_run(command, trained_mace_file, tmp_path):
+    command = command.replace("path/to.model", str(trained_mace_file)).replace("scorecard/both", str(tmp_path / "both"))
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command), "-p", "no:randomly"], cwd=ROOT, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    assert "verdict: FAILED" in done.stdout
+    assert ("both.md" not in command) or len(list(tmp_path.glob("both_figures/*.png"))) == 7
+
+
+def rows(text: str) -> dict[tuple[str, str], list[str]]:
+    """Rows of a rendered table by (case, quantity): measured, reference, deviation, tolerance, …, verdict."""
+    found, case = {}, ""
+    for line in text.splitlines():
+        words = line.split()
+        while words and words[0] in ("migration", "sliding", "inference"):
+            words.pop(0)
+        if words and re.match(r"(cr_)?sb2te3_", words[0]):
+            case = words.pop(0)
+        if len(words) > 6 and words[-1] in ("passed", "failed"):
+            found[case, words[0]] = words[1:]
+    return found
+
+
+def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
+    json = tmp_path / "card.json"
+    command = [sys.executable, "-m", "pytest", "--calculator=chgnet", f"--probe-scorecard={json}", "-p", "no:randomly"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    shown, found = rows(SHOWN.group(1)), rows(terminal.render(read(json)))
+    assert shown.keys() == found.keys()
+    assert len(shown) == 49
+    for key, words in shown.items():
+        for a, b in zip(words, found[key], strict=True):
+            if re.fullmatch(r"[+-]?\d+\.\d+", a):
+                unit = 10.0 ** -len(a.partition(".")[2])
+                assert float(a) == pytest.approx(float(b), abs=LAST_DIGIT * unit), key
+            else:
+                assert a == b, key
+
+
+def test_linked_files_exist():
+    for name in ("README.md", "CONTRIBUTING.md", "docs/example/scorecard.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
+            if not target.startswith("http"):
+                assert (ROOT / name).parent.joinpath(target).exists(), f"{name} links {target}"
