@@ -179,7 +179,10 @@ class ProbeRun:
         if exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         start = time.perf_counter()
-        interrupted = {pytest.ExitCode.INTERRUPTED: "interrupted", pytest.ExitCode.INTERNAL_ERROR: "internal error"}
+        interrupted: dict[int, str] = {
+            pytest.ExitCode.INTERRUPTED: "interrupted",
+            pytest.ExitCode.INTERNAL_ERROR: "internal error",
+        }
         self.card = Scorecard.build(
             calculators=self.identities,
             cases=self.suite.cases,
@@ -188,7 +191,7 @@ class ProbeRun:
             options=self.options,
             selected=self.selected,
             measured_s=self.measured_s,
-            interrupted=interrupted.get(pytest.ExitCode(exitstatus), ""),
+            interrupted=interrupted.get(exitstatus, ""),
         )
         written = self._write(self.card)
         if written:

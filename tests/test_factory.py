@@ -64,6 +64,17 @@ def test_device_and_dtype_go_to_a_factory_that_takes_them(source):
         load_calculator("py:calc.py:make", dtype="float32")
 
 
+def test_a_file_may_import_its_neighbours_also_later(source):
+    (source.parent / "beside_early.py").write_text("SIGMA = 2.2")
+    (source.parent / "beside_late.py").write_text("EPSILON = 0.3")
+    source.write_text(
+        "import beside_early\nfrom ase.calculators.lj import LennardJones\n"
+        "def make():\n    import beside_late\n"
+        "    return LennardJones(sigma=beside_early.SIGMA, epsilon=beside_late.EPSILON)\n"
+    )
+    assert load_calculator("py:calc.py:make").ase.parameters["epsilon"] == 0.3
+
+
 @pytest.mark.parametrize(
     ("factory", "says"), [("breaks", "OSError: no licence"), ("leaves", "SystemExit: bye"), ("make,sgma=1", "sgma")]
 )

@@ -122,6 +122,12 @@ def test_zip_files_of_no_known_family(tmp_path):
         load_calculator(str(tmp_path))
 
 
+def test_a_folder_named_like_a_family_does_not_hide_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ase:EMT").mkdir()
+    assert load_calculator("ase:EMT").identity.family == "ase"
+
+
 def test_every_family_has_a_loader_that_exists():
     from importlib import import_module
 

@@ -6,7 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +98,8 @@ def load_py(request: Request) -> Calculator:
 
 def _module(name: str, request: Request) -> tuple[Any, Path | None]:
     if not (name.endswith(".py") or "/" in name):
-        sys.path.insert(0, str(Path.cwd()))  # a module beside the user's tests, as `python -m pytest` finds it
-        try:
+        with _importing_from(Path.cwd()):  # a module beside the user's tests, as `python -m pytest` finds it
             return _run(lambda: importlib.import_module(name), request), None
-        finally:
-            sys.path.remove(str(Path.cwd()))
     path = Path(name).expanduser()
     if not path.is_file():
         raise InputError(f"--calculator={request.spec}: there is no file {path} (looked from {Path.cwd()})")
@@ -111,8 +109,21 @@ def _module(name: str, request: Request) -> tuple[Any, Path | None]:
         raise InputError(f"--calculator={request.spec}: {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module  # dataclasses and pickle look a class's module up by name
-    _run(lambda: spec.loader.exec_module(module), request)  # type: ignore[union-attr]
+    with _importing_from(path.resolve().parent):
+        _run(lambda: spec.loader.exec_module(module), request)  # type: ignore[union-attr]
     return module, path
+
+
+@contextmanager
+def _importing_from(folder: Path) -> Iterator[None]:
+    """Look in `folder` first while a module is imported, and last afterwards (it may import more when called)."""
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
 
 
 def _run(step: Callable[[], Any], request: Request) -> Any:

@@ -50,9 +50,11 @@ def load(request: Request) -> Calculator:
     from mace.calculators import MACECalculator
 
     dtype = request.dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
-    ase_calculator = MACECalculator(models=[model], device=device, default_dtype=dtype, head=head)
-    # MACECalculator selects the process's default device and dtype; numbers must not depend on who loads last
-    torch.set_default_dtype(torch.float32)
+    before = torch.get_default_dtype()
+    try:
+        ase_calculator = MACECalculator(models=[model], device=device, default_dtype=dtype, head=head)
+    finally:
+        torch.set_default_dtype(before)  # numbers must not depend on which calculator was loaded last
     identity = CalculatorIdentity(
         spec=request.spec,
         label=request.label or request.path.stem,

@@ -88,6 +88,10 @@ def _family(request: Request) -> str:
     name = request.target.partition(":")[0]
     if name in LOADERS:
         return name
+    if Path(request.target).is_dir():
+        raise InputError(
+            f"--calculator={request.spec}: {request.target} is a directory; name the checkpoint file inside it"
+        )
     if "/" in request.target or Path(request.target).suffix or "\\" in request.target:
         raise InputError(f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})")
     close = difflib.get_close_matches(name, LOADERS, n=1)
@@ -98,8 +102,6 @@ def _family(request: Request) -> str:
 
 
 def _file_family(path: Path, spec: str, forced: object) -> str:
-    if path.is_dir():
-        raise InputError(f"--calculator={spec}: {path} is a directory; name the checkpoint file inside it")
     if path.suffix == ".py":
         raise InputError(f"--calculator={spec}: {path} is Python source; write py:{path}:factory")
     names = _pickled_names(path, spec)

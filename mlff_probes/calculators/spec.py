@@ -49,7 +49,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     return Request(
         spec=spec,
         target=target,
-        path=Path(target) if Path(target).exists() else None,
+        path=Path(target) if Path(target).is_file() else None,
         label=ours.get("label"),
         device=ours.get("device") or device,
         dtype=ours.get("dtype") or dtype,
