@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
+from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
 from mlff_probes.reference import DIRECTORY, load_cases, load_policy
 from mlff_probes.scorecard import files, terminal
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
 RESULT = pytest.StashKey[ProbeResult]()
-PROBES_PATH = "mlff_probes/probes/"
-"""Part of the node id of every probe, in a checkout and in an installed package alike."""
 
 LOG_WIDTH = 120
 """Columns of the scorecard where it goes into a file or a pipe."""
@@ -60,6 +60,8 @@ class ProbeRun:
         self.selected = 0
         self.measured_s = 0.0
         self.card: Scorecard | None = None
+        self._by_id = {request.id: request for kind in BY_KIND for request in suite.requests(kind)}
+        self._log_report: Any = None
         self.messages: list[str] = []
 
     @classmethod
@@ -97,6 +99,10 @@ class ProbeRun:
         suite = Suite(calculators, cases, tier=options.tier, any_level_of_theory=options.any_level_of_theory)
         return cls(suite, options, scorecards)
 
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Remember how a report is logged, for items whose worker died."""
+        self._log_report = session.config.hook.pytest_runtest_logreport
+
     @property
     def identities(self) -> list[CalculatorIdentity]:
         """Who is measured."""
@@ -130,14 +136,37 @@ class ProbeRun:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Count the probes under pytest-xdist, where only the workers collect."""
-        self.selected = max(self.selected, sum(PROBES_PATH in nodeid for nodeid in ids))
+        self.selected = max(self.selected, sum(self._requested(nodeid) is not None for nodeid in ids))
+
+    def _requested(self, nodeid: str) -> ProbeRequest | None:
+        """The request behind a node id, for the controller of pytest-xdist, which has no items."""
+        name = nodeid.partition("[")[2].removesuffix("]")
+        return self._by_id.get(name) if "::test_" in nodeid else None
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+        """Turn the death of a worker into an error of each item of the measurement that killed it."""
+        for nodeid in getattr(sched, "lost", {}).get(crashitem, []):
+            request = self._requested(nodeid)
+            if request is None:
+                continue
+            result = self.suite.lost(request, "killed its process")
+            own = report if nodeid == crashitem else copy.copy(report)
+            own.nodeid, own.longrepr = nodeid, failure_text(result)
+            own.probe = {"result": result.model_dump(mode="json")}  # type: ignore[attr-defined]
+            if own is not report:  # pytest-xdist logs the first one itself
+                self._log_report(report=own)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
         """Keep the items of one measurement on one worker, unless the user chose a `--dist`."""
         from mlff_probes.scheduling import MeasurementScheduling
 
-        return MeasurementScheduling(config, log) if config.getvalue("dist") in ("load", "no") else None
+        def scope_of(nodeid: str) -> str:
+            request = self._requested(nodeid)
+            return nodeid if request is None else f"{request.calculator}-{request.case}"
+
+        return MeasurementScheduling(config, log, scope_of) if config.getvalue("dist") in ("load", "no") else None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

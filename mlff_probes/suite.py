@@ -18,8 +18,10 @@ from mlff_probes.records import (
     Measurement,
     ProbeResult,
     Problem,
+    State,
     Tier,
     Value,
+    Verdict,
 )
 
 CASE_FILE = "case_file"
@@ -101,6 +103,19 @@ class Suite:
             expectation=expectation,
             verdict=judge(measured, expectation, not_comparable=not_comparable),
             look_first=look_first,
+        )
+
+    def lost(self, request: ProbeRequest, reason: str) -> ProbeResult:
+        """Result of a quantity whose measurement took its process down."""
+        case = self._case[request.case]
+        return ProbeResult(
+            calculator=request.calculator,
+            family=case.family,
+            case=request.case,
+            quantity=request.quantity,
+            measured=None,
+            expectation=case.expectation(request.quantity) if isinstance(case, Case) else None,
+            verdict=Verdict(state=State.ERROR, reason=reason),
         )
 
     def _measured(self, request: ProbeRequest, case: Case | BrokenCase) -> tuple[Value, Expectation | None, str | None]:
