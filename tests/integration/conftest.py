@@ -181,6 +181,12 @@ def inner_pytest():
 
 
 @pytest.fixture(scope="session")
+def inner_environment():
+    """`environment`, for a subprocess that is not a plain pytest."""
+    return environment()
+
+
+@pytest.fixture(scope="session")
 def run_probes_in():
     """`probes_in`, for fixtures that share a run."""
     return probes_in

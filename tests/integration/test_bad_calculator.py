@@ -79,7 +79,8 @@ REFUSED_TOO = {
     "mace": ["MACE needs a checkpoint file; write --calculator=path/to.model"],
     "ase:Nosuch": ["ASE has no calculator 'Nosuch'", "EMT, LennardJones"],
     "ase:EMT,device=cuda": ["run on the CPU, not on cuda"],
-    "ase:EMT,colour=red": ["cannot be built", "colour"],
+    "ase:EMT,colour=red": ["'ase:EMT' has no option 'colour'; it takes label, device"],
+    "ase:LennardJones,sigm=2.5": ["'ase:LennardJones' has no option 'sigm'; it takes label", "sigma"],
     "ase:EMT,label=a,label=b": ["the key 'label' is given twice"],
     "ase:EMT,label=": ["the key 'label' has no value"],
     "ase:EMT,label=a[b]": ["a label is made of letters, digits", "found 'a[b]'"],
@@ -167,3 +168,8 @@ def test_space_before_a_file_of_another_project(workers, folder, tmp_path, run_p
     (tmp_path / "best.model").write_bytes(b"")
     run = run_probes_in(folder, *workers, "--calculator", f"{tmp_path}/best.model")
     run.assert_usage_error(f"write --calculator={tmp_path}/best.model with '='", "moves its root directory there")
+
+
+def test_space_before_the_second_calculator(folder, run_probes_in):
+    run = run_probes_in(folder, "--calculator=ase:EMT", "--calculator", "whole.model")
+    run.assert_usage_error("write --calculator=whole.model with '='")

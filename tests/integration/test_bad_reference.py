@@ -55,7 +55,7 @@ IN_TOML = {
     "missing_source": (lambda t: without_line(t, "source = "), ["the key 'reference.source' is missing"]),
     "missing_protocol_key": (
         lambda t: without_line(t, "migrating_atom = "),
-        ["the key 'protocol.fixed_path.migrating_atom' is missing"],
+        ["the key 'protocol.", "migrating_atom' is missing"],
     ),
     "unknown_tier": (lambda t: replaced(t, '"quick"', '"fast"'), ["the key 'tier'", "'quick'", "found 'fast'"]),
     "unknown_kind": (lambda t: replaced(t, '"fixed_path"', '"fixd_path"'), ["'protocol'", "fixed_path", "fixd_path"]),
@@ -86,7 +86,7 @@ IN_TOML = {
     ),
     "atom_out_of_range": (
         lambda t: replaced(t, "migrating_atom = 20", "migrating_atom = -1"),
-        ["the key 'protocol.fixed_path.migrating_atom'", "found -1"],
+        ["the key 'protocol.", "migrating_atom'", "found -1"],
     ),
 }
 """Name of a case file, what is done to it, and what the message says after the name of the file."""

@@ -1,0 +1,27 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def trained_mace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small MACE in float64, trained on this project's own frames in some 35 s; judged well, but not perfect."""
+    from mace_models import trained_mace
+
+    return trained_mace(tmp_path_factory.mktemp("mace") / "trained.model")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: two gain nothing on small frames and lose much where another process wants a core."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
