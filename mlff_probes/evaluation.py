@@ -7,6 +7,7 @@ model calls and model time are counted and where NaN, infinities and wrong shape
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -121,7 +122,7 @@ def _single(ase_calculator: Any, frame: Atoms, forces: bool) -> tuple[Any, Any]:
     atoms.calc = ase_calculator
     try:
         # forces first: a calculator that computes only what it is asked for then makes both at once
-        f = atoms.get_forces() if forces else None
+        f = atoms.get_forces(apply_constraint=False) if forces else None
         return atoms.get_potential_energy(), f
     finally:
         atoms.calc = None
@@ -129,16 +130,23 @@ def _single(ase_calculator: Any, frame: Atoms, forces: bool) -> tuple[Any, Any]:
 
 def describe(error: BaseException) -> str:
     """One line for an exception of foreign code: type, message, and the line that raised it."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    at = f" ({trace.tb_frame.f_code.co_filename}:{trace.tb_lineno})" if trace else ""
+    frames = [row for row in traceback.extract_tb(error.__traceback__) if not row.filename.startswith("<")]
+    at = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     text = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {text}{at}"
 
 
+def _as_numbers(found: Any, what: str) -> Floats:
+    try:
+        return np.asarray(found, dtype=float)
+    except Exception as error:  # text, ragged lists, a tensor that still carries its graph, ...
+        raise EvaluationError(
+            f"{what} cannot be read as numbers: {describe(error)}; found {str(found)[:60]!r}"
+        ) from error
+
+
 def _checked_energy(energy: Any, row: int) -> float:
-    array = np.asarray(energy, dtype=float)
+    array = _as_numbers(energy, f"the energy of frame {row}")
     if array.size != 1:
         raise EvaluationError(f"the energy of frame {row} has shape {array.shape}, expected one number")
     value = float(array.reshape(()))
@@ -148,7 +156,7 @@ def _checked_energy(energy: Any, row: int) -> float:
 
 
 def _checked_forces(forces: Any, frame: Atoms, row: int) -> Floats:
-    array = np.asarray(forces, dtype=float)
+    array = _as_numbers(forces, f"the forces of frame {row}")
     if array.shape != (len(frame), 3):
         raise EvaluationError(f"the forces of frame {row} have shape {array.shape}, expected ({len(frame)}, 3)")
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))

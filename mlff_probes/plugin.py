@@ -64,10 +64,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection(session: pytest.Session) -> None:
-    """Refuse a run that names the probes but no calculator (in the controller, so also under `-n`)."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse a run that names the probes but no calculator, before any worker of `-n` starts."""
     config = session.config
-    if config.getoption("probe_calculators") or hasattr(config, "workerinput"):
+    if config.getoption("probe_calculators"):
         return
     for argument in config.args:
         name = argument.partition("::")[0]
@@ -80,7 +80,7 @@ def _refuse_space(config: pytest.Config) -> None:
     """After a space pytest takes the value for a test path too, and looks for its configuration there."""
     given = [*map(str, config.invocation_params.args), *shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))]
     if "--calculator" in given:
-        value = config.getoption("probe_calculators")[0]
+        value = "".join(given[given.index("--calculator") + 1 :][:1])
         raise pytest.UsageError(
             f"write --calculator={value} with '=': after a space pytest takes the path for a test path "
             "and moves its root directory there"

@@ -21,10 +21,10 @@ from ase import Atoms
 from pydantic import BaseModel, Field, ValidationError
 
 from mlff_probes.errors import InputError, OptionError
-from mlff_probes.evaluation import Evaluation
+from mlff_probes.evaluation import Evaluation, describe
 from mlff_probes.measure import reference_measurement
 from mlff_probes.measure.migration import maximum_stands_out
-from mlff_probes.protocols import FAMILIES, FixedPath, Protocol
+from mlff_probes.protocols import BY_KIND, FAMILIES, FixedPath, Protocol
 from mlff_probes.records import (
     BrokenCase,
     Case,
@@ -298,7 +298,7 @@ def _frames(file: Path, protocol: Protocol) -> tuple[Atoms, ...]:
     try:
         read = ase.io.read(file, ":", format="extxyz")
     except Exception as error:  # ASE's reader raises whatever a malformed line provokes
-        raise InputError(f"{file}: cannot be read as extxyz ({type(error).__name__}: {error})") from error
+        raise InputError(f"{file}: cannot be read as extxyz ({describe(error)})") from error
     frames = tuple(read if isinstance(read, list) else [read])
     if not frames:
         raise InputError(f"{file}: holds no frame")
@@ -330,8 +330,9 @@ def _stored(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
     forces = tuple(np.asarray(row["forces"], dtype=float) for row in results if "forces" in row)
     if forces and len(forces) < len(frames):
         raise InputError(f"{file}: some frames have forces and others have none")
-    if not np.isfinite(energies).all() or not all(np.isfinite(f).all() for f in forces):
-        raise InputError(f"{file}: a stored energy or force is not finite")
+    for index in range(len(frames)):
+        if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
+            raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
     return Evaluation(energies=energies, forces=forces or None)
 
 
@@ -367,8 +368,11 @@ def _validated(model: type[Model], data: dict[str, Any], file: Path, *, prefix: 
 
 
 def _problem(row: Any, prefix: str) -> str:
-    parts = [str(p + 1) if isinstance(p, int) else str(p) for p in row["loc"]]
-    key = prefix + ".".join(parts)
+    loc = [p for index, p in enumerate(row["loc"]) if not (index == 1 and p in BY_KIND)]  # pydantic's union tag
+    key = prefix + ".".join(str(p + 1) if isinstance(p, int) else str(p) for p in loc)
+    if row["type"].startswith("union_tag"):
+        found = row["input"].get("kind") if isinstance(row["input"], dict) else row["input"]
+        return f"the key '{key}.kind' must be one of {', '.join(BY_KIND)}, found {found!r}"
     if row["type"] == "missing":
         return f"the key '{key}' is missing"
     if row["type"] == "extra_forbidden":

@@ -63,6 +63,7 @@ class ProbeRun:
         self._by_id = {request.id: request for kind in BY_KIND for request in suite.requests(kind)}
         self._log_report: Any = None
         self.messages: list[str] = []
+        self.interrupted = ""
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> ProbeRun:
@@ -200,6 +201,10 @@ class ProbeRun:
             measurement = _received(Measurement, shipment["measurement"])
             self.measurements[measurement.calculator, measurement.case] = measurement
 
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Remember why the run ends early: Ctrl-C, or what pytest says of its own accord."""
+        self.interrupted = str(excinfo.value) or "interrupted"
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the scorecard, also of a run cut short, and set the exit code."""
@@ -208,10 +213,6 @@ class ProbeRun:
         if exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
         start = time.perf_counter()
-        interrupted: dict[int, str] = {
-            pytest.ExitCode.INTERRUPTED: "interrupted",
-            pytest.ExitCode.INTERNAL_ERROR: "internal error",
-        }
         self.card = Scorecard.build(
             calculators=self.identities,
             cases=self.suite.cases,
@@ -220,7 +221,7 @@ class ProbeRun:
             options=self.options,
             selected=self.selected,
             measured_s=self.measured_s,
-            interrupted=interrupted.get(exitstatus, ""),
+            interrupted=self.interrupted or ("internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else ""),
         )
         written = self._write(self.card)
         if written:
@@ -231,7 +232,7 @@ class ProbeRun:
                 f"wrote {names}" + (f" and {figures} figures" if figures else "") + f" in {took:.1f} s"
             )
         green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if exitstatus in green and (self.card.verdict != "passed" or len(written) == 0 < len(self.scorecards)):
+        if exitstatus in green and (self.card.verdict != "passed" or not set(self.scorecards) <= set(written)):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write(self, card: Scorecard) -> list[Path]:

@@ -157,14 +157,14 @@ def test_overrides_and_forced_comparisons_are_shown(tmp_path):
     )
     text = terminal.render(card, width=130)
     assert "0.3 (yours)" in text
-    assert f"note: tolerances overridden by {file}: migration.barrier 0.3 eV" in text
+    assert f"note: tolerances overridden by {file}: migration.barrier 0.3 eV" in " ".join(text.split())
     assert "tolerances overridden" in markdown.render(card)
 
 
 @pytest.mark.parametrize(
     ("selected", "interrupted", "says"),
     [(49, "", "verdict: PASSED (49 passed)"),
-     (60, "", "verdict: INCOMPLETE (49 passed); INCOMPLETE: 49 of 60 quantities have a verdict"),
+     (60, "", "verdict: INCOMPLETE (49 passed): 49 of 60 quantities have a verdict"),
      (60, "interrupted", "49 of 60 quantities have a verdict, interrupted")],
 )  # fmt: skip
 def test_a_run_cut_short_says_so(selected, interrupted, says):

@@ -103,12 +103,17 @@ def _model(request: Request, version: str | None) -> Any:
         return CHGNet.load(model_name=version or DEFAULT_VERSION, use_device="cpu", verbose=False)
     try:
         state = torch.load(request.path, map_location="cpu", weights_only=True)
-        return CHGNet.from_dict(state["model"])
+        weights, arguments = state["model"]["state_dict"], state["model"]["model_args"]
+        # 0.2.0 and what was fine-tuned from it have a bias that their stored arguments may not mention
+        biased = any(".mlp_out." in name and name.endswith(".bias") for name in weights)
+        model = CHGNet(**{"mlp_out_bias": biased, **arguments})
+        model.load_state_dict(weights)
     except Exception as error:
         raise InputError(
             f"--calculator={request.spec}: {request.path} is not a usable CHGNet checkpoint "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
         ) from error
+    return model
 
 
 def _batch(model: Any) -> Any:

@@ -50,11 +50,16 @@ def load(request: Request) -> Calculator:
     from mace.calculators import MACECalculator
 
     dtype = request.dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
-    before = torch.get_default_dtype()
-    try:
-        ase_calculator = MACECalculator(models=[model], device=device, default_dtype=dtype, head=head)
-    finally:
-        torch.set_default_dtype(before)  # numbers must not depend on which calculator was loaded last
+
+    class KeepingDefaults(MACECalculator):
+        """MACE's calculator, which leaves another default dtype behind where it fails."""
+
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            with _default_dtype_kept():
+                super().calculate(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    with _default_dtype_kept():
+        ase_calculator = KeepingDefaults(models=[model], device=device, default_dtype=dtype, head=head)
     identity = CalculatorIdentity(
         spec=request.spec,
         label=request.label or request.path.stem,
@@ -95,6 +100,18 @@ def _weights_only_kept() -> Iterator[None]:
             os.environ[name] = before
 
 
+@contextmanager
+def _default_dtype_kept() -> Iterator[None]:
+    """MACE sets torch's default dtype; numbers must not depend on which calculator ran last, or failed."""
+    import torch
+
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def _model(request: Request, path: Path) -> Any:
     import torch
 
@@ -107,7 +124,7 @@ def _model(request: Request, path: Path) -> Any:
             f"({type(error).__name__}: {first}); is the file complete, and written by a compatible mace-torch?"
         ) from error
     if not (isinstance(model, torch.nn.Module) and hasattr(model, "r_max") and hasattr(model, "atomic_numbers")):
-        found = sorted(model)[:4] if isinstance(model, dict) else type(model).__name__
+        found = sorted(map(str, model))[:4] if isinstance(model, dict) else type(model).__name__
         raise InputError(
             f"--calculator={request.spec}: {path} holds no MACE model but {found}; name the .model file "
             "that mace_run_train writes beside its training checkpoints"
@@ -139,7 +156,7 @@ def _batch(calculator: Any) -> Any:
     (model,) = calculator.models
 
     def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:
-        with torch_tools.default_dtype(calculator.default_dtype):
+        with _default_dtype_kept(), torch_tools.default_dtype(calculator.default_dtype):
             graphs = [
                 data.AtomicData.from_config(
                     data.config_from_atoms(frame, key_specification=keys, head_name=calculator.head),

@@ -109,7 +109,7 @@ def _file_family(path: Path, spec: str, forced: object) -> str:
         return str(forced)
     if any(name == "mace" or name.startswith("mace.") for name in names):
         return "mace"
-    if {"model_args", "graph_converter_algorithm"} <= names:
+    if {"model_args", "atom_fea_dim", "bond_fea_dim"} <= names:
         return "chgnet"
     raise InputError(f"--calculator={spec}: {path} is a torch file of no known family; {SUPPORTED}")
 

@@ -39,6 +39,9 @@ def measure_case(calculator: Calculator, case: Case, *, clock: Callable[[], floa
     if unknown:
         reason = f"{calculator.label} does not know {', '.join(unknown)}"
         return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
+    if isinstance(case.protocol, Latency) and not calculator.supplies("forces"):
+        problem = Problem(state="not applicable", reason="the calculator implements no forces")
+        return _without_values(calculator, case, problem)
     with warnings.catch_warnings(record=True) as caught:
         # a user's `filterwarnings = error` is about their code, not about the inside of a model
         warnings.simplefilter("always")

@@ -138,4 +138,5 @@ def verdict_line(card: Scorecard) -> str:
     if card.complete:
         return line
     why = f", {card.interrupted}" if card.interrupted else ""
-    return f"{line}; INCOMPLETE: {len(card.results)} of {card.selected} quantities have a verdict{why}"
+    mark = ":" if card.verdict == "incomplete" else "; INCOMPLETE:"
+    return f"{line}{mark} {len(card.results)} of {card.selected} quantities have a verdict{why}"

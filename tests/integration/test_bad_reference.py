@@ -58,7 +58,10 @@ IN_TOML = {
         ["the key 'protocol.", "migrating_atom' is missing"],
     ),
     "unknown_tier": (lambda t: replaced(t, '"quick"', '"fast"'), ["the key 'tier'", "'quick'", "found 'fast'"]),
-    "unknown_kind": (lambda t: replaced(t, '"fixed_path"', '"fixd_path"'), ["'protocol'", "fixed_path", "fixd_path"]),
+    "unknown_kind": (
+        lambda t: replaced(t, '"fixed_path"', '"fixd_path"'),
+        ["'protocol.kind'", "fixed_path", "fixd_path"],
+    ),
     "newer_schema": (lambda t: replaced(t, "schema_version = 1", "schema_version = 2"), ["'schema_version'", "2"]),
     "tolerance_below_uncertainty": (
         lambda t: replaced(t, "uncertainty = 0.08", f"uncertainty = 0.08\ntolerance = {FINE}"),

@@ -80,6 +80,6 @@ def test_terminal_says_so(interrupted):
     rows = len(interrupted.card.results)
     interrupted.matches(
         "slow against the references*",
-        f"verdict: INCOMPLETE (*passed*); INCOMPLETE: {rows} of 50 quantities have a verdict, interrupted",
+        f"verdict: INCOMPLETE (*passed*): {rows} of 50 quantities have a verdict, interrupted",
         "wrote *card.json*",
     )
