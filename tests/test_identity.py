@@ -1,0 +1,85 @@
+"""Facts about where and what; the accelerator path as far as a machine without one can show it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+import torch
+
+from mlff_probes.calculators.base import CUDA_BATCH_ATOMS, Calculator, as_calculator, process_peak_bytes
+from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, torch_device, torch_hooks, versions
+from mlff_probes.errors import InputError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """A torch that sees two CUDA devices; the calls it gets are recorded."""
+    calls = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: calls.append(("synchronize", device)))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(("reset", device)))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 12345)
+    return calls
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+@pytest.mark.parametrize("wanted", [None, "auto", "cpu"])
+def test_the_cpu_is_what_remains(no_gpu, wanted):
+    assert torch_device(wanted, "chgnet") == ("cpu", cpu_name())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device"), [(None, "cuda"), ("auto", "cuda"), ("cuda", "cuda"), ("cuda:1", "cuda:1")]
+)
+def test_an_accelerator_is_used_where_there_is_one(two_gpus, wanted, device):
+    assert torch_device(wanted, "chgnet") == (device, f"GPU of {device}")
+
+
+def test_a_device_that_is_not_there(two_gpus):
+    with pytest.raises(InputError, match=r"'cuda:2' is not there: torch .* sees 2 CUDA devices"):
+        torch_device("cuda:2", "chgnet")
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "cuda:0", "mps"])
+def test_asked_for_where_there_is_none(no_gpu, wanted):
+    with pytest.raises(InputError, match=f"'{wanted}' is not there.*--probe-device=cpu"):
+        torch_device(wanted, "chgnet")
+
+
+@pytest.mark.parametrize("wanted", ["gpu", "cuda:x", "cpu:1", "cuda:", "0"])
+def test_nonsense_devices(two_gpus, wanted):
+    with pytest.raises(InputError, match="use cpu, cuda, cuda:N, mps or auto"):
+        torch_device(wanted, "chgnet")
+
+
+def test_clock_and_memory_of_an_accelerator(two_gpus):
+    hooks = torch_hooks("cuda:1")
+    hooks["synchronize"]()
+    hooks["reset_peak"]()
+    assert two_gpus == [("synchronize", "cuda:1"), ("reset", "cuda:1")]
+    assert (hooks["peak_bytes"](), hooks["memory_of"], hooks["batch_atoms"]) == (12345, "device", CUDA_BATCH_ATOMS)
+    calculator = Calculator(identity=as_calculator(object()).identity, ase=object(), **hooks)
+    assert calculator.memory_of == "device"
+    assert torch_hooks("cpu") == {}
+
+
+def test_identity_of_a_file_and_of_packages(tmp_path):
+    file = tmp_path / "weights"
+    file.write_bytes(b"abc")
+    assert sha256(file) == hashlib.sha256(b"abc").hexdigest()
+    found = versions("torch", "no-such-package")
+    assert list(found) == ["mlff-probes", "python", "ase", "numpy", "torch"]
+
+
+def test_this_machine():
+    assert cpu_count() >= 1
+    assert cpu_name().strip()
+    assert process_peak_bytes() > 10 * 2**20
