@@ -7,6 +7,7 @@ can be refused before anything is measured.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
 import numpy as np
@@ -20,11 +21,28 @@ if TYPE_CHECKING:
 ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
 CELL_ENERGY = "eV/cell"
 
-REGISTRY_DECIMALS = 6
+REGISTRY_DECIMALS = 5
 """Registries (`slide`) and gaps are matched after rounding to this many decimals."""
 
+GEOMETRY_A = 1e-3
+"""How far a cell vector may be from where its keys say, A: files carry limited decimals."""
 
-class FixedPath(Record):
+
+class BaseProtocol(Record):
+    """What all protocols share: the quantities they measure, each with its unit."""
+
+    quantities: ClassVar[dict[str, str]] = {}
+
+    def unit_of(self, quantity: str, n_frames: int) -> str | None:
+        """Unit of `quantity`, or None where this protocol does not measure it."""
+        return self.quantities.get(quantity)
+
+    def known_quantities(self, n_frames: int) -> list[str]:
+        """All quantities of this protocol, for an error message."""
+        return list(self.quantities)
+
+
+class FixedPath(BaseProtocol):
     """Single points on a given migration path, its images numbered by `image`."""
 
     kind: Literal["fixed_path"]
@@ -64,27 +82,40 @@ class FixedPath(Record):
         images = [float(frame.info["image"]) for frame in frames]
         if images != list(range(len(frames))):
             return f"'image' must number the frames 0, 1, 2, …, found {images}"
-        if any(not np.allclose(frame.cell, frames[0].cell) for frame in frames):
+        if any(not np.allclose(frame.cell, frames[0].cell, atol=GEOMETRY_A) for frame in frames):
             return "all images of a path must have the same cell"
-        return _order_problem(frames)
+        still = [i for i, (a, b) in enumerate(pairwise(frames)) if np.array_equal(a.positions, b.positions)]
+        return f"images {still[0]} and {still[0] + 1} are the same structure" if still else _order_problem(frames)
 
 
-class Slide(Record):
+class Slide(BaseProtocol):
     """What both sliding protocols share: one layer slides over the next along `slide_vector`."""
 
     slide_vector: tuple[int, int]
 
     family: ClassVar[str] = "sliding"
     frame_keys: ClassVar[tuple[str, ...]] = ("slide", "gap")
-    quantities: ClassVar[dict[str, str]] = {}
 
-    def unit_of(self, quantity: str, n_frames: int) -> str | None:
-        """Unit of `quantity`, or None where this protocol does not measure it."""
-        return self.quantities.get(quantity)
+    def geometry_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """Why the third cell vector does not follow `slide`, or None.
 
-    def known_quantities(self, n_frames: int) -> list[str]:
-        """All quantities of this protocol, for an error message."""
-        return list(self.quantities)
+        The in-plane part of a3 must move by `slide` times the period, up to lattice vectors of the plane.
+        """
+        if not any(self.slide_vector):
+            return "slide_vector must not be zero"
+        first = frames[0]
+        plane = first.cell.array[:2]
+        if float(np.linalg.norm(np.cross(*plane))) == 0:
+            return "the cell has no area in the plane of sliding"
+        for index, frame in enumerate(frames):
+            if not np.allclose(frame.cell.array[:2], plane, atol=GEOMETRY_A):
+                return f"frame {index} has other in-plane cell vectors than frame 0"
+            moved = frame.cell.array[2] - first.cell.array[2]
+            moved -= (frame.info["slide"] - first.info["slide"]) * np.array(self.slide_vector) @ plane
+            steps = np.linalg.lstsq(plane.T, moved, rcond=None)[0]
+            if np.abs((steps - steps.round()) @ plane).max() > GEOMETRY_A:
+                return f"the third cell vector of frame {index} does not follow slide={frame.info['slide']:g}"
+        return _order_problem(frames)
 
 
 class FixedGapSlide(Slide):
@@ -109,10 +140,10 @@ class FixedGapSlide(Slide):
             return f"the registries must number 6, 9, 12, … (1/3 and 2/3 among them), found {n}"
         if not np.allclose(slides, np.arange(n) / n, atol=10.0**-REGISTRY_DECIMALS):
             return f"'slide' must be 0, 1/{n}, 2/{n}, …, found {slides.tolist()}"
-        gaps = {round(float(frame.info["gap"]), REGISTRY_DECIMALS) for frame in frames}
+        gaps = {frame_key(frame, "gap") for frame in frames}
         if len(gaps) > 1:
             return f"all registries of a fixed-gap slide need one gap, found {sorted(gaps)}"
-        return _order_problem(frames)
+        return self.geometry_problem(frames)
 
 
 class RelaxedGapSlide(Slide):
@@ -138,16 +169,16 @@ class RelaxedGapSlide(Slide):
             name = registry_name(frame.info["slide"])
             if name is None:
                 return f"'slide' must be 0, 1/3 or 2/3 here, found {frame.info['slide']}"
-            gaps[name].append(float(frame.info["gap"]))
+            gaps[name].append(frame_key(frame, "gap"))
         for name, values in gaps.items():
             if len(values) < 4:
                 return f"a fit of E(gap) needs at least 4 gaps, found {len(values)} at '{name}'"
             if len(set(values)) < len(values):
                 return f"a gap at '{name}' is given twice, found {values}"
-        return _order_problem(frames)
+        return self.geometry_problem(frames)
 
 
-class Latency(Record):
+class Latency(BaseProtocol):
     """Time of one force call on a cell whose atoms are moved between calls."""
 
     kind: Literal["latency"]
@@ -156,14 +187,6 @@ class Latency(Record):
     family: ClassVar[str] = "inference"
     frame_keys: ClassVar[tuple[str, ...]] = ()
     quantities: ClassVar[dict[str, str]] = {"latency": "ms"}
-
-    def unit_of(self, quantity: str, n_frames: int) -> str | None:
-        """Unit of `quantity`, or None where this protocol does not measure it."""
-        return self.quantities.get(quantity)
-
-    def known_quantities(self, n_frames: int) -> list[str]:
-        """All quantities of this protocol, for an error message."""
-        return list(self.quantities)
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
@@ -174,6 +197,11 @@ Protocol = FixedPath | FixedGapSlide | RelaxedGapSlide | Latency
 PROTOCOLS: tuple[type[Protocol], ...] = (FixedPath, FixedGapSlide, RelaxedGapSlide, Latency)
 BY_KIND: dict[str, type[Protocol]] = {get_args(p.model_fields["kind"].annotation)[0]: p for p in PROTOCOLS}
 FAMILIES = tuple(dict.fromkeys(protocol.family for protocol in PROTOCOLS))
+
+
+def frame_key(frame: Atoms, key: str) -> float:
+    """A key of a frame's comment line as a number, rounded so that files of different precision agree."""
+    return round(float(frame.info[key]), REGISTRY_DECIMALS)
 
 
 def registry_name(slide: float) -> str | None:

@@ -7,24 +7,21 @@ measurement yields on the energies and forces stored in the frames.
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from mlff_probes.errors import InputError, OptionError
 from mlff_probes.evaluation import Evaluation, describe
 from mlff_probes.measure import reference_measurement
-from mlff_probes.measure.migration import maximum_stands_out
-from mlff_probes.protocols import BY_KIND, FAMILIES, FixedPath, Protocol
+from mlff_probes.measure.migration import prominence
+from mlff_probes.protocols import FAMILIES, FixedPath, Protocol, frame_key
 from mlff_probes.records import (
     BrokenCase,
     Case,
@@ -32,32 +29,20 @@ from mlff_probes.records import (
     Expectation,
     Finite,
     NonNegative,
-    Positive,
     Record,
     Slug,
     Text,
     Tier,
-    Tolerance,
 )
+from mlff_probes.tables import read_toml, validated
+from mlff_probes.tolerances import POLICY, Policy, ToleranceTable, load_policy
 
 DIRECTORY = Path(__file__).parent / "reference"
 """The cases and the tolerance policy that come with the package."""
 
-POLICY = DIRECTORY / "tolerances.toml"
 STANDS_OUT = 2.0
 """A position of the maximum is judged only where the maximum of the reference stands out by more than
 this many times its uncertainty."""
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-
-class ToleranceTable(Record):
-    """`[family.quantity]` of a tolerance file, or `tolerance` of an expectation."""
-
-    value: Positive
-    unit: Text
-    reason: Text
 
 
 class ReferenceTable(Record):
@@ -92,51 +77,6 @@ class CaseFile(Record):
     report: tuple[Slug, ...] = ()
     context: tuple[Context, ...] = ()
     notes: tuple[Text, ...] = ()
-
-
-@dataclass(frozen=True)
-class Policy:
-    """Tolerances by family and quantity; an override of the user's wins over policy and case."""
-
-    tolerances: dict[tuple[str, str], Tolerance]
-    overrides: dict[tuple[str, str], Tolerance]
-    override_file: Path | None = None
-
-    def tolerance(self, family: str, quantity: str, own: ToleranceTable | None) -> Tolerance | None:
-        """The tolerance in force, or None if nobody gave one."""
-        key = (family, policy_key(quantity))
-        if key in self.overrides:
-            return self.overrides[key]
-        if own is not None:
-            return Tolerance(**own.model_dump(), origin="case")
-        return self.tolerances.get(key)
-
-
-def policy_key(quantity: str) -> str:
-    """The name under which policy knows a quantity: `energy_image_3` is judged as `energy_image`."""
-    return re.sub(r"_\d+$", "", quantity)
-
-
-def load_policy(override: Path | None = None) -> Policy:
-    """Read the policy of the package and, if given, the user's override.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be read, a key is unknown, or an override names a quantity policy does not know.
-    """
-    tolerances = _tolerances(POLICY, origin="policy")
-    overrides = _tolerances(override, origin="override") if override else {}
-    for family, quantity in overrides:
-        if (family, quantity) not in tolerances:
-            known = ", ".join(f"{f}.{q}" for f, q in sorted(tolerances) if f == family) or ", ".join(FAMILIES)
-            raise InputError(f"{override}: there is no tolerance '{family}.{quantity}'; known: {known}")
-        if overrides[family, quantity].unit != tolerances[family, quantity].unit:
-            raise InputError(
-                f"{override}: {family}.{quantity} must be in {tolerances[family, quantity].unit}, "
-                f"found {overrides[family, quantity].unit}"
-            )
-    return Policy(tolerances=tolerances, overrides=overrides, override_file=override)
 
 
 def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None) -> list[Case | BrokenCase]:
@@ -180,7 +120,7 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
     policy = policy or load_policy()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", file.stem):
         raise InputError(f"{file}: a case id is made of letters, digits and _ . +, found '{file.stem}'")
-    table = _validated(CaseFile, _read_toml(file), file)
+    table = validated(CaseFile, read_toml(file), file)
     if file.parent.name != table.protocol.family:
         raise InputError(
             f"{file}: the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
@@ -202,8 +142,11 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
         notes=table.notes,
         context=table.context,
     )
-    for name in table.report:
+    names = [*table.report, *(row.quantity for row in table.expectation)]
+    for index, name in enumerate(names):
         _unit(file, case, name)
+        if name in names[:index]:
+            raise InputError(f"{file}: the quantity '{name}' is asked for twice")
     if not table.expectation and not table.report:
         raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
     expectations = tuple(_expectations(file, case, table, policy))
@@ -211,12 +154,12 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
 
 
 def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> Iterable[Expectation]:
-    reference = reference_measurement(case)
-    names = [row.quantity for row in table.expectation]
+    try:
+        reference = reference_measurement(case)
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
     for index, row in enumerate(table.expectation):
         where = f"{file}: expectation {index + 1} ({row.quantity})"
-        if row.quantity in names[:index]:
-            raise InputError(f"{where}: there is one for this quantity already")
         unit = _unit(file, case, row.quantity)
         tolerance = policy.tolerance(case.family, row.quantity, row.tolerance)
         if tolerance is None:
@@ -232,13 +175,13 @@ def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> It
             if tolerance.origin == "override":
                 raise OptionError(f"--probe-tolerances={policy.override_file}: {message}")
             raise InputError(message)
-        value = row.value
+        known = None if reference is None else reference.values.get(row.quantity)
+        if row.value is not None and known is not None:
+            raise InputError(f"{where}: a value is given, but the frames carry energies that yield it; leave one out")
+        value = row.value if known is None else known.value
         if value is None:
-            known = None if reference is None else reference.values.get(row.quantity)
-            if known is None or known.value is None:
-                why = known.problem.reason if known and known.problem else "the frames hold no reference energies"
-                raise InputError(f"{where}: no value is given and none can be worked out: {why}")
-            value = known.value
+            why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
+            raise InputError(f"{where}: no value is given and none can be worked out: {why}")
         if row.quantity == "saddle_position":
             _check_maximum(where, case, table)
         yield Expectation(
@@ -258,7 +201,7 @@ def _check_maximum(where: str, case: Case, table: CaseFile) -> None:
     uncertainty = max((row.uncertainty for row in table.expectation if row.quantity == "barrier"), default=None)
     if uncertainty is None or case.stored is None:
         raise InputError(f"{where}: needs stored energies and an expectation for the barrier, with its uncertainty")
-    margin = maximum_stands_out(case.stored.energies)
+    margin = prominence(case.stored.energies)
     if margin == 0:
         raise InputError(f"{where}: the highest image of the reference is an end of the path, which is no saddle")
     if margin <= STANDS_OUT * uncertainty:
@@ -309,10 +252,12 @@ def _frames(file: Path, protocol: Protocol) -> tuple[Atoms, ...]:
         for key in protocol.frame_keys:
             if not np.isscalar(frame.info[key]) or isinstance(frame.info[key], str | bool | np.bool_):
                 raise InputError(f"{file}: frame {index} has {key}={frame.info[key]}, expected a number")
+            if not np.isfinite(frame.info[key]):
+                raise InputError(f"{file}: frame {index} has {key}={frame.info[key]}, which is not finite")
         if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
             raise InputError(f"{file}: frame {index} has a position or cell that is not finite")
     # the order of frames in a file means nothing; their keys say what they are
-    frames = tuple(sorted(frames, key=lambda frame: [float(frame.info[key]) for key in protocol.frame_keys]))
+    frames = tuple(sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys]))
     problem = protocol.frame_problem(frames)
     if problem:
         raise InputError(f"{file}: {problem} ([protocol] of {file.stem}.toml)")
@@ -334,47 +279,3 @@ def _stored(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
         if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
             raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
     return Evaluation(energies=energies, forces=forces or None)
-
-
-def _tolerances(file: Path, *, origin: str) -> dict[tuple[str, str], Tolerance]:
-    data = _read_toml(file)
-    found = {}
-    for family, table in data.items():
-        if family not in FAMILIES or not isinstance(table, dict):
-            raise InputError(
-                f"{file}: unknown family '{family}'; write [family.quantity] with one of {', '.join(FAMILIES)}"
-            )
-        for quantity, row in table.items():
-            if not isinstance(row, dict):
-                raise InputError(f"{file}: [{family}.{quantity}] must be a table with value, unit and reason")
-            checked = _validated(ToleranceTable, row, file, prefix=f"{family}.{quantity}.")
-            found[family, quantity] = Tolerance.model_validate({**checked.model_dump(), "origin": origin})
-    return found
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        what = "is not valid TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
-        raise InputError(f"{file}: {what}: {error}") from error
-
-
-def _validated(model: type[Model], data: dict[str, Any], file: Path, *, prefix: str = "") -> Model:
-    try:
-        return model.model_validate_json(json.dumps(data, default=str))
-    except ValidationError as error:
-        raise InputError(f"{file}: {'; '.join(_problem(row, prefix) for row in error.errors())}") from error
-
-
-def _problem(row: Any, prefix: str) -> str:
-    loc = [p for index, p in enumerate(row["loc"]) if not (index == 1 and p in BY_KIND)]  # pydantic's union tag
-    key = prefix + ".".join(str(p + 1) if isinstance(p, int) else str(p) for p in loc)
-    if row["type"].startswith("union_tag"):
-        found = row["input"].get("kind") if isinstance(row["input"], dict) else row["input"]
-        return f"the key '{key}.kind' must be one of {', '.join(BY_KIND)}, found {found!r}"
-    if row["type"] == "missing":
-        return f"the key '{key}' is missing"
-    if row["type"] == "extra_forbidden":
-        return f"unknown key '{key}'"
-    return f"the key '{key}': {row['msg'].lower()}, found {row['input']!r}"

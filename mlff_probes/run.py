@@ -14,11 +14,12 @@ from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
-from mlff_probes.reference import DIRECTORY, load_cases, load_policy
+from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import files, terminal
 from mlff_probes.scorecard.format import failure_text, identity_lines, verdict_line
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.suite import ProbeRequest, Suite
+from mlff_probes.tolerances import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -15,7 +15,7 @@ PACKAGE = Path(mlff_probes.__file__).parent
 
 LAYERS = [
     {"errors"},
-    {"records", "protocols"},
+    {"records", "protocols", "tables", "tolerances"},
     {"calculators", "evaluation", "analysis", "judge"},
     {"measure"},
     {"reference", "suite"},

@@ -12,7 +12,7 @@ from support import CosineCorrugation, DoubleWell, double_well_path
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.evaluation import Evaluation, evaluate
 from mlff_probes.measure import measure_case, reference_measurement
-from mlff_probes.measure.migration import maximum_stands_out, path_fraction, perpendicular_force
+from mlff_probes.measure.migration import path_fraction, perpendicular_force, prominence
 from mlff_probes.protocols import FixedPath
 from mlff_probes.records import Case
 from mlff_probes.reference import load_cases
@@ -134,9 +134,9 @@ def test_perpendicular_force_leaves_out_the_tangent():
     np.testing.assert_allclose(perpendicular_force(frames, tuple(forces)), [0.5, 0.5, 0.5], atol=1e-12)
 
 
-def test_how_far_a_maximum_stands_out():
-    assert maximum_stands_out(np.array([0.0, 0.5, 1.5, 0.7, 0.2])) == pytest.approx(0.8)
-    assert maximum_stands_out(np.array([0.0, 0.5, 1.5])) == 0.0  # the end of a path is no saddle
+def test_how_far_a_prominence():
+    assert prominence(np.array([0.0, 0.5, 1.5, 0.7, 0.2])) == pytest.approx(0.8)
+    assert prominence(np.array([0.0, 0.5, 1.5])) == 0.0  # the end of a path is no saddle
 
 
 def test_reference_is_measured_by_the_same_functions():

@@ -12,7 +12,8 @@ from mlff_probes.errors import InputError
 from mlff_probes.measure.sliding import interface_area
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import BrokenCase, Case
-from mlff_probes.reference import DIRECTORY, POLICY, load_case, load_cases, load_policy
+from mlff_probes.reference import DIRECTORY, load_case, load_cases
+from mlff_probes.tolerances import POLICY, load_policy
 
 CASES = load_cases()
 BY_ID = {case.id: case for case in CASES}
@@ -105,7 +106,7 @@ def spoiled(tmp_path):
         ("uncertainty = 0.08\n", "uncertainty = -0.1\n", ["expectation.1.uncertainty"]),
         ('quantity = "barrier"', 'quantity = "barier"', ["measures no 'barier'", "barrier"]),
         ('quantity = "barrier"', 'quantity = "energy_image_5"', ["measures no 'energy_image_5'", "1..4"]),
-        ('quantity = "reverse_barrier"', 'quantity = "barrier"', ["expectation 2 (barrier)", "already"]),
+        ('quantity = "reverse_barrier"', 'quantity = "barrier"', ["the quantity 'barrier' is asked for twice"]),
         ('level_of_theory = "PBE"', "", ["the key 'reference.level_of_theory' is missing"]),
         ("migrating_atom = 20", "migrating_atom = 21", ["migrating_atom = 21", "21 atoms"]),
         ('kind = "fixed_path"', 'kind = "fixed_pth"', ["protocol", "fixed_pth"]),
@@ -152,6 +153,12 @@ def strain_a_cell(file):
     ase.io.write(file, frames, format="extxyz")
 
 
+def stand_still(file):
+    frames = ase.io.read(file, ":")
+    frames[3].positions = frames[2].positions
+    ase.io.write(file, frames, format="extxyz")
+
+
 @pytest.mark.parametrize(
     ("frames", "says"),
     [
@@ -161,6 +168,8 @@ def strain_a_cell(file):
         (edit_text("21\n", "20\n"), "cannot be read as extxyz"),
         (edit_text("energy=-6186.437756706739", "energy=nan"), "not finite"),
         (edit_text("energy=-6186.437756706739 ", ""), "has no energy, but others have one"),
+        (edit_text("image=3", "image=nan"), "which is not finite"),
+        (stand_still, "images 2 and 3 are the same structure"),
         (edit_text("image=3", "image=7"), "'image' must number the frames"),
         (edit_text("image=3", "image=three"), "expected a number"),
         (edit_text("image=3 ", ""), "has no 'image'"),
@@ -192,6 +201,76 @@ def test_no_energies_no_values(spoiled):
 
     with pytest.raises(InputError, match="no value is given and none can be worked out"):
         load_case(spoiled(frames=without_results))
+
+
+@pytest.fixture
+def spoiled_slide(tmp_path):
+    """Copies of the sliding cases: `spoiled_slide(name, toml=…, frames=…)` edits one of them."""
+    shutil.copytree(DIRECTORY / "sliding", tmp_path / "sliding")
+
+    def spoil(name, *, toml=lambda text: text, frame=lambda _: None):
+        file = tmp_path / "sliding" / f"{name}.toml"
+        file.write_text(toml(file.read_text()))
+        frames = ase.io.read(file.with_suffix(".extxyz"), ":")
+        for row in frames:
+            frame(row)
+        ase.io.write(file.with_suffix(".extxyz"), frames, format="extxyz")
+        return file
+
+    return spoil
+
+
+def change_info(key, old, new):
+    def change(frame):
+        if abs(frame.info[key] - old) < 1e-6:
+            frame.info[key] = new
+
+    return change
+
+
+def strain(frame):
+    if frame.info["slide"] > 0.5:
+        frame.set_cell(frame.cell.array * [[1.1], [1.0], [1.0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("sb2te3_fixed_gap_0.0", {"toml": lambda t: t.replace("[2, 1]", "[1, 1]")}, "does not follow slide="),
+        ("sb2te3_fixed_gap_0.0", {"toml": lambda t: t.replace("[2, 1]", "[0, 0]")}, "must not be zero"),
+        ("sb2te3_fixed_gap_0.0", {"frame": strain}, "other in-plane cell vectors"),
+        ("sb2te3_fixed_gap_0.0", {"frame": change_info("gap", 2.82244133, float("nan"))}, "not finite"),
+        ("sb2te3_fixed_gap_0.0", {"frame": change_info("slide", 0.25, 0.26)}, "'slide' must be 0, 1/12, 2/12"),
+        ("sb2te3_relaxed_gap", {"frame": change_info("gap", 3.02244133, 2.822441)}, "is given twice"),
+        ("sb2te3_relaxed_gap", {"frame": change_info("slide", 2 / 3, 0.5)}, "must be 0, 1/3 or 2/3"),
+    ],
+)
+def test_bad_slides(spoiled_slide, name, changes, says):
+    file = spoiled_slide(name, **changes)
+    with pytest.raises(InputError) as caught:
+        load_case(file)
+    assert says in str(caught.value)
+    assert str(file.with_suffix("")) in str(caught.value)
+
+
+def test_keys_of_different_precision_agree(spoiled_slide):
+    def rounded(frame):
+        frame.info["slide"] = round(frame.info["slide"], 6 if frame.info["gap"] > 4 else 8)
+
+    case = load_case(spoiled_slide("sb2te3_relaxed_gap", frame=rounded))
+    assert case.expectation("equilibrium_gap").value == pytest.approx(3.268, abs=1e-3)
+
+
+def test_a_value_beside_energies_that_yield_one_is_refused(spoiled):
+    file = spoiled('quantity = "barrier"\n', 'quantity = "barrier"\nvalue = 0.34\n')
+    with pytest.raises(InputError, match="leave one out"):
+        load_case(file)
+
+
+def test_a_report_must_be_measured_once(spoiled):
+    file = spoiled('tier = "quick"\n', 'tier = "quick"\nreport = ["energy_image_2", "energy_image_2"]\n')
+    with pytest.raises(InputError, match="'energy_image_2' is asked for twice"):
+        load_case(file)
 
 
 def test_one_bad_case_hides_no_other(spoiled, tmp_path):

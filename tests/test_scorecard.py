@@ -13,12 +13,13 @@ from support import LookupCalculator, reference_frames
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.errors import InputError
 from mlff_probes.records import State
-from mlff_probes.reference import load_cases, load_policy
+from mlff_probes.reference import load_cases
 from mlff_probes.scorecard import figures, files, markdown, terminal
 from mlff_probes.scorecard.format import failure_text, number, verdict_line
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.schema import json_schema
 from mlff_probes.suite import Suite
+from mlff_probes.tolerances import load_policy
 
 ROOT = Path(__file__).parents[1]
 

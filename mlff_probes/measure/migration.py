@@ -47,7 +47,7 @@ def fixed_path(case: Case, evaluation: Evaluation) -> Result:
         values["profile_mae"] = Value(value=float(np.abs(energies - reference).mean()), unit=ENERGY)
     values |= _force_errors(case, evaluation, protocol.migrating_atom)
     arrays = as_lists({"path_fraction": position, "energy": energies})
-    return Result(values, arrays, evaluation, _tangential(case, evaluation))
+    return Result(values, arrays, evaluation, _perpendicular(case, evaluation))
 
 
 def path_fraction(frames: tuple[Atoms, ...]) -> Floats:
@@ -76,7 +76,7 @@ def perpendicular_force(frames: tuple[Atoms, ...], forces: tuple[Floats, ...]) -
     return np.array(found)
 
 
-def maximum_stands_out(energies: Floats) -> float:
+def prominence(energies: Floats) -> float:
     """How far the highest image lies above every other image, eV; 0 where the maximum is an end of the path."""
     top = int(np.argmax(energies))
     if top in (0, len(energies) - 1):
@@ -102,7 +102,7 @@ def _force_errors(case: Case, evaluation: Evaluation, migrating_atom: int) -> di
     }
 
 
-def _tangential(case: Case, evaluation: Evaluation) -> dict[str, list[float]]:
+def _perpendicular(case: Case, evaluation: Evaluation) -> dict[str, list[float]]:
     if evaluation.forces is None:
         return {}
     return as_lists({"perpendicular_force_ev_per_a": perpendicular_force(case.frames, evaluation.forces)})

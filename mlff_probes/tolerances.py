@@ -1,0 +1,83 @@
+"""How far a quantity may be off: the policy of the package, and the user's overrides."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlff_probes.errors import InputError
+from mlff_probes.protocols import FAMILIES
+from mlff_probes.records import Positive, Record, Text, Tolerance
+from mlff_probes.tables import read_toml, validated
+
+POLICY = Path(__file__).parent / "reference" / "tolerances.toml"
+
+
+class ToleranceTable(Record):
+    """`[family.quantity]` of a tolerance file, or `tolerance` of an expectation."""
+
+    value: Positive
+    unit: Text
+    reason: Text
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Tolerances by family and quantity; an override of the user's wins over policy and case."""
+
+    tolerances: dict[tuple[str, str], Tolerance]
+    overrides: dict[tuple[str, str], Tolerance]
+    override_file: Path | None = None
+
+    def tolerance(self, family: str, quantity: str, own: ToleranceTable | None) -> Tolerance | None:
+        """The tolerance in force, or None if nobody gave one."""
+        key = (family, policy_key(quantity))
+        if key in self.overrides:
+            return self.overrides[key]
+        if own is not None:
+            return Tolerance(**own.model_dump(), origin="case")
+        return self.tolerances.get(key)
+
+
+def policy_key(quantity: str) -> str:
+    """The name under which policy knows a quantity: `energy_image_3` is judged as `energy_image`."""
+    return re.sub(r"_\d+$", "", quantity)
+
+
+def load_policy(override: Path | None = None) -> Policy:
+    """Read the policy of the package and, if given, the user's override.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a key is unknown, or an override names a quantity policy does not know.
+    """
+    tolerances = _tolerances(POLICY, origin="policy")
+    overrides = _tolerances(override, origin="override") if override else {}
+    for family, quantity in overrides:
+        if (family, quantity) not in tolerances:
+            known = ", ".join(f"{f}.{q}" for f, q in sorted(tolerances) if f == family) or ", ".join(FAMILIES)
+            raise InputError(f"{override}: there is no tolerance '{family}.{quantity}'; known: {known}")
+        if overrides[family, quantity].unit != tolerances[family, quantity].unit:
+            raise InputError(
+                f"{override}: {family}.{quantity} must be in {tolerances[family, quantity].unit}, "
+                f"found {overrides[family, quantity].unit}"
+            )
+    return Policy(tolerances=tolerances, overrides=overrides, override_file=override)
+
+
+def _tolerances(file: Path, *, origin: str) -> dict[tuple[str, str], Tolerance]:
+    data = read_toml(file)
+    found = {}
+    for family, table in data.items():
+        if family not in FAMILIES or not isinstance(table, dict):
+            raise InputError(
+                f"{file}: unknown family '{family}'; write [family.quantity] with one of {', '.join(FAMILIES)}"
+            )
+        for quantity, row in table.items():
+            if not isinstance(row, dict):
+                raise InputError(f"{file}: [{family}.{quantity}] must be a table with value, unit and reason")
+            checked = validated(ToleranceTable, row, file, prefix=f"{family}.{quantity}.")
+            found[family, quantity] = Tolerance.model_validate({**checked.model_dump(), "origin": origin})
+    return found
