@@ -6,6 +6,7 @@ model calls and model time are counted and where NaN, infinities and wrong shape
 
 from __future__ import annotations
 
+import copy
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -113,7 +114,9 @@ def _forward(model: Calculator, frames: Sequence[Atoms], rows: range, forces: bo
         return [_single(model.ase, frames[row], forces) for row in rows]
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
-    except (Exception, SystemExit) as error:  # a foreign calculator may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a foreign calculator may raise anything, SystemExit and pytest.skip included
         raise EvaluationError(f"the calculator raised at {where}: {describe(error)}") from error
 
 
@@ -122,7 +125,8 @@ def _single(ase_calculator: Any, frame: Atoms, forces: bool) -> tuple[Any, Any]:
     atoms.calc = ase_calculator
     try:
         # forces first: a calculator that computes only what it is asked for then makes both at once
-        f = atoms.get_forces(apply_constraint=False) if forces else None
+        # a copy, since a calculator may fill the same array in its next call
+        f = copy.deepcopy(atoms.get_forces(apply_constraint=False)) if forces else None
         return atoms.get_potential_energy(), f
     finally:
         atoms.calc = None
@@ -138,6 +142,8 @@ def describe(error: BaseException) -> str:
 
 def _as_numbers(found: Any, what: str) -> Floats:
     try:
+        if np.iscomplexobj(found):
+            raise TypeError("complex numbers")
         return np.asarray(found, dtype=float)
     except Exception as error:  # text, ragged lists, a tensor that still carries its graph, ...
         raise EvaluationError(

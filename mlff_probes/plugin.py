@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the calculators and register the hooks of a probe run."""
-    config.addinivalue_line("markers", "probe(kind): a probe of mlff-probes that measures the protocol `kind`")
+    config.addinivalue_line("markers", "mlff_probe(kind): a probe of mlff-probes that measures the protocol `kind`")
     if not config.getoption("probe_calculators"):
         return
     if not hasattr(config, "workerinput"):
@@ -53,6 +53,8 @@ def pytest_configure(config: pytest.Config) -> None:
         run = ProbeRun.from_config(config)
     except InputError as error:
         raise pytest.UsageError(str(error)) from error
+    # a user's own `python_files` must not hide the probes from `--pyargs mlff_probes.probes`
+    config.addinivalue_line("python_files", str(PROBES / "test_*.py"))
     config.pluginmanager.register(run, "mlff_probes_run")
 
 

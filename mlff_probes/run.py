@@ -12,6 +12,7 @@ import pytest
 
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
+from mlff_probes.evaluation import describe
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
 from mlff_probes.reference import DIRECTORY, load_cases
@@ -76,7 +77,7 @@ class ProbeRun:
             If anything the user gave is unusable.
         """
         option = config.getoption
-        scorecards = [Path(path) for path in option("--probe-scorecard")]
+        scorecards = [Path(path).expanduser() for path in option("--probe-scorecard")]
         if not hasattr(config, "workerinput"):
             for path in scorecards:
                 files.check_path(path)
@@ -121,7 +122,7 @@ class ProbeRun:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make one item of each (calculator, case, quantity)."""
-        marker = metafunc.definition.get_closest_marker("probe")
+        marker = metafunc.definition.get_closest_marker("mlff_probe")
         if marker is not None and "probe" in metafunc.fixturenames:
             requests = self.suite.requests(marker.args[0])
             metafunc.parametrize("probe", requests, ids=[request.id for request in requests], indirect=True)
@@ -209,7 +210,8 @@ class ProbeRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the scorecard, also of a run cut short, and set the exit code."""
-        if hasattr(session.config, "workerinput") or session.config.option.collectonly:
+        option = session.config.option
+        if hasattr(session.config, "workerinput") or option.collectonly or option.setuponly or option.setupplan:
             return
         if exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
@@ -238,12 +240,12 @@ class ProbeRun:
 
     def _write(self, card: Scorecard) -> list[Path]:
         written: list[Path] = []
-        for path in self.scorecards:
+        for path in sorted(self.scorecards, key=lambda path: path.suffix.lower() != ".json"):
             try:
                 with quiet():
                     written += files.write(card, path)
-            except OSError as error:
-                self.messages.append(f"--probe-scorecard={path}: could not be written ({error})")
+            except Exception as error:  # a picture that cannot be drawn must not cost the verdicts
+                self.messages.append(f"--probe-scorecard={path}: could not be written: {describe(error)}")
         return written
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -259,12 +261,14 @@ class ProbeRun:
             writer.write(terminal.render(self.card, width=width, color=writer.hasmarkup))
         else:
             writer.line(verdict_line(self.card))
+            if not self.selected:
+                writer.line("no probe was collected: name them with --pyargs mlff_probes.probes")
         for message in self.messages:
             writer.line(message)
 
 
 def _is_probe(item: pytest.Item) -> bool:
-    return item.get_closest_marker("probe") is not None
+    return item.get_closest_marker("mlff_probe") is not None
 
 
 def _request(item: pytest.Item) -> ProbeRequest | None:

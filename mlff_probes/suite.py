@@ -123,7 +123,7 @@ class Suite:
             problem = Problem(state="error", reason=case.message)
             return Value(value=None, unit="-", problem=problem), None, None
         expectation = case.expectation(request.quantity)
-        unit = expectation.unit if expectation else case.protocol.quantities[request.quantity]
+        unit = case.protocol.unit_of(request.quantity, len(case.frames)) or "-"
         measurement = self.measure(request.calculator, request.case)
         if measurement.problem is not None:
             measured = Value(value=None, unit=unit, problem=measurement.problem)
@@ -138,7 +138,7 @@ class Suite:
         level = self._calculator[calculator].identity.level_of_theory
         if expectation is None or level is None or self.any_level_of_theory:
             return None
-        if expectation.level_of_theory in ("exact", level):
+        if expectation.level_of_theory.casefold() in ("exact", level.casefold()):
             return None
         return (
             f"the reference is {expectation.level_of_theory}, {calculator} learned {level}; "

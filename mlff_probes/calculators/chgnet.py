@@ -54,7 +54,7 @@ def load(request: Request) -> Calculator:
     label = f"chgnet-{version}" if version else request.path.stem if request.path else "chgnet"
     identity = CalculatorIdentity(
         spec=request.spec,
-        label=request.label or label,
+        label=label,
         family="chgnet",
         version=version,
         sha256=sha256(request.path or _packaged_weights(version)),

@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from ase.data import chemical_symbols
+
 from mlff_probes.calculators.base import Calculator, Request
 from mlff_probes.calculators.identity import cpu_count, cpu_name, refuse_options, sha256, versions
+from mlff_probes.calculators.spec import is_file
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.records import CalculatorIdentity
@@ -34,7 +38,7 @@ def load_ase(request: Request) -> Calculator:
             "MorsePotential, EAM (all names: python -c 'from ase.calculators.calculator import names; print(names)')"
         )
     _refuse_torch_choices(request)
-    kind = get_calculator_class(key)
+    kind = _built(lambda: get_calculator_class(key), request)
     known = tuple(getattr(kind, "default_parameters", {}))
     if known and not issubclass(kind, FileIOCalculator):  # ASE's own take any key and ignore a misspelt one
         refuse_options(request.options, known, spec=request.spec, family=request.target)
@@ -89,10 +93,10 @@ def load_py(request: Request) -> Calculator:
         calculator,
         label=factory_name,
         family="py",
-        elements=getattr(calculator, "elements", None),
+        elements=_built(lambda: _elements(calculator, request), request),
         file=file,
-        device=str(arguments.get("device", "cpu")),
-        dtype=str(arguments.get("dtype", "float64")),
+        device=str(arguments.get("device", "not stated")),
+        dtype=str(arguments.get("dtype", "not stated")),
     )
 
 
@@ -101,7 +105,7 @@ def _module(name: str, request: Request) -> tuple[Any, Path | None]:
         with _importing_from(Path.cwd()):  # a module beside the user's tests, as `python -m pytest` finds it
             return _run(lambda: importlib.import_module(name), request), None
     path = Path(name).expanduser()
-    if not path.is_file():
+    if not is_file(str(path)):
         raise InputError(f"--calculator={request.spec}: there is no file {path} (looked from {Path.cwd()})")
     unique = f"_mlff_probes_py_{sha256(path)[:12]}"
     spec = importlib.util.spec_from_file_location(unique, path.resolve())
@@ -138,8 +142,36 @@ def _run(step: Callable[[], Any], request: Request) -> Any:
 def _built(step: Callable[[], Any], request: Request) -> Any:
     try:
         return step()
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         raise InputError(f"--calculator={request.spec}: the calculator cannot be built: {describe(error)}") from error
+
+
+def _elements(calculator: Any, request: Request) -> tuple[str, ...] | None:
+    """Elements that a calculator says it knows: symbols or atomic numbers; None if it does not say."""
+    found = getattr(calculator, "elements", None)
+    found = found() if callable(found) else found
+    if found is None:
+        return None
+    if _is_list_of(found, str | int | np.integer) and len(found):
+        return tuple(e if isinstance(e, str) else chemical_symbols[int(e)] for e in found)
+    raise InputError(
+        f"--calculator={request.spec}: `elements` of the calculator must be a list of symbols or atomic numbers, "
+        f"found {found!r}"
+    )
+
+
+def _with_dispersion(calculator: Any, level: str | None) -> str | None:
+    """The level of theory, marked where a part of a summed calculator adds dispersion (as D3 classes are named)."""
+    parts = [calculator, *getattr(getattr(calculator, "mixer", None), "calcs", [])]
+    names = [type(part).__name__.lower() for part in parts]
+    added = any("d3" in name or "d4" in name or "dispersion" in name for name in names)
+    return f"{level or 'not stated'} with dispersion" if added else level
+
+
+def _is_list_of(found: Any, kind: Any) -> bool:
+    return isinstance(found, list | tuple | set | frozenset | np.ndarray) and all(isinstance(x, kind) for x in found)
 
 
 def _takes(factory: Callable[..., Any], name: str) -> bool:
@@ -163,24 +195,29 @@ def _wrapped(
     *,
     label: str,
     family: str,
-    elements: Any,
+    elements: tuple[str, ...] | None,
     file: Path | None = None,
     device: str = "cpu",
     dtype: str = "float64",
 ) -> Calculator:
-    properties = getattr(calculator, "implemented_properties", None)
+    properties = getattr(calculator, "implemented_properties", None) or None
+    if not (properties is None or _is_list_of(properties, str)):
+        raise InputError(f"--calculator={request.spec}: implemented_properties must be a list of names: {properties!r}")
+    level = getattr(calculator, "level_of_theory", None)
+    if not (level is None or isinstance(level, str)):
+        raise InputError(f"--calculator={request.spec}: level_of_theory must be text, found {level!r}")
     identity = CalculatorIdentity(
         spec=request.spec,
-        label=request.label or label.replace(":", "-"),
+        label=label,
         family=family,
         version=type(calculator).__name__,
         sha256=sha256(file) if file else None,
-        elements=tuple(str(e) for e in elements) if elements is not None else None,
-        level_of_theory=request.level_of_theory or getattr(calculator, "level_of_theory", None),
+        elements=elements,
+        level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
         dtype=dtype,
         device=device,
-        device_name=cpu_name() if device == "cpu" else device,
-        threads=cpu_count(),
+        device_name=cpu_name() if device in ("cpu", "not stated") else device,
+        threads=torch.get_num_threads() if (torch := sys.modules.get("torch")) else cpu_count(),
         options=request.options,
         versions=versions("torch") if "torch" in sys.modules else versions(),
     )

@@ -62,7 +62,7 @@ def load(request: Request) -> Calculator:
         ase_calculator = KeepingDefaults(models=[model], device=device, default_dtype=dtype, head=head)
     identity = CalculatorIdentity(
         spec=request.spec,
-        label=request.label or request.path.stem,
+        label=request.path.stem,
         family="mace",
         version=type(model).__name__,
         sha256=sha256(request.path),

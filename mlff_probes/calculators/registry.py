@@ -7,6 +7,7 @@ import difflib
 import io
 import logging
 import pickletools
+import re
 import time
 import warnings
 import zipfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from mlff_probes.calculators.base import Calculator, Request
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.errors import InputError
+from mlff_probes.evaluation import describe
 
 LOADERS = {
     "chgnet": "chgnet:load",
@@ -58,8 +60,12 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
     start = time.perf_counter()
     with quiet():
         load: Callable[[Request], Calculator] = getattr(import_module(f"mlff_probes.calculators.{module}"), function)
-        calculator = load(request)
-    identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start})
+        try:
+            calculator = load(request)
+        except (ImportError, OSError) as error:
+            raise InputError(f"--calculator={spec}: cannot be loaded: {describe(error)}") from error
+    label = request.label or _slug(calculator.label)
+    identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label})
     return replace(calculator, identity=identity)
 
 
@@ -77,6 +83,11 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(disabled)
+
+
+def _slug(name: str) -> str:
+    """A default label that can stand in a pytest id: ASCII letters, digits and _ . + -."""
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name.removesuffix(".pth")).strip("_.-+") or "calculator"
 
 
 def _family(request: Request) -> str:

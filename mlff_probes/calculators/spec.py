@@ -32,7 +32,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
         If the spec is empty or a key is given twice or has an unusable value.
     """
     target, options = spec.strip(), {}
-    while match := _OPTION.search(target):
+    while not is_file(target) and (match := _OPTION.search(target)):
         key, value = match.groups()
         if key in options:
             raise InputError(f"--calculator={spec}: the key '{key}' is given twice")
@@ -49,7 +49,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     return Request(
         spec=spec,
         target=target,
-        path=Path(target) if Path(target).is_file() else None,
+        path=Path(target) if is_file(target) else None,
         label=ours.get("label"),
         device=ours.get("device") or device,
         dtype=ours.get("dtype") or dtype,
@@ -57,6 +57,14 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
         batch=ours.get("batch", "auto") != "off",
         options={key: literal(value) for key, value in reversed(options.items())},
     )
+
+
+def is_file(name: str) -> bool:
+    """Whether `name` names a file; False too where the system cannot even ask (a name too long, say)."""
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _check(spec: str, ours: dict[str, str]) -> None:

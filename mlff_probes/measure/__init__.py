@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
-from mlff_probes.evaluation import Evaluation, evaluate
+from mlff_probes.evaluation import Evaluation, describe, evaluate
 from mlff_probes.measure import latency, migration, sliding
 from mlff_probes.measure.results import Result
 from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, RelaxedGapSlide
@@ -49,6 +49,9 @@ def measure_case(calculator: Calculator, case: Case, *, clock: Callable[[], floa
             result = _result(calculator, case)
         except EvaluationError as error:
             return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
+        except (ValueError, ArithmeticError) as error:  # finite energies whose differences are not, say
+            reason = f"the numbers cannot be worked up: {describe(error)}"
+            return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
     said = sorted({f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught})
     identity = calculator.identity
     return Measurement(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.probe("latency")
+@pytest.mark.mlff_probe("latency")
 def test_latency(probe):
     """The time of one synchronised energy-and-forces call with moved atoms: reported, never judged.
 

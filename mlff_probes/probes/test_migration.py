@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.probe("fixed_path")
+@pytest.mark.mlff_probe("fixed_path")
 def test_fixed_path(probe):
     """Energies and forces at given images, so that energetics are separated from relaxation.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 
-@pytest.mark.probe("fixed_gap_slide")
+@pytest.mark.mlff_probe("fixed_gap_slide")
 def test_fixed_gap_slide(probe):
     """One layer slides over the next by a full period at a constant gap: weak, long-ranged, collective.
 
@@ -19,7 +19,7 @@ def test_fixed_gap_slide(probe):
     probe.check()
 
 
-@pytest.mark.probe("relaxed_gap_slide")
+@pytest.mark.mlff_probe("relaxed_gap_slide")
 def test_relaxed_gap_slide(probe):
     """The gap finds its own width at each registry, and the layers are pulled apart.
 

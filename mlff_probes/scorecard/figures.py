@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mlff_probes.records import Measurement
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
@@ -23,7 +24,12 @@ REGISTRY_TITLES = {"crystal": "crystal (u = 0)", "atop": "atop (u = 1/3)", "faul
 def draw_case(card: Scorecard, case: CaseSummary) -> Figure | None:
     """The figure of one case with all calculators of the run; None where there is nothing to draw."""
     draw = _DRAWERS.get(case.kind)
-    return draw(card, case) if draw else None
+    if draw is None or not (case.reference_arrays or _curves(card, case)):
+        return None
+    figure = draw(card, case)
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a title is the user's text, and a $ in it no formula
+    return figure
 
 
 def write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
@@ -42,14 +48,8 @@ def write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
 
 def _path(card: Scorecard, case: CaseSummary) -> Figure:
     figure, (top, bottom) = _figure(case, heights=(3, 1), size=(6.4, 5.4))
-    uncertainty = _uncertainty(card, case, ("barrier", "profile_mae"))
-    x, y = case.reference_arrays["path_fraction"], case.reference_arrays["energy"]
-    band = [0.0, *[uncertainty] * (len(y) - 1)]  # the first image is the zero of energy by definition
-    low, high = zip(*((v - u, v + u) for v, u in zip(y, band, strict=True)), strict=True)
-    top.fill_between(x, low, high, color="0.85", label=f"uncertainty of {case.level_of_theory}")
-    top.plot(x, y, "-o", color=REFERENCE_COLOR, label=case.level_of_theory, zorder=3)
-    reference_force = case.reference_diagnostics.get("perpendicular_force_ev_per_a", [])
-    bottom.plot(x[1:-1][: len(reference_force)], reference_force, "-o", color=REFERENCE_COLOR)
+    if case.reference_arrays:
+        _reference_path(card, case, top, bottom)
     for measurement, style in _curves(card, case):
         arrays = measurement.arrays
         top.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
@@ -62,9 +62,22 @@ def _path(card: Scorecard, case: CaseSummary) -> Figure:
     return figure
 
 
+def _reference_path(card: Scorecard, case: CaseSummary, top: Axes, bottom: Axes) -> None:
+    uncertainty = _uncertainty(card, case, ("barrier", "profile_mae"))
+    x, y = case.reference_arrays["path_fraction"], case.reference_arrays["energy"]
+    band = [0.0, *[uncertainty] * (len(y) - 1)]  # the first image is the zero of energy by definition
+    low, high = zip(*((v - u, v + u) for v, u in zip(y, band, strict=True)), strict=True)
+    top.fill_between(x, low, high, color="0.85", label=f"uncertainty of {case.level_of_theory}")
+    top.plot(x, y, "-o", color=REFERENCE_COLOR, label=case.level_of_theory, zorder=3)
+    reference_force = case.reference_diagnostics.get("perpendicular_force_ev_per_a", [])
+    bottom.plot(x[1:-1][: len(reference_force)], reference_force, "-o", color=REFERENCE_COLOR)
+
+
 def _slide(card: Scorecard, case: CaseSummary) -> Figure:
     figure, (top, bottom) = _figure(case, heights=(2, 1), size=(6.4, 5.4))
-    _slide_curve(top, bottom, case.reference_arrays, case.level_of_theory, {"color": REFERENCE_COLOR, "marker": "o"})
+    if case.reference_arrays:
+        style = {"color": REFERENCE_COLOR, "marker": "o"}
+        _slide_curve(top, bottom, case.reference_arrays, case.level_of_theory, style)
     for measurement, style in _curves(card, case):
         _slide_curve(top, bottom, measurement.arrays, measurement.calculator, style)
     for axes in (top, bottom):
@@ -92,18 +105,18 @@ def _relaxed(card: Scorecard, case: CaseSummary) -> Figure:
     figure.suptitle(case.title, fontsize=10)
     panels = figure.subplots(1, len(REGISTRY_TITLES), sharey=True)
     for axes, (name, title) in zip(panels, REGISTRY_TITLES.items(), strict=True):
-        reference = case.reference_arrays
-        axes.plot(reference[f"gap_{name}"], reference[f"energy_{name}"], "-o", color=REFERENCE_COLOR, ms=4,
-                  label=case.level_of_theory)  # fmt: skip
+        if reference := case.reference_arrays:
+            axes.plot(reference[f"gap_{name}"], reference[f"energy_{name}"], "-o", color=REFERENCE_COLOR, ms=4,
+                      label=case.level_of_theory)  # fmt: skip
         for measurement, style in _curves(card, case):
             axes.plot(measurement.arrays[f"gap_{name}"], measurement.arrays[f"energy_{name}"], ms=4,
                       label=measurement.calculator, **style)  # fmt: skip
         axes.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("gap (Å)")
-    binding = [v for name in REGISTRY_TITLES for v in case.reference_arrays[f"energy_{name}"]]
-    depth = -min(binding)
-    panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
+    depth = max((-v for v in case.reference_arrays.get("energy_crystal", [])), default=0.0)
+    if depth > 0:
+        panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
     panels[0].set_ylabel("energy, crystal far apart = 0 (eV/cell)")
     panels[-1].legend(frameon=False)
     return figure

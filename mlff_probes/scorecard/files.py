@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from mlff_probes.errors import InputError
 from mlff_probes.scorecard.model import Scorecard
@@ -21,7 +22,7 @@ def check_path(path: Path) -> None:
     where = f"--probe-scorecard={path}"
     if path.is_dir():
         raise InputError(f"{where}: is a directory; name a file in it, for instance {path / 'scorecard.md'}")
-    if path.suffix not in WRITERS:
+    if path.suffix.lower() not in WRITERS:
         raise InputError(f"{where}: unknown format '{path.suffix}'; known are {', '.join(WRITERS)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,7 @@ def check_path(path: Path) -> None:
 
 def write(card: Scorecard, path: Path) -> list[Path]:
     """Write `card` in the format that the suffix of `path` names; all files written."""
-    return WRITERS[path.suffix](card, path)
+    return WRITERS[path.suffix.lower()](card, path)
 
 
 def read(path: Path) -> Scorecard:
@@ -62,7 +63,7 @@ def _write_markdown(card: Scorecard, path: Path) -> list[Path]:
     from mlff_probes.scorecard import markdown
 
     figures = _write_figures(card, path.with_name(f"{path.stem}_figures"))
-    links = {case: f"{file.parent.name}/{file.name}" for case, file in figures.items()}
+    links = {case: quote(f"{file.parent.name}/{file.name}") for case, file in figures.items()}
     path.write_text(markdown.render(card, figures=links), encoding="utf-8")
     return [path, *figures.values()]
 

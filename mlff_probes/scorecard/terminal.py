@@ -77,6 +77,12 @@ def notes(card: Scorecard) -> list[str]:
             }
         )
         found.append(f"tolerances overridden by {card.options.tolerances}: {', '.join(changed) or 'none in use'}")
+    found += [
+        f"{identity.label} does not state its level of theory and is judged as if it had the references'; "
+        "add ,level=… to say what it learned"
+        for identity in card.calculators
+        if identity.level_of_theory is None and card.rows(identity.label)
+    ]
     if card.options.any_level_of_theory:
         found.append("judged whatever the calculator's level of theory (--probe-level-of-theory=any)")
     if card.options.strict:
