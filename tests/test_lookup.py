@@ -5,6 +5,7 @@ from __future__ import annotations
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.calculator import Calculator, all_changes
 from support import LookupCalculator, reference_frames
 
 from mlff_probes.calculators.base import as_calculator
@@ -15,6 +16,7 @@ from mlff_probes.suite import Suite
 LIFT = 0.2
 KINDS = ("fixed_path", "fixed_gap_slide", "relaxed_gap_slide")
 FRAMES = reference_frames()
+REPORTED = {("cr_sb2te3_deep", "energy_image_1")}
 
 
 def verdicts(calculator, cases=None, kinds=KINDS) -> dict[tuple[str, str], State]:
@@ -25,14 +27,33 @@ def verdicts(calculator, cases=None, kinds=KINDS) -> dict[tuple[str, str], State
 
 def failing(lift) -> set[tuple[str, str]]:
     found = verdicts(LookupCalculator(FRAMES, lift))
-    assert set(found.values()) <= {State.PASSED, State.FAILED}
+    assert {key for key, state in found.items() if state not in (State.PASSED, State.FAILED)} == REPORTED
     return {key for key, state in found.items() if state is State.FAILED}
 
 
 def test_passes_everything():
     found = verdicts(LookupCalculator(FRAMES), kinds=(*KINDS, "latency"))
     assert len(found) == 50
-    assert {key for key, state in found.items() if state is not State.PASSED} == {("sb2te3_45_atoms", "latency")}
+    assert {key for key, state in found.items() if state is not State.PASSED} == REPORTED | {
+        ("sb2te3_45_atoms", "latency")
+    }
+
+
+class Nothing(Calculator):
+    """No energy, no forces: the model that has learned nothing."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))}
+
+
+def test_a_model_that_has_learned_nothing_passes_nothing_but_the_exact_law():
+    found = verdicts(Nothing())
+    passed = {key for key, state in found.items() if state is State.PASSED}
+    assert {quantity for _, quantity in passed} == {"periodicity"}
+    assert State.ERROR in {found["sb2te3_relaxed_gap", q] for q in ("equilibrium_gap", "atop_energy")}
 
 
 @pytest.mark.parametrize("change", ["shuffled", "rotated", "wrapped", "shifted"])
@@ -64,7 +85,7 @@ def test_passes_everything_however_the_frames_are_written(change, tmp_path):
     cases = load_cases([tmp_path])
     found = verdicts(LookupCalculator(FRAMES), cases)
     assert len(found) == 49
-    assert set(found.values()) == {State.PASSED}
+    assert {key for key, state in found.items() if state is not State.PASSED} == REPORTED
 
 
 def test_the_top_of_the_hop_lifted():
@@ -82,11 +103,11 @@ def test_the_first_image_lifted_moves_everything_that_is_relative_to_it():
     # image 0 is the same structure on both paths; the reverse barrier alone does not see it
     lifted = failing(lambda f: LIFT * (f.info.get("image") == 0))
     in_gap = {("cr_sb2te3_in_gap", q) for q in ("barrier", "reaction_energy", "profile_mae")}
-    deep = {("cr_sb2te3_deep", q) for q in ("profile_mae", *(f"energy_image_{i}" for i in range(1, 9)))}
+    deep = {("cr_sb2te3_deep", q) for q in ("profile_mae", *(f"energy_image_{i}" for i in range(2, 9)))}
     assert lifted == in_gap | deep
 
 
-@pytest.mark.parametrize("image", range(1, 9))
+@pytest.mark.parametrize("image", range(2, 9))
 def test_one_depth_lifted(image):
     lifted = failing(lambda f: LIFT * (f.info.get("path") == "deep" and f.info["image"] == image))
     assert lifted == {("cr_sb2te3_deep", f"energy_image_{image}")}
@@ -99,9 +120,8 @@ def test_atop_lifted_at_one_gap(gap_shift):
 
     case = f"sb2te3_fixed_gap_{gap_shift}"
     lifted = failing(lift)
-    # the interpolant carries the kink into the slope and, through its ripples, to the bridge
-    seen = {(case, q) for q in ("atop_energy", "profile_mae", "max_lateral_force", "bridge_barrier")}
-    assert {(case, "atop_energy"), (case, "profile_mae"), (case, "max_lateral_force")} <= lifted <= seen
+    # the interpolant carries the kink into the slope; its ripples reach the bridge, but within tolerance
+    assert lifted == {(case, q) for q in ("atop_energy", "profile_mae", "max_lateral_force")}
 
 
 def test_the_fault_lifted_at_the_experimental_gap():

@@ -60,16 +60,26 @@ def test_table_has_every_column_and_number(card):
     assert row.split() == ["cr_sb2te3_in_gap", "barrier", "1.705", "1.505", "+0.200", "0.1", "eV", "✗", "failed"]
     passed = next(line for line in lines if "reaction_energy" in line)
     assert passed.split() == ["reaction_energy", "0.241", "0.241", "+0.000", "0.1", "eV", "✓", "passed"]
-    assert lines[-1] == "verdict: FAILED (47 passed, 2 failed)"
+    assert lines[-1] == "verdict: FAILED (46 passed, 2 failed, 1 reported)"
     assert all(len(line) <= 130 for line in lines)
+
+
+def test_a_narrow_terminal_gets_whole_words_and_numbers(card):
+    text = terminal.render(card, width=80)
+    lines = text.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    at = lines.index("sb2te3_relaxed_gap")
+    assert lines[at + 1].split() == ["atop_energy", "0.0381", "0.0381", "+0.0000", "0.015*", "eV/cell", "✓", "passed"]
+    for row in card.results:
+        assert any(line.startswith(f"{row.quantity} ") for line in lines)
 
 
 def test_summary_counts_and_time_add_up(card):
     text = terminal.render(card, width=130)
     summary = text[text.index("by family") :].splitlines()
-    assert summary[1].split() == ["family", "passed", "failed"]
-    assert summary[3].split() == ["migration", "16", "2"]
-    assert summary[4].split() == ["sliding", "31", "0"]
+    assert summary[1].split() == ["family", "passed", "failed", "reported"]
+    assert summary[3].split() == ["migration", "15", "2", "1"]
+    assert summary[4].split() == ["sliding", "31", "0", "0"]
     spent = card.time.model_s
     assert f"{spent:.2f} s inside the model, {2 - spent:.2f} s outside ({50 * (2 - spent):.1f} %) of 2.00 s" in text
     assert "model calls: 102 structures in 102 forward passes" in text
@@ -77,7 +87,7 @@ def test_summary_counts_and_time_add_up(card):
 
 def test_color_only_where_it_is_wanted(card):
     assert "\x1b[" not in terminal.render(card)
-    assert "\x1b[31m✗ failed\x1b[0m" in terminal.render(card, color=True)
+    assert "\x1b[31m✗ failed" in terminal.render(card, color=True)
 
 
 def test_failure_text_is_the_whole_account(card):
@@ -130,7 +140,7 @@ def test_a_file_that_is_no_scorecard(tmp_path):
 def test_markdown_links_a_figure_for_every_case(card, tmp_path):
     written = files.write(card, tmp_path / "card.md")
     text = written[0].read_text()
-    assert text.startswith("# Scorecard\n\n**verdict: FAILED (47 passed, 2 failed)**")
+    assert text.startswith("# Scorecard\n\n**verdict: FAILED (46 passed, 2 failed, 1 reported)**")
     assert len(written) == 1 + len(card.cases) == 8
     for figure in written[1:]:
         assert figure.read_bytes().startswith(b"\x89PNG")
@@ -157,15 +167,15 @@ def test_overrides_and_forced_comparisons_are_shown(tmp_path):
         [lookup()], cases=load_cases(policy=load_policy(file)), options={"tolerances": str(file)}, kinds=("fixed_path",)
     )
     text = terminal.render(card, width=130)
-    assert "0.3 (yours)" in text
+    assert " 0.3† " in text
     assert f"note: tolerances overridden by {file}: migration.barrier 0.3 eV" in " ".join(text.split())
     assert "tolerances overridden" in markdown.render(card)
 
 
 @pytest.mark.parametrize(
     ("selected", "interrupted", "says"),
-    [(49, "", "verdict: PASSED (49 passed)"),
-     (60, "", "verdict: INCOMPLETE (49 passed): 49 of 60 quantities have a verdict"),
+    [(49, "", "verdict: PASSED (48 passed, 1 reported)"),
+     (60, "", "verdict: INCOMPLETE (48 passed, 1 reported): 49 of 60 quantities have a verdict"),
      (60, "interrupted", "49 of 60 quantities have a verdict, interrupted")],
 )  # fmt: skip
 def test_a_run_cut_short_says_so(selected, interrupted, says):

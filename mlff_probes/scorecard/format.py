@@ -31,7 +31,7 @@ def cells(row: ProbeResult) -> dict[str, str]:
     """The texts of one row: measured, reference, deviation, tolerance, unit, verdict."""
     expected = row.expectation
     unit = row.measured.unit if row.measured else expected.unit if expected else ""
-    origin = {"override": " (yours)", "case": " (case)"}.get(expected.tolerance.origin, "") if expected else ""
+    origin = {"override": "†", "case": "*"}.get(expected.tolerance.origin, "") if expected else ""
     return {
         "measured": number(row.measured.value if row.measured else None, unit),
         "reference": number(expected.value if expected else None, unit),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlff_probes.records import CalculatorIdentity, State
+from mlff_probes.records import CalculatorIdentity, ProbeResult, State
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.terminal import notes
@@ -23,13 +23,15 @@ def render(card: Scorecard, *, figures: Mapping[str, str] | None = None) -> str:
         Link to the figure of each case, by case id.
     """
     lines = ["# Scorecard", "", f"**{fmt.verdict_line(card)}**", "", f"Made {card.created}, tier {card.options.tier}."]
+    lines += ["", "Tolerances marked * are set by the case, † by you.", *([""] if notes(card) else [])]
     lines += [f"- {note}" for note in notes(card)]
     for identity in card.calculators:
         lines += _calculator(card, identity)
     lines += ["", "## Time", "", *(f"- {line}" for line in fmt.time_lines(card))]
     lines += ["", "## Cases"]
     for case in card.cases:
-        lines += _case(case, (figures or {}).get(case.id))
+        rows = [row for row in card.results if row.case == case.id]
+        lines += _case(case, rows, (figures or {}).get(case.id))
     return "\n".join(lines) + "\n"
 
 
@@ -53,7 +55,7 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
     return lines
 
 
-def _case(case: CaseSummary, figure: str | None) -> list[str]:
+def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None) -> list[str]:
     lines = ["", f"### {case.id}", "", f"{case.title}. Reference: {case.level_of_theory}; {case.source}.", ""]
     lines += [f"- {note}" for note in case.notes]
     perpendicular = case.reference_diagnostics.get("perpendicular_force_ev_per_a")
@@ -64,6 +66,13 @@ def _case(case: CaseSummary, figure: str | None) -> list[str]:
             f"on an atom; zero on a minimum-energy path). Path made by {case.protocol['path_made_by']}."
         )
     lines += [f"- Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
+    for row in {row.quantity: row for row in rows if row.expectation}.values():
+        assert row.expectation is not None
+        tolerance = row.expectation.tolerance
+        lines.append(f"- Tolerance of {row.quantity}, {tolerance.value:g} {tolerance.unit}: {tolerance.reason}")
+    failing = [row for row in rows if row.verdict.state in (State.FAILED, State.ERROR)]
+    if failing and failing[0].look_first:
+        lines += ["", " ".join(failing[0].look_first.split())]
     return [*lines, "", f"![{case.title}]({figure})"] if figure else lines
 
 

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mlff_probes.records import State
+from mlff_probes.records import ProbeResult, State
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import Scorecard
 
@@ -24,6 +24,9 @@ STYLE = {
 
 MIN_WIDTH = 80
 """Narrower than this the table would break its numbers; the terminal then wraps the lines instead."""
+
+WIDE = 112
+"""From this width on family and case have columns of their own."""
 
 
 def render(card: Scorecard, *, width: int = 120, color: bool = False) -> str:
@@ -43,17 +46,17 @@ def render(card: Scorecard, *, width: int = 120, color: bool = False) -> str:
         file=out, width=max(width, MIN_WIDTH), force_terminal=color, color_system="standard" if color else None,
         highlight=False, markup=False, soft_wrap=False,
     )  # fmt: skip
-    for part in _parts(card):
+    for part in _parts(card, wide=width >= WIDE):
         console.print(part)
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
-def _parts(card: Scorecard) -> list[RenderableType]:
+def _parts(card: Scorecard, *, wide: bool) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for identity in card.calculators:
         if not card.rows(identity.label):
             continue
-        parts += [*_results(card, identity.label), Text(), *_summary(card, identity.label), Text()]
+        parts += [*_results(card, identity.label, wide=wide), Text(), *_summary(card, identity.label), Text()]
         for measurement in card.measurements:
             if measurement.calculator == identity.label and "latency" in measurement.values:
                 parts.append(Text(f"speed: {fmt.latency_line(measurement, identity)}"))
@@ -90,11 +93,15 @@ def notes(card: Scorecard) -> list[str]:
     return found
 
 
-def _results(card: Scorecard, calculator: str) -> list[RenderableType]:
-    """The table of one calculator, and below it why some rows have no verdict of their own."""
+def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[RenderableType]:
+    """The table of one calculator, and below it why some rows have no verdict of their own.
+
+    A narrow terminal gets family and case as a heading above their rows instead of as columns.
+    """
     table = _table()
-    for name in ("family", "case", "quantity"):
-        table.add_column(name, overflow="fold")
+    for name in ("family", "case") if wide else ():
+        table.add_column(name, no_wrap=True)
+    table.add_column("quantity", no_wrap=True)
     for name in ("measured", "reference", "deviation", "tolerance"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("unit", "verdict"):
@@ -102,26 +109,30 @@ def _results(card: Scorecard, calculator: str) -> list[RenderableType]:
     last = ("", "")
     reasons: dict[str, int] = {}
     for row in card.rows(calculator):
-        cell, state, here = fmt.cells(row), row.verdict.state, (row.family, row.case)
-        verdict = f"{fmt.MARK[state]} {cell['verdict']}"
-        if row.verdict.reason:
-            verdict += f" [{reasons.setdefault(row.verdict.reason, len(reasons) + 1)}]"
-        numbers = (cell[name] for name in ("measured", "reference", "deviation", "tolerance", "unit"))
+        here = (row.family, row.case)
         if here != last and last[0]:
             table.add_section()
-        table.add_row(
-            row.family if row.family != last[0] else "",
-            row.case if here != last else "",
-            row.quantity,
-            *numbers,
-            Text(verdict, style=STYLE[state]),
-        )
+        if wide:
+            place = [row.family if row.family != last[0] else "", row.case if here != last else ""]
+        else:
+            place = []
+            if here != last:
+                table.add_row(Text(row.case, style="bold"))
+        table.add_row(*place, *_cells(row, reasons))
         last = here
-    return [
-        Text(f"{calculator} against the references", style="bold"),
-        table,
-        *(Text(f"[{index}] {reason}") for reason, index in reasons.items()),
-    ]
+    footnotes = [Text(f"[{index}] {reason}") for reason, index in reasons.items()]
+    if any(r.expectation and r.expectation.tolerance.origin != "policy" for r in card.rows(calculator)):
+        footnotes.append(Text("tolerances: * set by the case, † overridden by you", style="dim"))
+    return [Text(f"{calculator} against the references", style="bold"), table, *footnotes]
+
+
+def _cells(row: ProbeResult, reasons: dict[str, int]) -> list[str | Text]:
+    cell, state = fmt.cells(row), row.verdict.state
+    verdict = f"{fmt.MARK[state]} {cell['verdict']}"
+    if row.verdict.reason:
+        verdict += f" [{reasons.setdefault(row.verdict.reason, len(reasons) + 1)}]"
+    numbers = [cell[name] for name in ("measured", "reference", "deviation", "tolerance", "unit")]
+    return [row.quantity, *numbers, Text(verdict, style=STYLE[state])]
 
 
 def _table() -> Table:

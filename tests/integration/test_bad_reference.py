@@ -241,7 +241,7 @@ def test_override_is_shown(workers, tmp_path, run_probes, sound):
     assert "override" not in others
     assert run.card.options.tolerances == "mine.toml"
     run.matches(
-        "*barrier * 20 (yours) *eV *passed*",
+        "*barrier * 20† *eV *passed*",
         "note: tolerances overridden by mine.toml: migration.barrier 20 eV",
     )
 

@@ -1,0 +1,124 @@
+"""Every probe has a fault that it catches: a calculator that is right but for one thing, and what fails of it.
+
+The sound calculator beneath knows all DFT answers and passes everything (`test_lookup.py`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.interpolate import CubicSpline
+from support import LookupCalculator
+from test_lookup import FRAMES, verdicts
+
+from mlff_probes.records import State
+
+SLIDES = [f"sb2te3_fixed_gap_{gap}" for gap in ("0.0", "0.2", "0.4", "0.6")]
+FORCES = {(case, "force_mae") for case in ("cr_sb2te3_in_gap", "cr_sb2te3_deep")}
+FORCES_ON_CR = {(case, "migrating_force_mae") for case, _ in FORCES}
+GAPS = {("sb2te3_relaxed_gap", f"equilibrium_gap{place}") for place in ("", "_atop", "_fault")}
+
+
+def failing(calculator) -> set[tuple[str, str]]:
+    return {key for key, state in verdicts(calculator).items() if state is State.FAILED}
+
+
+class SkewedNeighbours(LookupCalculator):
+    """A neighbour list that loses something where the third cell vector leans far over."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        cell = self.atoms.cell.array
+        if np.linalg.norm(cell[2, :2]) > 2.2 * np.linalg.norm(cell[0]):
+            self.results["energy"] += 0.02
+
+
+class ScaledForces(LookupCalculator):
+    """Forces in another unit than the energy: 1 eV/A taken for 1 eV/bohr."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["forces"] = self.results.get("forces", 0.0) * 1.8897
+
+
+class FlippedOnChromium(LookupCalculator):
+    """Forces on one element have the wrong sign."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        if "forces" in self.results:
+            self.results["forces"][self.atoms.symbols == "Cr"] *= -1
+
+
+def test_a_neighbour_list_that_fails_in_skewed_cells():
+    assert failing(SkewedNeighbours(FRAMES)) == {(case, "periodicity") for case in SLIDES}
+
+
+def test_forces_in_the_wrong_unit():
+    assert failing(ScaledForces(FRAMES)) == FORCES | FORCES_ON_CR
+
+
+def test_forces_of_the_wrong_sign_on_one_element():
+    # one atom of 21: the average over all atoms hides it, the migrating atom shows it
+    assert failing(FlippedOnChromium(FRAMES)) == FORCES_ON_CR
+
+
+def test_a_maximum_at_the_wrong_image():
+    # image 3 raised just above the top at image 2, so that the height of the barrier stays right
+    lifted = failing(
+        LookupCalculator(FRAMES, lambda f: 0.85 * (f.info.get("path") == "ingap" and f.info["image"] == 3))
+    )
+    assert lifted == {("cr_sb2te3_in_gap", q) for q in ("saddle_position", "profile_mae")}
+
+
+def stretched(shift):
+    """Lift that moves every E(gap) curve to wider gaps by `shift` A, its depth unchanged."""
+    curves = {}
+    for slide in (0.0, 1 / 3, 2 / 3):
+        rows = sorted(
+            (f.info["gap"], f.get_potential_energy())
+            for f in FRAMES
+            if "gap" in f.info and abs(f.info["slide"] - slide) < 1e-6
+        )
+        gaps, first = np.unique([gap for gap, _ in rows], return_index=True)
+        curves[round(slide, 3)] = CubicSpline(gaps, np.array(rows)[first, 1])
+
+    def lift(frame):
+        if "gap" not in frame.info or round(frame.info["slide"], 3) not in curves:
+            return 0.0
+        curve, gap = curves[round(frame.info["slide"], 3)], frame.info["gap"]
+        return float(curve(max(gap - shift, 2.62244133)) - curve(gap))
+
+    return lift
+
+
+def test_layers_that_stand_too_far_apart():
+    found = failing(LookupCalculator(FRAMES, stretched(0.25)))
+    relaxed = {key for key in found if key[0] == "sb2te3_relaxed_gap"}
+    assert relaxed == GAPS
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3])
+def test_interlayer_binding_lost(factor):
+    def lift(frame):
+        if "gap" not in frame.info:
+            return 0.0
+        separated = next(f.get_potential_energy() for f in FRAMES if f.info.get("gap_shift") == 6.0)
+        return (factor - 1) * (frame.get_potential_energy() - separated)
+
+    found = failing(LookupCalculator(FRAMES, lift))
+    assert not {key for key in found if key[0].startswith("cr_")}
+    lost = ("atop_energy", "profile_mae", "max_lateral_force", "bridge_barrier")
+    assert {(case, q) for case in SLIDES for q in lost} <= found
+    assert {("sb2te3_relaxed_gap", q) for q in ("binding_energy", "binding_curve_mae")} - found == (
+        set() if factor else {("sb2te3_relaxed_gap", "binding_energy")}  # without any minimum it is an error instead
+    )
+
+
+@pytest.mark.parametrize(("slide", "quantity"), [(1 / 3, "atop_energy"), (2 / 3, "stacking_fault_energy")])
+def test_one_registry_a_little_too_high(slide, quantity):
+    def lift(frame):  # far apart the registries are one and the same
+        return 0.02 * (abs(frame.info.get("slide", 0) - slide) < 1e-6 and frame.info["gap"] < 6)
+
+    found = failing(LookupCalculator(FRAMES, lift))
+    assert {q for case, q in found if case == "sb2te3_relaxed_gap"} == {quantity}
