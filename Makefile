@@ -17,7 +17,7 @@ probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecar
 	  --probe-scorecard=$(SCORECARD)/scorecard.md --probe-scorecard=$(SCORECARD)/scorecard.json $(ARGS)
 
 test: $(VENV)/dev.done  ## the project's own tests
-	$(BIN)/pytest tests $(ARGS)
+	$(BIN)/pytest tests -n 2 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
@@ -32,7 +32,8 @@ bench: $(VENV)/dev.done  ## speed, side by side
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "$(DOCTOR)" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
 
 # `pip install -e .[all]` brings the model families; the constraints keep torch at the pinned version
 $(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python

@@ -66,7 +66,7 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
     assert done.returncode == 1
     shown, found = rows(SHOWN.group(1)), rows(terminal.render(read(json)))
     assert shown.keys() == found.keys()
-    assert len(shown) == 49
+    assert len(shown) == 48
     for key, words in shown.items():
         for a, b in zip(words, found[key], strict=True):
             if re.fullmatch(r"[+-]?\d+\.\d+", a):
