@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,9 @@ class ProbeRun:
             tolerances=tolerances,
             references=tuple(map(str, directories)),
         )
+        # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
+        # (measured: 12 ms a call become 1,600). This must be said before torch loads.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         calculators = [
             load_calculator(spec, device=option("--probe-device"), dtype=option("--probe-dtype"))
             for spec in option("probe_calculators")

@@ -43,6 +43,7 @@ def random_mace(
     max_ell: int = 2,
     correlation: int = 2,
     r_max: float = 5.0,
+    reads_charge: bool = False,
 ) -> Path:
     """Write a ScaleShiftMACE with random weights to `path`, as `mace_run_train` writes its models.
 
@@ -54,6 +55,8 @@ def random_mace(
         Its size: scalar channels, highest order of the spherical harmonics, correlation order.
     r_max
         Cutoff in A.
+    reads_charge
+        Whether the energy depends on the total charge, which MACE reads from `info["charge"]` of a frame.
     """
     with mace_sandbox(dtype, seed):
         numbers = sorted(atomic_numbers[symbol] for symbol in elements)
@@ -67,6 +70,7 @@ def random_mace(
             max_ell=max_ell,
             correlation=correlation,
             r_max=r_max,
+            reads_charge=reads_charge,
         )
         torch.save(model, path)
     return path
@@ -151,11 +155,13 @@ def _scale_shift_mace(
     max_ell: int,
     correlation: int,
     r_max: float,
+    reads_charge: bool = False,
 ) -> Any:
     from e3nn import o3
     from mace import modules
 
     several = len(heads) > 1
+    charge = {"total_charge": {"type": "continuous", "per": "graph", "in_dim": 1, "emb_dim": 8}}
     return modules.ScaleShiftMACE(
         atomic_inter_scale=[scale] * len(heads) if several else scale,
         atomic_inter_shift=[0.0] * len(heads) if several else 0.0,
@@ -176,6 +182,7 @@ def _scale_shift_mace(
         gate=torch.nn.functional.silu,
         radial_MLP=[32, 32, 32],
         heads=list(heads),
+        embedding_specs=charge if reads_charge else None,
     )
 
 

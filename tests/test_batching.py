@@ -157,3 +157,13 @@ def test_a_constraint_in_a_frame_changes_nothing(pair, frames, looped):
         frame.set_constraint(FixAtoms(indices=range(len(frame))))
     for calculator in pair:
         assert_close(evaluate(calculator, held), rows_of(looped, rows), calculator.identity.dtype)
+
+
+def test_what_a_mace_reads_from_info_reaches_it_in_a_batch_too(tmp_path, frames):
+    path = random_mace(tmp_path / "charged.model", reads_charge=True)
+    charged = frames[3].copy()
+    charged.info["charge"] = 2.0
+    given = [frames[3], charged, frames[40]]
+    expected = evaluate(load_calculator(f"{path},batch=off"), given)
+    assert abs(expected.energies[1] - expected.energies[0]) > 0.1
+    assert_close(evaluate(load_calculator(str(path)), given), expected, "float64")

@@ -152,7 +152,10 @@ def _batch(calculator: Any) -> Any:
     from mace import data
     from mace.tools import torch_geometric, torch_tools
 
-    keys = data.KeySpecification(info_keys={}, arrays_keys={})
+    # what ASE's path reads of a frame besides its geometry: charge, spin, external field
+    keys = data.KeySpecification(
+        info_keys=calculator.info_keys, arrays_keys={**calculator.arrays_keys, calculator.charges_key: "charges"}
+    )
     (model,) = calculator.models
 
     def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:

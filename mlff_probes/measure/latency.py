@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,6 +78,7 @@ def force_call_latency(
         "ns_per_day": 86400 / median * protocol.timestep_fs * 1e-6,
         "peak_memory_mib": calculator.peak_bytes() / MIB,
         "peak_memory_of": calculator.memory_of,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "seed": seed,
     }
     evaluation = Evaluation(energies=np.empty(0), forces=None, calls=calls, batches=calls, model_s=spent)

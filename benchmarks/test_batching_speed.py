@@ -4,7 +4,7 @@ Runs each family over the frames of the migration and sliding cases: in a loop o
 batches of at most so many atoms. Run it with::
 
     pytest benchmarks -p no:randomly -p no:xdist --benchmark-json=batching.json
-    python benchmarks/test_batching.py batching.json > benchmarks/results/batching_cpu.md
+    python benchmarks/test_batching_speed.py batching.json > benchmarks/results/batching_cpu.md
 """
 
 from __future__ import annotations
