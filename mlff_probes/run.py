@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 RESULT = pytest.StashKey[ProbeResult]()
 
+ONLY_LOOKING = ("collectonly", "setuponly", "setupplan", "showfixtures", "show_fixtures_per_test")
+"""Options under which pytest runs no test, so that there is nothing to write."""
+
 LOG_WIDTH = 120
 """Columns of the scorecard where it goes into a file or a pipe."""
 
@@ -214,8 +217,7 @@ class ProbeRun:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Write the scorecard, also of a run cut short, and set the exit code."""
-        option = session.config.option
-        if hasattr(session.config, "workerinput") or option.collectonly or option.setuponly or option.setupplan:
+        if hasattr(session.config, "workerinput") or any(map(session.config.getoption, ONLY_LOOKING)):
             return
         if exitstatus == pytest.ExitCode.USAGE_ERROR:
             return
