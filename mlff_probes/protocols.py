@@ -24,7 +24,7 @@ CELL_ENERGY = "eV/cell"
 REGISTRY_DECIMALS = 5
 """Registries (`slide`) and gaps are matched after rounding to this many decimals."""
 
-GEOMETRY_A = 1e-3
+GEOMETRY_A = 1e-4
 """How far a cell vector may be from where its keys say, A: files carry limited decimals."""
 
 

@@ -251,7 +251,8 @@ class ProbeRun:
                 with quiet():
                     written += files.write(card, path)
             except Exception as error:  # a picture that cannot be drawn must not cost the verdicts
-                self.messages.append(f"--probe-scorecard={path}: could not be written: {describe(error)}")
+                said = error if isinstance(error, OSError) else describe(error)
+                self.messages.append(f"--probe-scorecard={path}: could not be written ({said})")
         return written
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

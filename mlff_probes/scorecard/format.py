@@ -88,7 +88,7 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
     lines = [
         f"calculator {identity.label}: {identity.spec}",
         f"  {family}, {parameters}, {known}, {level}{options}",
-        f"  {identity.dtype} on {identity.device} ({identity.device_name}), {identity.threads} threads, "
+        f"  dtype {identity.dtype}, device {identity.device} ({identity.device_name}), {identity.threads} threads, "
         f"{'batched' if identity.batched else 'one frame a call'}",
     ]
     if identity.sha256:
@@ -117,8 +117,8 @@ def latency_line(measurement: Measurement, identity: CalculatorIdentity) -> str:
         f"{d['latency_p75_ms']:.1f}, {d['timed_calls']} calls), {d['us_per_atom']:.0f} us/atom, "
         f"{d['steps_per_s']:.1f} steps/s, {d['ns_per_day']:.3g} ns/day at {d['timestep_fs']:g} fs, "
         f"peak memory {d['peak_memory_mib']:.0f} MiB ({d['peak_memory_of']}), "
-        f"{identity.dtype} on {identity.device} ({identity.device_name}), {identity.threads} threads, "
-        f"OMP_WAIT_POLICY {d['omp_wait_policy']}"
+        f"dtype {identity.dtype}, device {identity.device} ({identity.device_name}), "
+        f"{identity.threads} threads, OMP_WAIT_POLICY {d['omp_wait_policy']}"
     )
 
 

@@ -236,7 +236,9 @@ def test_references_by_hand(analytic, nine_registries):
     """What the suite judges by is what the stored DFT energies and forces give by hand; periodicity is an exact law."""
     case_files = [*cases(), nine_registries]
     hand = {case.stem: by_hand(case, StoredDFT(read_frames(case))) for case in case_files}
-    expected = {key: result["expectation"] for key, result in results_of(analytic, "morse").items()}
+    results = results_of(analytic, "morse")
+    expected = {key: result["expectation"] for key, result in results.items() if result["expectation"]}
+    assert set(results) - set(expected) == {("cr_sb2te3_deep", "energy_image_1")}  # reported, not judged
     laws = {key for key in expected if key[1] == "periodicity"}
     assert len(laws) == 4
     assert {(expected[key]["value"], expected[key]["level_of_theory"]) for key in laws} == {(0.0, "exact")}
@@ -251,7 +253,7 @@ def test_documented_numbers(analytic):
         profile = [frame.get_potential_energy() - frames[0].get_potential_energy() for frame in frames]
         assert profile == pytest.approx(documented, abs=AS_DOCUMENTED)
 
-    documented = {("cr_sb2te3_deep", f"energy_image_{image}"): DEEP_PROFILE[image] for image in range(1, 9)}
+    documented = {("cr_sb2te3_deep", f"energy_image_{image}"): DEEP_PROFILE[image] for image in range(2, 9)}
     documented |= {
         ("cr_sb2te3_in_gap", "barrier"): max(IN_GAP_PROFILE),
         ("cr_sb2te3_in_gap", "reaction_energy"): IN_GAP_PROFILE[-1],

@@ -31,7 +31,7 @@ def test_all_passed(workers, folder, run_probes, recorded_only):
     assert run.card.verdict == "passed"
     assert run.card.complete
     assert {r.verdict.state.value for r in run.card.results} == {"passed", "reported"}
-    run.matches("verdict: PASSED (49 passed, 1 reported)", "wrote *card.json in *")
+    run.matches("verdict: PASSED (48 passed, 2 reported)", "wrote *card.json in *")
 
 
 def test_failing_verdicts(folder, run_probes):
@@ -247,7 +247,7 @@ def test_the_header_says_who_is_measured(folder, run_probes, recorded_only):
     run.matches(
         "calculator make: py:./calc.py:make",
         "*parameters not stated, elements not stated, level of theory not stated*",
-        "*float64 on cpu*",
+        "*dtype not stated, device not stated*",
         "*sha256 *",
         f"*mlff-probes {mlff_probes.__version__}*",
     )
