@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import os
 import time
 from pathlib import Path
@@ -14,8 +13,9 @@ import pytest
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
+from mlff_probes.probe import RESULT, Probe
 from mlff_probes.protocols import BY_KIND
-from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
+from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult
 from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import files, terminal
 from mlff_probes.scorecard.format import failure_text, identity_lines, verdict_line
@@ -26,33 +26,12 @@ from mlff_probes.tolerances import load_policy
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-RESULT = pytest.StashKey[ProbeResult]()
 
 ONLY_LOOKING = ("collectonly", "setuponly", "setupplan", "showfixtures", "show_fixtures_per_test")
 """Options under which pytest runs no test, so that there is nothing to write."""
 
 LOG_WIDTH = 120
 """Columns of the scorecard where it goes into a file or a pipe."""
-
-
-class Probe:
-    """The `probe` fixture: one quantity of one case for one calculator."""
-
-    def __init__(self, run: ProbeRun, request: ProbeRequest, item: pytest.Item) -> None:
-        self._run, self._request, self._item = run, request, item
-
-    def check(self) -> None:
-        """Measure (once for all quantities of a case), judge, and end the test accordingly."""
-        look_first = _look_first(getattr(self._item, "function", None))
-        result = self._run.suite.result(self._request, look_first=look_first)
-        self._item.stash[RESULT] = result
-        self._item.user_properties.extend(_properties(result))
-        state = result.verdict.state
-        failing = (State.FAILED, State.ERROR, *([State.NOT_APPLICABLE] if self._run.options.strict else []))
-        if state in failing:
-            pytest.fail(failure_text(result), pytrace=False)
-        if state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE):
-            pytest.skip(f"{state.value}: {result.verdict.reason}")
 
 
 class ProbeRun:
@@ -121,7 +100,7 @@ class ProbeRun:
     @pytest.fixture
     def probe(self, request: pytest.FixtureRequest) -> Probe:
         """One quantity of one case for one calculator; `probe.check()` judges it."""
-        return Probe(self, request.param, request.node)
+        return Probe(self.suite, request.param, request.node, strict=self.options.strict)
 
     def pytest_report_header(self) -> list[str]:
         """Say who is measured."""
@@ -233,6 +212,8 @@ class ProbeRun:
             interrupted=self.interrupted or ("internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else ""),
         )
         written = self._write(self.card)
+        if not self.scorecards:
+            self.messages.append("for the figures add --probe-scorecard=scorecard.md")
         if written:
             names = ", ".join(str(path) for path in written if path.suffix != ".png")
             figures = sum(path.suffix == ".png" for path in written)
@@ -287,33 +268,3 @@ def _request(item: pytest.Item) -> ProbeRequest | None:
 def _received(kind: type[Any], data: dict[str, Any]) -> Any:
     """A record back from its JSON form: enums and tuples arrive as strings and lists."""
     return kind.model_validate(data, strict=False)
-
-
-def _look_first(function: Any) -> str:
-    """The paragraph of a probe's docstring that says what to look at first."""
-    doc = inspect.getdoc(function) or ""
-    start = doc.find("Look first at")
-    return doc[start:].strip() if start >= 0 else ""
-
-
-def _properties(result: ProbeResult) -> list[tuple[str, object]]:
-    """The numbers of a result as JUnit properties."""
-    expected, measured = result.expectation, result.measured
-    found: dict[str, object] = {
-        "calculator": result.calculator,
-        "case": result.case,
-        "quantity": result.quantity,
-        "verdict": result.verdict.state.value,
-        "measured": measured.value if measured else None,
-        "unit": measured.unit if measured else None,
-        "deviation": result.verdict.deviation,
-    }
-    if expected is not None:
-        found |= {
-            "reference": expected.value,
-            "uncertainty": expected.uncertainty,
-            "tolerance": expected.tolerance.value,
-            "level_of_theory": expected.level_of_theory,
-            "source": expected.source,
-        }
-    return [(name, value) for name, value in found.items() if value is not None]

@@ -20,7 +20,7 @@ LAYERS = [
     {"measure"},
     {"reference", "suite"},
     {"scorecard"},
-    {"scheduling", "run", "plugin"},
+    {"scheduling", "probe", "run", "plugin"},
 ]
 """A room imports from its own layer and those before it."""
 

@@ -56,7 +56,7 @@ def fixed_gap_slide(case: Case, evaluation: Evaluation) -> Result:
 
     - `atop_energy` E(1/3), `stacking_fault_energy` E(2/3);
     - `bridge_barrier` max of the interpolant on [2/3, 1]: the top of the way from the fault back to the
-      crystal (the fault itself, where there is no top in between);
+      crystal (the higher end, where there is no top in between);
     - `max_lateral_force` max over u of |dE/ds|, s = u times the length of a period, in eV/A per cell;
     - `profile_mae` mean over all registries of |E(u) - E'(u)|;
     - `periodicity` E(1) - E(0), exactly zero, in a cell whose third vector is one period longer.

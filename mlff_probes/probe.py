@@ -1,0 +1,65 @@
+"""The `probe` fixture: what a test of the suite calls."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from mlff_probes.records import ProbeResult, State
+from mlff_probes.scorecard.format import failure_text
+from mlff_probes.suite import ProbeRequest, Suite
+
+RESULT = pytest.StashKey[ProbeResult]()
+"""Where an item keeps its result for the report."""
+
+
+class Probe:
+    """The `probe` fixture: one quantity of one case for one calculator."""
+
+    def __init__(self, suite: Suite, request: ProbeRequest, item: pytest.Item, *, strict: bool) -> None:
+        self._suite, self._request, self._item, self._strict = suite, request, item, strict
+
+    def check(self) -> None:
+        """Measure (once for all quantities of a case), judge, and end the test accordingly."""
+        look_first = _look_first(getattr(self._item, "function", None))
+        result = self._suite.result(self._request, look_first=look_first)
+        self._item.stash[RESULT] = result
+        self._item.user_properties.extend(_properties(result))
+        state = result.verdict.state
+        failing = (State.FAILED, State.ERROR, *([State.NOT_APPLICABLE] if self._strict else []))
+        if state in failing:
+            pytest.fail(failure_text(result), pytrace=False)
+        if state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE):
+            pytest.skip(f"{state.value}: {result.verdict.reason}")
+
+
+def _look_first(function: Any) -> str:
+    """The paragraph of a probe's docstring that says what to look at first."""
+    doc = inspect.getdoc(function) or ""
+    start = doc.find("Look first at")
+    return doc[start:].strip() if start >= 0 else ""
+
+
+def _properties(result: ProbeResult) -> list[tuple[str, object]]:
+    """The numbers of a result as JUnit properties."""
+    expected, measured = result.expectation, result.measured
+    found: dict[str, object] = {
+        "calculator": result.calculator,
+        "case": result.case,
+        "quantity": result.quantity,
+        "verdict": result.verdict.state.value,
+        "measured": measured.value if measured else None,
+        "unit": measured.unit if measured else None,
+        "deviation": result.verdict.deviation,
+    }
+    if expected is not None:
+        found |= {
+            "reference": expected.value,
+            "uncertainty": expected.uncertainty,
+            "tolerance": expected.tolerance.value,
+            "level_of_theory": expected.level_of_theory,
+            "source": expected.source,
+        }
+    return [(name, value) for name, value in found.items() if value is not None]
