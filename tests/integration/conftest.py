@@ -121,11 +121,16 @@ def command(*args):
     return [sys.executable, "-P", "-m", "pytest", *map(str, args)]
 
 
+def hear_ctrl_c():
+    """Undo what a background job hands down: its children ignore SIGINT, and Python then never hears Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_in(directory, *args):
     """Start `pytest ARGS` in `directory`, as a process group of its own."""
     return subprocess.Popen(
         command(*args), cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=hear_ctrl_c,
     )  # fmt: skip
 
 
