@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)
 
+# Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: probe test lint schema bench clean
 
 probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/

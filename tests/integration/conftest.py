@@ -130,7 +130,7 @@ def start_in(directory, *args):
     """Start `pytest ARGS` in `directory`, as a process group of its own."""
     return subprocess.Popen(
         command(*args), cwd=directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=hear_ctrl_c,
+        start_new_session=True, preexec_fn=hear_ctrl_c,  # noqa: PLW1509 - before any thread
     )  # fmt: skip
 
 
