@@ -200,6 +200,7 @@ def test_another_level_of_theory_is_shown_but_not_judged():
     states = {row.quantity: row.verdict.state for row in card.results}
     assert states["atop_energy"] is State.NOT_COMPARABLE
     assert states["periodicity"] is State.PASSED  # an exact law binds every level of theory
+    assert card.verdict == "nothing judged"  # but laws alone are no comparison with DFT
     assert all(row.verdict.deviation is not None for row in card.results)
     suite = Suite([other], load_cases(), any_level_of_theory=True)
     forced = {suite.result(request).verdict.state for request in suite.requests("fixed_gap_slide")}
