@@ -86,6 +86,11 @@ class Case:
         """Symbols of all elements in the frames."""
         return frozenset(s for frame in self.frames for s in frame.get_chemical_symbols())
 
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is judged, then what is only reported: the items of the case, in the order of the scorecard."""
+        return (*(e.quantity for e in self.expectations), *self.reports)
+
     def expectation(self, quantity: str) -> Expectation | None:
         """The expectation for `quantity`, or None where it is only reported."""
         return next((e for e in self.expectations if e.quantity == quantity), None)

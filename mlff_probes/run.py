@@ -46,7 +46,6 @@ class ProbeRun:
         self.measured_s = 0.0
         self.card: Scorecard | None = None
         self._by_id = {request.id: request for kind in BY_KIND for request in suite.requests(kind)}
-        self._log_report: Any = None
         self.messages: list[str] = []
         self.interrupted = ""
 
@@ -87,10 +86,6 @@ class ProbeRun:
         ]
         suite = Suite(calculators, cases, tier=options.tier, any_level_of_theory=options.any_level_of_theory)
         return cls(suite, options, scorecards)
-
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Remember how a report is logged, for items whose worker died."""
-        self._log_report = session.config.hook.pytest_runtest_logreport
 
     @property
     def identities(self) -> list[CalculatorIdentity]:
@@ -144,7 +139,7 @@ class ProbeRun:
             own.nodeid, own.longrepr = nodeid, failure_text(result)
             own.probe = {"result": result.model_dump(mode="json")}  # type: ignore[attr-defined]
             if own is not report:  # pytest-xdist logs the first one itself
-                self._log_report(report=own)
+                sched.config.hook.pytest_runtest_logreport(report=own)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

@@ -73,11 +73,11 @@ class Suite:
         found = []
         for calculator in self.calculators:
             for case in self.cases:
+                quantities: tuple[str, ...]
                 if isinstance(case, BrokenCase):
-                    quantities = [CASE_FILE] if case.family == protocol.family and protocol is first else []
+                    quantities = (CASE_FILE,) if case.family == protocol.family and protocol is first else ()
                 else:
-                    mine = isinstance(case.protocol, protocol)
-                    quantities = [*(e.quantity for e in case.expectations), *case.reports] if mine else []
+                    quantities = case.quantities if isinstance(case.protocol, protocol) else ()
                 found += [ProbeRequest(calculator.label, case.id, quantity) for quantity in quantities]
         return found
 
@@ -92,47 +92,46 @@ class Suite:
 
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
         """Measure (or recall) and judge one quantity."""
-        case = self._case[request.case]
-        measured, expectation, not_comparable = self._measured(request, case)
-        return ProbeResult(
-            calculator=request.calculator,
-            family=case.family,
-            case=request.case,
-            quantity=request.quantity,
-            measured=measured,
-            expectation=expectation,
-            verdict=judge(measured, expectation, not_comparable=not_comparable),
-            look_first=look_first,
-        )
+        expectation = self._expectation(request)
+        measured = self._measured(request)
+        not_comparable = self._not_comparable(request.calculator, expectation)
+        verdict = judge(measured, expectation, not_comparable=not_comparable)
+        return self._row(request, measured, verdict, look_first=look_first)
 
     def lost(self, request: ProbeRequest, reason: str) -> ProbeResult:
         """Result of a quantity whose measurement took its process down."""
-        case = self._case[request.case]
+        return self._row(request, None, Verdict(state=State.ERROR, reason=reason))
+
+    def _row(
+        self, request: ProbeRequest, measured: Value | None, verdict: Verdict, *, look_first: str = ""
+    ) -> ProbeResult:
         return ProbeResult(
             calculator=request.calculator,
-            family=case.family,
+            family=self._case[request.case].family,
             case=request.case,
             quantity=request.quantity,
-            measured=None,
-            expectation=case.expectation(request.quantity) if isinstance(case, Case) else None,
-            verdict=Verdict(state=State.ERROR, reason=reason),
+            measured=measured,
+            expectation=self._expectation(request),
+            verdict=verdict,
+            look_first=look_first,
         )
 
-    def _measured(self, request: ProbeRequest, case: Case | BrokenCase) -> tuple[Value, Expectation | None, str | None]:
+    def _expectation(self, request: ProbeRequest) -> Expectation | None:
+        case = self._case[request.case]
+        return case.expectation(request.quantity) if isinstance(case, Case) else None
+
+    def _measured(self, request: ProbeRequest) -> Value:
+        case = self._case[request.case]
         if isinstance(case, BrokenCase):
-            problem = Problem(state="error", reason=case.message)
-            return Value(value=None, unit="-", problem=problem), None, None
-        expectation = case.expectation(request.quantity)
+            return Value(value=None, unit="-", problem=Problem(state="error", reason=case.message))
         unit = case.protocol.unit_of(request.quantity, len(case.frames)) or "-"
         measurement = self.measure(request.calculator, request.case)
         if measurement.problem is not None:
-            measured = Value(value=None, unit=unit, problem=measurement.problem)
-        elif request.quantity in measurement.values:
-            measured = measurement.values[request.quantity]
-        else:
-            reason = f"the measurement gave no '{request.quantity}'"
-            measured = Value(value=None, unit=unit, problem=Problem(state="error", reason=reason))
-        return measured, expectation, self._not_comparable(request.calculator, expectation)
+            return Value(value=None, unit=unit, problem=measurement.problem)
+        if request.quantity in measurement.values:
+            return measurement.values[request.quantity]
+        reason = f"the measurement gave no '{request.quantity}'"
+        return Value(value=None, unit=unit, problem=Problem(state="error", reason=reason))
 
     def _not_comparable(self, calculator: str, expectation: Expectation | None) -> str | None:
         level = self._calculator[calculator].identity.level_of_theory

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import ase.io
 import numpy as np
+import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 
+from mlff_probes.calculators.registry import load_calculator
+from mlff_probes.errors import InputError
 from mlff_probes.reference import DIRECTORY
 
 MATCH_A = 1e-4
@@ -139,3 +142,14 @@ def double_well_path(images: int = 5) -> list[Atoms]:
         atoms.info["image"] = image
         frames.append(atoms)
     return frames
+
+
+def refusal(spec, **options):
+    """The one sentence with which the loader refuses `spec`."""
+    with pytest.raises(InputError) as caught:
+        load_calculator(str(spec), **options)
+    message = str(caught.value)
+    assert message.startswith(f"--calculator={spec}: ")
+    assert "\n" not in message
+    assert "Traceback" not in message
+    return message

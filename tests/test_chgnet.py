@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from chgnet.model.model import CHGNet
+from support import refusal
 
 from mlff_probes import evaluate, load_calculator
-from mlff_probes.errors import InputError
 from mlff_probes.reference import DIRECTORY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,17 +42,6 @@ def packaged_weights(version):
 
 def packaged_state(version):
     return torch.load(packaged_weights(version), map_location="cpu", weights_only=True)
-
-
-def refusal(spec, **options):
-    """The one sentence with which the loader refuses `spec`."""
-    with pytest.raises(InputError) as caught:
-        load_calculator(str(spec), **options)
-    message = str(caught.value)
-    assert message.startswith(f"--calculator={spec}: ")
-    assert "\n" not in message
-    assert "Traceback" not in message
-    return message
 
 
 def assert_same_numbers(a, b, frames):

@@ -15,9 +15,10 @@ import pytest
 import torch
 from ase import Atoms
 from mace_models import labelled_frames, random_mace
+from support import refusal
 
 from mlff_probes import evaluate, load_calculator, load_cases, measure_case
-from mlff_probes.errors import EvaluationError, InputError
+from mlff_probes.errors import EvaluationError
 from mlff_probes.reference import DIRECTORY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -56,17 +57,6 @@ def default_dtype():
     before = torch.get_default_dtype()
     yield lambda name: torch.set_default_dtype(getattr(torch, name))
     torch.set_default_dtype(before)
-
-
-def refusal(spec, **options):
-    """The one sentence with which the loader refuses `spec`."""
-    with pytest.raises(InputError) as caught:
-        load_calculator(str(spec), **options)
-    message = str(caught.value)
-    assert message.startswith(f"--calculator={spec}: ")
-    assert "\n" not in message
-    assert "Traceback" not in message
-    return message
 
 
 def largest_difference(a, b):

@@ -140,9 +140,9 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
                 raise InputError(f"--calculator={spec}: {path} is a zip file, but no torch checkpoint; {SUPPORTED}")
             data = archive.read(pickles[0])
         return {word for _, arg, _ in pickletools.genops(data) if isinstance(arg, str) for word in arg.split(" ")[:1]}
+    except InputError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(
             f"--calculator={spec}: {path} is no readable checkpoint ({type(error).__name__}: {error}): corrupt, cut "
             f"short, or of a family that is not known here; {SUPPORTED}"

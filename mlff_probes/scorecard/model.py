@@ -133,7 +133,7 @@ class Scorecard(Record):
             (case.id, name): index
             for case in all_cases
             if isinstance(case, Case)
-            for index, name in enumerate([*(e.quantity for e in case.expectations), *case.reports])
+            for index, name in enumerate(case.quantities)
         }
         rows = sorted(
             results,
