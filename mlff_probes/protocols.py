@@ -6,6 +6,7 @@ can be refused before anything is measured.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 import numpy as np
 from pydantic import Field
 
-from mlff_probes.records import Positive, Record, Text
+from mlff_probes.records import Positive, Record, Slug, Text
 
 if TYPE_CHECKING:
     from ase import Atoms
 
 ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
 CELL_ENERGY = "eV/cell"
+ATOM_ENERGY, SMALL_FORCE, PURE = "meV/atom", "meV/A", "1"
 
 REGISTRY_DECIMALS = 5
 """Registries (`slide`) and gaps are matched after rounding to this many decimals."""
@@ -32,14 +34,19 @@ class BaseProtocol(Record):
     """What all protocols share: the quantities they measure, each with its unit."""
 
     quantities: ClassVar[dict[str, str]] = {}
+    uses_forces: ClassVar[bool] = False
 
-    def unit_of(self, quantity: str, n_frames: int) -> str | None:
-        """Unit of `quantity`, or None where this protocol does not measure it."""
+    def unit_of(self, quantity: str, frames: Sequence[Atoms]) -> str | None:
+        """Unit of `quantity`, or None where this protocol does not measure it on `frames`."""
         return self.quantities.get(quantity)
 
-    def known_quantities(self, n_frames: int) -> list[str]:
-        """All quantities of this protocol, for an error message."""
+    def known_quantities(self, frames: Sequence[Atoms]) -> list[str]:
+        """All quantities of this protocol on `frames`, for an error message."""
         return list(self.quantities)
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`."""
+        return quantity
 
 
 class FixedPath(BaseProtocol):
@@ -50,6 +57,7 @@ class FixedPath(BaseProtocol):
     path_made_by: Text
 
     family: ClassVar[str] = "migration"
+    uses_forces: ClassVar[bool] = True
     frame_keys: ClassVar[tuple[str, ...]] = ("image",)
     quantities: ClassVar[dict[str, str]] = {
         "barrier": ENERGY,
@@ -62,21 +70,25 @@ class FixedPath(BaseProtocol):
     }
     image_quantity: ClassVar[str] = "energy_image_"
 
-    def unit_of(self, quantity: str, n_frames: int) -> str | None:
-        """Unit of `quantity`, or None where this protocol does not measure it."""
+    def unit_of(self, quantity: str, frames: Sequence[Atoms]) -> str | None:
+        """Unit of `quantity`, or None where this protocol does not measure it on `frames`."""
         head, _, index = quantity.partition(self.image_quantity)
-        if not head and index.isdecimal() and 1 <= int(index) < n_frames:
+        if not head and index.isdecimal() and 1 <= int(index) < len(frames):
             return ENERGY
         return self.quantities.get(quantity)
 
-    def known_quantities(self, n_frames: int) -> list[str]:
-        """All quantities of this protocol, for an error message."""
-        return [*self.quantities, f"{self.image_quantity}1..{n_frames - 1}"]
+    def known_quantities(self, frames: Sequence[Atoms]) -> list[str]:
+        """All quantities of this protocol on `frames`, for an error message."""
+        return [*self.quantities, f"{self.image_quantity}1..{len(frames) - 1}"]
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`: all images share one tolerance."""
+        return re.sub(rf"^({self.image_quantity.removesuffix('_')})_\d+$", r"\1", quantity)
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
-        if len(frames) < 3:
-            return f"a path needs at least 3 images, found {len(frames)}"
+        if len(frames) < 2:
+            return f"a path needs at least 2 images, found {len(frames)}"
         if self.migrating_atom >= len(frames[0]):
             return f"migrating_atom = {self.migrating_atom}, but a frame has {len(frames[0])} atoms"
         images = [float(frame.info["image"]) for frame in frames]
@@ -178,6 +190,57 @@ class RelaxedGapSlide(Slide):
         return self.geometry_problem(frames)
 
 
+class Parity(BaseProtocol):
+    """Energies and forces of many frames against their labels, by element and by origin of the frame.
+
+    The frames lie beside the case and name their `origin` themselves (or their `config_type`), or `origins`
+    names the files: origin -> path or pattern, relative to the case file.
+    """
+
+    kind: Literal["parity"]
+    origins: dict[Slug, Text] = Field(default_factory=dict)
+
+    family: ClassVar[str] = "parity"
+    uses_forces: ClassVar[bool] = True
+    frame_keys: ClassVar[tuple[str, ...]] = ()
+    quantities: ClassVar[dict[str, str]] = {
+        "energy_mae": ATOM_ENERGY,
+        "energy_rmse": ATOM_ENERGY,
+        "force_mae": SMALL_FORCE,
+        "force_rmse": SMALL_FORCE,
+        "force_cosine": PURE,
+    }
+
+    def split(self, quantity: str) -> tuple[str, str, str]:
+        """`quantity` as (metric, element, origin): `force_mae_Cr`, `energy_mae_of_sliding`; "" for all."""
+        metric, _, origin = quantity.partition("_of_")
+        whole, element = metric in self.quantities, metric.rpartition("_")
+        return (metric, "", origin) if whole else (element[0], element[2], origin)
+
+    def unit_of(self, quantity: str, frames: Sequence[Atoms]) -> str | None:
+        """Unit of `quantity`, or None where this protocol does not measure it on `frames`."""
+        return self.quantities[self.policy_name(quantity)] if quantity in self.known_quantities(frames) else None
+
+    def known_quantities(self, frames: Sequence[Atoms]) -> list[str]:
+        """All quantities of this protocol on `frames`, for an error message."""
+        elements = sorted({symbol for frame in frames for symbol in set(frame.get_chemical_symbols())})
+        origins = list(dict.fromkeys(str(frame.info["origin"]) for frame in frames))
+        of_atoms = [name for name in self.quantities if name.startswith("force")]
+        return [
+            *self.quantities,
+            *(f"{name}_{element}" for element in elements for name in of_atoms),
+            *(f"{name}_of_{origin}" for origin in origins for name in self.quantities),
+        ]
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`: parts share the tolerance of the whole."""
+        return self.split(quantity)[0]
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None: any frames do."""
+        return None
+
+
 class Latency(BaseProtocol):
     """Time of one force call on a cell whose atoms are moved between calls."""
 
@@ -193,8 +256,8 @@ class Latency(BaseProtocol):
         return None if len(frames) == 1 else f"exactly one frame is timed, found {len(frames)}"
 
 
-Protocol = FixedPath | FixedGapSlide | RelaxedGapSlide | Latency
-PROTOCOLS: tuple[type[Protocol], ...] = (FixedPath, FixedGapSlide, RelaxedGapSlide, Latency)
+Protocol = FixedPath | FixedGapSlide | RelaxedGapSlide | Parity | Latency
+PROTOCOLS: tuple[type[Protocol], ...] = (FixedPath, FixedGapSlide, RelaxedGapSlide, Parity, Latency)
 BY_KIND: dict[str, type[Protocol]] = {get_args(p.model_fields["kind"].annotation)[0]: p for p in PROTOCOLS}
 FAMILIES = tuple(dict.fromkeys(protocol.family for protocol in PROTOCOLS))
 

@@ -80,6 +80,7 @@ class Case:
     reports: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     context: tuple[Context, ...] = ()
+    material: str | None = None
 
     @property
     def elements(self) -> frozenset[str]:

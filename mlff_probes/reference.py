@@ -8,20 +8,18 @@ measurement yields on the energies and forces stored in the frames.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import ase.io
-import numpy as np
-from ase import Atoms
 from pydantic import Field
 
 from mlff_probes.errors import InputError, OptionError
-from mlff_probes.evaluation import Evaluation, describe
+from mlff_probes.evaluation import describe
+from mlff_probes.frames import read_case_frames
 from mlff_probes.measure import reference_measurement
 from mlff_probes.measure.migration import prominence
-from mlff_probes.protocols import FAMILIES, FixedPath, Protocol, frame_key
+from mlff_probes.protocols import FAMILIES, FixedPath, Protocol
 from mlff_probes.records import (
     BrokenCase,
     Case,
@@ -70,6 +68,7 @@ class CaseFile(Record):
 
     schema_version: int = Field(ge=1, le=1)
     title: Text
+    material: Text | None = None
     tier: Tier
     protocol: Protocol = Field(discriminator="kind")
     reference: ReferenceTable
@@ -126,7 +125,7 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
             f"{file}: the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
             f"not in '{file.parent.name}'"
         )
-    frames = _frames(file.with_suffix(".extxyz"), table.protocol)
+    frames, stored = read_case_frames(file, table.protocol)
     case = Case(
         id=file.stem,
         family=table.protocol.family,
@@ -134,13 +133,14 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
         tier=table.tier,
         protocol=table.protocol,
         frames=frames,
-        stored=_stored(frames, file.with_suffix(".extxyz")),
+        stored=stored,
         level_of_theory=table.reference.level_of_theory,
         source=table.reference.source,
         expectations=(),
         reports=table.report,
         notes=table.notes,
         context=table.context,
+        material=table.material,
     )
     names = [*table.report, *(row.quantity for row in table.expectation)]
     for index, name in enumerate(names):
@@ -161,7 +161,7 @@ def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> It
     for index, row in enumerate(table.expectation):
         where = f"{file}: expectation {index + 1} ({row.quantity})"
         unit = _unit(file, case, row.quantity)
-        tolerance = policy.tolerance(case.family, row.quantity, row.tolerance)
+        tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
         if tolerance is None:
             raise InputError(f'{where}: no tolerance; add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
         for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
@@ -212,9 +212,9 @@ def _check_maximum(where: str, case: Case, table: CaseFile) -> None:
 
 
 def _unit(file: Path, case: Case, quantity: str) -> str:
-    unit = case.protocol.unit_of(quantity, len(case.frames))
+    unit = case.protocol.unit_of(quantity, case.frames)
     if unit is None:
-        known = ", ".join(case.protocol.known_quantities(len(case.frames)))
+        known = ", ".join(case.protocol.known_quantities(case.frames))
         raise InputError(f"{file}: '{case.protocol.kind}' measures no '{quantity}'; it measures {known}")
     return unit
 
@@ -233,49 +233,3 @@ def _case_files(directory: Path) -> list[Path]:
     if not files:
         raise InputError(f"{directory}: holds no case; expected files such as {FAMILIES[0]}/my_case.toml")
     return files
-
-
-def _frames(file: Path, protocol: Protocol) -> tuple[Atoms, ...]:
-    if not file.is_file():
-        raise InputError(f"{file}: the frames of the case are missing")
-    try:
-        read = ase.io.read(file, ":", format="extxyz")
-    except Exception as error:  # ASE's reader raises whatever a malformed line provokes
-        raise InputError(f"{file}: cannot be read as extxyz ({describe(error)})") from error
-    frames = tuple(read if isinstance(read, list) else [read])
-    if not frames:
-        raise InputError(f"{file}: holds no frame")
-    for index, frame in enumerate(frames):
-        absent = [key for key in protocol.frame_keys if key not in frame.info]
-        if absent:
-            raise InputError(f"{file}: frame {index} has no '{absent[0]}' in its comment line")
-        for key in protocol.frame_keys:
-            if not np.isscalar(frame.info[key]) or isinstance(frame.info[key], str | bool | np.bool_):
-                raise InputError(f"{file}: frame {index} has {key}={frame.info[key]}, expected a number")
-            if not np.isfinite(frame.info[key]):
-                raise InputError(f"{file}: frame {index} has {key}={frame.info[key]}, which is not finite")
-        if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
-            raise InputError(f"{file}: frame {index} has a position or cell that is not finite")
-    # the order of frames in a file means nothing; their keys say what they are
-    frames = tuple(sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys]))
-    problem = protocol.frame_problem(frames)
-    if problem:
-        raise InputError(f"{file}: {problem} ([protocol] of {file.stem}.toml)")
-    return frames
-
-
-def _stored(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
-    results = [frame.calc.results if frame.calc else {} for frame in frames]
-    with_energy = ["energy" in row for row in results]
-    if not any(with_energy):
-        return None
-    if not all(with_energy):
-        raise InputError(f"{file}: frame {with_energy.index(False)} has no energy, but others have one")
-    energies = np.array([float(row["energy"]) for row in results])
-    forces = tuple(np.asarray(row["forces"], dtype=float) for row in results if "forces" in row)
-    if forces and len(forces) < len(frames):
-        raise InputError(f"{file}: some frames have forces and others have none")
-    for index in range(len(frames)):
-        if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
-            raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
-    return Evaluation(energies=energies, forces=forces or None)

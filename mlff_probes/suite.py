@@ -124,14 +124,12 @@ class Suite:
         case = self._case[request.case]
         if isinstance(case, BrokenCase):
             return Value(value=None, unit="-", problem=Problem(state="error", reason=case.message))
-        unit = case.protocol.unit_of(request.quantity, len(case.frames)) or "-"
         measurement = self.measure(request.calculator, request.case)
-        if measurement.problem is not None:
-            return Value(value=None, unit=unit, problem=measurement.problem)
         if request.quantity in measurement.values:
             return measurement.values[request.quantity]
+        unit = case.protocol.unit_of(request.quantity, case.frames) or "-"
         reason = f"the measurement gave no '{request.quantity}'"
-        return Value(value=None, unit=unit, problem=Problem(state="error", reason=reason))
+        return Value(value=None, unit=unit, problem=measurement.problem or Problem(state="error", reason=reason))
 
     def _not_comparable(self, calculator: str, expectation: Expectation | None) -> str | None:
         level = self._calculator[calculator].identity.level_of_theory

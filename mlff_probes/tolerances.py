@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,19 +29,14 @@ class Policy:
     overrides: dict[tuple[str, str], Tolerance]
     override_file: Path | None = None
 
-    def tolerance(self, family: str, quantity: str, own: ToleranceTable | None) -> Tolerance | None:
-        """The tolerance in force, or None if nobody gave one."""
-        key = (family, policy_key(quantity))
+    def tolerance(self, family: str, name: str, own: ToleranceTable | None) -> Tolerance | None:
+        """The tolerance in force for what policy knows as `name` (`Protocol.policy_name`), or None."""
+        key = (family, name)
         if key in self.overrides:
             return self.overrides[key]
         if own is not None:
             return Tolerance(**own.model_dump(), origin="case")
         return self.tolerances.get(key)
-
-
-def policy_key(quantity: str) -> str:
-    """The name under which policy knows a quantity: `energy_image_3` is judged as `energy_image`."""
-    return re.sub(r"_\d+$", "", quantity)
 
 
 def load_policy(override: Path | None = None) -> Policy:

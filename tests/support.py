@@ -50,11 +50,12 @@ class LookupCalculator(Calculator):
         matches = [r for r in same if r[1].shape == sought.shape and np.abs(r[1] - sought).max() < MATCH_A]
         if not matches:
             raise KeyError(f"no reference structure has the distances of this {formula}")
-        frame, _, energy = matches[0]
-        rotation = np.linalg.solve(frame.cell.array, atoms.cell.array)  # rows: x_rotated = x @ rotation
-        self.results = {"energy": energy}
-        if np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6):
-            self.results["forces"] = frame.get_forces() @ rotation
+        self.results = {"energy": matches[0][2]}
+        for frame, _, energy in matches:  # layers far apart look alike at several registries
+            rotation = np.linalg.solve(frame.cell.array, atoms.cell.array)  # rows: x_rotated = x @ rotation
+            if np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-6):
+                self.results = {"energy": energy, "forces": frame.get_forces() @ rotation}
+                return
 
 
 def distances(atoms: Atoms) -> np.ndarray:

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"records", "protocols", "tables", "tolerances"},
     {"calculators", "evaluation", "analysis", "judge"},
-    {"measure"},
+    {"frames", "measure"},
     {"reference", "suite"},
     {"scorecard"},
     {"scheduling", "probe", "run", "plugin"},

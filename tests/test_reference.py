@@ -20,7 +20,7 @@ BY_ID = {case.id: case for case in CASES}
 
 
 def test_all_cases_of_the_package_load():
-    assert [type(case) for case in CASES] == [Case] * 8
+    assert [type(case) for case in CASES] == [Case] * 9
     assert {case.family for case in CASES} == set(FAMILIES)
     assert all(case.tier == "quick" for case in CASES)
 
@@ -353,9 +353,7 @@ def test_an_override_finer_than_the_reference_ends_the_run(tmp_path):
 
 def test_policy_covers_every_quantity_with_a_sentence():
     policy = load_policy()
-    used = {
-        (case.family, e.quantity) for case in CASES for e in case.expectations if not e.quantity.startswith("energy_im")
-    }
-    assert used <= set(policy.tolerances)
+    used = {(case.family, case.protocol.policy_name(e.quantity)) for case in CASES for e in case.expectations}
+    assert used == set(policy.tolerances)
     assert all(tolerance.reason.endswith(".") for tolerance in policy.tolerances.values())
     assert POLICY.is_file()

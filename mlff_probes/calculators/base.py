@@ -106,4 +106,5 @@ def as_calculator(calculator: Calculator | Any) -> Calculator:
     identity = CalculatorIdentity(
         spec=name, label=name, family="ase", dtype="float64", device="cpu", device_name="cpu", threads=1
     )
-    return Calculator(identity=identity, ase=calculator)
+    properties = getattr(calculator, "implemented_properties", None)
+    return Calculator(identity=identity, ase=calculator, properties=frozenset(properties) if properties else None)

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
-from mlff_probes.measure import latency, migration, sliding
+from mlff_probes.measure import latency, migration, parity, sliding
 from mlff_probes.measure.results import Result
-from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, RelaxedGapSlide
+from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide
 from mlff_probes.records import Case, Measurement, Problem
 
 Workup = Callable[[Case, Evaluation], Result]
@@ -24,6 +24,7 @@ WORKUPS: dict[type, Workup] = {
     FixedPath: migration.fixed_path,
     FixedGapSlide: sliding.fixed_gap_slide,
     RelaxedGapSlide: sliding.relaxed_gap_slide,
+    Parity: parity.parity,
 }
 """From energies and forces of a case's frames to its quantities."""
 
@@ -89,5 +90,5 @@ def _result(calculator: Calculator, case: Case) -> Result:
     if isinstance(case.protocol, Latency):
         return latency.force_call_latency(calculator, case)
     frames = [*case.frames, *sliding.periodic_images(case)]
-    forces = isinstance(case.protocol, FixedPath) and calculator.supplies("forces")
+    forces = case.protocol.uses_forces and calculator.supplies("forces")
     return WORKUPS[type(case.protocol)](case, evaluate(calculator, frames, forces=forces))

@@ -18,6 +18,10 @@ DPI = 130
 REFERENCE_COLOR = "black"
 COLORS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:cyan")
 MARKERS = "ovsD^<>P"
+PARITY_PANELS = (
+    ("energy", "eV/atom, each composition centred", "origin"),
+    ("force", "eV/Å", "element"),
+)
 REGISTRY_TITLES = {"crystal": "crystal (u = 0)", "atop": "atop (u = 1/3)", "fault": "stacking fault (u = 2/3)"}
 
 
@@ -122,10 +126,43 @@ def _relaxed(card: Scorecard, case: CaseSummary) -> Figure:
     return figure
 
 
+def _parity(card: Scorecard, case: CaseSummary) -> Figure:
+    """Model against reference, one column a calculator: energies by origin above, forces by element below."""
+    curves = _curves(card, case)
+    figure = Figure(figsize=(max(4.2 * len(curves), 4.8), 7.6), layout="constrained")
+    figure.suptitle(case.title, fontsize=10, wrap=True)
+    panels = figure.subplots(2, len(curves), squeeze=False)
+    for column, (measurement, _) in enumerate(curves):
+        for row, (what, unit, group) in enumerate(PARITY_PANELS):
+            axes = panels[row, column]
+            x, y, labels = (measurement.arrays.get(f"{what}_{part}", []) for part in ("reference", "model", group))
+            for index, name in enumerate(dict.fromkeys(labels)):
+                mine = [i for i, label in enumerate(labels) if label == name]
+                axes.plot([x[i] for i in mine], [y[i] for i in mine], MARKERS[index % len(MARKERS)], ms=3, alpha=0.6,
+                          color=COLORS[index % len(COLORS)], label=name)  # fmt: skip
+            axes.axline((0.0, 0.0), slope=1.0, color="black", linewidth=0.8, zorder=0)
+            axes.set_title(f"{measurement.calculator}: {_errors(measurement, what)}", fontsize=9)
+            axes.set_xlabel(f"{case.level_of_theory} {what} ({unit})")
+            axes.set_ylabel(f"model {what} ({unit})")
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _errors(measurement: Measurement, what: str) -> str:
+    """Mean and root mean square error, for the head of a panel."""
+    found = [measurement.values.get(f"{what}_{metric}") for metric in ("mae", "rmse")]
+    return ", ".join(
+        f"{name} {value.value:.1f} {value.unit}"
+        for name, value in zip(("MAE", "RMSE"), found, strict=True)
+        if value is not None and value.value is not None
+    )
+
+
 _DRAWERS: dict[str, Callable[[Scorecard, CaseSummary], Figure]] = {
     "fixed_path": _path,
     "fixed_gap_slide": _slide,
     "relaxed_gap_slide": _relaxed,
+    "parity": _parity,
 }
 
 

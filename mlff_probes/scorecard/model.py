@@ -66,6 +66,7 @@ class CaseSummary(Record):
     id: Text
     family: Text
     title: Text
+    material: str | None = None
     kind: Text
     level_of_theory: Text
     source: Text
@@ -84,6 +85,7 @@ class CaseSummary(Record):
             id=case.id,
             family=case.family,
             title=case.title,
+            material=case.material,
             kind=case.protocol.kind,
             level_of_theory=case.level_of_theory,
             source=case.source,

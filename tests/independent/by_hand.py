@@ -22,6 +22,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 
 REFERENCE = Path(__file__).resolve().parents[2] / "mlff_probes" / "reference"
 FIXED_PATH, FIXED_GAP, RELAXED_GAP, LATENCY = "fixed_path", "fixed_gap_slide", "relaxed_gap_slide", "latency"
+PARITY = "parity"
 CRYSTAL, ATOP, FAULT = 0.0, 1 / 3, 2 / 3  # registries u, in parts of one period of the slide
 GRID_POINTS = 20_001  # of the search for stationary points: a twelfth of a period holds more than a thousand of them
 
@@ -38,18 +39,40 @@ def by_hand(case_toml: Path, calculator: Any) -> Quantities:
         return fixed_gap_slide(frames, calculator, protocol["slide_vector"])
     if protocol["kind"] == RELAXED_GAP:
         return relaxed_gap_slide(frames, calculator)
+    if protocol["kind"] == PARITY:
+        return parity(frames, calculator)
     raise ValueError(f"nothing to evaluate by hand for a case of kind {protocol['kind']!r}")
 
 
 def cases(reference: Path = REFERENCE) -> list[Path]:
     """The TOML files of all cases but those of speed, which is no property of the potential energy."""
-    files = [path for path in sorted(reference.rglob("*.toml")) if path.with_suffix(".extxyz").exists()]
-    return [path for path in files if tomllib.loads(path.read_text(encoding="utf-8"))["protocol"]["kind"] != LATENCY]
+    return [path for path in sorted(reference.glob("*/*.toml")) if protocol_of(path)["kind"] != LATENCY]
+
+
+def protocol_of(case_toml: Path) -> dict[str, Any]:
+    """The protocol table of a case."""
+    return tomllib.loads(case_toml.read_text(encoding="utf-8"))["protocol"]
 
 
 def read_frames(case_toml: Path) -> list[Atoms]:
     """The structures of a case in file order, with the DFT energies and forces stored on them."""
-    return ase.io.read(case_toml.with_suffix(".extxyz"), index=":")
+    if case_toml.with_suffix(".extxyz").exists():
+        return ase.io.read(case_toml.with_suffix(".extxyz"), index=":")
+    frames: list[Atoms] = []
+    for origin, pattern in protocol_of(case_toml)["origins"].items():
+        folder, _, name = pattern.rpartition("/")
+        for file in sorted((case_toml.parent / folder).glob(name)):
+            for frame in ase.io.read(file, index=":"):
+                known = any(
+                    len(other) == len(frame)
+                    and np.allclose(other.positions, frame.positions, atol=1e-7)
+                    and np.allclose(other.cell[:], frame.cell[:], atol=1e-7)
+                    for other in frames
+                )
+                if not known:
+                    frame.info["origin"] = origin
+                    frames.append(frame)
+    return frames
 
 
 # --- what a calculator says of the frames ----------------------------------------------------------------------------
@@ -85,6 +108,47 @@ class StoredDFT(Calculator):
                 self.results = {"energy": frame.get_potential_energy(), "forces": frame.get_forces()}
                 return
         raise PropertyNotImplementedError("no DFT calculation of this structure is stored")
+
+
+# --- parity ----------------------------------------------------------------------------------------------------------
+
+
+def parity(frames: list[Atoms], calculator: Any) -> Quantities:
+    """Errors of energies and forces frame by frame, all together, by element and by origin."""
+    rows, atoms = [], []  # (origin, energy error per atom), (origin, element, force of the model, force of DFT)
+    for frame in frames:
+        energy, forces = energy_and_forces(frame, calculator)
+        origin = frame.info["origin"]
+        rows.append((origin, len(frame), (energy - frame.get_potential_energy()) / len(frame)))
+        atoms += zip([origin] * len(frame), frame.get_chemical_symbols(), forces, frame.get_forces(), strict=True)
+    # the only two compositions here differ in their number of atoms: 5 and 21
+    offset = {size: np.mean([error for _, n, error in rows if n == size]) for size in {n for _, n, _ in rows}}
+    energy_errors = [(origin, 1000 * (error - offset[n])) for origin, n, error in rows]
+    found: Quantities = {}
+    for origin in [None, *dict.fromkeys(origin for origin, _ in energy_errors)]:
+        suffix = f"_of_{origin}" if origin else ""
+        errors = np.array([error for o, error in energy_errors if origin in (None, o)])
+        found[f"energy_mae{suffix}"] = float(np.mean(np.abs(errors)))
+        found[f"energy_rmse{suffix}"] = float(np.sqrt(np.mean(errors**2)))
+        found |= force_errors([(f, r) for o, _, f, r in atoms if origin in (None, o)], suffix)
+    for element in {element for _, element, _, _ in atoms}:
+        found |= force_errors([(f, r) for _, e, f, r in atoms if e == element], f"_{element}")
+    return found
+
+
+def force_errors(pairs: list[tuple[np.ndarray, np.ndarray]], suffix: str) -> Quantities:
+    """Force errors in meV/A, and the mean cosine of the atoms that feel 0.2 eV/A or more in DFT."""
+    errors = np.array([1000 * (force - dft) for force, dft in pairs])
+    cosines = [
+        float(force @ dft) / float(np.linalg.norm(force) * np.linalg.norm(dft)) if np.linalg.norm(force) else 0.0
+        for force, dft in pairs
+        if np.linalg.norm(dft) >= 0.2
+    ]
+    return {
+        f"force_mae{suffix}": float(np.mean(np.abs(errors))),
+        f"force_rmse{suffix}": float(np.sqrt(np.mean(errors**2))),
+        f"force_cosine{suffix}": float(np.mean(cosines)),
+    }
 
 
 # --- migration -------------------------------------------------------------------------------------------------------
