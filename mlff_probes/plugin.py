@@ -32,10 +32,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-reference", action="append", default=[], metavar="DIR", help="add the cases of DIR; repeatable")
     add("--probe-reference-only", action="store_true", help="leave out the cases that come with mlff-probes")
     add("--probe-tolerances", metavar="FILE", help="TOML with tolerances that override the policy")
+    add(
+        "--probe-known-failures", metavar="FILE", help="TOML with failures that do not count; a stale entry is an error"
+    )
     add("--probe-level-of-theory", choices=("match", "any"), default="match",
         help="any: judge a calculator against references of another level of theory too")  # fmt: skip
     add("--probe-scorecard", action="append", default=[], metavar="FILE",
-        help="write the scorecard: .json, or .md with figures beside it; repeatable")  # fmt: skip
+        help="write the scorecard: .json, .csv, or .md with figures beside it; repeatable")  # fmt: skip
     add("--probe-strict", action="store_true", help="a quantity that is not applicable fails")
 
 

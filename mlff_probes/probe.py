@@ -31,6 +31,8 @@ class Probe:
         failing = (State.FAILED, State.ERROR, *([State.NOT_APPLICABLE] if self._strict else []))
         if state in failing:
             pytest.fail(failure_text(result), pytrace=False)
+        if state is State.KNOWN_FAILURE:
+            pytest.xfail(result.verdict.reason)
         if state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE):
             pytest.skip(f"{state.value}: {result.verdict.reason}")
 
@@ -59,6 +61,7 @@ def _properties(result: ProbeResult) -> list[tuple[str, object]]:
             "reference": expected.value,
             "uncertainty": expected.uncertainty,
             "tolerance": expected.tolerance.value,
+            "tolerance_origin": expected.tolerance.origin,
             "level_of_theory": expected.level_of_theory,
             "source": expected.source,
         }

@@ -107,7 +107,7 @@ class BrokenCase:
 
 
 class State(StrEnum):
-    """The verdict states. Only `PASSED` and `REPORTED` are green, and `REPORTED` judges nothing."""
+    """The verdict states. Only `PASSED` is green; `REPORTED` and `KNOWN_FAILURE` are neither green nor red."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -115,6 +115,7 @@ class State(StrEnum):
     NOT_APPLICABLE = "not applicable"
     NOT_COMPARABLE = "not comparable"
     REPORTED = "reported"
+    KNOWN_FAILURE = "known failure"
 
 
 JUDGED = (State.PASSED, State.FAILED, State.ERROR)
@@ -194,6 +195,7 @@ class CalculatorIdentity(Record):
     options: dict[str, Any] = {}
     versions: dict[str, str] = {}
     load_s: NonNegative = 0.0
+    replicate_of: str | None = None
 
 
 def as_lists(arrays: Mapping[str, Any]) -> dict[str, list[Any]]:

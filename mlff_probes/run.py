@@ -13,6 +13,7 @@ import pytest
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
+from mlff_probes.known_failures import load_known_failures
 from mlff_probes.probe import RESULT, Probe
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult
@@ -70,12 +71,16 @@ class ProbeRun:
             raise InputError("--probe-reference-only leaves no case; add --probe-reference=DIR")
         own = [] if option("--probe-reference-only") else [DIRECTORY]
         cases = load_cases([*own, *directories], policy=policy)
+        known = option("--probe-known-failures")
+        packaged = {file.stem for file in DIRECTORY.glob("*/*.toml")}
+        known_failures = load_known_failures(Path(known), cases, left_out=packaged) if known else None
         options = RunOptions(
             tier=option("--probe-tier"),
             strict=option("--probe-strict"),
             any_level_of_theory=option("--probe-level-of-theory") == "any",
             tolerances=tolerances,
             references=tuple(map(str, directories)),
+            known_failures=known,
         )
         # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
         # (measured: 12 ms a call become 1,600). This must be said before torch loads.
@@ -84,7 +89,13 @@ class ProbeRun:
             load_calculator(spec, device=option("--probe-device"), dtype=option("--probe-dtype"))
             for spec in option("probe_calculators")
         ]
-        suite = Suite(calculators, cases, tier=options.tier, any_level_of_theory=options.any_level_of_theory)
+        suite = Suite(
+            calculators,
+            cases,
+            tier=options.tier,
+            any_level_of_theory=options.any_level_of_theory,
+            known_failures=known_failures,
+        )
         return cls(suite, options, scorecards)
 
     @property

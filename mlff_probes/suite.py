@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import InputError
 from mlff_probes.judge import judge
+from mlff_probes.known_failures import KnownFailures
 from mlff_probes.measure import measure_case
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import (
@@ -50,14 +51,12 @@ class Suite:
     cases: Sequence[Case | BrokenCase]
     tier: Tier = "quick"
     any_level_of_theory: bool = False
+    known_failures: KnownFailures | None = None
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse two calculators of one name: their rows could not be told apart."""
-        labels = [calculator.label for calculator in self.calculators]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise InputError(f"two calculators are called '{label}'; add ,label=… to tell them apart")
+        """Tell the calculators apart, and leave out what is not of this tier."""
+        self.calculators = number_replicates(self.calculators)
         included = TIERS[: TIERS.index(self.tier) + 1]
         self.cases = [c for c in self.cases if isinstance(c, BrokenCase) or c.tier in included]
         self._case = {case.id: case for case in self.cases}
@@ -96,6 +95,10 @@ class Suite:
         measured = self._measured(request)
         not_comparable = self._not_comparable(request.calculator, expectation)
         verdict = judge(measured, expectation, not_comparable=not_comparable)
+        if self.known_failures is not None:
+            labels = (request.calculator, self._calculator[request.calculator].identity.replicate_of)
+            entry = self.known_failures.of(labels, request.case, request.quantity)
+            verdict = self.known_failures.settle(entry, verdict) if entry else verdict
         return self._row(request, measured, verdict, look_first=look_first)
 
     def lost(self, request: ProbeRequest, reason: str) -> ProbeResult:
@@ -141,3 +144,32 @@ class Suite:
             f"the reference is {expectation.level_of_theory}, {calculator} learned {level}; "
             "--probe-level-of-theory=any judges it all the same"
         )
+
+
+def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:
+    """Give calculators that share a `label=` the names label.1, label.2, …: replicates, summarised together.
+
+    Raises
+    ------
+    InputError
+        If two calculators share a name that nobody gave them, or two replicates are the same.
+    """
+    labels = [calculator.label for calculator in calculators]
+    found, seen = [], dict.fromkeys(labels, 0)
+    for calculator in calculators:
+        label, identity = calculator.label, calculator.identity
+        if labels.count(label) > 1:
+            if not all(c.labelled for c in calculators if c.label == label):
+                raise InputError(f"two calculators are called '{label}'; add ,label=… to tell them apart")
+            twins = [c.identity for c in calculators if c.label == label and c is not calculator]
+            if any(
+                twin.spec == identity.spec or (identity.sha256 and twin.sha256 == identity.sha256) for twin in twins
+            ):
+                raise InputError(f"two replicates called '{label}' are the same: --calculator={identity.spec}")
+            seen[label] += 1
+            name = f"{label}.{seen[label]}"
+            if name in labels:
+                raise InputError(f"a replicate would be called '{name}', but another calculator is called so already")
+            identity = identity.model_copy(update={"label": name, "replicate_of": label})
+        found.append(replace(calculator, identity=identity))
+    return found

@@ -15,7 +15,7 @@ PACKAGE = Path(mlff_probes.__file__).parent
 
 LAYERS = [
     {"errors"},
-    {"records", "protocols", "tables", "tolerances"},
+    {"records", "protocols", "tables", "tolerances", "known_failures"},
     {"calculators", "evaluation", "analysis", "judge"},
     {"frames", "measure"},
     {"reference", "suite"},

@@ -56,6 +56,8 @@ class Calculator:
         Peak memory in bytes since the last reset (of the process on a CPU, which cannot be reset).
     memory_of
         What `peak_bytes` speaks of.
+    labelled
+        Whether the user chose its label, and so may give it to several replicates.
     """
 
     identity: CalculatorIdentity
@@ -67,6 +69,7 @@ class Calculator:
     peak_bytes: Callable[[], int] = process_peak_bytes
     reset_peak: Callable[[], None] = _nothing
     memory_of: str = "process"
+    labelled: bool = False
 
     @property
     def label(self) -> str:

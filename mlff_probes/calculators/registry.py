@@ -66,7 +66,7 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
             raise InputError(f"--calculator={spec}: cannot be loaded: {describe(error)}") from error
     label = request.label or _slug(calculator.label)
     identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label})
-    return replace(calculator, identity=identity)
+    return replace(calculator, identity=identity, labelled=request.label is not None)
 
 
 @contextlib.contextmanager

@@ -74,4 +74,15 @@ def _write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
     return write_figures(card, directory)
 
 
-WRITERS: dict[str, Callable[[Scorecard, Path], list[Path]]] = {".json": _write_json, ".md": _write_markdown}
+def _write_csv(card: Scorecard, path: Path) -> list[Path]:
+    from mlff_probes.scorecard.rows import as_csv
+
+    path.write_text(as_csv(card), encoding="utf-8", newline="")
+    return [path]
+
+
+WRITERS: dict[str, Callable[[Scorecard, Path], list[Path]]] = {
+    ".json": _write_json,
+    ".md": _write_markdown,
+    ".csv": _write_csv,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
-from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.scorecard.model import Scorecard, Spread
 
 DECIMALS = {"eV": 3, "eV/cell": 4, "eV/A": 3, "A": 3, "of path": 3, "ms": 1, "meV/atom": 1, "meV/A": 1, "1": 3}
 """Decimals shown for a unit: one more than its tolerances need."""
@@ -15,6 +15,7 @@ MARK = {
     State.NOT_APPLICABLE: "–",
     State.NOT_COMPARABLE: "≠",
     State.REPORTED: "·",
+    State.KNOWN_FAILURE: "~",
 }
 
 
@@ -43,12 +44,27 @@ def cells(row: ProbeResult) -> dict[str, str]:
     }
 
 
+SPREAD_COLUMNS = ("mean", "spread", "lowest", "highest", "reference", "unit", "passed")
+
+
+def spread_cells(spread: Spread) -> list[str]:
+    """The texts of `SPREAD_COLUMNS`."""
+    numbers = (spread.mean, spread.standard_deviation, spread.lowest, spread.highest, spread.reference)
+    counts = f"{spread.passed} of {spread.replicates}"
+    return [*(number(value, spread.unit) for value in numbers), spread.unit, counts]
+
+
+def spread_title(group: str, rows: list[Spread]) -> str:
+    """The heading over the replicates of one label."""
+    return f"{group}: mean and spread (standard deviation) over {rows[0].replicates} replicates"
+
+
 def failure_text(row: ProbeResult) -> str:
     """What a failing item prints: a first line that stands alone in a summary, then the whole account."""
     cell = cells(row)
     state = row.verdict.state
     name = row.quantity + cell["label"]
-    if row.expectation is None or row.verdict.deviation is None:
+    if state is not State.FAILED or row.verdict.deviation is None:
         lines = [f"{name}: {state.value}: {row.verdict.reason}"]
     else:
         lines = [

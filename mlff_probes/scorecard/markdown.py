@@ -27,6 +27,11 @@ def render(card: Scorecard, *, figures: Mapping[str, str] | None = None) -> str:
     lines += [f"- {note}" for note in notes(card)]
     for identity in card.calculators:
         lines += _calculator(card, identity)
+    for group in dict.fromkeys(spread.replicate_of for spread in card.replicates):
+        spreads = [spread for spread in card.replicates if spread.replicate_of == group]
+        body = [[spread.case, spread.quantity, *fmt.spread_cells(spread)] for spread in spreads]
+        lines += ["", f"## {fmt.spread_title(group, spreads)}", ""]
+        lines += _table(["case", "quantity", *fmt.SPREAD_COLUMNS], body)
     lines += ["", "## Time", "", *(f"- {line}" for line in fmt.time_lines(card))]
     lines += ["", "## Cases"]
     for case in card.cases:

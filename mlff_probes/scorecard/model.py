@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from mlff_probes.records import (
     CalculatorIdentity,
     Case,
     Context,
+    Finite,
     Measurement,
     NonNegative,
     ProbeResult,
@@ -39,6 +41,7 @@ class RunOptions(Record):
     any_level_of_theory: bool
     tolerances: str | None = None
     references: tuple[str, ...] = ()
+    known_failures: str | None = None
 
 
 class TimeSummary(Record):
@@ -98,6 +101,50 @@ class CaseSummary(Record):
         )
 
 
+class Spread(Record):
+    """Mean and spread of one quantity over replicate checkpoints: several files under one label.
+
+    `standard_deviation` is that of a sample (n - 1), None below two measured values; `measured` counts the
+    replicates that gave a value.
+    """
+
+    replicate_of: Text
+    family: Text
+    case: Text
+    quantity: Text
+    unit: Text
+    replicates: int
+    measured: int
+    passed: int
+    mean: Finite | None
+    standard_deviation: Finite | None
+    lowest: Finite | None
+    highest: Finite | None
+    reference: Finite | None
+
+    @classmethod
+    def over(cls, group: str, rows: list[ProbeResult]) -> Spread:
+        """Summarise the results of one quantity, one row a replicate."""
+        first = rows[0]
+        values = [row.measured.value for row in rows if row.measured and row.measured.value is not None]
+        unit = next((row.measured.unit for row in rows if row.measured), "-")
+        return cls(
+            replicate_of=group,
+            family=first.family,
+            case=first.case,
+            quantity=first.quantity,
+            unit=first.expectation.unit if first.expectation else unit,
+            replicates=len(rows),
+            measured=len(values),
+            passed=sum(row.verdict.state is State.PASSED for row in rows),
+            mean=statistics.fmean(values) if values else None,
+            standard_deviation=statistics.stdev(values) if len(values) > 1 else None,
+            lowest=min(values, default=None),
+            highest=max(values, default=None),
+            reference=first.expectation.value if first.expectation else None,
+        )
+
+
 class Scorecard(Record):
     """Everything one run found out, in one record with a JSON round trip."""
 
@@ -111,6 +158,7 @@ class Scorecard(Record):
     cases: tuple[CaseSummary, ...]
     results: tuple[ProbeResult, ...]
     measurements: tuple[Measurement, ...]
+    replicates: tuple[Spread, ...] = ()
     time: TimeSummary
 
     @classmethod
@@ -153,6 +201,7 @@ class Scorecard(Record):
             cases=tuple(CaseSummary.of(c) for c in all_cases if isinstance(c, Case) and c.id in probed),
             results=tuple(rows),
             measurements=tuple(made),
+            replicates=_spreads(identities, rows),
             time=TimeSummary(
                 load_s=sum(identity.load_s for identity in identities),
                 measured_s=measured_s,
@@ -179,6 +228,17 @@ class Scorecard(Record):
     def measurement(self, calculator: str, case: str) -> Measurement | None:
         """The measurement of one calculator and case, if it was made."""
         return next((m for m in self.measurements if (m.calculator, m.case) == (calculator, case)), None)
+
+
+def _spreads(identities: Iterable[CalculatorIdentity], rows: Iterable[ProbeResult]) -> tuple[Spread, ...]:
+    """Mean and spread of each quantity for each label that several checkpoints share."""
+    group = {identity.label: identity.replicate_of for identity in identities}
+    found: dict[tuple[str, str, str], list[ProbeResult]] = {}
+    for row in rows:
+        shared = group[row.calculator]
+        if shared is not None:
+            found.setdefault((shared, row.case, row.quantity), []).append(row)
+    return tuple(Spread.over(key[0], replicates) for key, replicates in found.items())
 
 
 def overall_verdict(rows: Iterable[ProbeResult], *, strict: bool, incomplete: bool) -> OverallVerdict:

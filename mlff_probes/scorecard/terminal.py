@@ -20,6 +20,7 @@ STYLE = {
     State.NOT_APPLICABLE: "dim",
     State.NOT_COMPARABLE: "yellow",
     State.REPORTED: "dim",
+    State.KNOWN_FAILURE: "yellow",
 }
 
 MIN_WIDTH = 80
@@ -61,6 +62,7 @@ def _parts(card: Scorecard, *, wide: bool) -> list[RenderableType]:
             if measurement.calculator == identity.label and "latency" in measurement.values:
                 parts.append(Text(f"speed: {fmt.latency_line(measurement, identity)}"))
         parts.append(Text())
+    parts += _spreads(card)
     parts += [Text(line) for line in fmt.time_lines(card)]
     parts += [Text(f"note: {line}", style="yellow") for line in notes(card)]
     verdict_style = "bold green" if card.verdict == "passed" else "bold red"
@@ -88,6 +90,9 @@ def notes(card: Scorecard) -> list[str]:
     ]
     if card.options.any_level_of_theory:
         found.append("judged whatever the calculator's level of theory (--probe-level-of-theory=any)")
+    if card.options.known_failures:
+        known = sum(row.verdict.state is State.KNOWN_FAILURE for row in card.results)
+        found.append(f"known failures of {card.options.known_failures} do not count: {known} in this run")
     if card.options.strict:
         found.append("not applicable counts as failed (--probe-strict)")
     return found
@@ -133,6 +138,24 @@ def _cells(row: ProbeResult, reasons: dict[str, int]) -> list[str | Text]:
         verdict += f" [{reasons.setdefault(row.verdict.reason, len(reasons) + 1)}]"
     numbers = [cell[name] for name in ("measured", "reference", "deviation", "tolerance", "unit")]
     return [row.quantity, *numbers, Text(verdict, style=STYLE[state])]
+
+
+def _spreads(card: Scorecard) -> list[RenderableType]:
+    """Mean and spread of each quantity over replicate checkpoints."""
+    parts: list[RenderableType] = []
+    for group in dict.fromkeys(spread.replicate_of for spread in card.replicates):
+        rows = [spread for spread in card.replicates if spread.replicate_of == group]
+        table = _table()
+        for name in ("case", "quantity"):
+            table.add_column(name, no_wrap=True)
+        for name in fmt.SPREAD_COLUMNS:
+            table.add_column(name, justify="left" if name == "unit" else "right", no_wrap=True)
+        last = ""
+        for spread in rows:
+            table.add_row(spread.case if spread.case != last else "", spread.quantity, *fmt.spread_cells(spread))
+            last = spread.case
+        parts += [Text(fmt.spread_title(group, rows), style="bold"), table, Text()]
+    return parts
 
 
 def _table() -> Table:
