@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Benchmark": "benchmark",
     "Case": "records",
     "Evaluation": "evaluation",
     "InputError": "errors",
@@ -25,6 +26,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Benchmark",
     "Case",
     "Evaluation",
     "InputError",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mlff_probes.benchmark import Benchmark
     from mlff_probes.calculators.registry import load_calculator
     from mlff_probes.errors import InputError
     from mlff_probes.evaluation import Evaluation, evaluate

@@ -29,8 +29,8 @@ def read_case_frames(file: Path, protocol: Protocol) -> tuple[tuple[Atoms, ...],
         If they are missing, cannot be read, or are not what the protocol needs.
     """
     if isinstance(protocol, Parity):
-        labelled = _labelled_frames(file, protocol)
-        return labelled, stored_evaluation(labelled, file)
+        labelled = labelled_frames(_parity_sources(file, protocol), where=str(file))
+        return tuple(labelled), stored_evaluation(labelled, file)
     beside = file.with_suffix(".extxyz")
     frames = read_frames(beside, format="extxyz")
     for index, frame in enumerate(frames):
@@ -110,20 +110,32 @@ def _labels(frame: Atoms, file: Path, index: int) -> dict[str, Any]:
     return found
 
 
-def _labelled_frames(file: Path, protocol: Parity) -> tuple[Atoms, ...]:
-    """All labelled frames of a parity case, each structure once, with its `origin`."""
-    found: list[Atoms] = []
-    if protocol.origins:
-        for origin, pattern in protocol.origins.items():
-            for source in _matching(file, pattern):
-                found += _with_labels(read_frames(source), source, origin)
-    else:
-        beside = file.with_suffix(".extxyz")
-        found = _with_labels(read_frames(beside, format="extxyz"), beside)
+def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -> list[Atoms]:
+    """All frames of some files that carry an energy and forces, each structure once, with its `origin`.
+
+    Parameters
+    ----------
+    sources
+        (origin, file); without an origin each frame names its own as `origin` or `config_type`.
+    where
+        Named in what is raised.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a label is not finite, or no frame is labelled.
+    """
+    found = [frame for origin, file in sources for frame in _with_labels(read_frames(file), file, origin)]
+    if not found:
+        raise InputError(f"{where}: no frame carries both an energy and forces, so there is nothing to compare with")
     unique = {_fingerprint(frame): frame for frame in reversed(found)}  # the first of two equal ones stays
-    if not unique:
-        raise InputError(f"{file}: no frame carries both an energy and forces, so there is nothing to compare with")
-    return tuple(frame for frame in found if unique[_fingerprint(frame)] is frame)
+    return [frame for frame in found if unique[_fingerprint(frame)] is frame]
+
+
+def _parity_sources(file: Path, protocol: Parity) -> list[tuple[str | None, Path]]:
+    if not protocol.origins:
+        return [(None, file.with_suffix(".extxyz"))]
+    return [(origin, source) for origin, pattern in protocol.origins.items() for source in _matching(file, pattern)]
 
 
 def _matching(file: Path, pattern: str) -> list[Path]:

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from ase import Atoms
 from pydantic import Field
 
 from mlff_probes.errors import InputError, OptionError
-from mlff_probes.evaluation import describe
+from mlff_probes.evaluation import Evaluation, describe
 from mlff_probes.frames import read_case_frames
 from mlff_probes.measure import reference_measurement
 from mlff_probes.measure.migration import prominence
@@ -126,8 +127,21 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
             f"not in '{file.parent.name}'"
         )
     frames, stored = read_case_frames(file, table.protocol)
+    return build_case(file, file.stem, table, frames, stored, policy=policy)
+
+
+def build_case(
+    file: Path, id: str, table: CaseFile, frames: tuple[Atoms, ...], stored: Evaluation | None, *, policy: Policy
+) -> Case:
+    """A case from its parts, its expectations worked out; `file` is named in what is raised.
+
+    Raises
+    ------
+    InputError
+        If an expectation makes no sense, or has no value.
+    """
     case = Case(
-        id=file.stem,
+        id=id,
         family=table.protocol.family,
         title=table.title,
         tier=table.tier,

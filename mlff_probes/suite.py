@@ -12,6 +12,7 @@ from mlff_probes.known_failures import KnownFailures
 from mlff_probes.measure import measure_case
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import (
+    NOT_STATED,
     TIERS,
     BrokenCase,
     Case,
@@ -138,7 +139,7 @@ class Suite:
         level = self._calculator[calculator].identity.level_of_theory
         if expectation is None or level is None or self.any_level_of_theory:
             return None
-        if expectation.level_of_theory.casefold() in ("exact", level.casefold()):
+        if expectation.level_of_theory.casefold() in ("exact", NOT_STATED, level.casefold()):
             return None
         return (
             f"the reference is {expectation.level_of_theory}, {calculator} learned {level}; "

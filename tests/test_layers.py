@@ -20,7 +20,7 @@ LAYERS = [
     {"frames", "measure"},
     {"reference", "suite"},
     {"scorecard"},
-    {"scheduling", "probe", "run", "plugin"},
+    {"band", "scheduling", "probe", "run", "plugin", "benchmark", "worst_frames", "listing", "cli"},
 ]
 """A room imports from its own layer and those before it."""
 

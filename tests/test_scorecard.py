@@ -153,11 +153,11 @@ def test_markdown_links_a_figure_for_every_case(card, tmp_path):
 def test_figures_draw_reference_and_every_calculator():
     card = card_of([lookup(), lookup(lambda _: 1.0, label="shifted")])
     for case in card.cases:
-        figure = figures.draw_case(card, case)
+        figure = figures.draw_cases(card, [case])
         labels = {text.get_text() for axes in figure.axes for legend in [axes.get_legend()] if legend
                   for text in legend.get_texts()}  # fmt: skip
         assert {"PBE", "LookupCalculator", "shifted"} <= labels
-        assert case.title in figure.get_suptitle()
+        assert case.title in figure.subfigs[0].get_suptitle()
 
 
 def test_overrides_and_forced_comparisons_are_shown(tmp_path):

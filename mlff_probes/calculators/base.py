@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +101,25 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def as_calculator(calculator: Calculator | Any) -> Calculator:
-    """`calculator` itself, or a bare ASE calculator with the least that `evaluate` needs to know."""
+def as_calculator(calculator: Calculator | Any, *, label: str | None = None) -> Calculator:
+    """`calculator` itself, or a bare ASE calculator with the least that `evaluate` needs to know.
+
+    `label` renames it; two calculators that were given one label are replicates.
+    """
     if isinstance(calculator, Calculator):
-        return calculator
+        identity = calculator.identity.model_copy(update={"label": label or calculator.label})
+        return replace(calculator, identity=identity, labelled=calculator.labelled or label is not None)
     name = type(calculator).__name__
     identity = CalculatorIdentity(
-        spec=name, label=name, family="ase", dtype="float64", device="cpu", device_name="cpu", threads=1
+        spec=name,
+        label=label or name,
+        family="ase",
+        dtype="not stated",
+        device="not stated",
+        device_name="not stated",
+        threads=1,
+        level_of_theory=getattr(calculator, "level_of_theory", None),
     )
     properties = getattr(calculator, "implemented_properties", None)
-    return Calculator(identity=identity, ase=calculator, properties=frozenset(properties) if properties else None)
+    known = frozenset(properties) if properties else None
+    return Calculator(identity=identity, ase=calculator, properties=known, labelled=label is not None)

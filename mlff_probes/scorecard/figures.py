@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
-from mlff_probes.records import Measurement
+from mlff_probes.records import NOT_STATED, Measurement
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 
 DPI = 130
+MOST_COLUMNS = 2
 REFERENCE_COLOR = "black"
 COLORS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:cyan")
 MARKERS = "ovsD^<>P"
@@ -25,60 +27,81 @@ PARITY_PANELS = (
 REGISTRY_TITLES = {"crystal": "crystal (u = 0)", "atop": "atop (u = 1/3)", "fault": "stacking fault (u = 2/3)"}
 
 
-def draw_case(card: Scorecard, case: CaseSummary) -> Figure | None:
-    """The figure of one case with all calculators of the run; None where there is nothing to draw."""
-    draw = _DRAWERS.get(case.kind)
-    if draw is None or not (case.reference_arrays or _curves(card, case)):
+class Picture(Figure):
+    """A figure that a notebook shows when a cell ends in it, also where pyplot was never imported."""
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=DPI)
+        return out.getvalue()
+
+
+def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
+    """One picture of some cases with all calculators of the run; None where there is nothing to draw."""
+    drawn = [case for case in cases if case.kind in _DRAWERS and (case.reference_arrays or _curves(card, case))]
+    if not drawn:
         return None
-    figure = draw(card, case)
-    for text in figure.findobj(Text):
+    columns = min(len(drawn), MOST_COLUMNS)
+    lines = -(-len(drawn) // columns)
+    sizes = [_DRAWERS[case.kind].size(len(_curves(card, case))) for case in drawn]
+    width, height = (max(side) for side in zip(*sizes, strict=True))
+    picture = Picture(figsize=(width * columns, height * lines), layout="constrained")
+    parts = picture.subfigures(lines, columns, squeeze=False).ravel()
+    for part, case in zip(parts, drawn, strict=False):
+        part.suptitle(case.title, fontsize=10, wrap=True)
+        _DRAWERS[case.kind].draw(part, card, case)
+    for text in picture.findobj(Text):
         text.set_parse_math(False)  # a title is the user's text, and a $ in it no formula
-    return figure
+    return picture
 
 
 def write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
     """Write one PNG a case into `directory`, created if need be; the files by case id."""
     written = {}
     for case in card.cases:
-        figure = draw_case(card, case)
+        figure = draw_cases(card, [case])
         if figure is None:
             continue
         directory.mkdir(parents=True, exist_ok=True)
         written[case.id] = directory / f"{case.id}.png"
-        FigureCanvasAgg(figure)
         figure.savefig(written[case.id], dpi=DPI)
     return written
 
 
-def _path(card: Scorecard, case: CaseSummary) -> Figure:
-    figure, (top, bottom) = _figure(case, heights=(3, 1), size=(6.4, 5.4))
+def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
+    forces = [m.diagnostics.get("perpendicular_force_ev_per_a") for m, _ in _curves(card, case)]
+    if any(forces) or case.reference_diagnostics.get("perpendicular_force_ev_per_a"):
+        top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        bottom.set_ylabel("perpendicular\nforce (eV/Å)")
+    else:  # two images, or nobody supplies forces
+        top = bottom = figure.subplots()
     if case.reference_arrays:
         _reference_path(card, case, top, bottom)
-    for measurement, style in _curves(card, case):
+    for (measurement, style), force in zip(_curves(card, case), forces, strict=True):
         arrays = measurement.arrays
         top.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
-        force = measurement.diagnostics.get("perpendicular_force_ev_per_a", [])
-        bottom.plot(arrays["path_fraction"][1:-1][: len(force)], force, **style)
+        if force:
+            bottom.plot(arrays["path_fraction"][1:-1], force, **style)
     top.set_ylabel("energy, first image = 0 (eV)")
-    bottom.set_ylabel("perpendicular\nforce (eV/Å)")
-    bottom.set_xlabel(f"path fraction (path made by {case.protocol['path_made_by']})")
+    made_by = case.protocol["path_made_by"]
+    bottom.set_xlabel("path fraction" if made_by == NOT_STATED else f"path fraction (path made by {made_by})")
     top.legend(frameon=False)
-    return figure
 
 
 def _reference_path(card: Scorecard, case: CaseSummary, top: Axes, bottom: Axes) -> None:
     uncertainty = _uncertainty(card, case, ("barrier", "profile_mae"))
     x, y = case.reference_arrays["path_fraction"], case.reference_arrays["energy"]
-    band = [0.0, *[uncertainty] * (len(y) - 1)]  # the first image is the zero of energy by definition
-    low, high = zip(*((v - u, v + u) for v, u in zip(y, band, strict=True)), strict=True)
-    top.fill_between(x, low, high, color="0.85", label=f"uncertainty of {case.level_of_theory}")
-    top.plot(x, y, "-o", color=REFERENCE_COLOR, label=case.level_of_theory, zorder=3)
-    reference_force = case.reference_diagnostics.get("perpendicular_force_ev_per_a", [])
-    bottom.plot(x[1:-1][: len(reference_force)], reference_force, "-o", color=REFERENCE_COLOR)
+    if uncertainty:
+        band = [0.0, *[uncertainty] * (len(y) - 1)]  # the first image is the zero of energy by definition
+        low, high = zip(*((v - u, v + u) for v, u in zip(y, band, strict=True)), strict=True)
+        top.fill_between(x, low, high, color="0.85", label=f"uncertainty of {_reference_name(case)}")
+    top.plot(x, y, "-o", color=REFERENCE_COLOR, label=_reference_name(case), zorder=3)
+    if force := case.reference_diagnostics.get("perpendicular_force_ev_per_a"):
+        bottom.plot(x[1:-1], force, "-o", color=REFERENCE_COLOR)
 
 
-def _slide(card: Scorecard, case: CaseSummary) -> Figure:
-    figure, (top, bottom) = _figure(case, heights=(2, 1), size=(6.4, 5.4))
+def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     if case.reference_arrays:
         style = {"color": REFERENCE_COLOR, "marker": "o"}
         _slide_curve(top, bottom, case.reference_arrays, case.level_of_theory, style)
@@ -94,7 +117,6 @@ def _slide(card: Scorecard, case: CaseSummary) -> Figure:
     along = " + ".join(f"{n} {a}" for n, a in zip(case.protocol["slide_vector"], ("a₁", "a₂"), strict=True))
     bottom.set_xlabel(f"slide u (one period along {along})")
     top.legend(frameon=False)
-    return figure
 
 
 def _slide_curve(top: Axes, bottom: Axes, arrays: dict[str, list[Any]], label: str, style: dict[str, Any]) -> None:
@@ -104,9 +126,7 @@ def _slide_curve(top: Axes, bottom: Axes, arrays: dict[str, list[Any]], label: s
     bottom.plot(arrays["slide_dense"], arrays["lateral_force_dense"], **{"linestyle": "-", **line})
 
 
-def _relaxed(card: Scorecard, case: CaseSummary) -> Figure:
-    figure = Figure(figsize=(9.6, 4.0), layout="constrained")
-    figure.suptitle(case.title, fontsize=10)
+def _relaxed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     panels = figure.subplots(1, len(REGISTRY_TITLES), sharey=True)
     for axes, (name, title) in zip(panels, REGISTRY_TITLES.items(), strict=True):
         if reference := case.reference_arrays:
@@ -123,14 +143,11 @@ def _relaxed(card: Scorecard, case: CaseSummary) -> Figure:
         panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
     panels[0].set_ylabel("energy, crystal far apart = 0 (eV/cell)")
     panels[-1].legend(frameon=False)
-    return figure
 
 
-def _parity(card: Scorecard, case: CaseSummary) -> Figure:
+def _parity(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     """Model against reference, one column a calculator: energies by origin above, forces by element below."""
     curves = _curves(card, case)
-    figure = Figure(figsize=(max(4.2 * len(curves), 4.8), 7.6), layout="constrained")
-    figure.suptitle(case.title, fontsize=10, wrap=True)
     panels = figure.subplots(2, len(curves), squeeze=False)
     for column, (measurement, _) in enumerate(curves):
         for row, (what, unit, group) in enumerate(PARITY_PANELS):
@@ -145,7 +162,6 @@ def _parity(card: Scorecard, case: CaseSummary) -> Figure:
             axes.set_xlabel(f"{case.level_of_theory} {what} ({unit})")
             axes.set_ylabel(f"model {what} ({unit})")
             axes.legend(frameon=False, fontsize=8)
-    return figure
 
 
 def _errors(measurement: Measurement, what: str) -> str:
@@ -158,18 +174,20 @@ def _errors(measurement: Measurement, what: str) -> str:
     )
 
 
-_DRAWERS: dict[str, Callable[[Scorecard, CaseSummary], Figure]] = {
-    "fixed_path": _path,
-    "fixed_gap_slide": _slide,
-    "relaxed_gap_slide": _relaxed,
-    "parity": _parity,
+@dataclass(frozen=True)
+class Drawer:
+    """How a kind of case is drawn, and how large (inches) the picture of so many calculators is."""
+
+    draw: Callable[[SubFigure, Scorecard, CaseSummary], None]
+    size: Callable[[int], tuple[float, float]]
+
+
+_DRAWERS: dict[str, Drawer] = {
+    "fixed_path": Drawer(_path, lambda _: (6.4, 5.4)),
+    "fixed_gap_slide": Drawer(_slide, lambda _: (6.4, 5.4)),
+    "relaxed_gap_slide": Drawer(_relaxed, lambda _: (9.6, 4.0)),
+    "parity": Drawer(_parity, lambda calculators: (max(4.2 * calculators, 4.8), 7.6)),
 }
-
-
-def _figure(case: CaseSummary, *, heights: tuple[int, int], size: tuple[float, float]) -> tuple[Figure, Any]:
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(case.title, fontsize=10)
-    return figure, figure.subplots(2, 1, sharex=True, height_ratios=heights)
 
 
 def _curves(card: Scorecard, case: CaseSummary) -> list[tuple[Measurement, dict[str, Any]]]:
@@ -181,6 +199,10 @@ def _curves(card: Scorecard, case: CaseSummary) -> list[tuple[Measurement, dict[
             style = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "linestyle": "--"}
             found.append((measurement, style))
     return found
+
+
+def _reference_name(case: CaseSummary) -> str:
+    return "reference" if case.level_of_theory == NOT_STATED else case.level_of_theory
 
 
 def _uncertainty(card: Scorecard, case: CaseSummary, quantities: tuple[str, ...]) -> float:

@@ -11,15 +11,15 @@ from mlff_probes.errors import InputError
 from mlff_probes.scorecard.model import Scorecard
 
 
-def check_path(path: Path) -> None:
-    """Refuse a scorecard path that cannot be written, before anything is measured.
+def check_path(path: Path, *, given: str = "--probe-scorecard") -> None:
+    """Refuse a scorecard path that cannot be written, before anything is measured; `given` is the option's name.
 
     Raises
     ------
     InputError
         If the suffix is unknown, the path is a directory, or its folder cannot be made or written to.
     """
-    where = f"--probe-scorecard={path}"
+    where = f"{given}={path}"
     if path.is_dir():
         raise InputError(f"{where}: is a directory; name a file in it, for instance {path / 'scorecard.md'}")
     if path.suffix.lower() not in WRITERS:

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mlff_probes.records import ProbeResult, State
+from mlff_probes.records import NOT_STATED, ProbeResult, State
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import Scorecard
 
@@ -87,6 +87,11 @@ def notes(card: Scorecard) -> list[str]:
         "add ,level=… to say what it learned"
         for identity in card.calculators
         if identity.level_of_theory is None and card.rows(identity.label)
+    ]
+    found += [
+        f"{case.id} does not state the level of theory of its energies, taken as the calculator's"
+        for case in card.cases
+        if case.level_of_theory == NOT_STATED and case.reference_arrays
     ]
     if card.options.any_level_of_theory:
         found.append("judged whatever the calculator's level of theory (--probe-level-of-theory=any)")

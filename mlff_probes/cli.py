@@ -1,0 +1,125 @@
+"""`mlff-probes …`: what is not a test run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlff_probes.errors import InputError
+
+UNUSABLE = 4
+"""Exit code for unusable input, as pytest's own."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0, or 4 where the input cannot be used."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        print("\n".join(parsed.command(parsed)))
+        sys.stdout.flush()
+    except InputError as error:
+        print(f"mlff-probes: error: {error}", file=sys.stderr)
+        return UNUSABLE
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from mlff_probes import __version__
+
+    parser = argparse.ArgumentParser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
+    parser.add_argument("--version", action="version", version=f"mlff-probes {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="the cases: quantities, references, tolerances, sources")
+    listing.add_argument("case", nargs="*", metavar="CASE", help="only these cases (default: all)")
+    _add_reference(listing)
+    listing.add_argument(
+        "--tolerances", metavar="FILE", type=Path, help="TOML with tolerances that override the policy"
+    )
+    listing.set_defaults(command=_list)
+
+    worst = commands.add_parser("worst-frames", help="write the labelled frames on which a model is most wrong")
+    worst.add_argument(
+        "frames", nargs="*", metavar="FILE", type=Path, help="labelled frames (default: the parity cases)"
+    )
+    worst.add_argument("--calculator", required=True, metavar="SPEC", help="as for pytest --calculator=SPEC")
+    worst.add_argument("-k", "--count", type=_positive, default=10, help="how many (default: 10)")
+    worst.add_argument("--by", choices=("force", "energy"), default="force", help="which error ranks (default: force)")
+    worst.add_argument("-o", "--output", type=Path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
+    worst.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
+    worst.add_argument("--device", help="cpu, cuda, cuda:N, mps or auto")
+    worst.add_argument("--dtype", choices=("float32", "float64"))
+    _add_reference(worst)
+    worst.set_defaults(command=_worst)
+    return parser
+
+
+def _add_reference(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reference", action="append", default=[], type=Path, metavar="DIR", help="add the cases of DIR; repeatable"
+    )
+    parser.add_argument("--reference-only", action="store_true", help="leave out the cases that come with mlff-probes")
+
+
+def _directories(parsed: argparse.Namespace) -> list[Path]:
+    from mlff_probes.reference import DIRECTORY
+
+    if parsed.reference_only and not parsed.reference:
+        raise InputError("--reference-only leaves no case; add --reference=DIR")
+    return [*([] if parsed.reference_only else [DIRECTORY]), *parsed.reference]
+
+
+def _list(parsed: argparse.Namespace) -> list[str]:
+    from mlff_probes.listing import list_cases
+    from mlff_probes.reference import load_cases
+    from mlff_probes.tolerances import load_policy
+
+    cases = load_cases(_directories(parsed), policy=load_policy(parsed.tolerances))
+    unknown = sorted(set(parsed.case) - {case.id for case in cases})
+    if unknown:
+        raise InputError(f"there is no case '{unknown[0]}'; there are {', '.join(case.id for case in cases)}")
+    return [list_cases([case for case in cases if not parsed.case or case.id in parsed.case])]
+
+
+def _worst(parsed: argparse.Namespace) -> list[str]:
+    import ase.io
+
+    from mlff_probes.calculators.registry import load_calculator, quiet
+    from mlff_probes.worst_frames import gather_frames, worst_frames
+
+    if not parsed.output.parent.is_dir():
+        raise InputError(f"--output={parsed.output}: there is no folder {parsed.output.parent}")
+    frames = gather_frames(parsed.frames, _directories(parsed), parsed.case)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `mlff_probes.run`
+    calculator = load_calculator(parsed.calculator, device=parsed.device, dtype=parsed.dtype)
+    with quiet():
+        found = worst_frames(calculator, frames, parsed.count, by=parsed.by)
+    try:
+        ase.io.write(parsed.output, found, format="extxyz")
+    except OSError as error:
+        raise InputError(f"--output={parsed.output}: cannot be written ({error.strerror})") from error
+    lines = [f"wrote {len(found)} of {len(frames)} frames to {parsed.output}, worst {parsed.by} error first"]
+    for number, frame in enumerate(found, 1):
+        energy = frame.info.get("energy_error_mev_per_atom")
+        lines.append(
+            f"{number:4d}  {frame.info['origin']}: {frame.get_chemical_formula()}, "
+            f"force RMSE {frame.info['force_rmse_mev_per_a']:.1f} meV/A, energy error "
+            + ("unknown (alone in its composition)" if energy is None else f"{energy:+.1f} meV/atom")
+        )
+    return lines
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, found {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""The command `mlff-probes`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import ase.io
+import numpy as np
+import pytest
+from ase.calculators.lj import LennardJones
+from support import double_well_path
+from test_lookup import FRAMES
+
+from mlff_probes.calculators.base import as_calculator
+from mlff_probes.cli import main
+from mlff_probes.frames import labelled_frames
+from mlff_probes.reference import DIRECTORY, load_cases
+from mlff_probes.worst_frames import worst_frames
+
+LJ = "--calculator=ase:LennardJones,sigma=3.6,epsilon=0.02,rc=6.0"
+
+
+def said(capsys, *arguments, code=0):
+    assert main([str(argument) for argument in arguments]) == code
+    out, err = capsys.readouterr()
+    return err if code else out
+
+
+def test_list_shows_every_case_with_quantities_sources_and_tolerances(capsys):
+    text = said(capsys, "list")
+    for case in load_cases():
+        assert f"{case.family} / {case.id}" in text
+        assert case.title in text
+        for quantity in case.quantities:
+            assert f"  {quantity} " in text
+    assert "barrier                 1.505        0.08       0.1 eV      policy" in text
+    assert "only reported" in text
+
+
+def test_list_one_case_with_an_override(capsys, tmp_path):
+    (tmp_path / "mine.toml").write_text('[migration.barrier]\nvalue = 0.3\nunit = "eV"\nreason = "a first look"\n')
+    text = said(capsys, "list", "cr_sb2te3_in_gap", f"--tolerances={tmp_path / 'mine.toml'}")
+    assert "0.3 eV      override" in text
+    assert "sliding" not in text
+
+
+def test_list_shows_a_broken_case_of_ones_own(capsys, tmp_path):
+    (tmp_path / "migration").mkdir()
+    (tmp_path / "migration" / "mine.toml").write_text("schema_version = 1\n")
+    text = said(capsys, "list", f"--reference={tmp_path}", "--reference-only")
+    assert "migration / mine.toml" in text
+    assert "cannot be read" in text
+
+
+def test_worst_frames_of_the_parity_cases(capsys, tmp_path):
+    text = said(capsys, "worst-frames", LJ, "-k", 3, "-o", tmp_path / "worst.extxyz")
+    assert text.splitlines()[0] == f"wrote 3 of 85 frames to {tmp_path}/worst.extxyz, worst force error first"
+    found = ase.io.read(tmp_path / "worst.extxyz", ":")
+    calculator = LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)
+    errors = []
+    for frame in FRAMES:
+        atoms = frame.copy()
+        atoms.calc = calculator
+        errors.append(1e3 * np.sqrt(np.mean((atoms.get_forces() - frame.get_forces()) ** 2)))
+    worst = [frame.info["force_rmse_mev_per_a"] for frame in found]
+    assert worst == pytest.approx(sorted({round(error, 6) for error in errors})[:-4:-1])
+    for frame in found:  # labels twice: as ASE reads them, and as MACE trains on them
+        assert frame.info["REF_energy"] == frame.get_potential_energy()
+        assert np.array_equal(frame.arrays["REF_forces"], frame.get_forces())
+        assert frame.info["model"] == "LennardJones"
+        assert frame.info["origin"] in ("in_gap", "deep", "sliding")
+
+
+def test_worst_frames_of_ones_own_file_by_energy(capsys, tmp_path):
+    own = [frame for frame in FRAMES if "gap" in frame.info][:6]
+    ase.io.write(tmp_path / "own.extxyz", own, format="extxyz")
+    out = tmp_path / "worst.extxyz"
+    said(capsys, "worst-frames", tmp_path / "own.extxyz", LJ, "--by=energy", "--count=2", f"--output={out}")
+    errors = [abs(frame.info["energy_error_mev_per_atom"]) for frame in ase.io.read(out, ":")]
+    assert len(errors) == 2
+    assert errors[0] >= errors[1] > 0
+    # what was written can be read again, and ranks in the same order
+    again = worst_frames(as_calculator(LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)),
+                         labelled_frames([(None, out)], where="again"), 2, by="force")  # fmt: skip
+    assert len(again) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["list", "nothing"], "there is no case 'nothing'; there are cr_sb2te3_deep"),
+        (["list", "--reference=nowhere"], "nowhere: there is no such reference directory"),
+        (["list", "--reference-only"], "--reference-only leaves no case"),
+        (["list", "--tolerances=nowhere.toml"], "nowhere.toml: cannot be read"),
+        (["worst-frames", "--calculator=chgent"], "did you mean chgnet?"),
+        (["worst-frames", LJ, "--output=no/such/folder/x.extxyz"], "there is no folder no/such/folder"),
+        (["worst-frames", LJ, "--case=mine"], "there is no parity case 'mine'; there are sb2te3_frames"),
+        (["worst-frames", LJ, "nowhere.extxyz"], "nowhere.extxyz: the frames of the case are missing"),
+        (["worst-frames", "--calculator=ase:EMT"], "EMT does not know Cr, Sb, Te"),
+    ],
+)
+def test_unusable_input_is_one_line_and_exit_code_4(capsys, monkeypatch, tmp_path, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    text = said(capsys, *arguments, code=4)
+    assert text.startswith("mlff-probes: error: ")
+    assert says in text
+    assert len(text.splitlines()) == 1
+
+
+def test_frames_without_labels(capsys, tmp_path):
+    ase.io.write(tmp_path / "plain.extxyz", double_well_path(), format="extxyz")
+    assert "no frame carries both" in said(capsys, "worst-frames", LJ, tmp_path / "plain.extxyz", code=4)
+
+
+def test_a_reader_that_has_seen_enough():
+    command = f"{sys.executable} -m mlff_probes.cli list | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("migration / cr_sb2te3_deep", "")
+    assert DIRECTORY.is_dir()
