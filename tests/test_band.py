@@ -138,7 +138,7 @@ def test_what_is_no_band(images, stated, says):
         (lambda folder: folder, "holds no image"),
         (lambda folder: (folder / "00").mkdir() or folder, "holds no image; expected one of OUTCAR"),
         (lambda folder: (folder / "a.extxyz").write_text("no xyz") and folder, "cannot be read as structures"),
-        (lambda folder: beside_another_file(folder), "holds several images beside other files"),
+        (beside_another_file, "holds several images beside other files"),
     ],
 )
 def test_unreadable_bands(tmp_path, make, says):

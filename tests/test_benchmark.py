@@ -67,11 +67,9 @@ def test_all_cases_of_the_material(lookup):
 
 def test_same_numbers_as_pytest(tmp_path):
     card = tmp_path / "card.json"
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "--pyargs", "mlff_probes.probes",
-         "--calculator=ase:LennardJones,sigma=3.6,rc=6", "-k", "not latency", f"--probe-scorecard={card}", "-q", "-p", "no:randomly"],
-        cwd=tmp_path, capture_output=True, check=False,
-    )  # fmt: skip
+    options = ["--calculator=ase:LennardJones,sigma=3.6,rc=6", f"--probe-scorecard={card}", "-k", "not latency"]
+    command = [sys.executable, "-m", "pytest", "--pyargs", "mlff_probes.probes", *options, "-q", "-p", "no:randomly"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
     bench = Benchmark(model=LennardJones(sigma=3.6, rc=6)).run("migration", "sliding", "parity")
     there = {(r.case, r.quantity): (r.measured, r.verdict.state) for r in read(card).results}
     here = {(r.case, r.quantity): (r.measured, r.verdict.state) for r in bench.scorecard.results}
