@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "Calculator": "calculators.base",
+    "CalculatorIdentity": "records",
+    "CalculatorRequest": "calculators.base",
     "Case": "records",
     "Evaluation": "evaluation",
     "InputError": "errors",
@@ -25,6 +28,9 @@ _HOME = {
 }
 
 __all__ = [
+    "Calculator",
+    "CalculatorIdentity",
+    "CalculatorRequest",
     "Case",
     "Evaluation",
     "InputError",
@@ -39,11 +45,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mlff_probes.calculators.base import Calculator, CalculatorRequest
     from mlff_probes.calculators.registry import load_calculator
     from mlff_probes.errors import InputError
     from mlff_probes.evaluation import Evaluation, evaluate
     from mlff_probes.measure import measure_case
-    from mlff_probes.records import Case, Measurement, ProbeResult
+    from mlff_probes.records import CalculatorIdentity, Case, Measurement, ProbeResult
     from mlff_probes.reference import load_cases
     from mlff_probes.scorecard.model import Scorecard
 

@@ -84,18 +84,42 @@ class Calculator:
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asked for: one `--calculator` and the options that apply to it."""
+class CalculatorRequest:
+    """What the user asked for: one `--calculator` and the options that apply to it.
+
+    Attributes
+    ----------
+    spec
+        The option as it was written; each message about it begins with ``--calculator=SPEC: ``.
+    target
+        What is to be loaded: the spec without its keys.
+    path
+        The file that `target` names, None where it names none.
+    family
+        The family that the user named with ``family=``, for a file.
+    label, level_of_theory, batch
+        The keys of that name; None (True for `batch`) where they were not given.
+    device, dtype
+        The same, or else what `--probe-device` and `--probe-dtype` say: to be honoured or refused.
+    options
+        All other keys, numbers and truth values read as such.
+    """
 
     spec: str
     target: str
     path: Path | None = None
+    family: str | None = None
     label: str | None = None
     device: str | None = None
     dtype: str | None = None
     level_of_theory: str | None = None
     batch: bool = True
     options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str | None:
+        """What follows the colon in ``name:version``; None where nothing does, or for a file."""
+        return None if self.path is not None else self.target.partition(":")[2] or None
 
 
 def as_calculator(calculator: Calculator | Any) -> Calculator:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from mlff_probes.calculators.base import Calculator, Request
+from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
@@ -27,6 +27,7 @@ LOADERS = {
     "ase": "factory:load_ase",
     "py": "factory:load_py",
 }
+
 FILE_FAMILIES = ("mace", "chgnet")
 
 SUPPORTED = (
@@ -42,8 +43,8 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
     Parameters
     ----------
     spec
-        ``SPEC[,key=value…]``; SPEC is, in this order, an existing file, a registered family with an
-        optional version, or ``py:…:factory``.
+        ``SPEC[,key=value…]``; SPEC is, in this order, an existing file, a family with an optional
+        version, or ``py:…:factory``.
     device, dtype
         Defaults for calculators whose spec does not say.
 
@@ -54,19 +55,23 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
     """
     request = parse_request(spec, device=device, dtype=dtype)
     family = _family(request)
-    options = {key: value for key, value in request.options.items() if key != "family"}
-    request = replace(request, options=options)
-    module, _, function = LOADERS[family].partition(":")
     start = time.perf_counter()
     with quiet():
-        load: Callable[[Request], Calculator] = getattr(import_module(f"mlff_probes.calculators.{module}"), function)
         try:
-            calculator = load(request)
+            calculator = _load(request, family)
         except (ImportError, OSError) as error:
             raise InputError(f"--calculator={spec}: cannot be loaded: {describe(error)}") from error
     label = request.label or _slug(calculator.label)
     identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label})
     return replace(calculator, identity=identity)
+
+
+def _load(request: CalculatorRequest, family: str) -> Calculator:
+    module, _, function = LOADERS[family].partition(":")
+    load: Callable[[CalculatorRequest], Calculator] = getattr(
+        import_module(f"mlff_probes.calculators.{module}"), function
+    )
+    return load(request)
 
 
 @contextlib.contextmanager
@@ -90,14 +95,15 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name.removesuffix(".pth")).strip("_.-+") or "calculator"
 
 
-def _family(request: Request) -> str:
-    forced = request.options.get("family")
+def _family(request: CalculatorRequest) -> str:
+    forced, name = request.family, request.target.partition(":")[0]
     if forced is not None and forced not in LOADERS:
-        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'; {SUPPORTED}")
+        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'{_hint(forced)}; {SUPPORTED}")
     if request.path is not None:
         return _file_family(request.path, request.spec, forced)
-    name = request.target.partition(":")[0]
     if name in LOADERS:
+        if forced not in (None, name):
+            raise InputError(f"--calculator={request.spec}: {request.target} is of the family '{name}', not '{forced}'")
         return name
     if Path(request.target).is_dir():
         raise InputError(
@@ -105,19 +111,24 @@ def _family(request: Request) -> str:
         )
     if "/" in request.target or Path(request.target).suffix or "\\" in request.target:
         raise InputError(f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})")
-    close = difflib.get_close_matches(name, LOADERS, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
     raise InputError(
-        f"--calculator={request.spec}: '{request.target}' is no file and no known family{hint}; {SUPPORTED}"
+        f"--calculator={request.spec}: '{request.target}' is no file and no known family{_hint(name)}; {SUPPORTED}"
     )
 
 
-def _file_family(path: Path, spec: str, forced: object) -> str:
+def _hint(name: str) -> str:
+    close = difflib.get_close_matches(name, LOADERS, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _file_family(path: Path, spec: str, forced: str | None) -> str:
+    if forced not in (None, *FILE_FAMILIES):
+        raise InputError(f"--calculator={spec}: the family '{forced}' reads no file; leave ,family= out")
     if path.suffix == ".py":
         raise InputError(f"--calculator={spec}: {path} is Python source; write py:{path}:factory")
     names = _pickled_names(path, spec)
-    if forced in FILE_FAMILIES:
-        return str(forced)
+    if forced is not None:
+        return forced
     if any(name == "mace" or name.startswith("mace.") for name in names):
         return "mace"
     if {"model_args", "atom_fea_dim", "bond_fea_dim"} <= names:

@@ -6,16 +6,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mlff_probes.calculators.base import Request
+from mlff_probes.calculators.base import CalculatorRequest
 from mlff_probes.errors import InputError
 
 _OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
-_LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _OURS = ("label", "device", "dtype", "family", "level", "batch")
 DTYPES = ("float32", "float64")
 
 
-def parse_request(spec: str, *, device: str | None = None, dtype: str | None = None) -> Request:
+def parse_request(spec: str, *, device: str | None = None, dtype: str | None = None) -> CalculatorRequest:
     """Split one `--calculator` value into its target and options.
 
     Parameters
@@ -31,7 +31,26 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     InputError
         If the spec is empty or a key is given twice or has an unusable value.
     """
-    target, options = spec.strip(), {}
+    target, options = _split(spec)
+    ours = {key: options.pop(key) for key in _OURS if key in options}
+    _check(spec, ours)
+    return CalculatorRequest(
+        spec=spec,
+        target=target,
+        path=Path(target) if is_file(target) else None,
+        family=ours.get("family"),
+        label=ours.get("label"),
+        device=ours.get("device") or device,
+        dtype=ours.get("dtype") or dtype,
+        level_of_theory=ours.get("level"),
+        batch=ours.get("batch", "auto") != "off",
+        options={key: literal(value) for key, value in options.items()},
+    )
+
+
+def _split(spec: str) -> tuple[str, dict[str, str]]:
+    """The target and the keys behind it; an existing file may itself hold what looks like a key."""
+    target, options = spec.strip(), dict[str, str]()
     while not is_file(target) and (match := _OPTION.search(target)):
         key, value = match.groups()
         if key in options:
@@ -42,21 +61,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
             f"--calculator={spec}: no calculator is named; write for instance --calculator=chgnet "
             "or --calculator=path/to.model"
         )
-    ours = {key: options.pop(key) for key in _OURS if key in options}
-    _check(spec, ours)
-    if "family" in ours:
-        options["family"] = ours["family"]
-    return Request(
-        spec=spec,
-        target=target,
-        path=Path(target) if is_file(target) else None,
-        label=ours.get("label"),
-        device=ours.get("device") or device,
-        dtype=ours.get("dtype") or dtype,
-        level_of_theory=ours.get("level"),
-        batch=ours.get("batch", "auto") != "off",
-        options={key: literal(value) for key, value in reversed(options.items())},
-    )
+    return target, dict(reversed(options.items()))
 
 
 def is_file(name: str) -> bool:
@@ -72,7 +77,7 @@ def _check(spec: str, ours: dict[str, str]) -> None:
         if not value:
             raise InputError(f"--calculator={spec}: the key '{key}' has no value")
     label = ours.get("label")
-    if label is not None and not _LABEL.match(label):
+    if label is not None and not _LABEL.fullmatch(label):
         raise InputError(f"--calculator={spec}: a label is made of letters, digits and _ . + -, found '{label}'")
     for key, allowed in (("dtype", DTYPES), ("batch", ("auto", "off"))):
         if ours.get(key, allowed[0]) not in allowed:
