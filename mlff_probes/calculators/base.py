@@ -101,8 +101,12 @@ class CalculatorRequest:
         The keys of that name; None (True for `batch`) where they were not given.
     device, dtype
         The same, or else what `--probe-device` and `--probe-dtype` say: to be honoured or refused.
+    elements
+        Symbols that a calculator file says the calculator knows.
     options
         All other keys, numbers and truth values read as such.
+    table
+        The calculator file (`calc.toml`) in which all this was written down.
     """
 
     spec: str
@@ -114,12 +118,19 @@ class CalculatorRequest:
     dtype: str | None = None
     level_of_theory: str | None = None
     batch: bool = True
+    elements: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    table: Path | None = None
 
     @property
     def version(self) -> str | None:
         """What follows the colon in ``name:version``; None where nothing does, or for a file."""
         return None if self.path is not None else self.target.partition(":")[2] or None
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of `target` begin: at the calculator file, else at the working directory."""
+        return Path.cwd() if self.table is None else self.table.parent.resolve()
 
 
 def as_calculator(calculator: Calculator | Any) -> Calculator:

@@ -64,15 +64,17 @@ def load_py(request: CalculatorRequest) -> Calculator:
     arguments = _arguments(factory, factory_name, request)
     calculator = built(lambda: factory(**arguments), request.spec)
     check_ase(calculator, request, made_by=f"{factory_name}()")
+    named = {"factory": f"{module_name}:{factory_name}"} if request.table else {}  # the spec does not name it then
     return wrapped(
         request,
         calculator,
-        label=factory_name,
+        label=request.table.stem if request.table else factory_name,
         family="py",
         elements=known_elements(calculator, request),
         file=file,
         device=str(arguments.get("device", "not stated")),
         dtype=str(arguments.get("dtype", "not stated")),
+        options=named | request.options,
     )
 
 
@@ -105,24 +107,27 @@ def _arguments(factory: Callable[..., Any], name: str, request: CalculatorReques
 
 def _module(name: str, request: CalculatorRequest) -> tuple[Any, Path | None]:
     if not (name.endswith(".py") or "/" in name):
-        with _importing_from(Path.cwd()):  # a module beside the user's tests, as `python -m pytest` finds it
-            return _run(lambda: importlib.import_module(name), request), None
+        # A module beside the user's tests, as `python -m pytest` finds it. Never beside the calculator file: of
+        # two files that name a module alike, the second would get the module of the first.
+        with _importing_from(Path.cwd()):
+            return _run(lambda: importlib.import_module(name), request, Path.cwd()), None
     path = Path(name).expanduser()
-    if not is_file(str(path)):
-        raise InputError(f"--calculator={request.spec}: there is no file {path} (looked from {Path.cwd()})")
-    unique = f"_mlff_probes_py_{sha256(path)[:12]}"
-    spec = importlib.util.spec_from_file_location(unique, path.resolve())
+    place = request.folder / path
+    if not is_file(str(place)):
+        raise InputError(f"--calculator={request.spec}: there is no file {path} (looked from {request.folder})")
+    unique = f"_mlff_probes_py_{sha256(place)[:12]}"
+    spec = importlib.util.spec_from_file_location(unique, place.resolve())
     if spec is None or spec.loader is None:
         raise InputError(f"--calculator={request.spec}: {path} is not a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module  # dataclasses and pickle look a class's module up by name
-    with _importing_from(path.resolve().parent):
-        _run(lambda: spec.loader.exec_module(module), request)  # type: ignore[union-attr]
-    return module, path
+    with _importing_from(place.resolve().parent):
+        _run(lambda: spec.loader.exec_module(module), request, request.folder)  # type: ignore[union-attr]
+    return module, place
 
 
-def _run(step: Callable[[], Any], request: CalculatorRequest) -> Any:
-    return imported(step, request.spec, "the module", looked=f" (looked from {Path.cwd()})")
+def _run(step: Callable[[], Any], request: CalculatorRequest, folder: Path) -> Any:
+    return imported(step, request.spec, "the module", looked=f" (looked from {folder})")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
+from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
@@ -33,7 +34,7 @@ FILE_FAMILIES = ("mace", "chgnet")
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
     "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
-    "returns any ASE calculator"
+    "returns any ASE calculator, or a calc.toml that names one"
 )
 
 
@@ -124,6 +125,8 @@ def _hint(name: str) -> str:
 def _file_family(path: Path, spec: str, forced: str | None) -> str:
     if forced not in (None, *FILE_FAMILIES):
         raise InputError(f"--calculator={spec}: the family '{forced}' reads no file; leave ,family= out")
+    if path.suffix == SUFFIX:  # without a family it would have been read as a calculator file
+        raise InputError(f"--calculator={spec}: {path} is no checkpoint but a calculator file; leave ,family= out")
     if path.suffix == ".py":
         raise InputError(f"--calculator={spec}: {path} is Python source; write py:{path}:factory")
     names = _pickled_names(path, spec)

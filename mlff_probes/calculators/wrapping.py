@@ -47,6 +47,7 @@ def wrapped(
     file: Path | None = None,
     device: str = "cpu",
     dtype: str = "float64",
+    options: dict[str, Any] | None = None,
 ) -> Calculator:
     """`calculator` with an identity made of the request and of the calculator's own attributes.
 
@@ -54,6 +55,8 @@ def wrapped(
     ----------
     file
         The file whose hash identifies the calculator.
+    options
+        What the header shows, if it is not the options of the request.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def wrapped(
         device=device,
         device_name=cpu_name() if device in ("cpu", "not stated") else device,
         threads=torch.get_num_threads() if torch else cpu_count(),
-        options=request.options,
+        options=request.options if options is None else options,
         versions=versions(*(("torch",) if torch else ())),
     )
     return Calculator(identity=identity, ase=calculator, properties=frozenset(properties) if properties else None)
@@ -95,9 +98,8 @@ def check_ase(calculator: Any, request: CalculatorRequest, *, made_by: str) -> N
 
 
 def known_elements(calculator: Any, request: CalculatorRequest) -> tuple[str, ...] | None:
-    """Elements that the calculator says it knows; None if it does not say."""
-    found: tuple[str, ...] | None = built(lambda: _stated_elements(calculator), request.spec)
-    return found
+    """Elements that the calculator file, or else the calculator, says it knows; None if neither says."""
+    return request.elements or built(lambda: _stated_elements(calculator), request.spec)
 
 
 def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
