@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
+from mlff_probes.calculators.families import installed, load_installed
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
@@ -28,6 +29,7 @@ LOADERS = {
     "ase": "factory:load_ase",
     "py": "factory:load_py",
 }
+"""The families that come with the package; `families.installed` are those of others."""
 
 FILE_FAMILIES = ("mace", "chgnet")
 
@@ -68,6 +70,8 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:
+    if family not in LOADERS:
+        return load_installed(request, family)
     module, _, function = LOADERS[family].partition(":")
     load: Callable[[CalculatorRequest], Calculator] = getattr(
         import_module(f"mlff_probes.calculators.{module}"), function
@@ -98,11 +102,11 @@ def _slug(name: str) -> str:
 
 def _family(request: CalculatorRequest) -> str:
     forced, name = request.family, request.target.partition(":")[0]
-    if forced is not None and forced not in LOADERS:
-        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'{_hint(forced)}; {SUPPORTED}")
+    if forced is not None and not _is_family(forced):
+        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'{_hint(forced)}; {supported()}")
     if request.path is not None:
         return _file_family(request.path, request.spec, forced)
-    if name in LOADERS:
+    if _is_family(name):
         if forced not in (None, name):
             raise InputError(f"--calculator={request.spec}: {request.target} is of the family '{name}', not '{forced}'")
         return name
@@ -113,16 +117,29 @@ def _family(request: CalculatorRequest) -> str:
     if "/" in request.target or Path(request.target).suffix or "\\" in request.target:
         raise InputError(f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})")
     raise InputError(
-        f"--calculator={request.spec}: '{request.target}' is no file and no known family{_hint(name)}; {SUPPORTED}"
+        f"--calculator={request.spec}: '{request.target}' is no file and no known family{_hint(name)}; {supported()}"
     )
 
 
+def _is_family(name: str) -> bool:
+    return name in LOADERS or name in installed()
+
+
 def _hint(name: str) -> str:
-    close = difflib.get_close_matches(name, LOADERS, n=1)
+    close = difflib.get_close_matches(name, [*LOADERS, *installed()], n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+def supported() -> str:
+    """What `--calculator` may name, families of installed packages included."""
+    added = sorted(set(installed()) - set(LOADERS))
+    more = f"; installed packages add {', '.join(added)} (a file of theirs: ,family=…)" if added else ""
+    return SUPPORTED + more
+
+
 def _file_family(path: Path, spec: str, forced: str | None) -> str:
+    if forced is not None and forced not in LOADERS:
+        return forced
     if forced not in (None, *FILE_FAMILIES):
         raise InputError(f"--calculator={spec}: the family '{forced}' reads no file; leave ,family= out")
     if path.suffix == SUFFIX:  # without a family it would have been read as a calculator file
@@ -136,7 +153,7 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
         return "mace"
     if {"model_args", "atom_fea_dim", "bond_fea_dim"} <= names:
         return "chgnet"
-    raise InputError(f"--calculator={spec}: {path} is a torch file of no known family; {SUPPORTED}")
+    raise InputError(f"--calculator={spec}: {path} is a torch file of no known family; {supported()}")
 
 
 def _pickled_names(path: Path, spec: str) -> set[str]:
@@ -151,7 +168,7 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
                 )
             pickles = [name for name in names if name.endswith("data.pkl")]
             if not pickles:
-                raise InputError(f"--calculator={spec}: {path} is a zip file, but no torch checkpoint; {SUPPORTED}")
+                raise InputError(f"--calculator={spec}: {path} is a zip file, but no torch checkpoint; {supported()}")
             data = archive.read(pickles[0])
         return {word for _, arg, _ in pickletools.genops(data) if isinstance(arg, str) for word in arg.split(" ")[:1]}
     except InputError:
@@ -159,5 +176,5 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         raise InputError(
             f"--calculator={spec}: {path} is no readable checkpoint ({type(error).__name__}: {error}): corrupt, cut "
-            f"short, or of a family that is not known here; {SUPPORTED}"
+            f"short, or of a family that is not known here; {supported()}"
         ) from error

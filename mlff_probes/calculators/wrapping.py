@@ -1,4 +1,4 @@
-"""A bare ASE calculator, as a factory returns it, with what it says of itself."""
+"""A bare ASE calculator, as a factory or a package of somebody else returns it, with what it says of itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def built(step: Callable[[], Any], spec: str) -> Any:
     except InputError as error:
         if str(error).startswith("--calculator="):
             raise
-        raise InputError(f"--calculator={spec}: {error}") from error
+        raise InputError(f"--calculator={spec}: {error}") from error  # a family's own, which need not name the option
     except (Exception, SystemExit) as error:
         raise InputError(f"--calculator={spec}: the calculator cannot be built: {describe(error)}") from error
 
@@ -44,19 +44,25 @@ def wrapped(
     label: str,
     family: str,
     elements: tuple[str, ...] | None,
+    version: str | None = None,
     file: Path | None = None,
     device: str = "cpu",
     dtype: str = "float64",
     options: dict[str, Any] | None = None,
+    packages: tuple[str, ...] = (),
 ) -> Calculator:
     """`calculator` with an identity made of the request and of the calculator's own attributes.
 
     Parameters
     ----------
+    version
+        Of the model; the class of the calculator where there is none.
     file
         The file whose hash identifies the calculator.
     options
         What the header shows, if it is not the options of the request.
+    packages
+        Distributions whose versions are noted, beside those of every run.
 
     Raises
     ------
@@ -74,7 +80,7 @@ def wrapped(
         spec=request.spec,
         label=label,
         family=family,
-        version=type(calculator).__name__,
+        version=version or type(calculator).__name__,
         sha256=sha256(file) if file else None,
         elements=elements,
         level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
@@ -83,7 +89,7 @@ def wrapped(
         device_name=cpu_name() if device in ("cpu", "not stated") else device,
         threads=torch.get_num_threads() if torch else cpu_count(),
         options=request.options if options is None else options,
-        versions=versions(*(("torch",) if torch else ())),
+        versions=versions(*(("torch",) if torch else ()), *packages),
     )
     return Calculator(identity=identity, ase=calculator, properties=frozenset(properties) if properties else None)
 
