@@ -13,6 +13,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Benchmark": "benchmark",
+    "Calculator": "calculators.base",
+    "CalculatorIdentity": "records",
+    "CalculatorRequest": "calculators.base",
     "Case": "records",
     "Evaluation": "evaluation",
     "InputError": "errors",
@@ -27,6 +30,9 @@ _HOME = {
 
 __all__ = [
     "Benchmark",
+    "Calculator",
+    "CalculatorIdentity",
+    "CalculatorRequest",
     "Case",
     "Evaluation",
     "InputError",
@@ -42,11 +48,12 @@ __all__ = [
 
 if TYPE_CHECKING:
     from mlff_probes.benchmark import Benchmark
+    from mlff_probes.calculators.base import Calculator, CalculatorRequest
     from mlff_probes.calculators.registry import load_calculator
     from mlff_probes.errors import InputError
     from mlff_probes.evaluation import Evaluation, evaluate
     from mlff_probes.measure import measure_case
-    from mlff_probes.records import Case, Measurement, ProbeResult
+    from mlff_probes.records import CalculatorIdentity, Case, Measurement, ProbeResult
     from mlff_probes.reference import load_cases
     from mlff_probes.scorecard.model import Scorecard
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from rich import get_console
 from rich.progress import Progress
 
 from mlff_probes.band import band_case, read_band
-from mlff_probes.calculators.base import Calculator, as_calculator
+from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.registry import load_calculator
+from mlff_probes.calculators.wrapping import known_elements, wrapped
 from mlff_probes.errors import InputError
 from mlff_probes.protocols import BY_KIND, FAMILIES
-from mlff_probes.records import BrokenCase, Case, ProbeResult, Tier
+from mlff_probes.records import NOT_STATED, BrokenCase, Case, ProbeResult, Tier
 from mlff_probes.reference import DIRECTORY, load_case, load_cases
 from mlff_probes.scorecard import files, html, rows, terminal
 from mlff_probes.scorecard.figures import Picture, draw_cases
@@ -215,11 +217,24 @@ def _calculator(label: str | None, model: Model, device: str | None, dtype: str 
     if isinstance(model, str | os.PathLike):
         spec = os.fspath(model)
         return load_calculator(f"{spec},label={label}" if label else spec, device=device, dtype=dtype)
-    if not isinstance(model, Calculator) and not callable(getattr(model, "get_potential_energy", None)):
+    if not isinstance(model, Calculator):
+        return _bare(label, model)
+    identity = model.identity.model_copy(update={"label": label or model.label})
+    return replace(model, identity=identity, labelled=model.labelled or label is not None)
+
+
+def _bare(label: str | None, model: Any) -> Calculator:
+    """An ASE calculator that somebody made, with what it says of itself."""
+    if not callable(getattr(model, "get_potential_energy", None)):
         raise InputError(
             f"model={model!r} is neither a SPEC, a file nor an ASE calculator (it has no get_potential_energy)"
         )
-    return as_calculator(model, label=label)
+    name = type(model).__name__
+    request = CalculatorRequest(spec=name, target=name)
+    elements = known_elements(model, request)
+    found = wrapped(request, model, label=label or name, family="ase", elements=elements, device=NOT_STATED,
+                    dtype=NOT_STATED)  # fmt: skip
+    return replace(found, labelled=label is not None)
 
 
 def _readable(cases: Iterable[Case | BrokenCase]) -> list[Case]:

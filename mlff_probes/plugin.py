@@ -24,8 +24,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("mlff-probes", "machine-learned force fields against DFT (mlff-probes)")
     add = group.addoption
     add("--calculator", action="append", default=[], dest="probe_calculators", metavar="SPEC[,key=value…]",
-        help="force field to judge: a checkpoint file, chgnet, chgnet:0.2.0, ase:EMT, py:module:factory or "
-        "py:./file.py:factory; repeatable; write it with '='")  # fmt: skip
+        help="force field to judge: a checkpoint file, chgnet, chgnet:0.2.0, ase:EMT, py:module:factory, "
+        "py:./file.py:factory, calc.toml, or an installed family; repeatable; write it with '='")  # fmt: skip
     add("--probe-device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps or auto (default: cuda where there is one)")
     add("--probe-dtype", choices=("float32", "float64"), help="precision (default: the checkpoint's own)")
     add("--probe-tier", choices=("quick", "standard", "full"), default="quick", help="how much to run (default: quick)")

@@ -77,7 +77,7 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
 
 
 def test_linked_files_exist():
-    for name in ("README.md", "CONTRIBUTING.md", "docs/example/scorecard.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "docs/calculators.md", "docs/example/scorecard.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
             if not target.startswith("http"):

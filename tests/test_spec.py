@@ -70,6 +70,8 @@ def test_literals(text, value):
         ("chgnet:9.9", "it holds 0.3.0, 0.2.0, r2scan"),
         ("mace", "MACE needs a checkpoint file"),
         ("chgnet,family=orb", "unknown family 'orb'"),
+        ("chgnet,family=chgnt", "unknown family 'chgnt' (did you mean chgnet?)"),
+        ("chgnet,family=mace", "chgnet is of the family 'chgnet', not 'mace'"),
         ("ase:NoSuch", "ASE has no calculator 'NoSuch'"),
         ("ase:EMT,dtype=float32", "float64, not float32"),
         ("ase:EMT,device=cuda", "not on cuda"),
@@ -105,6 +107,13 @@ def test_files_that_are_no_checkpoint(name, content, says, tmp_path):
     file.write_bytes(content)
     with pytest.raises(InputError, match=says):
         load_calculator(str(file))
+    with pytest.raises(InputError, match="the family 'ase' reads no file; leave ,family= out"):
+        load_calculator(f"{file},family=ase")
+
+
+@pytest.mark.parametrize(("spec", "version"), [("toy", None), ("toy:", None), ("toy:2", "2"), ("toy:a:b,n=1", "a:b")])
+def test_the_version_is_what_follows_the_colon(spec, version):
+    assert parse_request(spec).version == version
 
 
 def test_zip_files_of_no_known_family(tmp_path):

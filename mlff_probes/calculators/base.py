@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,39 +87,62 @@ class Calculator:
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asked for: one `--calculator` and the options that apply to it."""
+class CalculatorRequest:
+    """What the user asked for: one `--calculator` and the options that apply to it.
+
+    Attributes
+    ----------
+    spec
+        The option as it was written; each message about it begins with ``--calculator=SPEC: ``.
+    target
+        What is to be loaded: the spec without its keys.
+    path
+        The file that `target` names, None where it names none.
+    family
+        The family that the user named with ``family=``, for a file.
+    label, level_of_theory, batch
+        The keys of that name; None (True for `batch`) where they were not given.
+    device, dtype
+        The same, or else what `--probe-device` and `--probe-dtype` say: to be honoured or refused.
+    elements
+        Symbols that a calculator file says the calculator knows.
+    options
+        All other keys, numbers and truth values read as such.
+    table
+        The calculator file (`calc.toml`) in which all this was written down.
+    """
 
     spec: str
     target: str
     path: Path | None = None
+    family: str | None = None
     label: str | None = None
     device: str | None = None
     dtype: str | None = None
     level_of_theory: str | None = None
     batch: bool = True
+    elements: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    table: Path | None = None
+
+    @property
+    def version(self) -> str | None:
+        """What follows the colon in ``name:version``; None where nothing does, or for a file."""
+        return None if self.path is not None else self.target.partition(":")[2] or None
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths of `target` begin: at the calculator file, else at the working directory."""
+        return Path.cwd() if self.table is None else self.table.parent.resolve()
 
 
-def as_calculator(calculator: Calculator | Any, *, label: str | None = None) -> Calculator:
-    """`calculator` itself, or a bare ASE calculator with the least that `evaluate` needs to know.
-
-    `label` renames it; two calculators that were given one label are replicates.
-    """
+def as_calculator(calculator: Calculator | Any) -> Calculator:
+    """`calculator` itself, or a bare ASE calculator with the least that `evaluate` needs to know."""
     if isinstance(calculator, Calculator):
-        identity = calculator.identity.model_copy(update={"label": label or calculator.label})
-        return replace(calculator, identity=identity, labelled=calculator.labelled or label is not None)
+        return calculator
     name = type(calculator).__name__
     identity = CalculatorIdentity(
-        spec=name,
-        label=label or name,
-        family="ase",
-        dtype="not stated",
-        device="not stated",
-        device_name="not stated",
-        threads=1,
-        level_of_theory=getattr(calculator, "level_of_theory", None),
+        spec=name, label=name, family="ase", dtype="float64", device="cpu", device_name="cpu", threads=1
     )
     properties = getattr(calculator, "implemented_properties", None)
-    known = frozenset(properties) if properties else None
-    return Calculator(identity=identity, ase=calculator, properties=known, labelled=label is not None)
+    return Calculator(identity=identity, ase=calculator, properties=frozenset(properties) if properties else None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_probes.calculators.base import Calculator, Request
+from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import (
     import_family,
     refuse_options,
@@ -33,7 +33,7 @@ UNSEEN = ("Po", "At", "Rn", "Fr", "Ra")
 Machine Intelligence 5, 1031 (2023))."""
 
 
-def load(request: Request) -> Calculator:
+def load(request: CalculatorRequest) -> Calculator:
     """Load CHGNet: `chgnet`, `chgnet:VERSION`, or a checkpoint file of a fine-tuned CHGNet."""
     version = _version(request)
     refuse_options(request.options, (), spec=request.spec, family="chgnet")
@@ -77,10 +77,10 @@ def load(request: Request) -> Calculator:
     )
 
 
-def _version(request: Request) -> str | None:
+def _version(request: CalculatorRequest) -> str | None:
     if request.path is not None:
         return None
-    version = request.target.partition(":")[2] or DEFAULT_VERSION
+    version = request.version or DEFAULT_VERSION
     if version not in LEVELS:
         raise InputError(
             f"--calculator={request.spec}: there is no CHGNet '{version}' in its package; it holds {', '.join(LEVELS)}"
@@ -95,7 +95,7 @@ def _packaged_weights(version: str | None) -> Path:
     return weights
 
 
-def _model(request: Request, version: str | None) -> Any:
+def _model(request: CalculatorRequest, version: str | None) -> Any:
     import torch
     from chgnet.model.model import CHGNet
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_probes.calculators.base import Calculator, Request
+from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import (
     import_family,
     refuse_options,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-def load(request: Request) -> Calculator:
+def load(request: CalculatorRequest) -> Calculator:
     """Load a MACE checkpoint file; options: `head`.
 
     Raises
@@ -112,7 +112,7 @@ def _default_dtype_kept() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _model(request: Request, path: Path) -> Any:
+def _model(request: CalculatorRequest, path: Path) -> Any:
     import torch
 
     try:
@@ -132,7 +132,7 @@ def _model(request: Request, path: Path) -> Any:
     return model
 
 
-def _head(request: Request, model: Any) -> str:
+def _head(request: CalculatorRequest, model: Any) -> str:
     heads = [str(head) for head in getattr(model, "heads", ["Default"])]
     wanted = request.options.get("head")
     if wanted is None:

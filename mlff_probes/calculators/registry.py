@@ -16,7 +16,9 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from mlff_probes.calculators.base import Calculator, Request
+from mlff_probes.calculators.base import Calculator, CalculatorRequest
+from mlff_probes.calculators.calc_file import SUFFIX
+from mlff_probes.calculators.families import installed, load_installed
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
@@ -27,12 +29,14 @@ LOADERS = {
     "ase": "factory:load_ase",
     "py": "factory:load_py",
 }
+"""The families that come with the package; `families.installed` are those of others."""
+
 FILE_FAMILIES = ("mace", "chgnet")
 
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
     "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
-    "returns any ASE calculator"
+    "returns any ASE calculator, or a calc.toml that names one"
 )
 
 
@@ -42,8 +46,8 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
     Parameters
     ----------
     spec
-        ``SPEC[,key=value…]``; SPEC is, in this order, an existing file, a registered family with an
-        optional version, or ``py:…:factory``.
+        ``SPEC[,key=value…]``; SPEC is, in this order, an existing file, a family with an optional
+        version, or ``py:…:factory``.
     device, dtype
         Defaults for calculators whose spec does not say.
 
@@ -54,19 +58,25 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
     """
     request = parse_request(spec, device=device, dtype=dtype)
     family = _family(request)
-    options = {key: value for key, value in request.options.items() if key != "family"}
-    request = replace(request, options=options)
-    module, _, function = LOADERS[family].partition(":")
     start = time.perf_counter()
     with quiet():
-        load: Callable[[Request], Calculator] = getattr(import_module(f"mlff_probes.calculators.{module}"), function)
         try:
-            calculator = load(request)
+            calculator = _load(request, family)
         except (ImportError, OSError) as error:
             raise InputError(f"--calculator={spec}: cannot be loaded: {describe(error)}") from error
     label = request.label or _slug(calculator.label)
     identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label})
     return replace(calculator, identity=identity, labelled=request.label is not None)
+
+
+def _load(request: CalculatorRequest, family: str) -> Calculator:
+    if family not in LOADERS:
+        return load_installed(request, family)
+    module, _, function = LOADERS[family].partition(":")
+    load: Callable[[CalculatorRequest], Calculator] = getattr(
+        import_module(f"mlff_probes.calculators.{module}"), function
+    )
+    return load(request)
 
 
 @contextlib.contextmanager
@@ -90,14 +100,15 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]+", "_", name.removesuffix(".pth")).strip("_.-+") or "calculator"
 
 
-def _family(request: Request) -> str:
-    forced = request.options.get("family")
-    if forced is not None and forced not in LOADERS:
-        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'; {SUPPORTED}")
+def _family(request: CalculatorRequest) -> str:
+    forced, name = request.family, request.target.partition(":")[0]
+    if forced is not None and not _is_family(forced):
+        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'{_hint(forced)}; {supported()}")
     if request.path is not None:
         return _file_family(request.path, request.spec, forced)
-    name = request.target.partition(":")[0]
-    if name in LOADERS:
+    if _is_family(name):
+        if forced not in (None, name):
+            raise InputError(f"--calculator={request.spec}: {request.target} is of the family '{name}', not '{forced}'")
         return name
     if Path(request.target).is_dir():
         raise InputError(
@@ -105,24 +116,44 @@ def _family(request: Request) -> str:
         )
     if "/" in request.target or Path(request.target).suffix or "\\" in request.target:
         raise InputError(f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})")
-    close = difflib.get_close_matches(name, LOADERS, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
     raise InputError(
-        f"--calculator={request.spec}: '{request.target}' is no file and no known family{hint}; {SUPPORTED}"
+        f"--calculator={request.spec}: '{request.target}' is no file and no known family{_hint(name)}; {supported()}"
     )
 
 
-def _file_family(path: Path, spec: str, forced: object) -> str:
+def _is_family(name: str) -> bool:
+    return name in LOADERS or name in installed()
+
+
+def _hint(name: str) -> str:
+    close = difflib.get_close_matches(name, [*LOADERS, *installed()], n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def supported() -> str:
+    """What `--calculator` may name, families of installed packages included."""
+    added = sorted(set(installed()) - set(LOADERS))
+    more = f"; installed packages add {', '.join(added)} (a file of theirs: ,family=…)" if added else ""
+    return SUPPORTED + more
+
+
+def _file_family(path: Path, spec: str, forced: str | None) -> str:
+    if forced is not None and forced not in LOADERS:
+        return forced
+    if forced not in (None, *FILE_FAMILIES):
+        raise InputError(f"--calculator={spec}: the family '{forced}' reads no file; leave ,family= out")
+    if path.suffix == SUFFIX:  # without a family it would have been read as a calculator file
+        raise InputError(f"--calculator={spec}: {path} is no checkpoint but a calculator file; leave ,family= out")
     if path.suffix == ".py":
         raise InputError(f"--calculator={spec}: {path} is Python source; write py:{path}:factory")
     names = _pickled_names(path, spec)
-    if forced in FILE_FAMILIES:
-        return str(forced)
+    if forced is not None:
+        return forced
     if any(name == "mace" or name.startswith("mace.") for name in names):
         return "mace"
     if {"model_args", "atom_fea_dim", "bond_fea_dim"} <= names:
         return "chgnet"
-    raise InputError(f"--calculator={spec}: {path} is a torch file of no known family; {SUPPORTED}")
+    raise InputError(f"--calculator={spec}: {path} is a torch file of no known family; {supported()}")
 
 
 def _pickled_names(path: Path, spec: str) -> set[str]:
@@ -137,7 +168,7 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
                 )
             pickles = [name for name in names if name.endswith("data.pkl")]
             if not pickles:
-                raise InputError(f"--calculator={spec}: {path} is a zip file, but no torch checkpoint; {SUPPORTED}")
+                raise InputError(f"--calculator={spec}: {path} is a zip file, but no torch checkpoint; {supported()}")
             data = archive.read(pickles[0])
         return {word for _, arg, _ in pickletools.genops(data) if isinstance(arg, str) for word in arg.split(" ")[:1]}
     except InputError:
@@ -145,5 +176,5 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         raise InputError(
             f"--calculator={spec}: {path} is no readable checkpoint ({type(error).__name__}: {error}): corrupt, cut "
-            f"short, or of a family that is not known here; {SUPPORTED}"
+            f"short, or of a family that is not known here; {supported()}"
         ) from error

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlff_probes.calculators.base import Request
+from mlff_probes.calculators.base import CalculatorRequest
+from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE, SUFFIX, described
 from mlff_probes.errors import InputError
 
 _OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
-_LABEL = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")
 _OURS = ("label", "device", "dtype", "family", "level", "batch")
 DTYPES = ("float32", "float64")
 
 
-def parse_request(spec: str, *, device: str | None = None, dtype: str | None = None) -> Request:
-    """Split one `--calculator` value into its target and options.
+def parse_request(spec: str, *, device: str | None = None, dtype: str | None = None) -> CalculatorRequest:
+    """Split one `--calculator` value into its target and options, and read the calculator file it may name.
 
     Parameters
     ----------
@@ -24,14 +25,36 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
         ``SPEC[,key=value…]``. The keys `label`, `device`, `dtype`, `family`, `level` (of theory) and
         `batch` are the suite's; any other is handed to the calculator's own constructor.
     device, dtype
-        What `--probe-device` and `--probe-dtype` say; a key of the spec wins over them.
+        What `--probe-device` and `--probe-dtype` say; a key of the spec or of the calculator file wins.
 
     Raises
     ------
     InputError
-        If the spec is empty or a key is given twice or has an unusable value.
+        If the spec is empty, a key is given twice or has an unusable value, or a calculator file is unusable.
     """
-    target, options = spec.strip(), {}
+    target, options = _split(spec)
+    ours = {key: options.pop(key) for key in _OURS if key in options}
+    _check(spec, ours)
+    request = CalculatorRequest(
+        spec=spec,
+        target=target,
+        path=Path(target) if is_file(target) else None,
+        family=ours.get("family"),
+        label=ours.get("label"),
+        device=ours.get("device"),
+        dtype=ours.get("dtype"),
+        level_of_theory=ours.get("level"),
+        batch=ours.get("batch", "auto") != "off",
+        options={key: literal(value) for key, value in options.items()},
+    )
+    if request.path is not None and request.path.suffix == SUFFIX and request.family is None:
+        request = described(request, request.path)
+    return replace(request, device=request.device or device, dtype=request.dtype or dtype)
+
+
+def _split(spec: str) -> tuple[str, dict[str, str]]:
+    """The target and the keys behind it; an existing file may itself hold what looks like a key."""
+    target, options = spec.strip(), dict[str, str]()
     while not is_file(target) and (match := _OPTION.search(target)):
         key, value = match.groups()
         if key in options:
@@ -42,21 +65,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
             f"--calculator={spec}: no calculator is named; write for instance --calculator=chgnet "
             "or --calculator=path/to.model"
         )
-    ours = {key: options.pop(key) for key in _OURS if key in options}
-    _check(spec, ours)
-    if "family" in ours:
-        options["family"] = ours["family"]
-    return Request(
-        spec=spec,
-        target=target,
-        path=Path(target) if is_file(target) else None,
-        label=ours.get("label"),
-        device=ours.get("device") or device,
-        dtype=ours.get("dtype") or dtype,
-        level_of_theory=ours.get("level"),
-        batch=ours.get("batch", "auto") != "off",
-        options={key: literal(value) for key, value in reversed(options.items())},
-    )
+    return target, dict(reversed(options.items()))
 
 
 def is_file(name: str) -> bool:
@@ -72,8 +81,8 @@ def _check(spec: str, ours: dict[str, str]) -> None:
         if not value:
             raise InputError(f"--calculator={spec}: the key '{key}' has no value")
     label = ours.get("label")
-    if label is not None and not _LABEL.match(label):
-        raise InputError(f"--calculator={spec}: a label is made of letters, digits and _ . + -, found '{label}'")
+    if label is not None and not LABEL.fullmatch(label):
+        raise InputError(f"--calculator={spec}: {LABEL_RULE}, found '{label}'")
     for key, allowed in (("dtype", DTYPES), ("batch", ("auto", "off"))):
         if ours.get(key, allowed[0]) not in allowed:
             raise InputError(f"--calculator={spec}: {key} must be {' or '.join(allowed)}, found '{ours[key]}'")

@@ -1,0 +1,131 @@
+"""A bare ASE calculator, as a factory or a package of somebody else returns it, with what it says of itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from mlff_probes.calculators.base import Calculator, CalculatorRequest
+from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, versions
+from mlff_probes.errors import InputError
+from mlff_probes.evaluation import describe
+from mlff_probes.records import CalculatorIdentity
+
+
+def imported(step: Callable[[], Any], spec: str, what: str, *, looked: str = "") -> Any:
+    """The result of an import, or one sentence that says that `what` cannot be imported."""
+    try:
+        return step()
+    except (Exception, SystemExit) as error:
+        raise InputError(f"--calculator={spec}: {what} cannot be imported: {describe(error)}{looked}") from error
+
+
+def built(step: Callable[[], Any], spec: str) -> Any:
+    """The result of foreign code that makes a calculator, or one sentence that says how it failed."""
+    try:
+        return step()
+    except InputError as error:
+        if str(error).startswith("--calculator="):
+            raise
+        raise InputError(f"--calculator={spec}: {error}") from error  # a family's own, which need not name the option
+    except (Exception, SystemExit) as error:
+        raise InputError(f"--calculator={spec}: the calculator cannot be built: {describe(error)}") from error
+
+
+def wrapped(
+    request: CalculatorRequest,
+    calculator: Any,
+    *,
+    label: str,
+    family: str,
+    elements: tuple[str, ...] | None,
+    version: str | None = None,
+    file: Path | None = None,
+    device: str = "cpu",
+    dtype: str = "float64",
+    options: dict[str, Any] | None = None,
+    packages: tuple[str, ...] = (),
+) -> Calculator:
+    """`calculator` with an identity made of the request and of the calculator's own attributes.
+
+    Parameters
+    ----------
+    version
+        Of the model; the class of the calculator where there is none.
+    file
+        The file whose hash identifies the calculator.
+    options
+        What the header shows, if it is not the options of the request.
+    packages
+        Distributions whose versions are noted, beside those of every run.
+
+    Raises
+    ------
+    InputError
+        If `implemented_properties` or `level_of_theory` of the calculator is not what its name says.
+    """
+    properties = getattr(calculator, "implemented_properties", None) or None
+    if not (properties is None or _is_list_of(properties, str)):
+        raise InputError(f"--calculator={request.spec}: implemented_properties must be a list of names: {properties!r}")
+    level = getattr(calculator, "level_of_theory", None)
+    if not (level is None or isinstance(level, str)):
+        raise InputError(f"--calculator={request.spec}: level_of_theory must be text, found {level!r}")
+    torch = sys.modules.get("torch")
+    identity = CalculatorIdentity(
+        spec=request.spec,
+        label=label,
+        family=family,
+        version=version or type(calculator).__name__,
+        sha256=sha256(file) if file else None,
+        elements=elements,
+        level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
+        dtype=dtype,
+        device=device,
+        device_name=cpu_name() if device in ("cpu", "not stated") else device,
+        threads=torch.get_num_threads() if torch else cpu_count(),
+        options=request.options if options is None else options,
+        versions=versions(*(("torch",) if torch else ()), *packages),
+    )
+    return Calculator(identity=identity, ase=calculator, properties=frozenset(properties) if properties else None)
+
+
+def check_ase(calculator: Any, request: CalculatorRequest, *, made_by: str) -> None:
+    """Refuse what is no ASE calculator."""
+    if not callable(getattr(calculator, "get_potential_energy", None)):
+        raise InputError(
+            f"--calculator={request.spec}: {made_by} returned {type(calculator).__name__}, which is no ASE "
+            "calculator (it has no get_potential_energy)"
+        )
+
+
+def known_elements(calculator: Any, request: CalculatorRequest) -> tuple[str, ...] | None:
+    """Elements that the calculator file, or else the calculator, says it knows; None if neither says."""
+    return request.elements or built(lambda: _stated_elements(calculator), request.spec)
+
+
+def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
+    """`elements` of a calculator: symbols or atomic numbers, or a method that returns them."""
+    found = getattr(calculator, "elements", None)
+    found = found() if callable(found) else found
+    if found is None:
+        return None
+    if _is_list_of(found, str | int | np.integer) and len(found):
+        return tuple(e if isinstance(e, str) else chemical_symbols[int(e)] for e in found)
+    raise InputError(f"`elements` of the calculator must be a list of symbols or atomic numbers, found {found!r}")
+
+
+def _with_dispersion(calculator: Any, level: str | None) -> str | None:
+    """The level of theory, marked where a part of a summed calculator adds dispersion (as D3 classes are named)."""
+    parts = [calculator, *getattr(getattr(calculator, "mixer", None), "calcs", [])]
+    names = [type(part).__name__.lower() for part in parts]
+    added = any("d3" in name or "d4" in name or "dispersion" in name for name in names)
+    return f"{level or 'not stated'} with dispersion" if added else level
+
+
+def _is_list_of(found: Any, kind: Any) -> bool:
+    return isinstance(found, list | tuple | set | frozenset | np.ndarray) and all(isinstance(x, kind) for x in found)
