@@ -68,7 +68,10 @@ class Context(Record):
 
 @dataclass(frozen=True)
 class Case:
-    """Geometry + protocol + expectations of one measurement."""
+    """Geometry + protocol + expectations of one measurement.
+
+    `reference` is what the suite's own measurement yields on the `stored` energies and forces.
+    """
 
     id: str
     family: str
@@ -84,6 +87,7 @@ class Case:
     notes: tuple[str, ...] = ()
     context: tuple[Context, ...] = ()
     material: str | None = None
+    reference: Measurement | None = None
 
     @property
     def elements(self) -> frozenset[str]:

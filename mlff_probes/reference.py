@@ -163,15 +163,15 @@ def build_case(
             raise InputError(f"{file}: the quantity '{name}' is asked for twice")
     if not table.expectation and not table.report:
         raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
-    expectations = tuple(_expectations(file, case, table, policy))
-    return replace(case, expectations=expectations)
+    try:
+        case = replace(case, reference=reference_measurement(case))
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
+    return replace(case, expectations=tuple(_expectations(file, case, table, policy)))
 
 
 def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> Iterable[Expectation]:
-    try:
-        reference = reference_measurement(case)
-    except (ValueError, ArithmeticError) as error:
-        raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
+    reference = case.reference
     for index, row in enumerate(table.expectation):
         where = f"{file}: expectation {index + 1} ({row.quantity})"
         unit = _unit(file, case, row.quantity)

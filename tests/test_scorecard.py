@@ -226,3 +226,14 @@ def test_checking_a_path_leaves_no_file_behind(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         files.check_path(tmp_path / "file" / "card.json")
+
+
+def test_a_table_that_nobody_could_read_shows_what_did_not_pass():
+    card = card_of([lookup(lambda f: 0.2 * (f.info.get("path") == "ingap" and f.info["image"] == 2))])
+    many = card.model_copy(update={"results": card.results * (terminal.MOST_ROWS // len(card.results) + 1)})
+    text = terminal.render(many, width=130)
+    assert "✓ passed" not in text
+    assert text.count("✗ failed") == many.results.count(card.results[0]) * sum(
+        row.verdict.state is State.FAILED for row in card.results
+    )
+    assert f"of {len(many.results)} rows are not shown, all that passed among them" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
@@ -55,8 +55,8 @@ def path_fraction(frames: tuple[Atoms, ...]) -> Floats:
 
     The length of a step is the norm of the displacement of all atoms, shape (3 n_atoms,).
     """
-    steps = [_displacement(a, b) for a, b in pairwise(frames)]
-    lengths = np.array([0.0, *(float(np.linalg.norm(step)) for step in steps)])
+    steps = _displacements(frames[:-1], frames[1:])
+    lengths = np.array([0.0, *np.linalg.norm(steps.reshape(len(steps), -1), axis=1)])
     fraction: Floats = np.cumsum(lengths) / lengths.sum()
     return fraction
 
@@ -68,10 +68,9 @@ def perpendicular_force(frames: tuple[Atoms, ...], forces: tuple[Floats, ...]) -
     is the central difference of the neighbouring images, normalised over all 3 n_atoms components.
     """
     found = []
-    for i in range(1, len(frames) - 1):
-        tangent = _displacement(frames[i - 1], frames[i + 1])
-        tangent = tangent / np.linalg.norm(tangent)
-        rest = forces[i] - (forces[i] * tangent).sum() * tangent
+    for tangent, force in zip(_displacements(frames[:-2], frames[2:]), forces[1:-1], strict=True):
+        unit = tangent / np.linalg.norm(tangent)
+        rest = force - (force * unit).sum() * unit
         found.append(float(np.linalg.norm(rest, axis=1).max()))
     return np.array(found)
 
@@ -84,9 +83,13 @@ def prominence(energies: Floats) -> float:
     return float(energies[top] - np.delete(energies, top).max())
 
 
-def _displacement(a: Atoms, b: Atoms) -> Floats:
-    step: Floats = find_mic(b.positions - a.positions, a.cell, a.pbc)[0]
-    return step
+def _displacements(starts: Sequence[Atoms], ends: Sequence[Atoms]) -> Floats:
+    """Minimum-image displacements from each start to its end, all in one cell, shape (n, n_atoms, 3)."""
+    if not starts:
+        return np.empty((0, 0, 3))
+    ways = np.array([end.positions - start.positions for start, end in zip(starts, ends, strict=True)])
+    shortest: Floats = find_mic(ways.reshape(-1, 3), starts[0].cell, starts[0].pbc)[0]
+    return shortest.reshape(ways.shape)
 
 
 def _force_errors(case: Case, evaluation: Evaluation, migrating_atom: int) -> dict[str, Value]:

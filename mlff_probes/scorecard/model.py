@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from mlff_probes.measure import reference_measurement
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import (
     JUDGED,
@@ -83,7 +82,7 @@ class CaseSummary(Record):
     @classmethod
     def of(cls, case: Case) -> CaseSummary:
         """Summarise `case`."""
-        reference = reference_measurement(case)
+        reference = case.reference
         return cls(
             id=case.id,
             family=case.family,

@@ -26,6 +26,9 @@ STYLE = {
 MIN_WIDTH = 80
 """Narrower than this the table would break its numbers; the terminal then wraps the lines instead."""
 
+MOST_ROWS = 1000
+"""Of a longer table only what did not pass is shown, and no more than this of it."""
+
 WIDE = 112
 """From this width on family and case have columns of their own."""
 
@@ -118,7 +121,9 @@ def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[Renderable
         table.add_column(name, no_wrap=True)
     last = ("", "")
     reasons: dict[str, int] = {}
-    for row in card.rows(calculator):
+    rows = card.rows(calculator)
+    shown = rows if len(rows) <= MOST_ROWS else [r for r in rows if r.verdict.state is not State.PASSED][:MOST_ROWS]
+    for row in shown:
         here = (row.family, row.case)
         if here != last and last[0]:
             table.add_section()
@@ -131,7 +136,10 @@ def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[Renderable
         table.add_row(*place, *_cells(row, reasons))
         last = here
     footnotes = [Text(f"[{index}] {reason}") for reason, index in reasons.items()]
-    if any(r.expectation and r.expectation.tolerance.origin != "policy" for r in card.rows(calculator)):
+    if len(shown) < len(rows):
+        left_out = f"{len(rows) - len(shown)} of {len(rows)} rows are not shown, all that passed among them"
+        footnotes.append(Text(f"{left_out}; --probe-scorecard=FILE holds every row", style="dim"))
+    if any(r.expectation and r.expectation.tolerance.origin != "policy" for r in rows):
         footnotes.append(Text("tolerances: * set by the case, † overridden by you", style="dim"))
     return [Text(f"{calculator} against the references", style="bold"), table, *footnotes]
 
