@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+UNKNOWN_VERSION = "0+unknown"
+"""`__version__` of a source tree that was put on the path without being installed."""
 
 _HOME = {
     "Case": "records",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    __version__: str
+
     from mlff_probes.calculators.registry import load_calculator
     from mlff_probes.errors import InputError
     from mlff_probes.evaluation import Evaluation, evaluate
@@ -49,12 +52,25 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home module on first use (PEP 562)."""
-    if name not in _HOME:
+    """Import a public name from its home module, or read the version, on first use (PEP 562)."""
+    if name == "__version__":
+        value: Any = _installed_version()
+    elif name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
+
+
+def _installed_version() -> str:
+    """The version that the git tag gave when this package was installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("mlff-probes")
+    except metadata.PackageNotFoundError:
+        return UNKNOWN_VERSION
 
 
 def __dir__() -> list[str]:
