@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _installed_version() -> str:
-    """The version that the git tag gave when this package was installed."""
+    """The version that the git tag gave when this package was installed; an editable one keeps it until it is again."""
     from importlib import metadata
 
     try:
