@@ -3,6 +3,7 @@
 
 CALCULATOR ?= chgnet
 SCORECARD ?= scorecard
+EXTRA ?= chgnet
 ARGS ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -13,7 +14,7 @@ DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTH
 # Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: probe test lint schema bench clean
+.PHONY: probe test lint schema bench package clean
 
 probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
@@ -33,6 +34,12 @@ schema: $(VENV)/probe.done  ## write docs/scorecard.schema.json
 bench: $(VENV)/dev.done  ## speed, side by side
 	$(BIN)/pytest benchmarks $(ARGS)
 
+package: $(VENV)/dev.done  ## sdist, and from it the wheel, in dist/; the wheel with EXTRA alone must judge as the checkout does
+	rm -rf dist
+	$(BIN)/hatchling build --target sdist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist dist/*.tar.gz
+	$(BIN)/python tests/judge_from_wheel.py dist/*.whl --extra=$(EXTRA) "--calculator=$(CALCULATOR)"
+
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "$(DOCTOR)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
@@ -45,4 +52,4 @@ $(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) scorecard .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist scorecard .pytest_cache .mypy_cache .ruff_cache

@@ -9,7 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+UNKNOWN_VERSION = "0+unknown"
+"""`__version__` of a source tree that was put on the path without being installed."""
 
 _HOME = {
     "Benchmark": "benchmark",
@@ -47,6 +48,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    __version__: str
+
     from mlff_probes.benchmark import Benchmark
     from mlff_probes.calculators.base import Calculator, CalculatorRequest
     from mlff_probes.calculators.registry import load_calculator
@@ -59,12 +62,25 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home module on first use (PEP 562)."""
-    if name not in _HOME:
+    """Import a public name from its home module, or read the version, on first use (PEP 562)."""
+    if name == "__version__":
+        value: Any = _installed_version()
+    elif name in _HOME:
+        value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
+
+
+def _installed_version() -> str:
+    """The version that the git tag gave when this package was installed; an editable one keeps it until it is again."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("mlff-probes")
+    except metadata.PackageNotFoundError:
+        return UNKNOWN_VERSION
 
 
 def __dir__() -> list[str]:

@@ -14,6 +14,7 @@ from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
+from mlff_probes.plugin import PROBES
 from mlff_probes.probe import RESULT, Probe
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult
@@ -118,6 +119,11 @@ class ProbeRun:
         if marker is not None and "probe" in metafunc.fixturenames:
             requests = self.suite.requests(marker.args[0])
             metafunc.parametrize("probe", requests, ids=[request.id for request in requests], indirect=True)
+
+    def pytest_pycollect_makeitem(self, collector: pytest.Module | pytest.Class, name: str, obj: object) -> None:
+        """Let no `python_functions` of the user's own hide the probes: `__test__` makes a test of any name."""
+        if collector.path.parent == PROBES and name.startswith("test_"):
+            obj.__test__ = True  # type: ignore[attr-defined]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:

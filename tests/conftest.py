@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,16 @@ def trained_mace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mace_models import trained_mace
 
     return trained_mace(tmp_path_factory.mktemp("mace") / "trained.model")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sdist and the wheel of this checkout."""
+    target = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", target]
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True)
+    (sdist,), (wheel,) = target.glob("*.tar.gz"), target.glob("*.whl")
+    return sdist, wheel
 
 
 @pytest.fixture(scope="module")

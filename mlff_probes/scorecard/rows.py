@@ -63,7 +63,9 @@ def as_dataframe(card: Scorecard) -> Any:
     try:
         import pandas as pd
     except ImportError as error:
-        raise InputError(f"a DataFrame needs pandas ({error}); install it with: pip install pandas") from error
+        raise InputError(
+            f"a DataFrame needs pandas ({error}); install it with: pip install 'mlff-probes[notebook]'"
+        ) from error
     return pd.DataFrame(flat_rows(card), columns=list(COLUMNS))
 
 

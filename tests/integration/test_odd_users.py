@@ -65,8 +65,9 @@ def test_names_outside_ascii_lose_nothing_with_two_workers(run_probes, tmp_path,
     assert run.calls == run.card.time.model_calls
 
 
-def test_a_configuration_that_names_test_files_otherwise_finds_the_probes(run_probes, calc, tmp_path):
-    (tmp_path / "pytest.ini").write_text("[pytest]\npython_files = check_*.py\n")
+@pytest.mark.parametrize("line", ["python_files = check_*.py", "python_functions = check_*"])
+def test_a_configuration_that_names_tests_otherwise_finds_the_probes(run_probes, calc, tmp_path, line):
+    (tmp_path / "pytest.ini").write_text(f"[pytest]\n{line}\n")
     assert run_probes(calc, "-k", "latency").card.selected == 1
 
 
