@@ -42,7 +42,7 @@ def test_pytest_commands_run(command, trained_mace_file, tmp_path):
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stdout + done.stderr
     assert "verdict: FAILED" in done.stdout
-    assert ("both.md" not in command) or len(list(tmp_path.glob("both_figures/*.png"))) == 7
+    assert ("both.md" not in command) or len(list(tmp_path.glob("both_figures/*.png"))) == 8
 
 
 def rows(text: str) -> dict[tuple[str, str], list[str]]:
@@ -50,7 +50,7 @@ def rows(text: str) -> dict[tuple[str, str], list[str]]:
     found, case = {}, ""
     for line in text.splitlines():
         words = line.split()
-        while words and words[0] in ("migration", "sliding", "inference"):
+        while words and words[0] in ("migration", "sliding", "parity", "inference"):
             words.pop(0)
         if words and re.match(r"(cr_)?sb2te3_", words[0]):
             case = words.pop(0)
@@ -66,7 +66,7 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
     assert done.returncode == 1
     shown, found = rows(SHOWN.group(1)), rows(terminal.render(read(json)))
     assert shown.keys() == found.keys()
-    assert len(shown) == 48
+    assert len(shown) == 65
     for key, words in shown.items():
         for a, b in zip(words, found[key], strict=True):
             if re.fullmatch(r"[+-]?\d+\.\d+", a):
@@ -76,8 +76,20 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
                 assert a == b, key
 
 
+def test_the_notebook_lines_run(tmp_path):
+    (lines,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", lines], cwd=tmp_path, check=True)
+    assert "cr_sb2te3_in_gap,barrier" in (tmp_path / "results" / "barrier_comparison.csv").read_text()
+
+
 def test_linked_files_exist():
-    for name in ("README.md", "CONTRIBUTING.md", "docs/calculators.md", "docs/example/scorecard.md"):
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/tutorial.md",
+        "docs/calculators.md",
+        "docs/example/scorecard.md",
+    ):
         text = (ROOT / name).read_text(encoding="utf-8")
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text):
             if not target.startswith("http"):
