@@ -101,3 +101,21 @@ def test_ase_builtins():
     assert (lj.ase.parameters["sigma"], lj.ase.parameters["epsilon"]) == (2.5, 0.2)
     assert lj.identity.elements is None
     assert lj.unknown_elements(frozenset({"Te"})) == []
+
+
+def test_two_files_with_neighbours_of_one_name_get_their_own(tmp_path):
+    import sys
+
+    for name, sigma in (("a", 2.0), ("b", 3.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model_def.py").write_text(f"SIGMA = {sigma}\n")
+        (tmp_path / name / "calc.py").write_text(
+            "from ase.calculators.lj import LennardJones\nimport model_def\n\n\ndef make():\n"
+            "    from model_def import SIGMA\n\n    return LennardJones(sigma=SIGMA, rc=10 * model_def.SIGMA)\n"
+        )
+    try:
+        found = [load_calculator(f"py:{tmp_path}/{name}/calc.py:make").ase.parameters for name in "aba"]
+    finally:
+        sys.modules.pop("model_def", None)
+    assert [p["sigma"] for p in found] == [2.0, 3.0, 2.0]
+    assert [p["rc"] for p in found] == [20.0, 30.0, 20.0]

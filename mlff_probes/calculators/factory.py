@@ -59,10 +59,14 @@ def load_py(request: CalculatorRequest) -> Calculator:
             f"--calculator={request.spec}: write py:package.module:factory or py:./file.py:factory, where the "
             "factory is a callable that returns an ASE calculator"
         )
-    module, file = _module(module_name, request)
-    factory = _factory(module, module_name, factory_name, request)
-    arguments = _arguments(factory, factory_name, request)
-    calculator = built(lambda: factory(**arguments), request.spec)
+    file = _source_file(module_name, request)
+    # A module beside the user's tests, as `python -m pytest` finds it. Never beside the calculator file: of
+    # two files that name a module alike, the second would get the module of the first.
+    with _importing_from(file.resolve().parent if file else Path.cwd()):
+        module = _module(module_name, file, request)
+        factory = _factory(module, module_name, factory_name, request)
+        arguments = _arguments(factory, factory_name, request)
+        calculator = built(lambda: factory(**arguments), request.spec)
     check_ase(calculator, request, made_by=f"{factory_name}()")
     named = {"factory": f"{module_name}:{factory_name}"} if request.table else {}  # the spec does not name it then
     return wrapped(
@@ -105,25 +109,30 @@ def _arguments(factory: Callable[..., Any], name: str, request: CalculatorReques
     return arguments
 
 
-def _module(name: str, request: CalculatorRequest) -> tuple[Any, Path | None]:
+def _source_file(name: str, request: CalculatorRequest) -> Path | None:
+    """The file that `name` names; None where it names a module."""
     if not (name.endswith(".py") or "/" in name):
-        # A module beside the user's tests, as `python -m pytest` finds it. Never beside the calculator file: of
-        # two files that name a module alike, the second would get the module of the first.
-        with _importing_from(Path.cwd()):
-            return _run(lambda: importlib.import_module(name), request, Path.cwd()), None
+        return None
     path = Path(name).expanduser()
     place = request.folder / path
     if not is_file(str(place)):
         raise InputError(f"--calculator={request.spec}: there is no file {path} (looked from {request.folder})")
-    unique = f"_mlff_probes_py_{sha256(place)[:12]}"
-    spec = importlib.util.spec_from_file_location(unique, place.resolve())
-    if spec is None or spec.loader is None:
+    if place.suffix != ".py":
         raise InputError(f"--calculator={request.spec}: {path} is not a Python file; its name must end in .py")
+    return place
+
+
+def _module(name: str, file: Path | None, request: CalculatorRequest) -> Any:
+    if file is None:
+        return _run(lambda: importlib.import_module(name), request, Path.cwd())
+    unique = f"_mlff_probes_py_{sha256(file)[:12]}"
+    spec = importlib.util.spec_from_file_location(unique, file.resolve())
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module  # dataclasses and pickle look a class's module up by name
-    with _importing_from(place.resolve().parent):
-        _run(lambda: spec.loader.exec_module(module), request, request.folder)  # type: ignore[union-attr]
-    return module, place
+    _run(lambda: spec.loader.exec_module(module), request, request.folder)  # type: ignore[union-attr]
+    return module
 
 
 def _run(step: Callable[[], Any], request: CalculatorRequest, folder: Path) -> Any:
@@ -132,14 +141,33 @@ def _run(step: Callable[[], Any], request: CalculatorRequest, folder: Path) -> A
 
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
-    """Look in `folder` first while a module is imported, and last afterwards (it may import more when called)."""
+    """Look in `folder` first while a calculator is made, and last afterwards (it may import more when called).
+
+    A module that is loaded already is put aside if `folder` has one of that name: of two calculators with a
+    `model_def.py` each, the second would else be built from the code of the first.
+    """
+    namesakes = [name for name in sys.modules if _namesake(name, folder)]
+    aside = {name: sys.modules.pop(name) for name in namesakes}
     sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
     try:
         yield
     finally:
+        sys.modules.update(aside)
         sys.path.remove(str(folder))
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
+
+
+def _namesake(name: str, folder: Path) -> bool:
+    """Whether `folder` has a module of this name which is not the one that is loaded; what is installed stays."""
+    top = name.partition(".")[0]
+    if top in sys.stdlib_module_names or top == "__main__":
+        return False
+    loaded = Path(getattr(sys.modules.get(top), "__file__", None) or "")
+    own = [file for file in (folder / f"{top}.py", folder / top / "__init__.py") if file.is_file()]
+    installed = {"site-packages", "dist-packages"} & set(loaded.parts)
+    return bool(own) and loaded.is_file() and not installed and loaded.resolve() not in [f.resolve() for f in own]
 
 
 def _takes(factory: Callable[..., Any], name: str) -> bool:
