@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlff_probes.calculators.base import Calculator
@@ -30,6 +30,15 @@ CASE_FILE = "case_file"
 """The quantity under which a case file that cannot be read is reported."""
 
 
+Share = Callable[[str, str, Callable[[], Measurement]], Measurement]
+"""Make the measurement of a calculator and a case, or have it from another process."""
+
+
+def made_here(calculator: str, case: str, make: Callable[[], Measurement]) -> Measurement:
+    """Share with nobody."""
+    return make()
+
+
 @dataclass(frozen=True)
 class ProbeRequest:
     """One pytest item: a calculator, a case, a quantity."""
@@ -54,6 +63,7 @@ class Suite:
     any_level_of_theory: bool = False
     known_failures: KnownFailures | None = None
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+    share: Share = made_here
 
     def __post_init__(self) -> None:
         """Tell the calculators apart, and leave out what is not of this tier."""
@@ -87,7 +97,8 @@ class Suite:
         if key not in self.measurements:
             found = self._case[case]
             assert isinstance(found, Case)
-            self.measurements[key] = measure_case(self._calculator[calculator], found)
+            model = self._calculator[calculator]
+            self.measurements[key] = self.share(calculator, case, lambda: measure_case(model, found))
         return self.measurements[key]
 
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:

@@ -18,7 +18,7 @@ LAYERS = [
     {"records", "protocols", "tables", "tolerances", "known_failures"},
     {"calculators", "evaluation", "analysis", "judge"},
     {"frames", "measure"},
-    {"reference", "suite"},
+    {"reference", "suite", "exchange"},
     {"scorecard"},
     {"band", "scheduling", "probe", "run", "plugin", "benchmark", "worst_frames", "listing", "cli"},
 ]
