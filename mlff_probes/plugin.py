@@ -50,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         _refuse_space(config)
     from mlff_probes.errors import InputError
+    from mlff_probes.parallel import ParallelRun
     from mlff_probes.run import ProbeRun
 
     try:
@@ -59,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # a user's own `python_files` must not hide the probes from `--pyargs mlff_probes.probes`
     config.addinivalue_line("python_files", str(PROBES / "test_*.py"))
     config.pluginmanager.register(run, "mlff_probes_run")
+    config.pluginmanager.register(ParallelRun(run, config), "mlff_probes_workers")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -26,7 +26,7 @@ class Probe:
         look_first = _look_first(getattr(self._item, "function", None))
         result = self._suite.result(self._request, look_first=look_first)
         self._item.stash[RESULT] = result
-        self._item.user_properties.extend(_properties(result))
+        self._item.user_properties.extend(properties(result))
         state = result.verdict.state
         failing = (State.FAILED, State.ERROR, *([State.NOT_APPLICABLE] if self._strict else []))
         if state in failing:
@@ -44,7 +44,7 @@ def _look_first(function: Any) -> str:
     return doc[start:].strip() if start >= 0 else ""
 
 
-def _properties(result: ProbeResult) -> list[tuple[str, object]]:
+def properties(result: ProbeResult) -> list[tuple[str, object]]:
     """The numbers of a result as JUnit properties."""
     expected, measured = result.expectation, result.measured
     found: dict[str, object] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import time
 from pathlib import Path
@@ -16,11 +15,10 @@ from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
 from mlff_probes.plugin import PROBES
 from mlff_probes.probe import RESULT, Probe
-from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult
 from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import files, terminal
-from mlff_probes.scorecard.format import failure_text, identity_lines, verdict_line
+from mlff_probes.scorecard.format import identity_lines, verdict_line
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.suite import ProbeRequest, Suite
 from mlff_probes.tolerances import load_policy
@@ -47,7 +45,6 @@ class ProbeRun:
         self.selected = 0
         self.measured_s = 0.0
         self.card: Scorecard | None = None
-        self._by_id = {request.id: request for kind in BY_KIND for request in suite.requests(kind)}
         self.messages: list[str] = []
         self.interrupted = ""
 
@@ -134,41 +131,6 @@ class ProbeRun:
         """Count the probes, so that a run cut short can be told from a whole one."""
         self.selected = max(self.selected, sum(map(_is_probe, session.items)))
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Count the probes under pytest-xdist, where only the workers collect."""
-        self.selected = max(self.selected, sum(self._requested(nodeid) is not None for nodeid in ids))
-
-    def _requested(self, nodeid: str) -> ProbeRequest | None:
-        """The request behind a node id, for the controller of pytest-xdist, which has no items."""
-        name = nodeid.partition("[")[2].removesuffix("]")
-        return self._by_id.get(name) if "::test_" in nodeid else None
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
-        """Turn the death of a worker into an error of each item of the measurement that killed it."""
-        for nodeid in getattr(sched, "lost", {}).get(crashitem, []):
-            request = self._requested(nodeid)
-            if request is None:
-                continue
-            result = self.suite.lost(request, "killed its process")
-            own = report if nodeid == crashitem else copy.copy(report)
-            own.nodeid, own.longrepr = nodeid, failure_text(result)
-            own.probe = {"result": result.model_dump(mode="json")}  # type: ignore[attr-defined]
-            if own is not report:  # pytest-xdist logs the first one itself
-                sched.config.hook.pytest_runtest_logreport(report=own)
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
-        """Keep the items of one measurement on one worker, unless the user chose a `--dist`."""
-        from mlff_probes.scheduling import MeasurementScheduling
-
-        def scope_of(nodeid: str) -> str:
-            request = self._requested(nodeid)
-            return nodeid if request is None else f"{request.calculator}-{request.case}"
-
-        return MeasurementScheduling(config, log, scope_of) if config.getvalue("dist") in ("load", "no") else None
-
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -194,7 +156,7 @@ class ProbeRun:
         shipment = getattr(report, "probe", None)
         if shipment is None:
             return
-        self.measured_s += report.duration
+        self.measured_s += report.duration - shipment.get("waited_s", 0.0)
         if "result" in shipment:
             self.results[report.nodeid] = _received(ProbeResult, shipment["result"])
         if "measurement" in shipment:

@@ -20,7 +20,6 @@ from mlff_probes.records import (
     Measurement,
     ProbeResult,
     Problem,
-    State,
     Tier,
     Value,
     Verdict,
@@ -112,10 +111,6 @@ class Suite:
             entry = self.known_failures.of(labels, request.case, request.quantity)
             verdict = self.known_failures.settle(entry, verdict) if entry else verdict
         return self._row(request, measured, verdict, look_first=look_first)
-
-    def lost(self, request: ProbeRequest, reason: str) -> ProbeResult:
-        """Result of a quantity whose measurement took its process down."""
-        return self._row(request, None, Verdict(state=State.ERROR, reason=reason))
 
     def _row(
         self, request: ProbeRequest, measured: Value | None, verdict: Verdict, *, look_first: str = ""

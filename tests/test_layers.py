@@ -20,7 +20,7 @@ LAYERS = [
     {"frames", "measure"},
     {"reference", "suite", "exchange"},
     {"scorecard"},
-    {"band", "scheduling", "probe", "run", "plugin", "benchmark", "worst_frames", "listing", "cli"},
+    {"band", "scheduling", "probe", "parallel", "run", "plugin", "benchmark", "worst_frames", "listing", "cli"},
 ]
 """A room imports from its own layer and those before it."""
 

@@ -190,42 +190,6 @@ def test_failing_for_one_element_only(workers, tmp_path, run_probes, sound, reco
     assert {r.verdict.state.value for r in card.rows("nan_energy")} == {"error", "passed", "reported"}
 
 
-KILLING = '''
-
-import os
-
-
-class Killing(Sound):
-    """As a segmentation fault in compiled code would: no exception, no good-bye."""
-
-    def calculate(self, atoms=None, *args, **kwargs):
-        super().calculate(atoms, *args, **kwargs)
-        if len(atoms) == len(IN_GAP[3]) and np.allclose(atoms.positions, IN_GAP[3].positions):
-            os._exit(3)
-
-
-def killing():
-    return Killing()
-'''
-
-
-def test_killing_its_process(tmp_path, run_probes, sound, recorded_only):
-    """With workers only one of them dies: what it was measuring is an error, all else is judged."""
-    (tmp_path / "calc.py").write_text(sound + SPOILT + KILLING)
-    run = run_probes(*calculators("killing"), *recorded_only, "-n", "2")
-    assert run.code == pytest.ExitCode.TESTS_FAILED
-    card = run.card
-    assert card.complete
-    assert card.verdict == "failed"
-    lost = rows(card, "killing", "cr_sb2te3_in_gap")
-    assert len(lost) == IN_GAP_QUANTITIES
-    assert {row.verdict.state for row in lost} == {"error"}
-    assert all("process" in row.verdict.reason for row in lost)
-    kept = [row.verdict.state.value for row in card.results if row not in lost]
-    assert len(kept) == ALL_QUANTITIES - IN_GAP_QUANTITIES
-    assert set(kept) == {"passed", "reported"}
-
-
 ENERGY_ONLY = '''
 
 class EnergyOnly(Sound):

@@ -55,7 +55,6 @@ OTHERS = ("xdist", "randomly", "benchmark", "playwright", "timeout")
 NEIGHBOURS = {
     "alone": (),
     "random order": ("randomly",),
-    "workers": ("xdist",),
     "all": OTHERS,
 }
 OPTIONS = {

@@ -1,0 +1,140 @@
+"""The hooks of a run with workers (pytest-xdist): who measures what, where results are shared, what a death costs."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mlff_probes.exchange import Exchange, killed
+from mlff_probes.probe import properties
+from mlff_probes.protocols import BY_KIND
+from mlff_probes.records import State
+from mlff_probes.scorecard.format import failure_text
+from mlff_probes.suite import ProbeRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from mlff_probes.run import ProbeRun
+
+DIRECTORY = "mlff_probes_exchange"
+"""The name under which a worker is told where measurements are shared."""
+
+RESTARTS_A_WORKER = 4
+"""Dead workers that pytest-xdist replaces by default, for each worker; we add one for each measurement."""
+
+
+class ParallelRun:
+    """The pytest hooks that a probe run with workers needs, in the controller and in the workers."""
+
+    def __init__(self, run: ProbeRun, config: pytest.Config) -> None:
+        self.run = run
+        self._by_id = {request.id: request for kind in BY_KIND for request in run.suite.requests(kind)}
+        self._directory: str | None = None
+        self._exchange: Exchange | None = None
+        if directory := getattr(config, "workerinput", {}).get(DIRECTORY):
+            self._exchange = Exchange(Path(directory))
+            run.suite.share = self._exchange.measurement
+        elif (workers := _workers(config)) and config.option.maxworkerrestart is None:
+            measurements = {(request.calculator, request.case) for request in self._by_id.values()}
+            config.option.maxworkerrestart = str(RESTARTS_A_WORKER * len(workers) + len(measurements))
+
+    def _requested(self, nodeid: str) -> ProbeRequest | None:
+        """The request behind a node id, for the controller, which has no items; pytest-xdist may add ``@group``."""
+        name = nodeid.partition("[")[2].rpartition("]")[0]
+        return self._by_id.get(name) if "::test_" in nodeid else None
+
+    def _measurement_of(self, nodeid: str) -> str | None:
+        request = self._requested(nodeid)
+        return None if request is None else f"{request.calculator}-{request.case}"
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker where measurements are shared."""
+        if self._directory is None:
+            self._directory = _temporary_directory(node.config)
+        node.workerinput[DIRECTORY] = self._directory
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Count the probes, which only the workers collect."""
+        self.run.selected = max(self.run.selected, sum(self._requested(nodeid) is not None for nodeid in ids))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Keep the items of one measurement on one worker, where `--dist` lets us."""
+        from mlff_probes.scheduling import scheduling
+
+        return scheduling(config, log, self._measurement_of)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Say how long an item waited for a measurement that another worker made."""
+        report = yield
+        if self._exchange is not None and call.when == "call" and hasattr(report, "probe"):
+            report.probe["waited_s"], self._exchange.waited_s = self._exchange.waited_s, 0.0
+        return report
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+        """Turn the death of a worker into an error of each item of the measurement that killed it."""
+        took_leave = hasattr(report.node, "workeroutput")  # stopped by Ctrl-C rather than dead
+        if took_leave or self._requested(crashitem) is None:
+            return
+        for nodeid in getattr(sched, "lost", {}).get(crashitem, [crashitem]):
+            finished = report if nodeid == crashitem else copy.copy(report)  # pytest-xdist logs its own when we return
+            path, _, name = nodeid.partition("::")
+            finished.nodeid, finished.location, finished.longrepr = nodeid, (path, None, name), None
+            finished.outcome, finished.when = "passed", "teardown"
+            if nodeid not in self.run.results:  # else it died after the verdict
+                lost = self._lost(finished)
+                sched.config.hook.pytest_runtest_logreport(report=lost)
+                sched.config.pluginmanager.getplugin("dsession")._handlefailures(lost)  # for --maxfail
+            if finished is not report:
+                sched.config.hook.pytest_runtest_logreport(report=finished)
+
+    def _lost(self, finished: pytest.TestReport) -> pytest.TestReport:
+        """The report of an item whose measurement took its process down, before that of its tear-down."""
+        request = self._requested(finished.nodeid)
+        assert request is not None
+        key = (request.calculator, request.case)
+        self.run.measurements.setdefault(key, self.run.suite.measurements.setdefault(key, killed(*key)))
+        result = self.run.suite.result(request)
+        finished.user_properties = properties(result)
+        lost = copy.copy(finished)
+        lost.outcome, lost.when, lost.longrepr = "failed", "call", failure_text(result)
+        if result.verdict.state is State.KNOWN_FAILURE:
+            lost.outcome, lost.wasxfail = "skipped", result.verdict.reason
+        lost.probe = {"result": result.model_dump(mode="json")}  # type: ignore[attr-defined]
+        return lost
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Let `--maxfail` end in the exit code it has without workers; pytest-xdist calls it an interruption."""
+        if session.shouldfail and exitstatus == pytest.ExitCode.INTERRUPTED:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _workers(config: pytest.Config) -> list[str]:
+    """What the workers of this run are started with; empty without workers, and in one."""
+    if not config.getoption("tx", None) or config.option.dist == "no" or hasattr(config, "workerinput"):
+        return []
+    from xdist.workermanage import parse_tx_spec_config
+
+    return list(parse_tx_spec_config(config))
+
+
+def _temporary_directory(config: pytest.Config) -> str:
+    """A directory for the length of the run; empty where none can be had: measurements may then be repeated."""
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="mlff-probes-", ignore_cleanup_errors=True)
+    except OSError:
+        return ""
+    config.add_cleanup(directory.cleanup)
+    return directory.name
