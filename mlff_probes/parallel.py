@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlff_probes.calculators.identity import cpu_count
 from mlff_probes.exchange import Exchange, killed
 from mlff_probes.probe import properties
 from mlff_probes.protocols import BY_KIND
@@ -119,6 +122,20 @@ class ParallelRun:
         """Let `--maxfail` end in the exit code it has without workers; pytest-xdist calls it an interruption."""
         if session.shouldfail and exitstatus == pytest.ExitCode.INTERRUPTED:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def share_cores(config: pytest.Config) -> None:
+    """Divide the processors among the workers; must be called before torch loads.
+
+    Otherwise each worker computes with a thread for every processor, and they get in each other's way.
+    """
+    local = sum("popen" in worker for worker in _workers(config))
+    if local < 2 or "OMP_NUM_THREADS" in os.environ:
+        return
+    threads = max(1, cpu_count() // local)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if torch := sys.modules.get("torch"):  # a plugin or conftest brought it in
+        torch.set_num_threads(threads)
 
 
 def _workers(config: pytest.Config) -> list[str]:

@@ -13,6 +13,7 @@ from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
+from mlff_probes.parallel import share_cores
 from mlff_probes.plugin import PROBES
 from mlff_probes.probe import RESULT, Probe
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult
@@ -83,6 +84,7 @@ class ProbeRun:
         # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
         # (measured: 12 ms a call become 1,600). This must be said before torch loads.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        share_cores(config)
         calculators = [
             load_calculator(spec, device=option("--probe-device"), dtype=option("--probe-dtype"))
             for spec in option("probe_calculators")

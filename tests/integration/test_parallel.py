@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 
+from mlff_probes.calculators.identity import cpu_count
 from mlff_probes.exchange import KILLED
 
 DISTS = {"load": 2, "loadfile": 2, "loadscope": 3, "loadgroup": 2, "worksteal": 3, "each": 2}
@@ -73,6 +74,8 @@ class Slow(Sound):
 
 
 def slow():
+    with open("threads.log", "a", encoding="utf-8") as log:
+        log.write(os.environ["OMP_NUM_THREADS"] + "\\n")
     return Slow()
 '''
 SLEEP_S = 1.5
@@ -104,6 +107,7 @@ def run_in_folder(tmp_path_factory, run_probes_in, counted, recorded):
         reference = ("--probe-reference-only", f"--probe-reference={recorded}")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TMPDIR", str(folder / "tmp"))
+            patch.delenv("OMP_NUM_THREADS", raising=False)
             return run_probes_in(folder, *specs, *reference, *CASES, *args)
 
     return run
@@ -265,6 +269,13 @@ def test_ctrl_c_in_a_worker_is_no_death(run_in_folder):
 def waiting(run_in_folder):
     """Two workers that want the same measurements, of which one takes its time."""
     return run_in_folder("waiting", ["slow"], "-n", "2", "--dist", "each")
+
+
+def test_the_cores_are_shared(waiting):
+    """Controller and workers compute with the same number of threads, or the scorecard would name the wrong one."""
+    assert waiting.code == pytest.ExitCode.OK
+    said = (waiting.directory / "threads.log").read_text().split()
+    assert said == [str(max(1, cpu_count() // 2))] * 3
 
 
 def test_waiting_is_no_measuring(waiting):
