@@ -17,7 +17,10 @@ from ase.neighborlist import neighbor_list
 
 from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.errors import InputError
-from mlff_probes.reference import DIRECTORY
+from mlff_probes.reference import DIRECTORY, load_cases
+
+ALL_QUANTITIES = sum(len(case.quantities) for case in load_cases())
+"""Items of a run with one calculator and the cases of the package."""
 
 MATCH_A = 1e-4
 """Two structures are the same where all their distances agree to this, A (files carry 8 decimals)."""

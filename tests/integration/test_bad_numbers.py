@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support import ALL_QUANTITIES
 
 WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="-n 2")]
 
@@ -109,7 +110,6 @@ AT_IMAGE_3 = {
     "leaves": ["the calculator raised at frame 3: SystemExit: licence expired", "calc.py:"],
 }
 
-ALL_QUANTITIES = 50
 IN_GAP_QUANTITIES = 7
 DEEP_QUANTITIES = 11
 SLIDING_QUANTITIES = 6
@@ -278,4 +278,4 @@ def test_knowing_no_element_judges_nothing(workers, run_probes):
     assert {r.verdict.state for r in run.card.results} == {"not applicable"}
     assert {r.verdict.reason for r in run.card.results} == {"EMT does not know Cr, Sb, Te", "EMT does not know Sb, Te"}
     assert run.card.time.model_calls == 0
-    run.matches("verdict: NOTHING JUDGED (50 not applicable)")
+    run.matches(f"verdict: NOTHING JUDGED ({ALL_QUANTITIES} not applicable)")

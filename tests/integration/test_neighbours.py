@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 
 import pytest
+from support import ALL_QUANTITIES
 
 LISTING = """
 import json, sys
@@ -105,7 +106,7 @@ def numbers(card):
 @pytest.mark.parametrize("name", [name for name in NEIGHBOURS if name != "alone"])
 def test_rows_are_those_of_a_plain_run(name, run_among):
     plain, found = numbers(run_among("alone").card), numbers(run_among(name).card)
-    assert len(plain) == 50
+    assert len(plain) == ALL_QUANTITIES
     assert [row[:4] for row in found] == [row[:4] for row in plain]
     for mine, his in zip(found, plain, strict=True):
         assert mine[4] == pytest.approx(his[4], abs=1e-9)
@@ -115,8 +116,8 @@ def test_rows_are_those_of_a_plain_run(name, run_among):
 def test_every_run_is_whole(name, run_among):
     run = run_among(name)
     assert run.code == pytest.ExitCode.TESTS_FAILED  # the calculator is no good, whoever watches
-    assert run.card.selected == 50
-    assert len(run.card.results) == 50
+    assert run.card.selected == ALL_QUANTITIES
+    assert len(run.card.results) == ALL_QUANTITIES
     assert run.card.complete
     assert len(run.card.measurements) == 8
 
@@ -133,7 +134,7 @@ def test_the_order_was_shuffled_indeed(run_among):
     def order(run):
         return [line.split()[0] for line in run.stdout.splitlines() if "::test_" in line and "%]" in line]
 
-    assert len(order(run_among("alone"))) == 50
+    assert len(order(run_among("alone"))) == ALL_QUANTITIES
     assert sorted(order(run_among("alone"))) == sorted(order(run_among("random order")))
     assert order(run_among("alone")) != order(run_among("random order"))
 
@@ -188,7 +189,7 @@ def test_strict_configuration_of_a_user(workers, tmp_path, run_probes, counted, 
     run = run_probes("--calculator=py:./calc.py:warning", *recorded_only, "test_own.py", *workers)
     assert run.code == pytest.ExitCode.OK, run.output
     assert run.card.verdict == "passed"
-    assert len(run.card.results) == 50
+    assert len(run.card.results) == ALL_QUANTITIES
     said = {message for measurement in run.card.measurements for message in measurement.diagnostics["warnings"]}
     assert said == {"FutureWarning: this model is old"}
     run.matches("*51 passed*")
