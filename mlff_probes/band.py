@@ -4,26 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
+from ase.utils import string2index
 
 from mlff_probes.errors import InputError
-from mlff_probes.frames import read_frames, stored_evaluation
+from mlff_probes.frames import CaseFrames, read_frames, stored_evaluation
 from mlff_probes.measure.migration import prominence
-from mlff_probes.protocols import FixedPath
+from mlff_probes.protocols import ENERGY, FixedPath
 from mlff_probes.records import NOT_STATED, Case
-from mlff_probes.reference import CaseFile, ExpectationTable, ReferenceTable, build_case
+from mlff_probes.reference import STANDS_OUT, CaseFile, ExpectationTable, ReferenceTable, build_case
 from mlff_probes.tolerances import Policy, load_policy
 
 IMAGE_FILES = ("OUTCAR", "vasprun.xml", "CONTCAR", "POSCAR")
 """What is read in each numbered folder of a band, the first that is there: results before mere geometry."""
 
-JUDGED = ("barrier", "reverse_barrier", "reaction_energy", "profile_mae", "saddle_position", "force_mae",
-          "migrating_force_mae")  # fmt: skip
 WITHOUT_REFERENCE = ("barrier", "reverse_barrier", "reaction_energy", "saddle_position")
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What a user says of a band.
+
+    Attributes
+    ----------
+    material
+        Formula.
+    migrating_atom
+        Counted from 0; None for the atom that moves farthest.
+    level_of_theory, uncertainty_ev
+        Of the stored energies; None where they are not stated, which a note then says. An uncertainty that
+        is not stated is taken as zero.
+    """
+
+    material: str | None = None
+    migrating_atom: int | None = None
+    level_of_theory: str | None = None
+    uncertainty_ev: float | None = None
+
+
+def band_exists(path: Path) -> bool:
+    """Whether `path`, which may end in ``@slice`` as ASE writes it, is there to be read."""
+    return path.exists() or ("@" in path.name and _without_slice(path)[0].exists())
 
 
 def read_band(path: Path) -> list[Atoms]:
@@ -32,45 +58,36 @@ def read_band(path: Path) -> list[Atoms]:
     Parameters
     ----------
     path
-        A file with all images (extxyz, trajectory, whatever ASE reads), a folder with one such file, a folder
-        with one file an image (in the order of the numbers in their names), or a folder with numbered folders
+        A file with all images (extxyz, trajectory, whatever ASE reads; ``neb.traj@-7:`` for the last seven), a
+        folder with one such file, a folder with one numbered file an image, or a folder with numbered folders
         00, 01, … as VASP's tools lay them out.
 
     Raises
     ------
     InputError
-        If there is nothing to read, or it cannot be read.
+        If there is nothing to read, it cannot be read, or the order of the images is not clear.
     """
     if not path.is_dir():
-        if not path.exists():
-            raise InputError(f"{path}: there is no such band (looked from {Path.cwd()})")
-        return read_frames(path)
-    entries = [entry for entry in sorted(path.iterdir(), key=_number) if not entry.name.startswith(".")]
-    numbered = [entry for entry in entries if entry.is_dir() and entry.name.isdecimal()]
-    if numbered:
-        return [read_frames(_image_file(folder))[-1] for folder in numbered]
+        return _band_file(path)
+    entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
+    folders = [entry for entry in entries if entry.is_dir()]
     files = [entry for entry in entries if entry.is_file()]
+    numbered = [entry for entry in folders if re.search(r"\d", entry.name)]
+    if len(numbered) > 1 or (numbered and not files):
+        return [read_frames(_image_file(folder))[-1] for folder in _in_order(numbered, path)]
     if not files:
-        raise InputError(f"{path}: holds no image; expected one file, a file an image, or folders 00, 01, …")
-    found = [read_frames(file) for file in files]
+        raise InputError(f"{path}: holds no image; expected one file, a numbered file an image, or folders 00, 01, …")
     if len(files) == 1:
-        return found[0]
-    several = next((file for file, frames in zip(files, found, strict=True) if len(frames) > 1), None)
-    if several is not None:
-        raise InputError(f"{path}: {several.name} holds several images beside other files; keep one file, or one each")
-    return [frames[0] for frames in found]
+        return read_frames(files[0])
+    found = [(file, read_frames(file)) for file in _in_order(files, path)]
+    for file, frames in found:
+        if len(frames) > 1:
+            raise InputError(f"{path}: {file.name} holds several images beside other files; keep one file, or one each")
+    return [frames[0] for _, frames in found]
 
 
 def band_case(
-    images: Sequence[Atoms],
-    name: str,
-    *,
-    where: Path,
-    material: str | None = None,
-    migrating_atom: int | None = None,
-    level_of_theory: str | None = None,
-    uncertainty_ev: float | None = None,
-    policy: Policy | None = None,
+    images: Sequence[Atoms], name: str, *, where: Path, stated: Stated | None = None, policy: Policy | None = None
 ) -> Case:
     """A fixed-path case of `images`, judged by policy where they carry energies, else only reported.
 
@@ -82,56 +99,79 @@ def band_case(
         What the case is called; characters that an id cannot hold are replaced.
     where
         Named in what is raised.
-    migrating_atom
-        Counted from 0; by default the atom that moves farthest along the path.
-    level_of_theory, uncertainty_ev
-        Of the stored energies; an uncertainty that is not stated is taken as zero, and a note says so.
+    stated
+        What the user says of the band.
 
     Raises
     ------
     InputError
         If the images are no path.
     """
-    if len(images) < 2:
-        raise InputError(f"{where}: a band needs at least 2 images, found {len(images)}")
+    stated, policy = stated or Stated(), policy or load_policy()
     frames = [image.copy() for image in images]
     for index, (frame, image) in enumerate(zip(frames, images, strict=True)):
         frame.info["image"], frame.calc = index, image.calc
-    sizes = {len(frame) for frame in frames}
-    if len(sizes) > 1:
-        raise InputError(f"{where}: the images of a band need the same atoms, found {sorted(sizes)} atoms")
-    atom = farthest_moving(frames) if migrating_atom is None else migrating_atom
-    if not 0 <= atom < len(frames[0]):
-        raise InputError(f"{where}: migrating_atom = {atom}, but an image has {len(frames[0])} atoms")
-    protocol = FixedPath(kind="fixed_path", migrating_atom=atom, path_made_by=NOT_STATED)
-    problem = protocol.frame_problem(frames)
-    if problem:
-        raise InputError(f"{where}: {problem}")
-    stored = stored_evaluation(frames, where)
-    uncertainty = uncertainty_ev or 0.0
-    judged = [] if stored is None else [name for name in JUDGED if stored.forces or "force" not in name]
-    if stored is None or prominence(stored.energies) <= 2 * uncertainty:
-        judged = [name for name in judged if name != "saddle_position"]
+    protocol = _protocol(frames, where, stated.migrating_atom)
+    read = CaseFrames(tuple(frames), stored_evaluation(frames, where))
+    judged, reported = _quantities(protocol, read, stated, policy)
     table = CaseFile(
         schema_version=1,
-        title=f"{name}: {len(frames)} images, {frames[0].symbols[atom]} moves",
-        material=material,
+        title=f"{name}: {len(frames)} images, {frames[0].symbols[protocol.migrating_atom]} moves",
+        material=stated.material,
         tier="quick",
         protocol=protocol,
-        reference=ReferenceTable(level_of_theory=level_of_theory or NOT_STATED, source=str(where)),
+        reference=ReferenceTable(level_of_theory=stated.level_of_theory or NOT_STATED, source=str(where)),
         expectation=tuple(
-            ExpectationTable(
-                quantity=quantity,
-                unit=protocol.quantities[quantity],
-                uncertainty=uncertainty if protocol.quantities[quantity] == "eV" else 0.0,
-            )
-            for quantity in judged
+            ExpectationTable(quantity=q, unit=protocol.quantities[q], uncertainty=_uncertainty(protocol, q, stated))
+            for q in judged
         ),
-        report=() if judged else WITHOUT_REFERENCE,
-        notes=_notes(judged=bool(judged), uncertainty_ev=uncertainty_ev, level_of_theory=level_of_theory),
+        report=reported,
+        notes=_notes(frames, judged, stated, policy),
     )
     id = re.sub(r"[^A-Za-z0-9_.+]+", "_", name).strip("_.+") or "band"
-    return build_case(where, id, table, tuple(frames), stored, policy=policy or load_policy())
+    return build_case(where, id, table, read, policy=policy)
+
+
+def _protocol(frames: list[Atoms], where: Path, migrating_atom: int | None) -> FixedPath:
+    sizes = sorted({len(frame) for frame in frames})
+    if len(frames) < 2:
+        raise InputError(f"{where}: a band needs at least 2 images, found {len(frames)}")
+    if len(sizes) > 1:
+        raise InputError(f"{where}: the images of a band need the same atoms, found {sizes} atoms")
+    atom = farthest_moving(frames) if migrating_atom is None else migrating_atom
+    if not 0 <= atom < sizes[0]:
+        raise InputError(f"{where}: migrating_atom = {atom}, but an image has {sizes[0]} atoms")
+    protocol = FixedPath(kind="fixed_path", migrating_atom=atom, path_made_by=NOT_STATED)
+    problem = protocol.frame_problem(frames)
+    if problem and "same structure" in problem:
+        problem += " (of a trajectory that holds several iterations of a band, give the last images: FILE@-7:)"
+    if problem:
+        raise InputError(f"{where}: {problem}")
+    return protocol
+
+
+def _quantities(
+    protocol: FixedPath, read: CaseFrames, stated: Stated, policy: Policy
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What can be judged of a band, and what is only reported."""
+    if read.stored is None:
+        return (), WITHOUT_REFERENCE
+    flat = prominence(read.stored.energies) <= STANDS_OUT * (stated.uncertainty_ev or 0.0)
+    judged: list[str] = []
+    reported: list[str] = []
+    for quantity in protocol.quantities:
+        tolerance = policy.tolerance(protocol.family, quantity, None)
+        if ("force" in quantity and read.stored.forces is None) or (quantity == "saddle_position" and flat):
+            continue
+        fine = tolerance is not None and tolerance.value < _uncertainty(protocol, quantity, stated)
+        (reported if fine else judged).append(quantity)
+    if "barrier" not in judged and "saddle_position" in judged:
+        judged.remove("saddle_position")  # its uncertainty is judged by that of the barrier
+    return tuple(judged), tuple(reported)
+
+
+def _uncertainty(protocol: FixedPath, quantity: str, stated: Stated) -> float:
+    return (stated.uncertainty_ev or 0.0) if protocol.quantities[quantity] == ENERGY else 0.0
 
 
 def farthest_moving(frames: Sequence[Atoms]) -> int:
@@ -144,27 +184,69 @@ def farthest_moving(frames: Sequence[Atoms]) -> int:
     return int(np.argmax(np.max(ways, axis=0)))
 
 
-def _notes(*, judged: bool, uncertainty_ev: float | None, level_of_theory: str | None) -> tuple[str, ...]:
-    if not judged:
-        return ("The images carry no energies: nothing is judged.",)
+def _notes(frames: list[Atoms], judged: tuple[str, ...], stated: Stated, policy: Policy) -> tuple[str, ...]:
     found = []
-    if uncertainty_ev is None:
+    if not judged and frames[0].calc is None:
+        named = sorted({key for frame in frames for key in frame.info if "energy" in key.lower()})
+        hint = f" that ASE reads (found {', '.join(named)}; call it energy or REF_energy)" if named else ""
+        return (f"The images carry no energies{hint}: nothing is judged.",)
+    if stated.uncertainty_ev is None:
         found.append("The uncertainty of the stored energies is not stated and taken as zero.")
-    if level_of_theory is None:
+    elif "barrier" not in judged:
+        tolerance = policy.tolerance("migration", "barrier", None)
+        assert tolerance is not None
+        found.append(
+            f"Energies that are known to {stated.uncertainty_ev:g} eV are not judged within {tolerance.value:g} eV: "
+            "they are reported. Wider tolerances of your own judge them."
+        )
+    if stated.level_of_theory is None:
         found.append("The level of theory of the stored energies is not stated and taken as the calculator's.")
     return tuple(found)
 
 
+def _band_file(path: Path) -> list[Atoms]:
+    if path.exists() or "@" not in path.name:
+        if not path.exists():
+            raise InputError(f"{path}: there is no such band (looked from {Path.cwd()})")
+        return read_frames(path)
+    file, index = _without_slice(path)
+    chosen = string2index(index) if re.fullmatch(r"[-+\d:]+", index) else None
+    if chosen is None or isinstance(chosen, str):
+        raise InputError(f"{path}: '{index}' is no slice; write for instance {file.name}@-7:")
+    frames = read_frames(file)
+    return list(frames[chosen]) if isinstance(chosen, slice) else [frames[chosen]]
+
+
+def _without_slice(path: Path) -> tuple[Path, str]:
+    name, _, index = path.name.rpartition("@")
+    return path.with_name(name or path.name), index
+
+
+def _in_order(entries: list[Path], where: Path) -> list[Path]:
+    """Entries whose names differ in one whole number that counts without a gap, in its order."""
+    if len(entries) < 2:
+        return entries
+    split = [re.split(r"(\d+)", entry.name) for entry in entries]
+    differing = [
+        place for place in range(len(split[0])) if len({tuple(parts[place : place + 1]) for parts in split}) > 1
+    ]
+    alike = len({len(parts) for parts in split}) == 1 and len(differing) <= 1
+    if alike and differing and differing[0] % 2:  # odd places hold the numbers
+        numbers = [int(parts[differing[0]]) for parts in split]
+        if sorted(numbers) == list(range(min(numbers), min(numbers) + len(numbers))):
+            return [entry for _, entry in sorted(zip(numbers, entries, strict=True))]
+    names = ", ".join(entry.name for entry in entries[:4]) + (", …" if len(entries) > 4 else "")
+    raise InputError(
+        f"{where}: the order of the images is not clear from their names ({names}); call them image_0, image_1, … "
+        "without a gap, and move other files away"
+    )
+
+
 def _image_file(folder: Path) -> Path:
-    found = [folder / name for name in IMAGE_FILES if (folder / name).is_file()]
+    found = [file for name in IMAGE_FILES if (file := folder / name).is_file() and file.stat().st_size]
     others = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
     if found:
         return found[0]
     if len(others) == 1:
         return others[0]
     raise InputError(f"{folder}: holds no image; expected one of {', '.join(IMAGE_FILES)}, or a single file")
-
-
-def _number(entry: Path) -> tuple[list[int], str]:
-    """Sort key: the numbers in a name, so that image_10 comes after image_9."""
-    return [int(number) for number in re.findall(r"\d+", entry.name)], entry.name

@@ -5,32 +5,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from ase import Atoms
-from ase.formula import Formula
 from rich import get_console
 from rich.progress import Progress
 
-from mlff_probes.band import band_case, read_band
-from mlff_probes.calculators.base import Calculator, CalculatorRequest
-from mlff_probes.calculators.registry import load_calculator
-from mlff_probes.calculators.wrapping import known_elements, wrapped
 from mlff_probes.errors import InputError
 from mlff_probes.protocols import BY_KIND, FAMILIES
-from mlff_probes.records import NOT_STATED, BrokenCase, Case, ProbeResult, Tier
-from mlff_probes.reference import DIRECTORY, load_case, load_cases
+from mlff_probes.records import TIERS, ProbeResult, Tier
+from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import files, html, rows, terminal
-from mlff_probes.scorecard.figures import Picture, draw_cases
-from mlff_probes.scorecard.model import CaseSummary, RunOptions, Scorecard
+from mlff_probes.scorecard.figures import PICTURES, Picture, draw_cases
+from mlff_probes.scorecard.model import RunOptions, Scorecard
+from mlff_probes.selection import Model, calculators, of_material, path_case, readable, stated_band
 from mlff_probes.suite import Suite
-from mlff_probes.tolerances import Policy, load_policy
-
-Model = str | os.PathLike[str] | Calculator | Any
-"""What names a calculator: a SPEC as after `--calculator=`, a file, an ASE calculator, or a loaded one."""
+from mlff_probes.tolerances import load_policy
 
 
 class Benchmark:
@@ -79,18 +71,20 @@ class Benchmark:
         uncertainty_ev: float | None = None,
         migrating_atom: int | None = None,
     ) -> None:
-        policy = load_policy(Path(tolerances) if tolerances else None)
-        own = [Path(reference)] if isinstance(reference, str | os.PathLike) else [Path(path) for path in reference]
-        cases = _of_material(_readable(load_cases([DIRECTORY, *own], policy=policy)), material, migration_path)
-        path = None
-        if migration_path is not None:
-            stated = {"level_of_theory": level_of_theory, "uncertainty_ev": uncertainty_ev}
-            path = _path(migration_path, cases, policy, material=material, migrating_atom=migrating_atom, **stated)
+        if tier not in TIERS:
+            raise InputError(f"tier={tier!r} must be one of {', '.join(TIERS)}")
+        policy = load_policy(Path(tolerances).expanduser() if tolerances else None)
+        folders = [reference] if isinstance(reference, str | os.PathLike) else list(reference or ())
+        own = [Path(folder).expanduser() for folder in folders]
+        stated = stated_band(material, level_of_theory, uncertainty_ev, migrating_atom)
+        cases = of_material(readable(load_cases([DIRECTORY, *own], policy=policy)), stated, migration_path)
+        path = path_case(migration_path, cases, policy, stated)
+        if path is not None:
             cases = [*(case for case in cases if case.family != "migration"), path]
         self._families = FAMILIES if path is None else ("migration",)
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `mlff_probes.run`
         self._suite = Suite(
-            [_calculator(label, each, device, dtype) for label, each in _models(model)],
+            calculators(model, device, dtype),
             sorted(cases, key=lambda case: (FAMILIES.index(case.family), case.id)),
             tier=tier,
             any_level_of_theory=any_level_of_theory,
@@ -103,6 +97,8 @@ class Benchmark:
             references=tuple(map(str, own)),
         )
         self._results: dict[str, ProbeResult] = {}
+        self._asked: set[str] = set()
+        self._interrupted = ""
         self._measured_s = 0.0
 
     def run(self, *families: str) -> Benchmark:
@@ -118,25 +114,31 @@ class Benchmark:
         Benchmark
             Itself, which a notebook shows as the scorecard.
         """
-        unknown = sorted(set(families) - set(FAMILIES))
+        unknown = [family for family in families if family not in FAMILIES]
         if unknown:
-            raise InputError(f"there is no family '{unknown[0]}'; known are {', '.join(FAMILIES)}")
+            raise InputError(f"there is no family {unknown[0]!r}; known are {', '.join(FAMILIES)}")
         chosen = families or self._families
         kinds = [kind for kind, protocol in BY_KIND.items() if protocol.family in chosen]
         requests = [request for kind in kinds for request in self._suite.requests(kind)]
+        self._asked |= {request.id for request in requests}
+        self._interrupted = "interrupted"  # until all is measured
         start = time.perf_counter()
         shown = get_console().is_terminal or get_console().is_jupyter
-        with Progress(transient=True, disable=not shown) as progress:
-            for request in progress.track(requests, description="measuring"):
-                if request.id not in self._results:
-                    self._results[request.id] = self._suite.result(request)
-        self._measured_s += time.perf_counter() - start
+        try:
+            with Progress(transient=True, disable=not shown) as progress:
+                for request in progress.track(requests, description="measuring"):
+                    if request.id not in self._results:
+                        self._results[request.id] = self._suite.result(request)
+        finally:
+            self._measured_s += time.perf_counter() - start
+        if self._asked <= self._results.keys():
+            self._interrupted = ""
         return self
 
     @property
     def scorecard(self) -> Scorecard:
         """All that has been measured, as the record behind every report; runs first where nothing has."""
-        if not self._results:
+        if not self._asked:
             self.run()
         return Scorecard.build(
             calculators=[calculator.identity for calculator in self._suite.calculators],
@@ -144,13 +146,14 @@ class Benchmark:
             results=self._results.values(),
             measurements=self._suite.measurements.values(),
             options=self._options,
-            selected=len(self._results),
+            selected=len(self._asked),
             measured_s=self._measured_s,
+            interrupted=self._interrupted,
         )
 
     @property
     def verdict(self) -> str:
-        """The verdict over all that has been measured: passed, failed or nothing judged."""
+        """The verdict over all that was asked for: passed, failed, nothing judged, or incomplete if interrupted."""
         return self.scorecard.verdict
 
     def plot_energy_profile(self, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -177,16 +180,23 @@ class Benchmark:
         return rows.as_dataframe(self.scorecard)
 
     def _picture(self, family: str, path: str | os.PathLike[str] | None) -> Picture:
+        target = None if path is None else Path(path).expanduser()
+        if target is not None:
+            files.check_path(target, given="path", known=PICTURES)
         self.run(family)
-        summaries = [case for case in self.scorecard.cases if case.family == family]
-        picture = draw_cases(self.scorecard, summaries)
+        picture = draw_cases(self.scorecard, [case for case in self.scorecard.cases if case.family == family])
         if picture is None:
-            raise InputError(_nothing_to_draw(family, summaries, self.scorecard))
-        if path is not None:
-            target = Path(path).expanduser()
-            target.parent.mkdir(parents=True, exist_ok=True)
+            raise InputError(self._nothing_to_draw(family))
+        if target is not None:
             picture.savefig(target)
         return picture
+
+    def _nothing_to_draw(self, family: str) -> str:
+        rows = [row for row in self.scorecard.results if row.family == family]
+        reasons = sorted({row.verdict.reason for row in rows if row.verdict.reason})
+        if not rows:
+            return f"there is no {family} case of this material to draw"
+        return f"there is nothing to draw of {family}: {'; '.join(reasons) or 'nothing was measured'}"
 
     def __repr__(self) -> str:
         """The scorecard as a table once something was measured."""
@@ -198,108 +208,3 @@ class Benchmark:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return html.table(self.scorecard) if self._results else f"<p>{escape(repr(self))}</p>"
-
-
-def _models(model: Model | Sequence[Model] | Mapping[str, Model]) -> list[tuple[str | None, Model]]:
-    named: list[tuple[str | None, Model]]
-    if isinstance(model, Mapping):
-        named = list(model.items())
-    elif isinstance(model, list | tuple):
-        named = [(None, each) for each in model]
-    else:
-        named = [(None, model)]
-    if not named:
-        raise InputError("no model is named; write for instance model='chgnet' or model='path/to.model'")
-    return named
-
-
-def _calculator(label: str | None, model: Model, device: str | None, dtype: str | None) -> Calculator:
-    if isinstance(model, str | os.PathLike):
-        spec = os.fspath(model)
-        return load_calculator(f"{spec},label={label}" if label else spec, device=device, dtype=dtype)
-    if not isinstance(model, Calculator):
-        return _bare(label, model)
-    identity = model.identity.model_copy(update={"label": label or model.label})
-    return replace(model, identity=identity, labelled=model.labelled or label is not None)
-
-
-def _bare(label: str | None, model: Any) -> Calculator:
-    """An ASE calculator that somebody made, with what it says of itself."""
-    if not callable(getattr(model, "get_potential_energy", None)):
-        raise InputError(
-            f"model={model!r} is neither a SPEC, a file nor an ASE calculator (it has no get_potential_energy)"
-        )
-    name = type(model).__name__
-    request = CalculatorRequest(spec=name, target=name)
-    elements = known_elements(model, request)
-    found = wrapped(request, model, label=label or name, family="ase", elements=elements, device=NOT_STATED,
-                    dtype=NOT_STATED)  # fmt: skip
-    return replace(found, labelled=label is not None)
-
-
-def _readable(cases: Iterable[Case | BrokenCase]) -> list[Case]:
-    found = []
-    for case in cases:
-        if isinstance(case, BrokenCase):
-            raise InputError(case.message)
-        found.append(case)
-    return found
-
-
-def _of_material(cases: list[Case], material: str | None, migration_path: object) -> list[Case]:
-    if material is None:
-        return cases
-    wanted = _formula(material)
-    known = sorted({case.material for case in cases if case.material})
-    found = [case for case in cases if case.material and _formula(case.material) == wanted]
-    if not found and migration_path is None:
-        raise InputError(
-            f"there is no case of the material '{material}'; there are cases of {', '.join(known)}; "
-            "add your own with migration_path= or reference="
-        )
-    return found
-
-
-def _formula(text: str) -> dict[str, int]:
-    try:
-        count: dict[str, int] = Formula(text, strict=True).count()
-    except ValueError as error:
-        raise InputError(f"material='{text}' is no chemical formula: {error}") from error
-    return count
-
-
-def _path(given: Any, cases: list[Case], policy: Policy, *, material: str | None, **stated: Any) -> Case:
-    """The case behind `migration_path`."""
-    ids = {case.id: case for case in cases if case.family == "migration"}
-    if isinstance(given, str) and given in ids:
-        return ids[given]
-    if isinstance(given, list | tuple):
-        images, where = list(given), Path("band")
-    else:
-        where = Path(given).expanduser()
-        if where.suffix == ".toml" and where.is_file():
-            return _only_migration(load_case(where, policy=policy), where)
-        if not where.exists():
-            raise InputError(
-                f"migration_path='{given}' is neither a case ({', '.join(ids) or 'there is none of this material'}) "
-                f"nor a file or folder (looked from {Path.cwd()})"
-            )
-        images = read_band(where)
-    case = band_case(images, where.stem, where=where, material=material, policy=policy, **stated)
-    absent = set(_formula(material)) - case.elements if material else set()
-    if absent:
-        raise InputError(f"{where}: material='{material}', but the images hold no {', '.join(sorted(absent))}")
-    return case
-
-
-def _only_migration(case: Case, where: Path) -> Case:
-    if case.family != "migration":
-        raise InputError(f"migration_path='{where}' is a case of the family '{case.family}', not of migration")
-    return case
-
-
-def _nothing_to_draw(family: str, cases: list[CaseSummary], card: Scorecard) -> str:
-    if not cases:
-        return f"there is no {family} case of this material to draw"
-    reasons = {row.verdict.reason for row in card.results if row.family == family and row.verdict.reason}
-    return f"there is nothing to draw of {family}: {'; '.join(sorted(reasons)) or 'nothing was measured'}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlff_probes.errors import InputError
@@ -17,8 +18,11 @@ UNUSABLE = 4
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, or 4 where the input cannot be used."""
     parsed = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a dash shows the rest
     try:
-        print("\n".join(parsed.command(parsed)))
+        for text in parsed.command(parsed):
+            print(text)
         sys.stdout.flush()
     except InputError as error:
         print(f"mlff-probes: error: {error}", file=sys.stderr)
@@ -39,18 +43,20 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("case", nargs="*", metavar="CASE", help="only these cases (default: all)")
     _add_reference(listing)
     listing.add_argument(
-        "--tolerances", metavar="FILE", type=Path, help="TOML with tolerances that override the policy"
+        "--tolerances", metavar="FILE", type=_path, help="TOML with tolerances that override the policy"
     )
     listing.set_defaults(command=_list)
 
     worst = commands.add_parser("worst-frames", help="write the labelled frames on which a model is most wrong")
     worst.add_argument(
-        "frames", nargs="*", metavar="FILE", type=Path, help="labelled frames (default: the parity cases)"
+        "frames", nargs="*", metavar="FILE", type=_path, help="labelled frames (default: the parity cases)"
     )
-    worst.add_argument("--calculator", required=True, metavar="SPEC", help="as for pytest --calculator=SPEC")
-    worst.add_argument("-k", "--count", type=_positive, default=10, help="how many (default: 10)")
+    worst.add_argument(
+        "--calculator", required=True, action="append", metavar="SPEC", help="as for pytest --calculator=SPEC"
+    )
+    worst.add_argument("-k", "--count", type=_count, default=10, help="how many (default: 10)")
     worst.add_argument("--by", choices=("force", "energy"), default="force", help="which error ranks (default: force)")
-    worst.add_argument("-o", "--output", type=Path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
+    worst.add_argument("-o", "--output", type=_path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
     worst.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
     worst.add_argument("--device", help="cpu, cuda, cuda:N, mps or auto")
     worst.add_argument("--dtype", choices=("float32", "float64"))
@@ -61,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--reference", action="append", default=[], type=Path, metavar="DIR", help="add the cases of DIR; repeatable"
+        "--reference", action="append", default=[], type=_path, metavar="DIR", help="add the cases of DIR; repeatable"
     )
     parser.add_argument("--reference-only", action="store_true", help="leave out the cases that come with mlff-probes")
 
@@ -74,51 +80,67 @@ def _directories(parsed: argparse.Namespace) -> list[Path]:
     return [*([] if parsed.reference_only else [DIRECTORY]), *parsed.reference]
 
 
-def _list(parsed: argparse.Namespace) -> list[str]:
+def _list(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.listing import list_cases
+    from mlff_probes.records import BrokenCase
     from mlff_probes.reference import load_cases
     from mlff_probes.tolerances import load_policy
 
     cases = load_cases(_directories(parsed), policy=load_policy(parsed.tolerances))
-    unknown = sorted(set(parsed.case) - {case.id for case in cases})
+    names = {case.id: case.id.removesuffix(".toml") if isinstance(case, BrokenCase) else case.id for case in cases}
+    unknown = sorted(set(parsed.case) - {*names.values(), *names})
     if unknown:
-        raise InputError(f"there is no case '{unknown[0]}'; there are {', '.join(case.id for case in cases)}")
-    return [list_cases([case for case in cases if not parsed.case or case.id in parsed.case])]
+        raise InputError(f"there is no case '{unknown[0]}'; there are {', '.join(names)}")
+    chosen = [case for case in cases if not parsed.case or {case.id, names[case.id]} & set(parsed.case)]
+    yield list_cases(chosen)
+    broken = [case.id for case in chosen if isinstance(case, BrokenCase)]
+    if broken:
+        raise InputError(f"{len(broken)} of {len(chosen)} cases cannot be read: {', '.join(broken)}")
 
 
-def _worst(parsed: argparse.Namespace) -> list[str]:
+def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     import ase.io
 
     from mlff_probes.calculators.registry import load_calculator, quiet
+    from mlff_probes.scorecard.files import check_path
     from mlff_probes.worst_frames import gather_frames, worst_frames
 
-    if not parsed.output.parent.is_dir():
-        raise InputError(f"--output={parsed.output}: there is no folder {parsed.output.parent}")
-    frames = gather_frames(parsed.frames, _directories(parsed), parsed.case)
+    (spec, *more), directories = parsed.calculator, _directories(parsed)
+    if more:
+        raise InputError(f"--calculator={more[0]}: one model at a time is ranked, {spec} was named already")
+    if parsed.frames and (parsed.case or parsed.reference):
+        raise InputError("files of frames are named, so that --case and --reference have no meaning; leave them out")
+    check_path(parsed.output, given="--output", known=(".extxyz", ".xyz"))
+    inputs = [file.resolve() for file in parsed.frames]
+    if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
+        raise InputError(f"--output={parsed.output}: would overwrite what the frames are read from")
+    frames = gather_frames(parsed.frames, directories, parsed.case)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `mlff_probes.run`
-    calculator = load_calculator(parsed.calculator, device=parsed.device, dtype=parsed.dtype)
+    calculator = load_calculator(spec, device=parsed.device, dtype=parsed.dtype)
     with quiet():
         found = worst_frames(calculator, frames, parsed.count, by=parsed.by)
     try:
         ase.io.write(parsed.output, found, format="extxyz")
     except OSError as error:
         raise InputError(f"--output={parsed.output}: cannot be written ({error.strerror})") from error
-    lines = [f"wrote {len(found)} of {len(frames)} frames to {parsed.output}, worst {parsed.by} error first"]
+    yield f"wrote {len(found)} of {len(frames)} frames to {parsed.output}, worst {parsed.by} error first"
     for number, frame in enumerate(found, 1):
         energy = frame.info.get("energy_error_mev_per_atom")
-        lines.append(
-            f"{number:4d}  {frame.info['origin']}: {frame.get_chemical_formula()}, "
+        yield (
+            f"{number:4d}  {frame.info['origin']}: {frame.get_chemical_formula()} from {frame.info['taken_from']}, "
             f"force RMSE {frame.info['force_rmse_mev_per_a']:.1f} meV/A, energy error "
             + ("unknown (alone in its composition)" if energy is None else f"{energy:+.1f} meV/atom")
         )
-    return lines
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, found {text}")
-    return value
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, found {text}")
+    return int(text)
 
 
 if __name__ == "__main__":

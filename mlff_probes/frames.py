@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ase.io
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import Evaluation, describe
 from mlff_probes.protocols import Parity, Protocol, frame_key
 
+Fingerprint = tuple[bytes, bytes, tuple[bytes, ...], tuple[str, ...]]
+
+SAME_LABEL = 1e-4
+"""How far two labels of one structure may differ, eV and eV/A: files carry limited decimals."""
+
+ALONE_A = 8.0
+"""A single atom whose periodic images are farther away than this, A, is taken as isolated."""
+
 LABELS = {"energy": "REF_energy", "forces": "REF_forces"}
 """Keys under which training sets for MACE carry what ASE calls energy and forces."""
 
 
-def read_case_frames(file: Path, protocol: Protocol) -> tuple[tuple[Atoms, ...], Evaluation | None]:
-    """The frames of the case in `file` (a TOML) in the order that `protocol` wants, and what is stored with them.
+@dataclass(frozen=True)
+class CaseFrames:
+    """The frames of a case in the order its protocol wants, what is stored with them, and what a reader must know."""
+
+    frames: tuple[Atoms, ...]
+    stored: Evaluation | None
+    notes: tuple[str, ...] = ()
+
+
+def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
+    """The frames of the case in `file` (a TOML).
 
     Raises
     ------
@@ -29,8 +50,8 @@ def read_case_frames(file: Path, protocol: Protocol) -> tuple[tuple[Atoms, ...],
         If they are missing, cannot be read, or are not what the protocol needs.
     """
     if isinstance(protocol, Parity):
-        labelled = labelled_frames(_parity_sources(file, protocol), where=str(file))
-        return tuple(labelled), stored_evaluation(labelled, file)
+        labelled, notes = labelled_frames(_parity_sources(file, protocol), where=str(file))
+        return CaseFrames(tuple(labelled), stored_evaluation(labelled, file), notes)
     beside = file.with_suffix(".extxyz")
     frames = read_frames(beside, format="extxyz")
     for index, frame in enumerate(frames):
@@ -47,7 +68,7 @@ def read_case_frames(file: Path, protocol: Protocol) -> tuple[tuple[Atoms, ...],
     problem = protocol.frame_problem(frames)
     if problem:
         raise InputError(f"{beside}: {problem} ([protocol] of {file.name})")
-    return tuple(frames), stored_evaluation(frames, beside)
+    return CaseFrames(tuple(frames), stored_evaluation(frames, beside))
 
 
 def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
@@ -59,11 +80,13 @@ def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
         If the file is missing, empty or unreadable, or holds a position or cell that is not finite.
     """
     if not file.is_file():
-        raise InputError(f"{file}: the frames of the case are missing")
+        raise InputError(f"{file}: there is no such file of frames")
     try:
-        read: Any = ase.io.read(file, ":", format=format)
+        read: Any = ase.io.read(file, ":", format=format, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise whatever a malformed line provokes
-        raise InputError(f"{file}: cannot be read as {format or 'structures'} ({describe(error)})") from error
+        marked = " (it begins with a byte-order mark: save it as plain UTF-8)" if _has_mark(file) else ""
+        what = format or "structures"
+        raise InputError(f"{file}: cannot be read as {what} ({describe(error)}){marked}") from error
     frames = read if isinstance(read, list) else [read]
     if not frames:
         raise InputError(f"{file}: holds no frame")
@@ -97,21 +120,50 @@ def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
     return Evaluation(energies=energies, forces=forces or None)
 
 
+def _has_mark(file: Path) -> bool:
+    with file.open("rb") as handle:
+        return handle.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+
+
 def _labels(frame: Atoms, file: Path, index: int) -> dict[str, Any]:
     """Stored energy and forces: ASE's own, or those under MACE's names; both only if they agree."""
-    found = {key: value for key, value in (frame.calc.results if frame.calc else {}).items() if key in LABELS}
+    where = f"{file}: frame {index}"
+    results = getattr(frame.calc, "results", None) or {}
+    found = {key: value for key, value in results.items() if key in LABELS}
+    if found and hasattr(frame.calc, "check_state") and frame.calc.check_state(frame):
+        raise InputError(
+            f"{where} has the energy of another structure: its calculator was used for other atoms since, or the "
+            "atoms moved; keep each image's own results, for instance in a SinglePointCalculator"
+        )
     for key, name in LABELS.items():
         named = frame.info.get(name) if key == "energy" else frame.arrays.get(name)
         if named is None:
             continue
-        if key in found and not np.allclose(found[key], named, atol=1e-6):
-            raise InputError(f"{file}: frame {index} has two different labels, '{key}' and '{name}'; keep one")
+        if key in found and not np.allclose(found[key], named, atol=SAME_LABEL):
+            raise InputError(f"{where} has two different labels, '{key}' and '{name}'; keep one")
         found[key] = named
+    for key, shape in (("energy", ()), ("forces", (len(frame), 3))):
+        if key in found:
+            found[key] = _numbers(found[key], shape, f"{where} has {key}")
     return found
 
 
-def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -> list[Atoms]:
-    """All frames of some files that carry an energy and forces, each structure once, with its `origin`.
+def _numbers(label: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(label, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} that are no numbers: {str(label)[:40]!r}") from error
+    if array.shape != shape:
+        raise InputError(f"{what} of shape {array.shape}, expected {shape}")
+    return array
+
+
+def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -> tuple[list[Atoms], tuple[str, ...]]:
+    """All frames of some files that carry an energy and forces, each structure once, and what was left out.
+
+    Each frame gets its `origin` and the place it was `taken_from`. Isolated atoms (`config_type=IsolatedAtom`,
+    or a single atom without neighbours) are left out: their energies are the zero of some training sets, and
+    no force acts on them.
 
     Parameters
     ----------
@@ -123,13 +175,45 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
     Raises
     ------
     InputError
-        If a file cannot be read, a label is not finite, or no frame is labelled.
+        If a file cannot be read, a label is unusable, two copies of a structure have different labels, or no
+        frame is labelled.
     """
-    found = [frame for origin, file in sources for frame in _with_labels(read_frames(file), file, origin)]
-    if not found:
+    unique: dict[Fingerprint, Atoms] = {}
+    left_out = Counter[str]()
+    for origin, file in sources:
+        for index, frame in enumerate(read_frames(file)):
+            labels = _labels(frame, file, index)
+            if set(labels) < set(LABELS):
+                left_out["without energy or forces"] += 1
+            elif _is_isolated_atom(frame):
+                left_out["isolated atoms"] += 1
+            else:
+                if not all(np.isfinite(label).all() for label in labels.values()):
+                    raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
+                frame.info |= {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
+                first = unique.setdefault(_fingerprint(frame), frame)
+                if first is not frame:
+                    _check_copy(first, labels, file, index)
+                    left_out["copies"] += 1
+    if not unique:
         raise InputError(f"{where}: no frame carries both an energy and forces, so there is nothing to compare with")
-    unique = {_fingerprint(frame): frame for frame in reversed(found)}  # the first of two equal ones stays
-    return [frame for frame in found if unique[_fingerprint(frame)] is frame]
+    note = ", ".join(f"{count} {what}" for what, count in left_out.items())
+    return list(unique.values()), ((f"Frames left out: {note}.",) if note else ())
+
+
+def _check_copy(first: Atoms, labels: dict[str, Any], file: Path, index: int) -> None:
+    known = _labels(first, file, index)
+    if not all(np.allclose(known[key], labels[key], atol=SAME_LABEL) for key in LABELS):
+        raise InputError(
+            f"{file}: frame {index} is the structure of {first.info['taken_from']} with another energy or other "
+            "forces; keep the right one"
+        )
+
+
+def _is_isolated_atom(frame: Atoms) -> bool:
+    if str(frame.info.get("config_type", "")).casefold() == "isolatedatom":
+        return True
+    return len(frame) == 1 and all(length > ALONE_A for length in frame.cell.lengths()[frame.pbc])
 
 
 def _parity_sources(file: Path, protocol: Parity) -> list[tuple[str | None, Path]]:
@@ -145,25 +229,14 @@ def _matching(file: Path, pattern: str) -> list[Path]:
     return [Path(name) for name in names]
 
 
-def _with_labels(frames: list[Atoms], file: Path, origin: str | None = None) -> list[Atoms]:
-    """Those of `frames` that carry an energy and forces, each with its origin."""
-    found = []
-    for index, frame in enumerate(frames):
-        labels = _labels(frame, file, index)
-        if set(labels) < set(LABELS):
-            continue
-        if not all(np.isfinite(label).all() for label in labels.values()):
-            raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
-        frame.info["origin"] = origin or _origin(frame)
-        found.append(frame)
-    return found
-
-
 def _origin(frame: Atoms) -> str:
     named = frame.info.get("origin", frame.info.get("config_type", "all"))
     return re.sub(r"[^A-Za-z0-9_.+]+", "_", str(named)).strip("_.+") or "all"
 
 
-def _fingerprint(frame: Atoms) -> tuple[bytes, bytes, bytes]:
+def _fingerprint(frame: Atoms) -> Fingerprint:
     """Equal for two copies of one structure, as files of limited precision write it."""
-    return frame.numbers.tobytes(), frame.positions.round(6).tobytes(), frame.cell.array.round(6).tobytes()
+    numbers = [frame.positions, frame.cell.array, frame.get_initial_charges(), frame.get_initial_magnetic_moments()]
+    state = tuple(str(frame.info.get(key)) for key in ("charge", "spin"))
+    rounded = tuple((array.round(6) + 0.0).tobytes() for array in numbers)  # + 0.0: no minus zero
+    return frame.numbers.tobytes(), frame.pbc.tobytes(), rounded, state

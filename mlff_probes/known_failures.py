@@ -26,7 +26,7 @@ class KnownFailure(Record):
 class KnownFailureFile(Record):
     """A whole file of known failures."""
 
-    known_failure: tuple[KnownFailure, ...]
+    known_failure: tuple[KnownFailure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,23 @@ class KnownFailures:
         ]
         return max(found, key=lambda entry: entry.calculator is not None, default=None)
 
+    def strangers(self, labels: Collection[str]) -> list[str]:
+        """A sentence for each calculator that the file names and that is not of this run."""
+        named = dict.fromkeys(entry.calculator for entry in self.entries if entry.calculator)
+        return [
+            f"{self.file} names a calculator '{name}' that is not in this run{_close(name, labels)}"
+            for name in named
+            if name not in labels
+        ]
+
     def settle(self, entry: KnownFailure, verdict: Verdict) -> Verdict:
         """The verdict in the light of its entry: a known failure, a stale entry, or as it was."""
         if verdict.state == entry.verdict:
             why = f" ({verdict.reason})" if verdict.reason else ""
             return verdict.model_copy(update={"state": State.KNOWN_FAILURE, "reason": f"{entry.reason}{why}"})
         if verdict.state is State.PASSED:
-            stale = f"stale entry: {self.file} lists it as a known failure, but it passes; remove the entry"
+            hint = "" if entry.calculator else ', or add calculator = "…" if it still fails for another'
+            stale = f"stale entry: {self.file} lists it as a known failure, but it passes; remove the entry{hint}"
             return verdict.model_copy(update={"state": State.ERROR, "reason": stale})
         if verdict.state in (State.FAILED, State.ERROR):
             other = f"listed in {self.file}, but with the verdict '{entry.verdict}'"
@@ -83,7 +93,7 @@ def load_known_failures(
     known = {case.id: case for case in cases}
     for index, entry in enumerate(entries):
         where = f"{file}: known_failure {index + 1} ({entry.case}, {entry.quantity})"
-        if entry in entries[:index]:
+        if _key(entry) in map(_key, entries[:index]):
             raise InputError(f"{where}: stands there twice")
         if entry.case in left_out and entry.case not in known:
             continue
@@ -94,6 +104,10 @@ def load_known_failures(
             judged = [expectation.quantity for expectation in case.expectations]
             raise InputError(f"{where}: stale entry, the case judges no such quantity{_close(entry.quantity, judged)}")
     return KnownFailures(file, entries)
+
+
+def _key(entry: KnownFailure) -> tuple[str, str, str | None]:
+    return entry.case, entry.quantity, entry.calculator
 
 
 def _close(name: str, known: Iterable[str]) -> str:

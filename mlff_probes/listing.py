@@ -40,11 +40,11 @@ def _quantities(case: Case) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("unit", no_wrap=True)
     table.add_column("tolerance set by", no_wrap=True)
+    units = case.protocol.units(case.frames)
     for quantity in case.quantities:
         expected = case.expectation(quantity)
         if expected is None:
-            unit = case.protocol.unit_of(quantity, case.frames) or ""
-            table.add_row(f"  {quantity}", "—", "—", "—", unit, "only reported")
+            table.add_row(f"  {quantity}", "—", "—", "—", units[quantity], "only reported")
             continue
         tolerance = expected.tolerance
         numbers = (number(expected.value, expected.unit), f"{expected.uncertainty:g}", f"{tolerance.value:g}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
 import numpy as np
@@ -36,13 +35,9 @@ class BaseProtocol(Record):
     quantities: ClassVar[dict[str, str]] = {}
     uses_forces: ClassVar[bool] = False
 
-    def unit_of(self, quantity: str, frames: Sequence[Atoms]) -> str | None:
-        """Unit of `quantity`, or None where this protocol does not measure it on `frames`."""
-        return self.quantities.get(quantity)
-
-    def known_quantities(self, frames: Sequence[Atoms]) -> list[str]:
-        """All quantities of this protocol on `frames`, for an error message."""
-        return list(self.quantities)
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        return dict(self.quantities)
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`."""
@@ -70,16 +65,9 @@ class FixedPath(BaseProtocol):
     }
     image_quantity: ClassVar[str] = "energy_image_"
 
-    def unit_of(self, quantity: str, frames: Sequence[Atoms]) -> str | None:
-        """Unit of `quantity`, or None where this protocol does not measure it on `frames`."""
-        head, _, index = quantity.partition(self.image_quantity)
-        if not head and index.isdecimal() and 1 <= int(index) < len(frames):
-            return ENERGY
-        return self.quantities.get(quantity)
-
-    def known_quantities(self, frames: Sequence[Atoms]) -> list[str]:
-        """All quantities of this protocol on `frames`, for an error message."""
-        return [*self.quantities, f"{self.image_quantity}1..{len(frames) - 1}"]
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        return self.quantities | {f"{self.image_quantity}{image}": ENERGY for image in range(1, len(frames))}
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: all images share one tolerance."""
@@ -96,8 +84,9 @@ class FixedPath(BaseProtocol):
             return f"'image' must number the frames 0, 1, 2, …, found {images}"
         if any(not np.allclose(frame.cell, frames[0].cell, atol=GEOMETRY_A) for frame in frames):
             return "all images of a path must have the same cell"
-        still = [i for i, (a, b) in enumerate(pairwise(frames)) if np.array_equal(a.positions, b.positions)]
-        return f"images {still[0]} and {still[0] + 1} are the same structure" if still else _order_problem(frames)
+        if any((frame.pbc != frames[0].pbc).any() for frame in frames):
+            return "all images of a path must be periodic in the same directions"
+        return _repeated_problem(frames) or _order_problem(frames)
 
 
 class Slide(BaseProtocol):
@@ -217,20 +206,14 @@ class Parity(BaseProtocol):
         whole, element = metric in self.quantities, metric.rpartition("_")
         return (metric, "", origin) if whole else (element[0], element[2], origin)
 
-    def unit_of(self, quantity: str, frames: Sequence[Atoms]) -> str | None:
-        """Unit of `quantity`, or None where this protocol does not measure it on `frames`."""
-        return self.quantities[self.policy_name(quantity)] if quantity in self.known_quantities(frames) else None
-
-    def known_quantities(self, frames: Sequence[Atoms]) -> list[str]:
-        """All quantities of this protocol on `frames`, for an error message."""
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
         elements = sorted({symbol for frame in frames for symbol in set(frame.get_chemical_symbols())})
-        origins = list(dict.fromkeys(str(frame.info["origin"]) for frame in frames))
-        of_atoms = [name for name in self.quantities if name.startswith("force")]
-        return [
-            *self.quantities,
-            *(f"{name}_{element}" for element in elements for name in of_atoms),
-            *(f"{name}_of_{origin}" for origin in origins for name in self.quantities),
-        ]
+        origins = dict.fromkeys(str(frame.info["origin"]) for frame in frames)
+        of_atoms = {name: unit for name, unit in self.quantities.items() if name.startswith("force")}
+        by_element = {f"{name}_{element}": unit for element in elements for name, unit in of_atoms.items()}
+        by_origin = {f"{name}_of_{origin}": unit for origin in origins for name, unit in self.quantities.items()}
+        return self.quantities | by_element | by_origin
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: parts share the tolerance of the whole."""
@@ -272,6 +255,16 @@ def registry_name(slide: float) -> str | None:
     for name, landmark in RelaxedGapSlide.registries.items():
         if abs(float(slide) - landmark) < 10.0**-REGISTRY_DECIMALS:
             return name
+    return None
+
+
+def _repeated_problem(frames: Sequence[Atoms]) -> str | None:
+    """Why a path passes one place twice, or None."""
+    first: dict[bytes, int] = {}
+    for index, frame in enumerate(frames):
+        same = first.setdefault((frame.positions.round(REGISTRY_DECIMALS) + 0.0).tobytes(), index)
+        if same != index:
+            return f"images {same} and {index} are the same structure; a path passes each place once"
     return None
 
 

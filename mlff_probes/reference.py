@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ase import Atoms
 from pydantic import Field
 
 from mlff_probes.errors import InputError, OptionError
-from mlff_probes.evaluation import Evaluation, describe
-from mlff_probes.frames import read_case_frames
+from mlff_probes.evaluation import describe
+from mlff_probes.frames import CaseFrames, read_case_frames
 from mlff_probes.measure import reference_measurement
 from mlff_probes.measure.migration import prominence
 from mlff_probes.protocols import FAMILIES, FixedPath, Protocol
@@ -126,13 +125,10 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
             f"{file}: the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
             f"not in '{file.parent.name}'"
         )
-    frames, stored = read_case_frames(file, table.protocol)
-    return build_case(file, file.stem, table, frames, stored, policy=policy)
+    return build_case(file, file.stem, table, read_case_frames(file, table.protocol), policy=policy)
 
 
-def build_case(
-    file: Path, id: str, table: CaseFile, frames: tuple[Atoms, ...], stored: Evaluation | None, *, policy: Policy
-) -> Case:
+def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy: Policy) -> Case:
     """A case from its parts, its expectations worked out; `file` is named in what is raised.
 
     Raises
@@ -146,19 +142,22 @@ def build_case(
         title=table.title,
         tier=table.tier,
         protocol=table.protocol,
-        frames=frames,
-        stored=stored,
+        frames=read.frames,
+        stored=read.stored,
         level_of_theory=table.reference.level_of_theory,
         source=table.reference.source,
         expectations=(),
         reports=table.report,
-        notes=table.notes,
+        notes=(*table.notes, *read.notes),
         context=table.context,
         material=table.material,
     )
+    units = case.protocol.units(case.frames)
     names = [*table.report, *(row.quantity for row in table.expectation)]
     for index, name in enumerate(names):
-        _unit(file, case, name)
+        if name not in units:
+            known = ", ".join(units)
+            raise InputError(f"{file}: '{case.protocol.kind}' measures no '{name}'; it measures {known}")
         if name in names[:index]:
             raise InputError(f"{file}: the quantity '{name}' is asked for twice")
     if not table.expectation and not table.report:
@@ -167,14 +166,16 @@ def build_case(
         case = replace(case, reference=reference_measurement(case))
     except (ValueError, ArithmeticError) as error:
         raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
-    return replace(case, expectations=tuple(_expectations(file, case, table, policy)))
+    return replace(case, expectations=tuple(_expectations(file, case, table, policy, units)))
 
 
-def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> Iterable[Expectation]:
+def _expectations(
+    file: Path, case: Case, table: CaseFile, policy: Policy, units: dict[str, str]
+) -> Iterable[Expectation]:
     reference = case.reference
     for index, row in enumerate(table.expectation):
         where = f"{file}: expectation {index + 1} ({row.quantity})"
-        unit = _unit(file, case, row.quantity)
+        unit = units[row.quantity]
         tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
         if tolerance is None:
             raise InputError(f'{where}: no tolerance; add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
@@ -187,7 +188,7 @@ def _expectations(file: Path, case: Case, table: CaseFile, policy: Policy) -> It
                 f"{row.uncertainty:g} {unit} of the reference; nothing can be judged that finely"
             )
             if tolerance.origin == "override":
-                raise OptionError(f"--probe-tolerances={policy.override_file}: {message}")
+                raise OptionError(f"the tolerances of {policy.override_file}: {message}")
             raise InputError(message)
         known = None if reference is None else reference.values.get(row.quantity)
         if row.value is not None and known is not None:
@@ -223,14 +224,6 @@ def _check_maximum(where: str, case: Case, table: CaseFile) -> None:
             f"{where}: the maximum of the reference stands out by {margin:.3g} eV, which is not more than "
             f"{STANDS_OUT:g} times its uncertainty of {uncertainty:g} eV; its position cannot be judged"
         )
-
-
-def _unit(file: Path, case: Case, quantity: str) -> str:
-    unit = case.protocol.unit_of(quantity, case.frames)
-    if unit is None:
-        known = ", ".join(case.protocol.known_quantities(case.frames))
-        raise InputError(f"{file}: '{case.protocol.kind}' measures no '{quantity}'; it measures {known}")
-    return unit
 
 
 def _case_files(directory: Path) -> list[Path]:

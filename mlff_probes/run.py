@@ -64,15 +64,15 @@ class ProbeRun:
             for path in scorecards:
                 files.check_path(path)
         tolerances = option("--probe-tolerances")
-        policy = load_policy(Path(tolerances) if tolerances else None)
-        directories = [Path(path) for path in option("--probe-reference")]
+        policy = load_policy(Path(tolerances).expanduser() if tolerances else None)
+        directories = [Path(path).expanduser() for path in option("--probe-reference")]
         if option("--probe-reference-only") and not directories:
             raise InputError("--probe-reference-only leaves no case; add --probe-reference=DIR")
         own = [] if option("--probe-reference-only") else [DIRECTORY]
         cases = load_cases([*own, *directories], policy=policy)
         known = option("--probe-known-failures")
         packaged = {file.stem for file in DIRECTORY.glob("*/*.toml")}
-        known_failures = load_known_failures(Path(known), cases, left_out=packaged) if known else None
+        known_failures = load_known_failures(Path(known).expanduser(), cases, left_out=packaged) if known else None
         options = RunOptions(
             tier=option("--probe-tier"),
             strict=option("--probe-strict"),
@@ -96,7 +96,11 @@ class ProbeRun:
             any_level_of_theory=options.any_level_of_theory,
             known_failures=known_failures,
         )
-        return cls(suite, options, scorecards)
+        run = cls(suite, options, scorecards)
+        if known_failures is not None:
+            labels = {name for identity in run.identities for name in (identity.label, identity.replicate_of) if name}
+            run.messages += [f"note: {said}" for said in known_failures.strangers(labels)]
+        return run
 
     @property
     def identities(self) -> list[CalculatorIdentity]:

@@ -70,6 +70,7 @@ class Suite:
         included = TIERS[: TIERS.index(self.tier) + 1]
         self.cases = [c for c in self.cases if isinstance(c, BrokenCase) or c.tier in included]
         self._case = {case.id: case for case in self.cases}
+        self._units: dict[str, dict[str, str]] = {}
         self._calculator = {calculator.label: calculator for calculator in self.calculators}
 
     def requests(self, kind: str) -> list[ProbeRequest]:
@@ -137,9 +138,15 @@ class Suite:
         measurement = self.measure(request.calculator, request.case)
         if request.quantity in measurement.values:
             return measurement.values[request.quantity]
-        unit = case.protocol.unit_of(request.quantity, case.frames) or "-"
+        unit = self._unit(case, request.quantity)
         reason = f"the measurement gave no '{request.quantity}'"
         return Value(value=None, unit=unit, problem=measurement.problem or Problem(state="error", reason=reason))
+
+    def _unit(self, case: Case, quantity: str) -> str:
+        """Unit of a quantity that has no value."""
+        if case.id not in self._units:
+            self._units[case.id] = case.protocol.units(case.frames)
+        return self._units[case.id].get(quantity, "-")
 
     def _not_comparable(self, calculator: str, expectation: Expectation | None) -> str | None:
         level = self._calculator[calculator].identity.level_of_theory
@@ -149,7 +156,7 @@ class Suite:
             return None
         return (
             f"the reference is {expectation.level_of_theory}, {calculator} learned {level}; "
-            "--probe-level-of-theory=any judges it all the same"
+            "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
         )
 
 

@@ -24,7 +24,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         If it cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         what = "is not valid TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
         raise InputError(f"{file}: {what}: {error}") from error

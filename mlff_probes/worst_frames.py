@@ -8,15 +8,19 @@ from typing import Literal
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError, InputError
-from mlff_probes.evaluation import evaluate
+from mlff_probes.evaluation import Evaluation, evaluate
 from mlff_probes.frames import labelled_frames, stored_evaluation
 from mlff_probes.measure.parity import MILLI, composition_names, energy_errors, frame_force_rmse
+from mlff_probes.records import BrokenCase
 from mlff_probes.reference import load_cases
 
+Floats = NDArray[np.float64]
 Measure = Literal["force", "energy"]
 
 
@@ -29,42 +33,36 @@ def gather_frames(files: Sequence[Path], directories: Sequence[Path], case: str 
         If a file cannot be read, nothing is labelled, or there is no such case.
     """
     if files:
-        return labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))
+        return labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))[0]
     cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
-    if case is not None and case not in cases:
-        raise InputError(f"there is no parity case '{case}'; there are {', '.join(cases) or 'none'}")
-    chosen = [cases[case]] if case else list(cases.values())
-    for found in chosen:
-        if not hasattr(found, "frames"):
+    if not cases or case not in (None, *cases):
+        sought = "no parity case" if case is None else f"no parity case '{case}'"
+        raise InputError(f"there is {sought}; there are {', '.join(cases) or 'none: name files with labelled frames'}")
+    frames: list[Atoms] = []
+    for found in [cases[case]] if case else cases.values():
+        if isinstance(found, BrokenCase):
             raise InputError(found.message)
-    return [frame for found in chosen for frame in found.frames]  # type: ignore[union-attr]
+        frames += found.frames
+    return frames
 
 
 def worst_frames(calculator: Calculator, frames: Sequence[Atoms], count: int, *, by: Measure = "force") -> list[Atoms]:
     """The `count` frames with the largest error, worst first.
 
-    Each is a copy that carries its labels twice, as `energy` and `forces` (as ASE reads them) and as
-    `REF_energy` and `REF_forces` (as MACE trains on them), and beside them `model`, `model_energy` (eV),
-    `model_forces` (eV/A), `energy_error_mev_per_atom` (after one offset per composition; left out for the
-    only frame of its composition) and `force_rmse_mev_per_a`.
+    Each is a copy with all its labels; energy, forces and stress also under the names that MACE trains on
+    (`REF_energy`, …), and beside them `model`, `model_energy` (eV), `model_forces` (eV/A),
+    `energy_error_mev_per_atom` (after one offset per composition; left out for the only frame of its
+    composition) and `force_rmse_mev_per_a`.
 
     Raises
     ------
     InputError
-        If the calculator knows an element not, cannot supply what `by` needs, or cannot evaluate a frame.
+        If the calculator does not know an element, supplies no forces, or cannot evaluate a frame.
     """
     reference = stored_evaluation(frames, Path("frames"))
     assert reference is not None
     assert reference.forces is not None
-    unknown = calculator.unknown_elements(frozenset(s for frame in frames for s in frame.get_chemical_symbols()))
-    if unknown:
-        raise InputError(f"{calculator.label} does not know {', '.join(unknown)}, which some of the frames hold")
-    if not calculator.supplies("forces"):
-        raise InputError(f"{calculator.label} implements no forces, by which frames are compared")
-    try:
-        found = evaluate(calculator, frames)
-    except EvaluationError as error:
-        raise InputError(f"{calculator.label} cannot be evaluated: {error}") from error
+    found = _evaluated(calculator, frames)
     assert found.forces is not None
     sizes = np.array([len(frame) for frame in frames])
     energy = energy_errors(composition_names(frames), sizes, found.energies - reference.energies)
@@ -72,14 +70,34 @@ def worst_frames(calculator: Calculator, frames: Sequence[Atoms], count: int, *,
     key = force if by == "force" else np.nan_to_num(np.abs(energy), nan=-1.0)
     chosen = []
     for row in np.argsort(-key, kind="stable")[:count]:
-        frame = frames[row].copy()
+        frame = _with_all_labels(frames[row], float(reference.energies[row]), reference.forces[row])
+        frame.info |= {"model": calculator.label, "model_energy": float(found.energies[row])}
+        frame.info["force_rmse_mev_per_a"] = float(force[row]) * MILLI
         frame.info.pop("energy_error_mev_per_atom", None)  # of another run, if the frames come from one
-        labels = {"energy": float(reference.energies[row]), "forces": reference.forces[row]}
-        frame.calc = SinglePointCalculator(frame, **labels)
-        frame.info |= {"REF_energy": labels["energy"], "model": calculator.label}
-        frame.info |= {"model_energy": float(found.energies[row]), "force_rmse_mev_per_a": float(force[row]) * MILLI}
         if not np.isnan(energy[row]):
             frame.info["energy_error_mev_per_atom"] = float(energy[row]) * MILLI
-        frame.arrays |= {"REF_forces": reference.forces[row], "model_forces": found.forces[row]}
+        frame.arrays["model_forces"] = found.forces[row]
         chosen.append(frame)
     return chosen
+
+
+def _evaluated(calculator: Calculator, frames: Sequence[Atoms]) -> Evaluation:
+    unknown = calculator.unknown_elements(frozenset(s for frame in frames for s in frame.get_chemical_symbols()))
+    if unknown:
+        raise InputError(f"{calculator.label} does not know {', '.join(unknown)}, which some of the frames hold")
+    if not calculator.supplies("forces"):
+        raise InputError(f"{calculator.label} implements no forces, by which frames are compared")
+    try:
+        return evaluate(calculator, frames)
+    except EvaluationError as error:
+        raise InputError(f"{calculator.label} cannot be evaluated: {error}") from error
+
+
+def _with_all_labels(frame: Atoms, energy: float, forces: Floats) -> Atoms:
+    copy: Atoms = frame.copy()
+    results = {**(frame.calc.results if frame.calc else {}), "energy": energy, "forces": forces}
+    copy.calc = SinglePointCalculator(copy, **{key: value for key, value in results.items() if key in all_properties})
+    copy.info["REF_energy"], copy.arrays["REF_forces"] = energy, forces
+    if "stress" in results:
+        copy.info["REF_stress"] = results["stress"]
+    return copy

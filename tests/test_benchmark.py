@@ -170,8 +170,22 @@ def test_dataframe(lookup):
         ({"reference": "nowhere"}, "there is no such reference directory"),
         ({"model": "chgent"}, "did you mean chgnet?"),
         ({"model": 3}, "is neither a SPEC, a file nor an ASE calculator"),
+        ({"model": EMT}, "is neither a SPEC, a file nor an ASE calculator"),
+        ({"model": {"my model": EMT()}}, "a label is made of letters"),
+        ({"model": {1: EMT()}}, "a label is made of letters"),
+        ({"device": "cuda"}, "device='cuda' cannot be given to a calculator that is made already"),
+        ({"tier": "bogus"}, "tier='bogus' must be one of quick, standard, full"),
+        ({"material": ""}, "material='' must be a text"),
+        ({"migration_path": ""}, "migration_path='' is neither a case"),
+        ({"migration_path": 5}, "migration_path=5 must be a case id, a file, a folder, or a list of Atoms"),
+        ({"migration_path": ["a.xyz"]}, "must be a case id, a file, a folder, or a list of Atoms"),
+        ({"migration_path": double_well_path(), "migrating_atom": "0"}, "migrating_atom='0' must be a whole number"),
+        ({"migration_path": double_well_path(), "uncertainty_ev": float("nan")}, "uncertainty_ev=nan must be a number"),
+        ({"migration_path": double_well_path(), "uncertainty_ev": -1}, "zero or more"),
+        ({"migration_path": "cr_sb2te3_in_gap", "uncertainty_ev": 3.0}, "cannot be given here: a case says itself"),
+        ({"level_of_theory": "PBE"}, "cannot be given here: they belong to a band"),
         ({"model": []}, "no model is named"),
-        ({"model": [EMT(), EMT()]}, "two calculators are called 'EMT'"),
+        ({"model": [EMT(), EMT()]}, "two models are called 'EMT'; name them: model="),
     ],
 )
 def test_unusable_arguments(arguments, says):
@@ -188,6 +202,44 @@ def test_unusable_requests(lookup, tmp_path):
     emt = Benchmark(model="ase:EMT", migration_path="cr_sb2te3_in_gap")
     assert emt.run().verdict == "nothing judged"
     assert emt.plot_energy_profile() is not None  # the reference alone
+
+
+@pytest.mark.parametrize(("name", "says"), [("x.xyz", "unknown format '.xyz'; known are .png"), ("", "is a directory")])
+def test_pictures_that_cannot_be_written(lookup, tmp_path, name, says):
+    with pytest.raises(InputError, match=says):
+        lookup.plot_energy_profile(tmp_path / name)
+
+
+def test_an_interrupted_run_is_incomplete_until_it_is_finished():
+    class Impatient(DoubleWell):
+        def calculate(self, *args, **kwargs):
+            if not ready:
+                raise KeyboardInterrupt
+            super().calculate(*args, **kwargs)
+
+    ready, frames = [], double_well_path()
+    for frame in frames:
+        frame.calc = DoubleWell()
+        frame.get_forces()
+    bench = Benchmark(model={"sound": DoubleWell(), "impatient": Impatient()}, migration_path=frames)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run()
+    assert bench.verdict == "incomplete"
+    assert "INCOMPLETE" in repr(bench)
+    ready.append(True)
+    assert bench.run().verdict == "passed"
+
+
+def test_a_band_is_not_mistaken_for_a_case_of_its_name(tmp_path):
+    ase.io.write(tmp_path / "sb2te3_frames.extxyz", double_well_path(), format="extxyz")
+    bench = Benchmark(model=DoubleWell(), migration_path=tmp_path / "sb2te3_frames.extxyz").run()
+    assert {row.case for row in bench.scorecard.results} == {"sb2te3_frames_band"}
+
+
+def test_no_parity_plot_where_nothing_was_measured():
+    bench = Benchmark(model="ase:EMT", migration_path=double_well_path())
+    with pytest.raises(InputError, match="nothing to draw of parity: EMT does not know Cr, Sb, Te"):
+        bench.plot_parity()
 
 
 def test_a_material_without_sliding_cases():

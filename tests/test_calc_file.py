@@ -182,7 +182,10 @@ REFUSED = {
     "not callable": ('factory = "calc.py:number"', ["'number' is not callable in calc.py"]),
     "raises": ('factory = "calc.py:breaks"', ["cannot be built: OSError: no licence", "calc.py:21"]),
     "returns nothing": ('factory = "calc.py:nothing"', ["nothing() returned NoneType, which is no ASE calculator"]),
-    "wrong argument": (PLAIN + "[arguments]\nsgma = 2", ["cannot be built: TypeError: plain() got", "'sgma'"]),
+    "wrong argument": (
+        PLAIN + "[arguments]\nsgma = 2",
+        ["plain() takes no argument 'sgma'", "are: sigma"],
+    ),
     "dtype it does not take": (PLAIN + 'dtype = "float32"', ["plain() takes no argument 'dtype'"]),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
 from support import double_well_path
 from test_lookup import FRAMES
 
@@ -48,9 +50,11 @@ def test_list_one_case_with_an_override(capsys, tmp_path):
 def test_list_shows_a_broken_case_of_ones_own(capsys, tmp_path):
     (tmp_path / "migration").mkdir()
     (tmp_path / "migration" / "mine.toml").write_text("schema_version = 1\n")
-    text = said(capsys, "list", f"--reference={tmp_path}", "--reference-only")
-    assert "migration / mine.toml" in text
-    assert "cannot be read" in text
+    for name in ((), ("mine",), ("mine.toml",)):
+        assert main(["list", *name, f"--reference={tmp_path}", "--reference-only"]) == 4
+        out, err = capsys.readouterr()
+        assert "migration / mine.toml" in out
+        assert err == "mlff-probes: error: 1 of 1 cases cannot be read: mine.toml\n"
 
 
 def test_worst_frames_of_the_parity_cases(capsys, tmp_path):
@@ -82,22 +86,26 @@ def test_worst_frames_of_ones_own_file_by_energy(capsys, tmp_path):
     assert errors[0] >= errors[1] > 0
     # what was written can be read again, and ranks in the same order
     again = worst_frames(as_calculator(LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)),
-                         labelled_frames([(None, out)], where="again"), 2, by="force")  # fmt: skip
+                         labelled_frames([(None, out)], where="again")[0], 2, by="force")  # fmt: skip
     assert len(again) == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["worst-frames", LJ, "-o", DIRECTORY / "x.extxyz"], "would overwrite what the frames are read from"),
         (["list", "nothing"], "there is no case 'nothing'; there are cr_sb2te3_deep"),
         (["list", "--reference=nowhere"], "nowhere: there is no such reference directory"),
         (["list", "--reference-only"], "--reference-only leaves no case"),
         (["list", "--tolerances=nowhere.toml"], "nowhere.toml: cannot be read"),
         (["worst-frames", "--calculator=chgent"], "did you mean chgnet?"),
-        (["worst-frames", LJ, "--output=no/such/folder/x.extxyz"], "there is no folder no/such/folder"),
+        (["worst-frames", LJ, "--output=/proc/x.extxyz"], "cannot be written"),
         (["worst-frames", LJ, "--case=mine"], "there is no parity case 'mine'; there are sb2te3_frames"),
-        (["worst-frames", LJ, "nowhere.extxyz"], "nowhere.extxyz: the frames of the case are missing"),
+        (["worst-frames", LJ, "nowhere.extxyz"], "nowhere.extxyz: there is no such file of frames"),
         (["worst-frames", "--calculator=ase:EMT"], "EMT does not know Cr, Sb, Te"),
+        (["worst-frames", LJ, LJ], "one model at a time is ranked"),
+        (["worst-frames", LJ, "x.extxyz", "--case=sb2te3_frames"], "--case and --reference have no meaning"),
+        (["worst-frames", LJ, "x.extxyz", "-o", "x.extxyz"], "would overwrite what the frames are read from"),
     ],
 )
 def test_unusable_input_is_one_line_and_exit_code_4(capsys, monkeypatch, tmp_path, arguments, says):
@@ -118,3 +126,22 @@ def test_a_reader_that_has_seen_enough():
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("migration / cr_sb2te3_deep", "")
     assert DIRECTORY.is_dir()
+
+
+def test_a_reference_without_parity_cases(capsys, tmp_path):
+    shutil.copytree(DIRECTORY / "migration", tmp_path / "migration")
+    text = said(capsys, "worst-frames", LJ, f"--reference={tmp_path}", "--reference-only", code=4)
+    assert "there is no parity case; there are none: name files with labelled frames" in text
+
+
+def test_all_labels_of_a_frame_are_kept(capsys, tmp_path):
+    frames = [frame.copy() for frame in FRAMES[:2]]
+    for frame, known in zip(frames, FRAMES, strict=False):
+        labels = {"energy": known.get_potential_energy(), "forces": known.get_forces(), "stress": np.arange(6) / 100}
+        frame.calc = SinglePointCalculator(frame, **labels)
+    ase.io.write(tmp_path / "own.extxyz", frames, format="extxyz")
+    said(capsys, "worst-frames", tmp_path / "own.extxyz", LJ, "-o", tmp_path / "worst.extxyz")
+    (first, _) = ase.io.read(tmp_path / "worst.extxyz", ":")
+    assert first.get_stress() == pytest.approx(np.arange(6) / 100)
+    assert np.array(first.info["REF_stress"]).ravel() == pytest.approx(np.arange(6) / 100)
+    assert first.info["taken_from"].startswith("own.extxyz:")

@@ -96,10 +96,13 @@ def test_an_entry_may_name_its_calculator(tmp_path):
         (entry(case="cr_sb2te3_ingap"), "stale entry, there is no such case (did you mean cr_sb2te3_in_gap?)"),
         (entry(quantity="barier"), "the case judges no such quantity (did you mean barrier?)"),
         (entry("sb2te3_45_atoms", "latency"), "the case judges no such quantity"),
-        (entry() + entry(), "known_failure 2 (cr_sb2te3_in_gap, barrier): stands there twice"),
+        (
+            entry() + entry(reason="another", verdict="error"),
+            "(cr_sb2te3_in_gap, barrier): stands there twice",
+        ),
         (entry(verdict="passed"), "'known_failure.1.verdict'"),
         ('[[known_failure]]\ncase = "x"\nquantity = "y"\n', "the key 'known_failure.1.reason' is missing"),
-        ("[known_failures]\n", "'known_failure' is missing"),
+        ("[known_failures]\n", "unknown key 'known_failures'"),
         ("case = ", "is not valid TOML"),
     ],
 )
@@ -112,3 +115,11 @@ def test_bad_files(tmp_path, text, says):
 
 def test_a_case_that_is_left_out_of_this_run_is_not_stale(tmp_path):
     assert load(tmp_path, entry(case="elsewhere"), left_out=["elsewhere"]).entries
+
+
+def test_an_empty_file_knows_nothing_and_strangers_are_named(tmp_path):
+    assert load(tmp_path, "").entries == ()
+    known = load(tmp_path, entry(calculator="ft60k"))
+    (said,) = known.strangers(["ft600k", "other"])
+    assert said.endswith("names a calculator 'ft60k' that is not in this run (did you mean ft600k?)")
+    assert known.strangers(["ft60k"]) == []

@@ -20,7 +20,19 @@ LAYERS = [
     {"frames", "measure"},
     {"reference", "suite", "exchange"},
     {"scorecard"},
-    {"band", "scheduling", "probe", "parallel", "run", "plugin", "benchmark", "worst_frames", "listing", "cli"},
+    {
+        "band",
+        "selection",
+        "scheduling",
+        "probe",
+        "parallel",
+        "run",
+        "plugin",
+        "benchmark",
+        "worst_frames",
+        "listing",
+        "cli",
+    },
 ]
 """A room imports from its own layer and those before it."""
 

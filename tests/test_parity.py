@@ -13,6 +13,7 @@ from test_lookup import FRAMES, verdicts
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.errors import InputError
 from mlff_probes.measure import measure_case
+from mlff_probes.measure.parity import DRAWN, WORST_DRAWN, drawn_atoms
 from mlff_probes.records import State
 from mlff_probes.reference import load_case
 
@@ -184,6 +185,63 @@ def test_unusable_labels(tmp_path, frames, says):
 def test_a_quantity_that_these_frames_do_not_have(tmp_path, quantity):
     with pytest.raises(InputError, match=f"'parity' measures no '{quantity}'; it measures energy_mae, .*force_mae_Al"):
         load_case(write_case(tmp_path, SET, expect=EXPECT.format(quantity, "meV/A", 1)))
+
+
+def test_isolated_atoms_are_left_out_and_said_to_be(tmp_path):
+    tagged = frame("Al", 0.1, energy=-1.0, forces=[X], config_type="IsolatedAtom")
+    alone = frame("Cu", 0.1, energy=-1.0, forces=[X])
+    case = load_case(write_case(tmp_path, [*SET, tagged, alone, SET[0]]))
+    assert len(case.frames) == len(SET)
+    assert case.notes == ("Frames left out: 2 isolated atoms, 1 copies.",)
+
+
+@pytest.mark.parametrize(("key", "label"), [("energy", 50.0), ("forces", [X, [0, 1, 1]])])
+def test_copies_with_other_labels(tmp_path, key, label):
+    labels = {"energy": 1.0, "forces": [X, Y]} | {key: label}
+    copy = frame("AlCu", 0.1, energy=labels["energy"], forces=labels["forces"])
+    with pytest.raises(InputError, match=r"frame 4 is the structure of mine\.extxyz:0 with another energy or other"):
+        load_case(write_case(tmp_path, [*SET, copy]))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"info": {"REF_energy": "abc"}}, "frame 0 has energy that are no numbers: 'abc'"),
+        ({"arrays": {"REF_forces": np.ones((2, 2))}}, r"frame 0 has forces of shape \(2, 2\), expected \(2, 3\)"),
+    ],
+)
+def test_labels_that_are_none(tmp_path, change, says):
+    odd = frame("AlCu", 0.1)
+    odd.calc = None
+    odd.info |= {"REF_energy": 1.0} | change.get("info", {})
+    odd.arrays |= {"REF_forces": np.ones((2, 3))} | change.get("arrays", {})
+    with pytest.raises(InputError, match=says):
+        load_case(write_case(tmp_path, [odd]))
+
+
+def test_names_with_an_at_sign_and_byte_order_marks(tmp_path):
+    origins = 'origins.md = "../b@300K.extxyz"\n'
+    ase.io.write(tmp_path / "b.extxyz", SET, format="extxyz")
+    (tmp_path / "b.extxyz").rename(tmp_path / "b@300K.extxyz")
+    file = write_case(tmp_path, SET, extra=origins)
+    file.write_text("\ufeff" + file.read_text(), encoding="utf-8")
+    assert len(load_case(file).frames) == len(SET)
+    marked = tmp_path / "b@300K.extxyz"
+    marked.write_text("\ufeff" + marked.read_text(), encoding="utf-8")
+    with pytest.raises(InputError, match="it begins with a byte-order mark: save it as plain UTF-8"):
+        load_case(file)
+
+
+def test_a_large_set_is_sampled_by_element_for_the_picture():
+    symbols = np.array((["Al"] * 80 + ["Cu"] * 19 + ["Cr"]) * 100)
+    errors = np.zeros(len(symbols))
+    errors[777] = 1.0
+    rows = drawn_atoms(symbols, errors)
+    assert len(rows) <= DRAWN + WORST_DRAWN
+    assert 777 in rows
+    assert {symbol: int((symbols[rows] == symbol).sum()) for symbol in ("Al", "Cu", "Cr")}["Cr"] == 100
+    assert (symbols[rows] == "Al").sum() >= DRAWN // 3
+    assert list(drawn_atoms(symbols[:50], errors[:50])) == list(range(50))
 
 
 def failing(calculator):

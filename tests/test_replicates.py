@@ -84,8 +84,23 @@ def test_what_the_reports_show(card):
     text = terminal.render(card, width=120)
     assert "ft600k: mean and spread (standard deviation) over 3 replicates" in text
     row = next(line for line in text.splitlines() if re.search(r"barrier +0\.710", line))
-    assert row.split() == ["hop", "barrier", "0.710", "0.066", "0.650", "0.780", "0.700", "eV", "2", "of", "3"]
-    assert "| hop | barrier | 0.710 | 0.066 | 0.650 | 0.780 | 0.700 | eV | 2 of 3 |" in markdown.render(card)
+    assert row.split() == [
+        "hop",
+        "barrier",
+        "0.710",
+        "0.066",
+        "0.650",
+        "0.780",
+        "0.700",
+        "eV",
+        "3",
+        "of",
+        "3",
+        "2",
+        "of",
+        "3",
+    ]
+    assert "| hop | barrier | 0.710 | 0.066 | 0.650 | 0.780 | 0.700 | eV | 3 of 3 | 2 of 3 |" in markdown.render(card)
 
 
 def test_a_replicate_without_a_value_is_not_hidden_in_the_mean():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -237,3 +238,16 @@ def test_a_table_that_nobody_could_read_shows_what_did_not_pass():
         row.verdict.state is State.FAILED for row in card.results
     )
     assert f"of {len(many.results)} rows are not shown, all that passed among them" in text
+
+
+def test_a_broken_figure_costs_no_other_and_not_the_text(tmp_path, monkeypatch):
+    card = card_of([lookup()])
+
+    def broken(*_):
+        raise ValueError("no such colour")
+
+    drawers = figures._DRAWERS | {"relaxed_gap_slide": replace(figures._DRAWERS["relaxed_gap_slide"], draw=broken)}
+    monkeypatch.setattr(figures, "_DRAWERS", drawers)
+    written = files.write(card, tmp_path / "card.md")
+    assert len(written) == len(card.cases)
+    assert "the figure of sb2te3_relaxed_gap could not be drawn: ValueError: no such colour" in written[0].read_text()

@@ -95,8 +95,15 @@ def _factory(module: Any, module_name: str, name: str, request: CalculatorReques
 
 
 def _arguments(factory: Callable[..., Any], name: str, request: CalculatorRequest) -> dict[str, Any]:
-    """What the factory is called with; a device or dtype that it does not take is refused."""
+    """What the factory is called with; what it does not take is refused."""
     arguments = dict(request.options)
+    known = _parameters(factory)
+    unknown = [] if known is None else sorted(key for key in arguments if not _takes(factory, key))
+    if unknown:
+        takes = ", ".join(known or ()) or "none"
+        raise InputError(
+            f"--calculator={request.spec}: {name}() takes no argument '{unknown[0]}'; its arguments are: {takes}"
+        )
     for key in ("device", "dtype"):
         wanted = getattr(request, key)
         if wanted is not None and _takes(factory, key):
@@ -171,11 +178,16 @@ def _namesake(name: str, folder: Path) -> bool:
 
 
 def _takes(factory: Callable[..., Any], name: str) -> bool:
+    kinds = _parameters(factory) or {}
+    return name in kinds or inspect.Parameter.VAR_KEYWORD in kinds.values()
+
+
+def _parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
+    """Names and kinds of what a factory takes; None where it cannot be asked."""
     try:
-        parameters = inspect.signature(factory).parameters.values()
+        return {p.name: p.kind for p in inspect.signature(factory).parameters.values()}
     except (TypeError, ValueError):
-        return False
-    return any(p.name == name or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
+        return None
 
 
 def _refuse_torch_choices(request: CalculatorRequest) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
 
 def _split(spec: str) -> tuple[str, dict[str, str]]:
     """The target and the keys behind it; an existing file may itself hold what looks like a key."""
-    target, options = spec.strip(), dict[str, str]()
+    target, options = os.path.expanduser(spec.strip()), dict[str, str]()  # noqa: PTH111 - it need not be a path
     while not is_file(target) and (match := _OPTION.search(target)):
         key, value = match.groups()
         if key in options:

@@ -22,8 +22,11 @@ MILLI = 1e3
 DIRECTED_EV_A = 0.2
 """Atoms whose reference force is smaller have no cosine: the uncertainty of a force would turn it about."""
 
-DRAWN = 6000
-"""Most force components kept for the picture."""
+DRAWN = 2000
+"""Atoms kept for the picture; larger sets are sampled by element."""
+
+WORST_DRAWN = 100
+"""Atoms with the largest errors, which the picture always shows."""
 
 
 def parity(case: Case, evaluation: Evaluation) -> Result:
@@ -51,11 +54,10 @@ def parity(case: Case, evaluation: Evaluation) -> Result:
     reference = np.concatenate(case.stored.forces)
     forces = None if evaluation.forces is None else np.concatenate(evaluation.forces)
     values = {}
-    for quantity in case.protocol.known_quantities(case.frames):
+    for quantity, unit in case.protocol.units(case.frames).items():
         metric, element, origin = case.protocol.split(quantity)
         frames: Mask = origins == origin if origin else np.full(len(origins), True)
         atoms: Mask = np.repeat(frames, sizes) & (symbols == element if element else np.full(len(symbols), True))
-        unit = case.protocol.quantities[metric]
         if metric.startswith("energy"):
             values[quantity] = _energy(metric, errors[frames], unit)
         elif forces is None:
@@ -117,7 +119,7 @@ def _cosine(forces: Floats, reference: Floats, unit: str) -> Value:
 def _arrays(
     case: Case, evaluation: Evaluation, errors: Floats, compositions: NDArray[np.str_], symbols: NDArray[np.str_]
 ) -> dict[str, list[object]]:
-    """What the parity plot and the list of the worst frames need."""
+    """What the parity plot needs."""
     assert case.stored is not None
     assert case.stored.forces is not None
     sizes = np.array([len(frame) for frame in case.frames])
@@ -129,11 +131,26 @@ def _arrays(
         "energy_origin": [origins[row] for row in energy],
     }
     if evaluation.forces is not None:
-        reference, forces = np.concatenate(case.stored.forces).ravel(), np.concatenate(evaluation.forces).ravel()
-        step = -(-len(reference) // DRAWN)
-        found |= as_lists({"force_reference": reference[::step], "force_model": forces[::step]})
-        found["force_element"] = [str(symbol) for symbol in np.repeat(symbols, 3)[::step]]
+        reference, forces = np.concatenate(case.stored.forces), np.concatenate(evaluation.forces)
+        rows = drawn_atoms(symbols, np.linalg.norm(forces - reference, axis=1))
+        found |= as_lists({"force_reference": reference[rows].ravel(), "force_model": forces[rows].ravel()})
+        found["force_element"] = [str(symbol) for symbol in np.repeat(symbols[rows], 3)]
     return found
+
+
+def drawn_atoms(symbols: NDArray[np.str_], errors: Floats, *, seed: int = 0) -> NDArray[np.int_]:
+    """Which atoms a picture shows: all where they are few, else as many of each element, and the worst.
+
+    Shapes: `symbols` and `errors` (n_atoms,), the result indices in ascending order.
+    """
+    if len(symbols) <= DRAWN:
+        return np.arange(len(symbols))
+    rng = np.random.default_rng(seed)
+    elements = np.unique(symbols)
+    chosen = [np.argsort(errors)[-WORST_DRAWN:]]
+    for element in elements:
+        chosen.append(rng.permutation(np.flatnonzero(symbols == element))[: DRAWN // len(elements)])
+    return np.unique(np.concatenate(chosen))
 
 
 def _counts(case: Case, errors: Floats) -> dict[str, object]:

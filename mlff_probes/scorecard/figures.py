@@ -12,16 +12,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
+from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, Measurement
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 
 DPI = 130
+PICTURES = (".png", ".pdf", ".svg")
+"""Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
 REFERENCE_COLOR = "black"
 COLORS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:cyan")
 MARKERS = "ovsD^<>P"
 PARITY_PANELS = (
-    ("energy", "eV/atom, each composition centred", "origin"),
+    ("energy", "eV/atom, centred", "origin"),
     ("force", "eV/Å", "element"),
 )
 REGISTRY_TITLES = {"crystal": "crystal (u = 0)", "atop": "atop (u = 1/3)", "fault": "stacking fault (u = 2/3)"}
@@ -38,7 +41,7 @@ class Picture(Figure):
 
 def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
     """One picture of some cases with all calculators of the run; None where there is nothing to draw."""
-    drawn = [case for case in cases if case.kind in _DRAWERS and (case.reference_arrays or _curves(card, case))]
+    drawn = [case for case in cases if case.kind in _DRAWERS and _has_anything(card, case)]
     if not drawn:
         return None
     columns = min(len(drawn), MOST_COLUMNS)
@@ -55,17 +58,32 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
     return picture
 
 
-def write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
-    """Write one PNG a case into `directory`, created if need be; the files by case id."""
-    written = {}
+def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], list[str]]:
+    """Write one PNG a case into `directory`, created if need be.
+
+    Returns
+    -------
+    dict, list
+        The files by case id, and a sentence for each picture that could not be drawn: it costs no other.
+    """
+    written, problems = {}, []
     for case in card.cases:
-        figure = draw_cases(card, [case])
-        if figure is None:
-            continue
-        directory.mkdir(parents=True, exist_ok=True)
-        written[case.id] = directory / f"{case.id}.png"
-        figure.savefig(written[case.id], dpi=DPI)
-    return written
+        try:
+            figure = draw_cases(card, [case])
+            if figure is None:
+                continue
+            directory.mkdir(parents=True, exist_ok=True)
+            figure.savefig(directory / f"{case.id}.png", dpi=DPI)
+        except Exception as error:  # whatever a drawing library makes of odd numbers
+            problems.append(f"the figure of {case.id} could not be drawn: {describe(error)}")
+        else:
+            written[case.id] = directory / f"{case.id}.png"
+    return written, problems
+
+
+def _has_anything(card: Scorecard, case: CaseSummary) -> bool:
+    """Whether there is a curve to draw; a parity plot needs a model, of the others the reference is worth a picture."""
+    return bool(_curves(card, case) or (case.reference_arrays and case.kind != "parity"))
 
 
 def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
@@ -153,15 +171,26 @@ def _parity(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
         for row, (what, unit, group) in enumerate(PARITY_PANELS):
             axes = panels[row, column]
             x, y, labels = (measurement.arrays.get(f"{what}_{part}", []) for part in ("reference", "model", group))
-            for index, name in enumerate(dict.fromkeys(labels)):
+            for index, name in enumerate(sorted(set(labels))):
                 mine = [i for i, label in enumerate(labels) if label == name]
-                axes.plot([x[i] for i in mine], [y[i] for i in mine], MARKERS[index % len(MARKERS)], ms=3, alpha=0.6,
+                marker = MARKERS[(index + index // len(COLORS)) % len(MARKERS)]  # the ninth is not as the first
+                axes.plot([x[i] for i in mine], [y[i] for i in mine], marker, ms=3, alpha=0.6,
                           color=COLORS[index % len(COLORS)], label=name)  # fmt: skip
-            axes.axline((0.0, 0.0), slope=1.0, color="black", linewidth=0.8, zorder=0)
-            axes.set_title(f"{measurement.calculator}: {_errors(measurement, what)}", fontsize=9)
-            axes.set_xlabel(f"{case.level_of_theory} {what} ({unit})")
+            _square(axes, x, y)
+            axes.set_title(f"{measurement.calculator}\n{_errors(measurement, what)}", fontsize=9)
+            axes.set_xlabel(f"{_reference_name(case)} {what} ({unit})")
             axes.set_ylabel(f"model {what} ({unit})")
             axes.legend(frameon=False, fontsize=8)
+
+
+def _square(axes: Axes, x: list[float], y: list[float]) -> None:
+    """The same range on both axes, and the diagonal on which model and reference agree."""
+    low, high = min([*x, *y], default=0.0), max([*x, *y], default=1.0)
+    margin = 0.05 * (high - low) or 1.0
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(low - margin, high + margin)
+    axes.set_aspect("equal")
+    axes.axline((0.0, 0.0), slope=1.0, color="black", linewidth=0.8, zorder=0)
 
 
 def _errors(measurement: Measurement, what: str) -> str:
@@ -186,7 +215,7 @@ _DRAWERS: dict[str, Drawer] = {
     "fixed_path": Drawer(_path, lambda _: (6.4, 5.4)),
     "fixed_gap_slide": Drawer(_slide, lambda _: (6.4, 5.4)),
     "relaxed_gap_slide": Drawer(_relaxed, lambda _: (9.6, 4.0)),
-    "parity": Drawer(_parity, lambda calculators: (max(4.2 * calculators, 4.8), 7.6)),
+    "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,8 +11,17 @@ from mlff_probes.errors import InputError
 from mlff_probes.scorecard.model import Scorecard
 
 
-def check_path(path: Path, *, given: str = "--probe-scorecard") -> None:
-    """Refuse a scorecard path that cannot be written, before anything is measured; `given` is the option's name.
+def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collection[str] | None = None) -> None:
+    """Refuse a path that cannot be written, before anything is measured.
+
+    Parameters
+    ----------
+    path
+        Where the file shall go; its folder is made.
+    given
+        The option or argument that named it.
+    known
+        Suffixes that can be written; those of scorecards by default.
 
     Raises
     ------
@@ -21,9 +30,10 @@ def check_path(path: Path, *, given: str = "--probe-scorecard") -> None:
     """
     where = f"{given}={path}"
     if path.is_dir():
-        raise InputError(f"{where}: is a directory; name a file in it, for instance {path / 'scorecard.md'}")
-    if path.suffix.lower() not in WRITERS:
-        raise InputError(f"{where}: unknown format '{path.suffix}'; known are {', '.join(WRITERS)}")
+        raise InputError(f"{where}: is a directory; name a file in it")
+    known = WRITERS if known is None else known
+    if path.suffix.lower() not in known:
+        raise InputError(f"{where}: unknown format '{path.suffix}'; known are {', '.join(known)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         existed = path.exists()
@@ -62,13 +72,13 @@ def _write_json(card: Scorecard, path: Path) -> list[Path]:
 def _write_markdown(card: Scorecard, path: Path) -> list[Path]:
     from mlff_probes.scorecard import markdown
 
-    figures = _write_figures(card, path.with_name(f"{path.stem}_figures"))
+    figures, problems = _write_figures(card, path.with_name(f"{path.stem}_figures"))
     links = {case: quote(f"{file.parent.name}/{file.name}") for case, file in figures.items()}
-    path.write_text(markdown.render(card, figures=links), encoding="utf-8")
+    path.write_text(markdown.render(card, figures=links, problems=problems), encoding="utf-8")
     return [path, *figures.values()]
 
 
-def _write_figures(card: Scorecard, directory: Path) -> dict[str, Path]:
+def _write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], list[str]]:
     from mlff_probes.scorecard.figures import write_figures
 
     return write_figures(card, directory)

@@ -44,14 +44,16 @@ def cells(row: ProbeResult) -> dict[str, str]:
     }
 
 
-SPREAD_COLUMNS = ("mean", "spread", "lowest", "highest", "reference", "unit", "passed")
+TOLERANCE_MARKS = "tolerances: * set by the case, † overridden by you"
+
+SPREAD_COLUMNS = ("mean", "spread", "lowest", "highest", "reference", "unit", "measured", "passed")
 
 
 def spread_cells(spread: Spread) -> list[str]:
     """The texts of `SPREAD_COLUMNS`."""
     numbers = (spread.mean, spread.standard_deviation, spread.lowest, spread.highest, spread.reference)
-    counts = f"{spread.passed} of {spread.replicates}"
-    return [*(number(value, spread.unit) for value in numbers), spread.unit, counts]
+    counts = [f"{count} of {spread.replicates}" for count in (spread.measured, spread.passed)]
+    return [*(number(value, spread.unit) for value in numbers), spread.unit, *counts]
 
 
 def spread_title(group: str, rows: list[Spread]) -> str:

@@ -39,7 +39,10 @@ def table(card: Scorecard) -> str:
                 style += f"; color: {COLOR[row.verdict.state]}"
             lines.append(f'<td style="{style}">{escape(cell[name])}</td>')
         lines.append("</tr>")
-    return "\n".join([*lines, "</tbody>", "</table>", *(_spreads(card))])
+    lines += ["</tbody>", "</table>"]
+    if any(row.expectation and row.expectation.tolerance.origin != "policy" for row in card.results):
+        lines.append(f"<p>{escape(fmt.TOLERANCE_MARKS)}</p>")
+    return "\n".join([*lines, *_spreads(card)])
 
 
 def _spreads(card: Scorecard) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State
 from mlff_probes.scorecard import format as fmt
@@ -12,7 +12,7 @@ from mlff_probes.scorecard.terminal import notes
 COLUMNS = ("case", "quantity", "measured", "reference", "deviation", "tolerance", "unit", "verdict")
 
 
-def render(card: Scorecard, *, figures: Mapping[str, str] | None = None) -> str:
+def render(card: Scorecard, *, figures: Mapping[str, str] | None = None, problems: Sequence[str] = ()) -> str:
     """The scorecard as Markdown.
 
     Parameters
@@ -21,10 +21,12 @@ def render(card: Scorecard, *, figures: Mapping[str, str] | None = None) -> str:
         The scorecard.
     figures
         Link to the figure of each case, by case id.
+    problems
+        What to say of figures that could not be drawn.
     """
     lines = ["# Scorecard", "", f"**{fmt.verdict_line(card)}**", "", f"Made {card.created}, tier {card.options.tier}."]
-    lines += ["", "Tolerances marked * are set by the case, † by you.", *([""] if notes(card) else [])]
-    lines += [f"- {note}" for note in notes(card)]
+    lines += ["", "Tolerances marked * are set by the case, † by you.", *([""] if notes(card) or problems else [])]
+    lines += [f"- {note}" for note in (*notes(card), *problems)]
     for identity in card.calculators:
         lines += _calculator(card, identity)
     for group in dict.fromkeys(spread.replicate_of for spread in card.replicates):

@@ -87,7 +87,7 @@ def notes(card: Scorecard) -> list[str]:
         found.append(f"tolerances overridden by {card.options.tolerances}: {', '.join(changed) or 'none in use'}")
     found += [
         f"{identity.label} does not state its level of theory and is judged as if it had the references'; "
-        "add ,level=… to say what it learned"
+        "say what it learned with ,level=… or an attribute level_of_theory"
         for identity in card.calculators
         if identity.level_of_theory is None and card.rows(identity.label)
     ]
@@ -140,7 +140,7 @@ def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[Renderable
         left_out = f"{len(rows) - len(shown)} of {len(rows)} rows are not shown, all that passed among them"
         footnotes.append(Text(f"{left_out}; --probe-scorecard=FILE holds every row", style="dim"))
     if any(r.expectation and r.expectation.tolerance.origin != "policy" for r in rows):
-        footnotes.append(Text("tolerances: * set by the case, † overridden by you", style="dim"))
+        footnotes.append(Text(fmt.TOLERANCE_MARKS, style="dim"))
     return [Text(f"{calculator} against the references", style="bold"), table, *footnotes]
 
 
