@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "calculators/identity.py": ["torch"],  # which both of these extras bring
     "calculators/calc_file.py": ["pydantic-core"],  # pydantic's own errors are raised from there
     "scorecard/rows.py": PROJECT["optional-dependencies"]["notebook"],
+    "parallel.py": ["pytest-xdist"],  # once workers are asked for
     "scheduling.py": ["pytest-xdist"],  # which imports this file itself, by calling its own hook
 }
 """Who may import more than the core dependencies, and what."""

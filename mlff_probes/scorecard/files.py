@@ -29,8 +29,9 @@ def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collectio
         If the suffix is unknown, the path is a directory, or its folder cannot be made or written to.
     """
     where = f"{given}={path}"
+    example = "scorecard.md" if known is None else f"result{next(iter(known))}"
     if path.is_dir():
-        raise InputError(f"{where}: is a directory; name a file in it")
+        raise InputError(f"{where}: is a directory; name a file in it, for instance {path / example}")
     known = WRITERS if known is None else known
     if path.suffix.lower() not in known:
         raise InputError(f"{where}: unknown format '{path.suffix}'; known are {', '.join(known)}")

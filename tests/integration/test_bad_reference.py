@@ -50,7 +50,7 @@ IN_TOML = {
         lambda t: replaced(t, "uncertainty = 0.08", "uncertainty = 0.08\nsigma = 1.0"),
         ["unknown key 'expectation.1.sigma'"],
     ),
-    "invalid_toml": (lambda t: replaced(t, "tier = ", "tier : "), ["is not valid TOML", "line 3"]),
+    "invalid_toml": (lambda t: replaced(t, "tier = ", "tier : "), ["is not valid TOML", "line 4"]),
     "missing_unit": (lambda t: without_line(t, "unit = "), ["the key 'expectation.1.unit' is missing"]),
     "missing_source": (lambda t: without_line(t, "source = "), ["the key 'reference.source' is missing"]),
     "missing_protocol_key": (
@@ -108,7 +108,7 @@ IN_FRAMES = {
 """The same for the frames beside a sound case file."""
 
 ELSEWHERE = {
-    "missing_frames": ["missing_frames.extxyz: the frames of the case are missing"],
+    "missing_frames": ["missing_frames.extxyz: there is no such file of frames"],
     "atom_not_there": ["migrating_atom = 21, but a frame has 21 atoms", "atom_not_there.toml"],
     "wrong_folder": ["sliding/wrong_folder.toml: the protocol 'fixed_path' belongs in a folder 'migration'"],
     "cr_sb2te3_in_gap": ["duplicate id 'cr_sb2te3_in_gap', already taken by"],
@@ -219,7 +219,7 @@ def test_tolerances_that_cannot_be_read(name, tmp_path, run_probes):
 def test_tolerance_below_the_uncertainty(tmp_path, run_probes):
     (tmp_path / "mine.toml").write_text(BARRIER.format(value=0.01))
     run_probes("--calculator=ase:EMT", "--probe-tolerances=mine.toml").assert_usage_error(
-        "--probe-tolerances=mine.toml: ",
+        "the tolerances of mine.toml: ",
         "cr_sb2te3_in_gap.toml: expectation 1 (barrier): the tolerance 0.01 eV (override)",
         "is below the uncertainty 0.08 eV of the reference; nothing can be judged that finely",
     )

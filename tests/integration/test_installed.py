@@ -13,6 +13,7 @@ from importlib import metadata
 import pytest
 from judge_from_wheel import CHECKOUT, INSTALLED, ROOT, ROUNDING, differences, scorecard_of
 from packaging.requirements import Requirement
+from support import ALL_QUANTITIES
 
 OWN = """
 import warnings
@@ -91,7 +92,7 @@ def expected(calculators):
     """What the checkout says of both."""
     card = scorecard_of(CHECKOUT, ROOT, *calculators, "-p", "no:randomly")
     assert [identity.label for identity in card.calculators] == ["make", "chgnet-0.3.0"]
-    assert len(card.results) == 100
+    assert len(card.results) == 2 * ALL_QUANTITIES
     return card
 
 
@@ -117,7 +118,7 @@ def test_same_scorecard_beside_own_tests_under_a_hostile_configuration(python, c
     failed = sum(row.verdict.state == "failed" for row in card.results)  # so that all of their own passed
     assert f'errors="0" failures="{failed}" skipped="0" tests="{len(card.results) + 1}"' in junit
     assert 'name="test_warning_is_an_error_here"' in junit
-    assert len(list(tmp_path.glob("card_figures/*.png"))) == 7
+    assert len(list(tmp_path.glob("card_figures/*.png"))) == 8
 
 
 def test_differences_are_found(expected):

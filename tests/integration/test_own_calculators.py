@@ -102,7 +102,7 @@ REFUSED = {
     "toy,dtype=float32": ["a toy computes in float64 on the CPU"],
     "tooy": ["'tooy' is no file and no known family (did you mean toy?)", "installed packages add toy"],
     "model.json": ["model.json is no readable checkpoint", "installed packages add toy (a file of theirs: ,family=…)"],
-    "calc.toml,sgma=3": ["cannot be built: TypeError: make() got an unexpected keyword argument 'sgma'"],
+    "calc.toml,sgma=3": ["make() takes no argument 'sgma'; its arguments are: "],
     "typo.toml": ["typo.toml: the key 'elements.1': not the symbol of an element, found 'cr'"],
     "nosuch.toml": ["there is no file nosuch.toml (looked from {cwd})"],
 }
