@@ -13,3 +13,7 @@ class OptionError(InputError):
 
 class EvaluationError(RuntimeError):
     """The calculator could not give usable numbers for a frame (it raised, or NaN, or wrong shape)."""
+
+
+class NonFiniteError(EvaluationError):
+    """The calculator returned NaN or an infinity."""

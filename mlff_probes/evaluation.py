@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_probes.errors import EvaluationError
+from mlff_probes.errors import EvaluationError, NonFiniteError
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -57,6 +57,7 @@ def evaluate(
     *,
     forces: bool = True,
     clock: Callable[[], float] = time.perf_counter,
+    name: Callable[[int], str] = "frame {}".format,
 ) -> Evaluation:
     """Energies (eV) and forces (eV/A) of `frames`.
 
@@ -70,12 +71,14 @@ def evaluate(
         Whether forces are wanted too.
     clock
         Seconds; replaced in tests.
+    name
+        What a frame is called in messages, from its number.
 
     Raises
     ------
     EvaluationError
-        If the calculator raises, or returns NaN, an infinity or an array of the wrong shape. The
-        message names the frame, counted from 0.
+        If the calculator raises, or returns an array of the wrong shape; a `NonFiniteError` if it returns
+        NaN or an infinity. The message names the frame, counted from 0.
     """
     from mlff_probes.calculators.base import as_calculator
 
@@ -85,12 +88,12 @@ def evaluate(
     pairs: list[tuple[Any, Any]] = []
     batches, start = 0, clock()
     for rows in _chunks(frames, model.batch_atoms if model.batch else 0):
-        pairs += _forward(model, frames, rows, forces)
+        pairs += _forward(model, frames, rows, forces, name)
         batches += 1
     model.synchronize()
     elapsed = clock() - start
-    energies = np.array([_checked_energy(energy, row) for row, (energy, _) in enumerate(pairs)])
-    checked = tuple(_checked_forces(f, frames[row], row) for row, (_, f) in enumerate(pairs)) if forces else None
+    energies = np.array([_checked_energy(energy, name(row)) for row, (energy, _) in enumerate(pairs)])
+    checked = tuple(_checked_forces(f, frames[row], name(row)) for row, (_, f) in enumerate(pairs)) if forces else None
     return Evaluation(energies=energies, forces=checked, calls=len(frames), batches=batches, model_s=elapsed)
 
 
@@ -105,9 +108,11 @@ def _chunks(frames: Sequence[Atoms], batch_atoms: int) -> Iterator[range]:
     yield range(start, len(frames))
 
 
-def _forward(model: Calculator, frames: Sequence[Atoms], rows: range, forces: bool) -> list[tuple[Any, Any]]:
+def _forward(
+    model: Calculator, frames: Sequence[Atoms], rows: range, forces: bool, name: Callable[[int], str]
+) -> list[tuple[Any, Any]]:
     """One forward pass over `rows`, its exceptions turned into one sentence."""
-    where = f"frame {rows[0]}" if len(rows) == 1 else f"frames {rows[0]} to {rows[-1]}"
+    where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
     try:
         if model.batch is not None:
             return list(model.batch([frames[row] for row in rows], forces))
@@ -151,25 +156,25 @@ def _as_numbers(found: Any, what: str) -> Floats:
         ) from error
 
 
-def _checked_energy(energy: Any, row: int) -> float:
-    array = _as_numbers(energy, f"the energy of frame {row}")
+def _checked_energy(energy: Any, where: str) -> float:
+    array = _as_numbers(energy, f"the energy of {where}")
     if array.size != 1:
-        raise EvaluationError(f"the energy of frame {row} has shape {array.shape}, expected one number")
+        raise EvaluationError(f"the energy of {where} has shape {array.shape}, expected one number")
     value = float(array.reshape(()))
     if not np.isfinite(value):
-        raise EvaluationError(f"the energy of frame {row} is {value}")
+        raise NonFiniteError(f"the energy of {where} is {value}")
     return value
 
 
-def _checked_forces(forces: Any, frame: Atoms, row: int) -> Floats:
-    array = _as_numbers(forces, f"the forces of frame {row}")
+def _checked_forces(forces: Any, frame: Atoms, where: str) -> Floats:
+    array = _as_numbers(forces, f"the forces of {where}")
     if array.shape != (len(frame), 3):
-        raise EvaluationError(f"the forces of frame {row} have shape {array.shape}, expected ({len(frame)}, 3)")
+        raise EvaluationError(f"the forces of {where} have shape {array.shape}, expected ({len(frame)}, 3)")
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if bad.size:
         atom = int(bad[0])
-        raise EvaluationError(
-            f"the forces of frame {row} are not finite: atom {atom} ({frame.get_chemical_symbols()[atom]}) "
+        raise NonFiniteError(
+            f"the forces of {where} are not finite: atom {atom} ({frame.get_chemical_symbols()[atom]}) "
             f"has {array[atom].tolist()}, {bad.size} of {len(frame)} atoms in all"
         )
     return array

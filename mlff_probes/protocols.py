@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
 import numpy as np
@@ -24,6 +25,9 @@ ATOM_ENERGY, SMALL_FORCE, PURE = "meV/atom", "meV/A", "1"
 
 REGISTRY_DECIMALS = 5
 """Registries (`slide`) and gaps are matched after rounding to this many decimals."""
+
+HALF_CELL = 0.45
+"""An atom that moves by more than this fraction of a cell vector may go either way round."""
 
 GEOMETRY_A = 1e-4
 """How far a cell vector may be from where its keys say, A: files carry limited decimals."""
@@ -75,18 +79,45 @@ class FixedPath(BaseProtocol):
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
-        if len(frames) < 2:
-            return f"a path needs at least 2 images, found {len(frames)}"
-        if self.migrating_atom >= len(frames[0]):
-            return f"migrating_atom = {self.migrating_atom}, but a frame has {len(frames[0])} atoms"
-        images = [float(frame.info["image"]) for frame in frames]
-        if images != list(range(len(frames))):
-            return f"'image' must number the frames 0, 1, 2, …, found {images}"
-        if any(not np.allclose(frame.cell, frames[0].cell, atol=GEOMETRY_A) for frame in frames):
-            return "all images of a path must have the same cell"
-        if any((frame.pbc != frames[0].pbc).any() for frame in frames):
-            return "all images of a path must be periodic in the same directions"
-        return _repeated_problem(frames) or _order_problem(frames)
+        return _path_problem(frames, self.migrating_atom)
+
+
+class RelaxedPath(BaseProtocol):
+    """A climbing-image nudged elastic band between relaxed endpoints, through the given frames.
+
+    The frames, numbered by `image`, are the endpoints and any waypoints between them; consecutive ones are
+    joined by minimum image.
+    """
+
+    kind: Literal["relaxed_path"]
+    migrating_atom: Annotated[int, Field(ge=0)]
+    path_made_by: Text
+    images: Annotated[int, Field(ge=3, le=99)] = 7
+    spring_ev_a2: Positive = 0.1
+    fmax: Positive = 0.05
+    max_steps: Annotated[int, Field(ge=1)] = 200
+    endpoint_fmax: Positive = 0.02
+    endpoint_steps: Annotated[int, Field(ge=1)] = 200
+
+    family: ClassVar[str] = "migration"
+    uses_forces: ClassVar[bool] = True
+    frame_keys: ClassVar[tuple[str, ...]] = ("image",)
+    quantities: ClassVar[dict[str, str]] = {
+        "outcome": PURE,
+        "barrier": ENERGY,
+        "reverse_barrier": ENERGY,
+        "reaction_energy": ENERGY,
+        "saddle_position": FRACTION,
+        "path_distance": LENGTH,
+        "model_calls": PURE,
+    }
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        if len(frames) > self.images:
+            return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
+        problem = _path_problem(frames, self.migrating_atom)
+        return problem or _far_hop(frames)
 
 
 class Slide(BaseProtocol):
@@ -239,8 +270,15 @@ class Latency(BaseProtocol):
         return None if len(frames) == 1 else f"exactly one frame is timed, found {len(frames)}"
 
 
-Protocol = FixedPath | FixedGapSlide | RelaxedGapSlide | Parity | Latency
-PROTOCOLS: tuple[type[Protocol], ...] = (FixedPath, FixedGapSlide, RelaxedGapSlide, Parity, Latency)
+Protocol = FixedPath | RelaxedPath | FixedGapSlide | RelaxedGapSlide | Parity | Latency
+PROTOCOLS: tuple[type[Protocol], ...] = (
+    FixedPath,
+    RelaxedPath,
+    FixedGapSlide,
+    RelaxedGapSlide,
+    Parity,
+    Latency,
+)
 BY_KIND: dict[str, type[Protocol]] = {get_args(p.model_fields["kind"].annotation)[0]: p for p in PROTOCOLS}
 FAMILIES = tuple(dict.fromkeys(protocol.family for protocol in PROTOCOLS))
 
@@ -255,6 +293,36 @@ def registry_name(slide: float) -> str | None:
     for name, landmark in RelaxedGapSlide.registries.items():
         if abs(float(slide) - landmark) < 10.0**-REGISTRY_DECIMALS:
             return name
+    return None
+
+
+def _path_problem(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
+    """Why the frames are no path, or None."""
+    if len(frames) < 2:
+        return f"a path needs at least 2 images, found {len(frames)}"
+    if migrating_atom >= len(frames[0]):
+        return f"migrating_atom = {migrating_atom}, but a frame has {len(frames[0])} atoms"
+    images = [float(frame.info["image"]) for frame in frames]
+    if images != list(range(len(frames))):
+        return f"'image' must number the frames 0, 1, 2, …, found {images}"
+    if any(not np.allclose(frame.cell, frames[0].cell, atol=GEOMETRY_A) for frame in frames):
+        return "all images of a path must have the same cell"
+    if any((frame.pbc != frames[0].pbc).any() for frame in frames):
+        return "all images of a path must be periodic in the same directions"
+    return _repeated_problem(frames) or _order_problem(frames)
+
+
+def _far_hop(frames: Sequence[Atoms]) -> str | None:
+    """Why it is not clear which way an atom goes, or None: more than half a cell is the shorter way round."""
+    for index, (start, end) in enumerate(pairwise(frames)):
+        moved = np.abs(np.linalg.solve(start.cell.array.T, (end.positions - start.positions).T).T)
+        moved = np.where(start.pbc, np.abs(moved - moved.round()), 0.0)
+        atom, axis = np.unravel_index(int(moved.argmax()), moved.shape)
+        if moved[atom, axis] > HALF_CELL:
+            return (
+                f"atom {atom} moves by half of cell vector {axis + 1} from image {index} to {index + 1}, so that the "
+                "way it goes is not clear; add a frame between them, or take a larger cell"
+            )
     return None
 
 

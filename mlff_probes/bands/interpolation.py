@@ -1,0 +1,69 @@
+"""The first band: IDPP through given frames, by minimum image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+from ase.mep.neb import idpp_interpolate
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+IDPP_FMAX = 0.01
+"""How far the image-dependent pair potential is relaxed, in its own units; ASE's default of 0.1 leaves
+atoms a tenth of an angstrom closer than need be."""
+
+IDPP_STEPS = 500
+
+
+def unwrapped(frames: Sequence[Atoms]) -> list[Atoms]:
+    """Copies in which no atom moves by more than half a cell from one frame to the next."""
+    found = [frames[0].copy()]
+    for frame in frames[1:]:
+        step = find_mic(frame.positions - found[-1].positions, frame.cell, frame.pbc)[0]
+        copy = frame.copy()
+        copy.positions = found[-1].positions + step
+        found.append(copy)
+    return found
+
+
+def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = True) -> list[Atoms]:
+    """A band of `n_images` through `frames`, which become images of it.
+
+    Between two frames, images are spread in proportion to the distance and relaxed on the image-dependent
+    pair potential (Smidstrup et al., J. Chem. Phys. 140, 214106 (2014)), which keeps atoms apart where a
+    straight line would lead them through each other.
+
+    Parameters
+    ----------
+    frames
+        At least the two endpoints; those between are waypoints.
+    n_images
+        Images, endpoints included; at least as many as frames.
+    idpp
+        False for straight lines.
+    """
+    given = unwrapped(frames)
+    lengths = np.array([np.linalg.norm(b.positions - a.positions) for a, b in zip(given[:-1], given[1:], strict=True)])
+    band = [given[0]]
+    for start, end, inner in zip(given[:-1], given[1:], _spread(lengths, n_images - len(given)), strict=True):
+        part = [start.copy() for _ in range(inner + 1)] + [end.copy()]
+        for index, image in enumerate(part):
+            image.positions = start.positions + (end.positions - start.positions) * index / (inner + 1)
+        if idpp and inner:
+            idpp_interpolate(part, traj=None, log=None, mic=True, fmax=IDPP_FMAX, steps=IDPP_STEPS)
+        band += unwrapped(part)[1:]
+    for image in band:
+        image.calc = None
+    return band
+
+
+def _spread(lengths: Floats, inner: int) -> list[int]:
+    """`inner` images over segments, one by one to where they stand farthest apart."""
+    counts = [0] * len(lengths)
+    for _ in range(inner):
+        counts[int(np.argmax(lengths / (np.array(counts) + 1)))] += 1
+    return counts
