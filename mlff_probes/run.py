@@ -16,6 +16,7 @@ from mlff_probes.known_failures import load_known_failures
 from mlff_probes.parallel import share_cores
 from mlff_probes.plugin import PROBES
 from mlff_probes.probe import RESULT, Probe
+from mlff_probes.progress import terminal_progress
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult
 from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import files, terminal
@@ -134,7 +135,8 @@ class ProbeRun:
         items[:] = [item for item in items if not (_is_probe(item) and _request(item) is None)]
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Count the probes, so that a run cut short can be told from a whole one."""
+        """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
+        self.suite.progress = terminal_progress(session.config) or self.suite.progress
         self.selected = max(self.selected, sum(map(_is_probe, session.items)))
 
     @pytest.hookimpl(wrapper=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
+from mlff_probes.bands.relax import Report
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import InputError
 from mlff_probes.judge import judge
@@ -52,6 +54,15 @@ class ProbeRequest:
         return f"{self.calculator}-{self.case}-{self.quantity}"
 
 
+Progress = Callable[[str, str], AbstractContextManager[Report | None]]
+"""(calculator, case) -> a context that gives what is told of each step, or None."""
+
+
+def no_progress(calculator: str, case: str) -> AbstractContextManager[None]:
+    """Nobody looks."""
+    return nullcontext()
+
+
 @dataclass
 class Suite:
     """The calculators and cases of a run, and the measurements made so far."""
@@ -61,6 +72,7 @@ class Suite:
     tier: Tier = "quick"
     any_level_of_theory: bool = False
     known_failures: KnownFailures | None = None
+    progress: Progress = no_progress
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     share: Share = made_here
 
@@ -98,7 +110,12 @@ class Suite:
             found = self._case[case]
             assert isinstance(found, Case)
             model = self._calculator[calculator]
-            self.measurements[key] = self.share(calculator, case, lambda: measure_case(model, found))
+
+            def make() -> Measurement:
+                with self.progress(calculator, case) as report:
+                    return measure_case(model, found, report=report)
+
+            self.measurements[key] = self.share(calculator, case, make)
         return self.measurements[key]
 
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:

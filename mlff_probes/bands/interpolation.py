@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,7 +55,9 @@ def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = Tru
         for index, image in enumerate(part):
             image.positions = start.positions + (end.positions - start.positions) * index / (inner + 1)
         if idpp and inner:
-            idpp_interpolate(part, traj=None, log=None, mic=True, fmax=IDPP_FMAX, steps=IDPP_STEPS)
+            with warnings.catch_warnings():  # of ASE, about a default that it has changed
+                warnings.simplefilter("ignore", UserWarning)
+                idpp_interpolate(part, traj=None, log=None, mic=True, fmax=IDPP_FMAX, steps=IDPP_STEPS)
         band += unwrapped(part)[1:]
     for image in band:
         image.calc = None

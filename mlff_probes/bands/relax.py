@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mlff_probes.bands.outcomes import Outcome, Watch
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.errors import EvaluationError, NonFiniteError
+from mlff_probes.errors import NonFiniteError
 from mlff_probes.evaluation import Evaluation, evaluate
 
 Floats = NDArray[np.float64]

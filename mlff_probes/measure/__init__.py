@@ -10,12 +10,13 @@ import time
 import warnings
 from collections.abc import Callable
 
+from mlff_probes.bands.relax import Report
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
-from mlff_probes.measure import latency, migration, parity, sliding
+from mlff_probes.measure import latency, migration, parity, relaxed, sliding
 from mlff_probes.measure.results import Result
-from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide
+from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide, RelaxedPath
 from mlff_probes.records import Case, Measurement, Problem
 
 Workup = Callable[[Case, Evaluation], Result]
@@ -29,8 +30,23 @@ WORKUPS: dict[type, Workup] = {
 """From energies and forces of a case's frames to its quantities."""
 
 
-def measure_case(calculator: Calculator, case: Case, *, clock: Callable[[], float] = time.perf_counter) -> Measurement:
-    """Measure all quantities of `case` with `calculator`, in one go.
+Simulation = Callable[[Calculator, Case, Report | None], Result]
+
+SIMULATIONS: dict[type, Simulation] = {
+    Latency: lambda calculator, case, _: latency.force_call_latency(calculator, case),
+    RelaxedPath: lambda calculator, case, report: relaxed.relaxed_path(calculator, case, report=report),
+}
+"""Measurements that call the model as they go, instead of once on given frames."""
+
+
+def measure_case(
+    calculator: Calculator,
+    case: Case,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+    report: Report | None = None,
+) -> Measurement:
+    """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of a band.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
     applicable` if it does not know an element, `error` if it raised or returned unusable numbers.
@@ -40,14 +56,14 @@ def measure_case(calculator: Calculator, case: Case, *, clock: Callable[[], floa
     if unknown:
         reason = f"{calculator.label} does not know {', '.join(unknown)}"
         return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
-    if isinstance(case.protocol, Latency) and not calculator.supplies("forces"):
+    if type(case.protocol) in SIMULATIONS and not calculator.supplies("forces"):
         problem = Problem(state="not applicable", reason="the calculator implements no forces")
         return _without_values(calculator, case, problem)
     with warnings.catch_warnings(record=True) as caught:
         # a user's `filterwarnings = error` is about their code, not about the inside of a model
         warnings.simplefilter("always")
         try:
-            result = _result(calculator, case)
+            result = _result(calculator, case, report)
         except EvaluationError as error:
             return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
         except (ValueError, ArithmeticError) as error:  # finite energies whose differences are not, say
@@ -86,9 +102,9 @@ def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s
     return Measurement(calculator=calculator.label, case=case.id, problem=problem, wall_s=wall_s)
 
 
-def _result(calculator: Calculator, case: Case) -> Result:
-    if isinstance(case.protocol, Latency):
-        return latency.force_call_latency(calculator, case)
+def _result(calculator: Calculator, case: Case, report: Report | None) -> Result:
+    if type(case.protocol) in SIMULATIONS:
+        return SIMULATIONS[type(case.protocol)](calculator, case, report)
     frames = [*case.frames, *sliding.periodic_images(case)]
     forces = case.protocol.uses_forces and calculator.supplies("forces")
     return WORKUPS[type(case.protocol)](case, evaluate(calculator, frames, forces=forces))

@@ -39,9 +39,7 @@ def relaxed_path(calculator: Calculator, case: Case, *, report: Report | None = 
     protocol = case.protocol
     assert isinstance(protocol, RelaxedPath)
     calls = Calls()
-    settings = BandSettings(
-        spring_ev_a2=protocol.spring_ev_a2, fmax=protocol.fmax, max_steps=protocol.max_steps
-    )
+    settings = BandSettings(spring_ev_a2=protocol.spring_ev_a2, fmax=protocol.fmax, max_steps=protocol.max_steps)
     frames = unwrapped(case.frames)
     try:
         ends, problem = _relaxed_ends(calculator, frames, protocol, calls)

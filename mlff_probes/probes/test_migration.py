@@ -18,3 +18,17 @@ def test_fixed_path(probe):
     small force error beside a large energy error means inconsistent energies (mixed references in training).
     """
     probe.check()
+
+
+@pytest.mark.mlff_probe("relaxed_path")
+def test_relaxed_path(probe):
+    """A climbing-image band relaxes between two sites: first how it ended, then the barrier.
+
+    A band that explodes (atoms fuse, layers part, energies spike, forces diverge) has left what the model
+    knows: it has no barrier, whatever its last image says. One that did not converge has none yet.
+
+    Look first at the history in the figure of the case: an energy that drops suddenly in one image is a hole
+    in the model (add frames near that image), forces that grow in all images are a band that tears, forces
+    that stay level are a rough surface (float32, a sharp cutoff) or too few steps.
+    """
+    probe.check()

@@ -83,7 +83,7 @@ def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], li
 
 def _has_anything(card: Scorecard, case: CaseSummary) -> bool:
     """Whether there is a curve to draw; a parity plot needs a model, of the others the reference is worth a picture."""
-    return bool(_curves(card, case) or (case.reference_arrays and case.kind != "parity"))
+    return bool(_curves(card, case) or (case.reference_arrays and case.kind not in ("parity", "relaxed_path")))
 
 
 def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
@@ -116,6 +116,39 @@ def _reference_path(card: Scorecard, case: CaseSummary, top: Axes, bottom: Axes)
     top.plot(x, y, "-o", color=REFERENCE_COLOR, label=_reference_name(case), zorder=3)
     if force := case.reference_diagnostics.get("perpendicular_force_ev_per_a"):
         bottom.plot(x[1:-1], force, "-o", color=REFERENCE_COLOR)
+
+
+def _relaxed_path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
+    """Relaxed profiles on the left, and for each calculator how its band went: energy and fmax of each image."""
+    curves = _curves(card, case)
+    grid = figure.add_gridspec(2, 1 + len(curves))
+    profile = figure.add_subplot(grid[:, 0])
+    for column, (measurement, style) in enumerate(curves, 1):
+        arrays, outcome = measurement.arrays, str(measurement.diagnostics.get("outcome"))
+        if "energy" in arrays:
+            profile.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
+        else:  # an entry in the legend, but no curve that could be taken for a barrier
+            profile.plot([], [], label=f"{measurement.calculator}: {outcome}", **style)
+        top, bottom = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
+        _history(top, arrays.get("energy_history", []), first=0)
+        _history(bottom, arrays.get("fmax_history", []), first=1)
+        bottom.axhline(case.protocol["fmax"], color="0.6", linewidth=0.8)
+        bottom.set_yscale("log")
+        bottom.yaxis.set_major_formatter("{x:g}")
+        bottom.yaxis.set_minor_formatter("")
+        top.set_title(f"{measurement.calculator}: {outcome}", fontsize=9)
+        top.set_ylabel("energy, first image = 0 (eV)")
+        bottom.set_ylabel("fmax (eV/Å)")
+        bottom.set_xlabel("step (one line an image)")
+    profile.set_xlabel("path fraction")
+    profile.set_ylabel("energy of the relaxed band (eV)")
+    profile.legend(frameon=False, fontsize=8)
+
+
+def _history(axes: Axes, rows: list[list[float]], *, first: int) -> None:
+    """One line for each image over the steps of a band; the end images are left out where they have no force."""
+    for image, values in enumerate(zip(*rows, strict=True), first):
+        axes.plot(range(len(values)), values, color=COLORS[image % len(COLORS)], linewidth=1.0)
 
 
 def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
@@ -213,6 +246,7 @@ class Drawer:
 
 _DRAWERS: dict[str, Drawer] = {
     "fixed_path": Drawer(_path, lambda _: (6.4, 5.4)),
+    "relaxed_path": Drawer(_relaxed_path, lambda calculators: (4.2 * (1 + calculators), 5.4)),
     "fixed_gap_slide": Drawer(_slide, lambda _: (6.4, 5.4)),
     "relaxed_gap_slide": Drawer(_relaxed, lambda _: (9.6, 4.0)),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),

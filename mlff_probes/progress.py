@@ -1,0 +1,51 @@
+"""Progress of a measurement that takes many steps, on a terminal that somebody looks at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from mlff_probes.bands.relax import Report
+
+EVERY_S = 0.1
+"""How often the line is written anew."""
+
+
+class TerminalProgress:
+    """One line that is overwritten at each step and gone in the end."""
+
+    def __init__(self, reporter: Any) -> None:
+        self._reporter = reporter
+
+    @contextmanager
+    def __call__(self, calculator: str, case: str) -> Iterator[Report]:
+        """A report for one measurement."""
+        writer, shown, last = self._reporter._tw, "", 0.0
+
+        def report(step: int, fmax: float, top_ev: float) -> None:
+            nonlocal shown, last
+            if shown and time.monotonic() - last < EVERY_S:
+                return
+            if not shown:
+                self._reporter.ensure_newline()
+            line = f"  {calculator} {case}: step {step}, fmax {fmax:.3f} eV/A, highest image {top_ev:.3f} eV"
+            writer.write("\r" + line[: writer.fullwidth - 1].ljust(len(shown)), flush=True)
+            shown, last = line[: writer.fullwidth - 1], time.monotonic()
+
+        try:
+            yield report
+        finally:
+            if shown:
+                writer.write("\r" + " " * len(shown) + "\r", flush=True)
+
+
+def terminal_progress(config: pytest.Config) -> TerminalProgress | None:
+    """Progress for this run; None where nobody looks: in a pipe, in a worker, with `-q`."""
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    if reporter is None or hasattr(config, "workerinput") or not reporter.isatty or config.option.verbose < 0:
+        return None
+    return TerminalProgress(reporter)
