@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from pydantic import ValidationError
 from scipy.interpolate import PchipInterpolator
 
 from mlff_probes.bands.interpolation import interpolate_band
 from mlff_probes.bands.outcomes import Watch, closest_contact, widest_gap
-from mlff_probes.bands.relax import BandSettings, Calls
 from mlff_probes.calculators.base import as_calculator
+from mlff_probes.measure import measure_case
 from mlff_probes.measure.relaxed import relaxed_path
 from mlff_probes.protocols import RelaxedPath
 from mlff_probes.records import Case
@@ -26,6 +27,10 @@ class Hop(Calculator):
     """The last atom in a double well along x, 1.5 A to either side; four host atoms on springs. Saddle: 0.7 eV."""
 
     implemented_properties = ("energy", "forces")
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = scale
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
@@ -54,7 +59,7 @@ class Hole(Hop):
     """A hole in the model: on top of the barrier the energy falls 40 eV."""
 
     def more(self, away, forces):
-        bump = 40 * np.exp(-((away[-1] ** 2).sum() / 0.3**2))
+        bump = 40 * self.scale * np.exp(-((away[-1] ** 2).sum() / 0.3**2))
         forces[-1] += -bump * 2 * away[-1] / 0.3**2
         return -bump
 
@@ -67,9 +72,9 @@ class Runaway(Hop):
         inside = 1 - (away[-1, 0] / 1.5) ** 2
         if inside <= 0.1:
             return 0.0
-        push = 3.0 * STIFF
-        forces[-1, 1] += push * y + 0.3
-        return -push * y**2 / 2 - 0.3 * y
+        push = 3.0 * STIFF * self.scale
+        forces[-1, 1] += push * y + 0.3 * self.scale
+        return -push * y**2 / 2 - 0.3 * self.scale * y
 
 
 def near_the_top(away):
@@ -83,7 +88,7 @@ class Fusing(Hop):
 
     def more(self, away, forces):
         to = HOST[0] - HOST[-1] - away[-1]
-        forces[-1] += 25.0 * near_the_top(away) * to / np.linalg.norm(to)
+        forces[-1] += 25.0 * self.scale * near_the_top(away) * to / np.linalg.norm(to)
         return 0.0
 
 
@@ -91,8 +96,8 @@ class Parting(Hop):
     """With the mover near the top, a host atom is let go and pushed out."""
 
     def more(self, away, forces):
-        forces[2] += near_the_top(away) * (STIFF * away[2] + [0, 0, 1.5])
-        return -near_the_top(away) * STIFF / 2 * (away[2] ** 2).sum()
+        forces[2] += self.scale * near_the_top(away) * (STIFF * away[2] + [0, 0, 1.5])
+        return -self.scale * near_the_top(away) * STIFF / 2 * (away[2] ** 2).sum()
 
 
 class Cliff(Hop):
@@ -111,7 +116,7 @@ class NotANumber(Hop):
     """No number on top of the barrier."""
 
     def more(self, away, forces):
-        return float("nan") if abs(away[-1, 0]) < 0.3 else 0.0
+        return float("nan") if abs(away[-1, 0]) < 0.3 * self.scale else 0.0
 
 
 def case_of(frames, **protocol):
@@ -165,6 +170,112 @@ def test_each_explosion_is_called_by_its_name(kind):
         assert result.values[name].problem.state == "error"
         assert result.values[name].problem.reason.startswith(f"{kind}: ")
     assert result.values["model_calls"].value > 0
+
+
+MILD = {
+    "energy spike": (Hole, 0.005),
+    "fmax divergence": (Runaway, 0.05),
+    "close contact": (Fusing, 0.05),
+    "fragments separated": (Parting, 0.3),
+    "non-finite": (NotANumber, 0.0),
+}
+
+
+@pytest.mark.parametrize("kind", MILD)
+def test_the_same_model_without_its_fault_converges(kind):
+    faulty, scale = MILD[kind]
+    found, result = outcome(faulty(scale))
+    assert found == "converged", result.diagnostics
+
+
+def test_the_cliff_collapses_no_band_whose_springs_hold_it():
+    assert outcome(Cliff(), places=(-1.5, -0.75, 0, 0.75, 1.5), spring_ev_a2=1.0)[0] != "image collapse"
+
+
+def test_a_straight_line_through_another_atom():
+    """The classic: interpolated naively, the mover passes through its neighbour."""
+    frames = [site(-3.2), site(3.2)]
+    for frame in frames:
+        frame.append("Te")
+        frame.positions[-1] = [5, 5.05, 5]
+    straight, round_it = (interpolate_band(frames, 5, idpp=idpp) for idpp in (False, True))
+    watch = Watch((0.0, 0.0), straight)
+    found = watch.geometry(0, straight)
+    assert (found.kind, found.image) == ("close contact", 2)
+    assert "Cr 4 and Te 5" in found.reason
+    assert watch.geometry(0, round_it) is None
+
+
+def test_no_atom_takes_the_long_way_round():
+    frames = [Atoms("Cu", positions=[[x, 0, 0]], cell=[10, 10, 10], pbc=True) for x in (9.0, 1.0)]
+    band = interpolate_band(frames, 5)
+    assert [image.positions[0, 0] for image in band] == pytest.approx([9.0, 9.5, 10.0, 10.5, 11.0])
+
+
+def test_contacts_and_gaps_of_a_crystal():
+    crystal = ase.build.bulk("Cu", cubic=True).repeat(2)
+    ratio, _ = closest_contact(crystal)
+    assert ratio == pytest.approx(3.61 / np.sqrt(2) / 2.64, abs=1e-3)
+    assert widest_gap(crystal) == pytest.approx(ratio)
+    slab = ase.build.fcc111("Cu", (2, 2, 2), vacuum=10)
+    slab.positions[4:, 2] += 6.0
+    assert widest_gap(slab) == pytest.approx(np.hypot(2.084 + 6, 2.553 / np.sqrt(3)) / 2.64, abs=0.01)
+
+
+class Raises(Hop):
+    """Works on the endpoints, and fails on the band."""
+
+    def more(self, away, forces):
+        if abs(away[-1, 0]) < 0.3:
+            raise RuntimeError("out of memory")
+        return 0.0
+
+
+def test_a_model_that_raises_names_image_and_step():
+    measurement = measure_case(as_calculator(Raises()), case_of([site(-1.4), site(1.4)]))
+    assert measurement.problem.state == "error"
+    assert "image 2 in step 0" in measurement.problem.reason
+    assert "RuntimeError: out of memory" in measurement.problem.reason
+
+
+def test_endpoints_that_relax_into_one():
+    kind, result = outcome(Hop(), places=(1.2, 1.6))
+    assert kind == "image collapse"
+    assert "both endpoints relaxed to the same structure" in result.values["barrier"].problem.reason
+
+
+def other(change):
+    frames = [site(-1.5), site(1.5)]
+    change(frames)
+    return frames
+
+
+@pytest.mark.parametrize(
+    ("frames", "settings", "says"),
+    [
+        ([site(-1.5)], {}, "at least 2 images"),
+        (other(lambda f: f[1].append("Te")), {}, "frame 1 has 6 atoms, frame 0 has 5"),
+        (other(lambda f: f[1].set_atomic_numbers([24, 52, 52, 52, 52])), {}, "other elements, or in another order"),
+        (other(lambda f: f[1].set_cell([11, 10, 10])), {}, "must have the same cell"),
+        ([site(-1.5), site(-1.5)], {}, "images 0 and 1 are the same structure"),
+        ([site(-1.5 + 0.5 * i) for i in range(6)], {}, "images = 5, but 6 frames are given"),
+    ],
+)
+def test_frames_that_are_no_path(frames, settings, says):
+    case = case_of(frames, **settings)
+    assert says in case.protocol.frame_problem(case.frames)
+
+
+def test_a_hop_over_half_the_cell_does_not_say_which_way():
+    frames = [site(-2.5), site(2.3)]
+    for frame in frames:
+        frame.pbc = True
+    assert "atom 4 moves by half of cell vector 1 from image 0 to 1" in case_of(frames).protocol.frame_problem(frames)
+
+
+def test_fewer_than_three_images_are_no_band():
+    with pytest.raises(ValidationError, match="greater than or equal to 3"):
+        case_of([site(-1.5), site(1.5)], images=2)
 
 
 def test_a_spent_budget_is_unconverged_and_has_no_barrier():
