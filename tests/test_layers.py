@@ -17,6 +17,7 @@ LAYERS = [
     {"errors"},
     {"records", "protocols", "tables", "tolerances", "known_failures"},
     {"calculators", "evaluation", "analysis", "judge"},
+    {"bands"},
     {"frames", "measure"},
     {"reference", "suite", "exchange"},
     {"scorecard"},
