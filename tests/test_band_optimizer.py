@@ -100,9 +100,9 @@ def test_forces_on_the_band_are_those_of_ase(climb):
 
 def test_a_bent_double_well_to_its_exact_saddle():
     evaluate = Counted(bent_double_well)
-    *_, last = relax_band(evaluate, well_optimizer(fmax=0.01), max_calls=100)
-    assert last.fmax <= 0.01
-    assert last.calls == evaluate.calls <= 50
+    *_, last = relax_band(evaluate, well_optimizer(), max_calls=100)
+    assert last.fmax <= 0.05
+    assert last.calls == evaluate.calls <= 20
     assert last.barrier == pytest.approx(HEIGHT, abs=1e-3)
     np.testing.assert_allclose(last.positions[int(np.argmax(last.energies)), 0], [0, BEND, 0], atol=0.02)
 
@@ -127,7 +127,7 @@ def test_a_vacancy_hop_in_less_than_half_the_calls_of_fire(hop):
     optimizer = BandOptimizer(atoms, band, energies, forces)
     *_, last = relax_band(evaluate, optimizer, max_calls=60)
     assert last.fmax <= 0.05
-    assert evaluate.calls <= 45, "FIRE with one calculator an image needs about 100"
+    assert evaluate.calls <= 20, "FIRE with one calculator an image needs about 100"
 
 
 def test_learned_forces_are_the_slope_of_the_learned_energy(hop):

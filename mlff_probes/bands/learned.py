@@ -116,7 +116,7 @@ class LinearPotential:
         normal = rows.T @ rows + RIDGE * np.eye(self.n_features)
         coefficients = cho_solve(cho_factor(normal), rows.T @ wanted) * scale
         self.constant = float(energies.mean() - mean @ coefficients)
-        self.pair_weights = coefficients[: self.n_pair_features].reshape(self.n_kinds, -1)
+        self.pair_weights = coefficients[: self.n_pair_features].reshape(self.n_kinds, len(self.pair_centres))
         weights = np.zeros((self.n_elements, 3, self.n_channels, self.n_channels))
         weights[:, :, self.upper[0], self.upper[1]] = coefficients[self.n_pair_features :].reshape(
             self.n_elements, 3, -1

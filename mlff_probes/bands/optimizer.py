@@ -28,7 +28,7 @@ CLIMB_BELOW = 0.2
 """Largest force on the band without climbing, eV/A, from which on its highest image climbs: one that climbs on a
 model that is still rough runs away."""
 
-REACH, LEAST_REACH = 0.5, 0.04
+REACH, LEAST_REACH = 0.5, 0.1
 """How far, in A (norm over all atoms), an image may be from the nearest evaluated point; first (and largest), and
 smallest."""
 
