@@ -127,7 +127,7 @@ def chromium(model, to):
     for i, symbol in enumerate(octahedral.symbols):
         if symbol != "Cr":
             away = find_mic(moved - octahedral.positions[i], octahedral.cell)[1]
-            away[octahedral.symbols != symbol] = np.inf
+            away[np.array(list(octahedral.symbols)) != symbol] = np.inf
             order[i] = int(np.argmin(away))
     last = octahedral.copy()
     last.positions = moved[order]
@@ -185,7 +185,7 @@ def test_vacancy_hop(element, model_name):
 def test_chromium(to):
     model = Model("chgnet")
     atoms, band, ends = chromium(model, to)
-    ours = learned(model, atoms, band, ends, FMAX, max_calls=135)
+    ours = learned(model, atoms, band, ends, FMAX[:1], max_calls=135)
     report(f"Cr octahedral to {to}, ends {model.calls} calls in all", "learned", ours)
     assert ours
     assert ours[0][1] <= 135
