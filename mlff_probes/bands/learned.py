@@ -1,0 +1,331 @@
+"""A potential learnt from the images already evaluated: pairs and triplets by ridge regression, the rest by a GP.
+
+Two parts are added. The first is linear in its coefficients and is a sum over atoms, so that what one atom
+teaches holds for its like in every image: Gaussians of the pair distances, and the power spectrum of the
+neighbour density (A. P. Bartok, R. Kondor and G. Csanyi, Phys. Rev. B 87, 184115 (2013), eq. 31; linear as in
+R. Drautz, Phys. Rev. B 99, 014104 (2019))::
+
+    E = sum_pairs sum_b a_b g_b(r)  +  sum_i sum_l sum_cd W_cd^l  sum_m A_i,c,lm A_i,d,lm
+    A_i,c,lm = sum_j R_c(r_ij) Y_lm(r_ij),        l = 0, 1, 2
+
+The second is a Gaussian process on the Cartesian displacements, squared exponential, for what that leaves of
+the energies and forces (O.-P. Koistinen et al., J. Chem. Phys. 147, 152720 (2017); J. A. Garrido Torres et al.,
+Phys. Rev. Lett. 122, 156001 (2019)). Without the first part its prior is so far off in the stiff directions
+that it needs more calls than no surrogate at all.
+
+Units are eV and A throughout; configurations are rows of flattened, unwrapped Cartesian positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.neighborlist import primitive_neighbor_list
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
+
+PAIR_CUTOFF = 6.0
+DENSITY_CUTOFF = 5.0
+"""Second neighbours and more in dense solids, in A."""
+
+SKIN = 1.5
+"""How much nearer, in A, a pair may come on the way than it is in any image of the first band."""
+
+PAIR_START, PAIR_SPACING = 1.6, 0.4
+"""First centre and spacing (also the width) of the Gaussians of pair distances, in A."""
+
+RADIAL_FUNCTIONS = 4
+RADIAL_START, RADIAL_MARGIN = 2.0, 0.5
+RADIAL_OVERLAP = 0.8
+"""The density's Gaussians: how many, the first, how far the last from the cutoff (A), width over spacing."""
+
+ANGULAR = np.array([0, 1, 1, 1, 2, 2, 2, 2, 2])
+"""l of the nine real spherical harmonics that are used."""
+
+RIDGE = 100 * (0.03 / 0.5) ** 2
+"""Penalty on a coefficient whose feature is scaled to a root mean square force of 1 eV/A. Of 1 to 1,000 times
+(0.03/0.5)^2 the best on the Cr band: below 30 the model has holes, into which the band falls."""
+
+LEAST_FEATURE = 1e-6
+"""Features whose forces are this small beside those of the others are left out."""
+
+ENERGY_WEIGHT = 3.0
+"""Weight of an energy against a force component, in 1/A."""
+
+AMPLITUDE, LENGTH = 0.3, 1.2
+"""Of the Gaussian process, eV and A: together the force that the linear part leaves, AMPLITUDE/LENGTH = 0.25 eV/A."""
+
+ENERGY_NOISE, FORCE_NOISE = 1e-3, 5e-3
+"""Standard deviations that are allowed for single precision, eV and eV/A."""
+
+SAME_DIRECTION = 1e-6
+"""Singular values below this, in A, span nothing."""
+
+
+class LinearPotential:
+    """Pairs and power spectrum, fitted by ridge regression.
+
+    Parameters
+    ----------
+    atoms
+        Elements, cell and periodicity.
+    points
+        Configurations of the first band: which atoms are neighbours is settled once, with a skin.
+    """
+
+    def __init__(self, atoms: Atoms, points: Floats) -> None:
+        self.n_atoms = len(atoms)
+        first, second, cells = neighbour_pairs(atoms, points, PAIR_CUTOFF + SKIN)
+        self.first, self.second = first, second
+        self.shift: Floats = cells @ np.asarray(atoms.cell)
+        elements, self.element = np.unique(atoms.numbers, return_inverse=True)
+        self.n_elements = len(elements)
+        low, high = np.sort([self.element[first], self.element[second]], axis=0)
+        kinds, self.kind = np.unique(low * self.n_elements + high, return_inverse=True)
+        self.n_kinds = len(kinds)
+        self.pair_centres = np.arange(PAIR_START, PAIR_CUTOFF, PAIR_SPACING)
+        self.radial_centres = np.linspace(RADIAL_START, DENSITY_CUTOFF - RADIAL_MARGIN, RADIAL_FUNCTIONS)
+        self.radial_width = float(self.radial_centres[1] - self.radial_centres[0]) * RADIAL_OVERLAP
+        self.n_channels = self.n_elements * RADIAL_FUNCTIONS
+        self.upper = np.triu_indices(self.n_channels)
+        self.twice = np.where(self.upper[0] == self.upper[1], 1.0, 2.0)
+        self.n_pair_features = self.n_kinds * len(self.pair_centres)
+        self.n_features = self.n_pair_features + self.n_elements * 3 * len(self.twice)
+
+    def features(self, point: Floats) -> tuple[Floats, Floats]:
+        """Features of one configuration, shape (n_features,), and their gradients, (3 n_atoms, n_features)."""
+        view = self._view(point)
+        pair, pair_gradient = self._pair_features(view)
+        triplet, triplet_gradient = self._triplet_features(view)
+        return np.concatenate([pair, triplet]), np.concatenate([pair_gradient, triplet_gradient], axis=1)
+
+    def fit(self, energies: Floats, forces: Floats, features: Floats, gradients: Floats) -> None:
+        """Ridge regression on all energies (less their mean) and forces."""
+        mean = features.mean(axis=0)
+        gradients = gradients.reshape(-1, self.n_features)
+        scale = np.sqrt((gradients**2).mean(axis=0))
+        least = max(LEAST_FEATURE * float(np.sqrt((scale**2).mean())), np.finfo(float).tiny)
+        scale = np.where(scale > least, 1 / np.maximum(scale, least), 0.0)  # a feature that no image has says nothing
+        rows = np.concatenate([ENERGY_WEIGHT * (features - mean), -gradients]) * scale
+        wanted = np.concatenate([ENERGY_WEIGHT * (energies - energies.mean()), forces.ravel()])
+        normal = rows.T @ rows + RIDGE * np.eye(self.n_features)
+        coefficients = cho_solve(cho_factor(normal), rows.T @ wanted) * scale
+        self.constant = float(energies.mean() - mean @ coefficients)
+        self.pair_weights = coefficients[: self.n_pair_features].reshape(self.n_kinds, len(self.pair_centres))
+        weights = np.zeros((self.n_elements, 3, self.n_channels, self.n_channels))
+        weights[:, :, self.upper[0], self.upper[1]] = coefficients[self.n_pair_features :].reshape(
+            self.n_elements, 3, -1
+        )
+        self.weights = (weights + weights.swapaxes(-1, -2)) * (1 - 0.5 * np.eye(self.n_channels))
+
+    def predict(self, points: Floats) -> tuple[Floats, Floats]:
+        """Energies, shape (n,), and forces, (n, 3 n_atoms), of `points`."""
+        both = [self._predict_one(point) for point in points]
+        return np.array([energy for energy, _ in both]), np.array([force for _, force in both])
+
+    def _predict_one(self, point: Floats) -> tuple[float, Floats]:
+        view = self._view(point)
+        weights = self.pair_weights[self.kind]
+        energy = self.constant + 0.5 * float((view.pair * weights).sum())
+        pull = 0.5 * view.unit * (view.pair_slope * weights).sum(axis=1)[:, None]
+        weighted = np.empty_like(view.density)
+        for degree in range(3):
+            of = degree == ANGULAR
+            weighted[:, :, of] = self.weights[self.element, degree] @ view.density[:, :, of]
+        energy += float((view.density * weighted).sum())
+        by_element = 2 * weighted.reshape(self.n_atoms, self.n_elements, RADIAL_FUNCTIONS, len(ANGULAR))
+        near = by_element[self.first[view.near], self.element[self.second[view.near]]]
+        pull[view.near] += np.einsum("pnm,pnmk->pk", near, view.density_slope)
+        return energy, -self._scatter(pull).ravel()
+
+    def _scatter(self, values: Floats) -> Floats:
+        """Gradients with respect to pair vectors as gradients with respect to positions, summed over pairs."""
+        columns = [
+            np.bincount(self.second, column, self.n_atoms) - np.bincount(self.first, column, self.n_atoms)
+            for column in values.T
+        ]
+        return np.stack(columns, axis=1)
+
+    def _view(self, point: Floats) -> _View:
+        positions = point.reshape(-1, 3)
+        vectors = positions[self.second] - positions[self.first] + self.shift
+        distance = np.sqrt((vectors**2).sum(axis=1))
+        unit = vectors / distance[:, None]
+        pair, pair_slope = radial(distance, self.pair_centres, PAIR_SPACING, PAIR_CUTOFF)
+        near = np.flatnonzero(distance < DENSITY_CUTOFF)
+        part, slope = radial(distance[near], self.radial_centres, self.radial_width, DENSITY_CUTOFF)
+        harmonic, turn = harmonics(unit[near], distance[near])
+        density = np.zeros((self.n_atoms, self.n_elements, RADIAL_FUNCTIONS * len(ANGULAR)))
+        share = (part[:, :, None] * harmonic[:, None]).reshape(len(near), RADIAL_FUNCTIONS * len(ANGULAR))
+        np.add.at(density, (self.first[near], self.element[self.second[near]]), share)
+        density_slope = slope[:, :, None, None] * harmonic[:, None, :, None] * unit[near][:, None, None]
+        density_slope += part[:, :, None, None] * turn[:, None]
+        density = density.reshape(self.n_atoms, self.n_channels, len(ANGULAR))
+        return _View(unit, pair, pair_slope, near, density, density_slope)
+
+    def _pair_features(self, view: _View) -> tuple[Floats, Floats]:
+        values = np.zeros((self.n_kinds, len(self.pair_centres)))
+        np.add.at(values, self.kind, 0.5 * view.pair)
+        gradients = np.zeros((self.n_atoms, self.n_kinds, 3, len(self.pair_centres)))
+        each = 0.5 * view.unit[:, :, None] * view.pair_slope[:, None]
+        np.add.at(gradients, (self.second, self.kind), each)
+        np.add.at(gradients, (self.first, self.kind), -each)
+        return values.ravel(), gradients.transpose(0, 2, 1, 3).reshape(3 * self.n_atoms, -1)
+
+    def _triplet_features(self, view: _View) -> tuple[Floats, Floats]:
+        centre, other = self.first[view.near], self.second[view.near]
+        values = np.zeros((self.n_elements, 3, len(self.twice)))
+        gradients = np.empty((3 * self.n_atoms, self.n_elements, 3, len(self.twice)))
+        shape = (self.n_elements, self.n_elements, self.n_atoms, 3, RADIAL_FUNCTIONS, self.n_channels)
+        for degree in range(3):
+            of = degree == ANGULAR
+            density = view.density[:, :, of]
+            product = (density @ density.swapaxes(1, 2))[:, self.upper[0], self.upper[1]] * self.twice
+            np.add.at(values[:, degree], self.element, product)
+            each = np.einsum("pnmk,pcm->pknc", view.density_slope[:, :, of], density[centre], optimize=True)
+            change = np.zeros(shape)
+            np.add.at(change, (self.element[centre], self.element[other], other), each)
+            np.add.at(change, (self.element[centre], self.element[other], centre), -each)
+            half = change.transpose(2, 3, 0, 1, 4, 5).reshape(-1, self.n_elements, self.n_channels, self.n_channels)
+            gradients[:, :, degree] = (half + half.swapaxes(-1, -2))[..., self.upper[0], self.upper[1]] * self.twice
+        return values.ravel(), gradients.reshape(3 * self.n_atoms, -1)
+
+
+@dataclass(frozen=True)
+class _View:
+    """What of one configuration energies, forces and features are made of."""
+
+    unit: Floats
+    pair: Floats
+    pair_slope: Floats
+    near: Integers
+    density: Floats
+    density_slope: Floats
+
+
+class Residual:
+    """Gaussian process with derivative observations, for what a mean function leaves.
+
+    With k = a^2 exp(-d^2/2l^2) the covariances are cov(E, E') = k, cov(E, dE'/dx') = k d/l^2 and
+    cov(dE/dx, dE'/dx') = k (1/l^2 - d d^T/l^4), where d = x - x'. Across the span of the points the last one is
+    diagonal and the second vanishes, so that these components separate exactly and only a matrix as large as
+    the points are many has to be solved for them.
+    """
+
+    def __init__(self, points: Floats, energies: Floats, forces: Floats) -> None:
+        self.points = points
+        centred = points - points.mean(axis=0)
+        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+        basis = directions[singular > SAME_DIRECTION]
+        n, m = len(points), len(basis)
+        inside = forces @ basis.T
+        kernel, matrix = _covariance(centred @ basis.T)
+        noise = np.full((n, m + 1), FORCE_NOISE**2)
+        noise[:, 0] = ENERGY_NOISE**2
+        matrix[np.diag_indices_from(matrix)] += noise.ravel()
+        wanted = np.concatenate([energies[:, None], -inside], axis=1).ravel()
+        factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        solved = cho_solve(factor, wanted).reshape(n, m + 1)
+        across = cho_solve(cho_factor(kernel / LENGTH**2 + FORCE_NOISE**2 * np.eye(n)), inside @ basis - forces)
+        self.energy_weights = solved[:, 0]
+        self.gradient_weights = solved[:, 1:] @ basis + across
+
+    def predict(self, points: Floats) -> tuple[Floats, Floats]:
+        """Mean energies and forces at `points`."""
+        apart = points[:, None] - self.points[None]
+        kernel = AMPLITUDE**2 * np.exp(-0.5 * (apart**2).sum(axis=-1) / LENGTH**2)
+        along = (apart * self.gradient_weights).sum(axis=-1) / LENGTH**2
+        each = kernel * (self.energy_weights + along)
+        gradient = kernel @ self.gradient_weights - (each[:, None] @ apart)[:, 0]
+        return each.sum(axis=1), -gradient / LENGTH**2
+
+
+class LearnedPotential:
+    """The linear potential plus the process on its residuals; grows with the evaluations it is shown."""
+
+    def __init__(self, atoms: Atoms, points: Floats) -> None:
+        self.linear = LinearPotential(atoms, points)
+        self.features: list[Floats] = []
+        self.gradients: list[Floats] = []
+
+    def fit(self, points: Floats, energies: Floats, forces: Floats) -> None:
+        """Learn from all evaluations so far; those already seen must come first and be the same."""
+        for point in points[len(self.features) :]:
+            values, gradients = self.linear.features(point)
+            self.features.append(values)
+            self.gradients.append(gradients)
+        self.linear.fit(energies, forces, np.array(self.features), np.array(self.gradients))
+        mean, pull = self.linear.predict(points)
+        self.residual = Residual(points, energies - mean, forces - pull)
+
+    def predict(self, points: Floats) -> tuple[Floats, Floats]:
+        """Energies and forces at `points`."""
+        mean, pull = self.linear.predict(points)
+        energies, forces = self.residual.predict(points)
+        return mean + energies, pull + forces
+
+
+def neighbour_pairs(atoms: Atoms, points: Floats, cutoff: float) -> tuple[Integers, Integers, Integers]:
+    """Directed pairs (i, j, cell of j) nearer than `cutoff` in any of `points`."""
+    found = []
+    for point in points:
+        first, second, cell = primitive_neighbor_list("ijS", atoms.pbc, atoms.cell, point.reshape(-1, 3), cutoff)
+        found.append(np.column_stack([first, second, cell]))
+    pairs = np.unique(np.concatenate(found), axis=0)
+    return pairs[:, 0], pairs[:, 1], pairs[:, 2:]
+
+
+def radial(distance: Floats, centres: Floats, width: float, cutoff: float) -> tuple[Floats, Floats]:
+    """Gaussians that a cosine takes to zero at `cutoff`, and their derivatives; shape (n, n_centres)."""
+    offset = (distance[:, None] - centres) / width
+    gauss = np.exp(-0.5 * offset**2)
+    angle = np.pi * np.minimum(distance / cutoff, 1.0)[:, None]
+    switch, slope = 0.5 * (1 + np.cos(angle)), -0.5 * np.pi / cutoff * np.sin(angle)
+    return gauss * switch, gauss * (slope - offset / width * switch)
+
+
+def harmonics(unit: Floats, distance: Floats) -> tuple[Floats, Floats]:
+    """Real spherical harmonics for l = 0, 1, 2 (Racah's normalisation) and their gradients.
+
+    Returns
+    -------
+    Shapes (n, 9) and (n, 9, 3).
+    """
+    x, y, z = unit.T
+    one, none, root = np.ones_like(x), np.zeros_like(x), np.sqrt(3.0)
+    values = [one, x, y, z, root * x * y, root * y * z, root * x * z, 1.5 * z * z - 0.5, 0.5 * root * (x * x - y * y)]
+    slopes = [
+        (none, none, none),
+        (one, none, none),
+        (none, one, none),
+        (none, none, one),
+        (root * y, root * x, none),
+        (none, root * z, root * y),
+        (root * z, none, root * x),
+        (none, none, 3 * z),
+        (root * x, -root * y, none),
+    ]
+    gradient = np.stack([np.stack(slope, axis=1) for slope in slopes], axis=1)
+    gradient = gradient - (gradient * unit[:, None]).sum(axis=-1, keepdims=True) * unit[:, None]
+    return np.stack(values, axis=1), gradient / distance[:, None, None]
+
+
+def _covariance(points: Floats) -> tuple[Floats, Floats]:
+    """Kernel, shape (n, n), and covariances of energies and gradients, shape (n (m + 1), n (m + 1))."""
+    n, m = points.shape
+    apart = points[:, None] - points[None]
+    kernel = AMPLITUDE**2 * np.exp(-0.5 * (apart**2).sum(axis=-1) / LENGTH**2)
+    cross = kernel[..., None] * apart / LENGTH**2
+    matrix = np.empty((n, m + 1, n, m + 1))
+    matrix[:, 0, :, 0] = kernel
+    matrix[:, 0, :, 1:] = cross
+    matrix[:, 1:, :, 0] = -cross.transpose(0, 2, 1)
+    matrix[:, 1:, :, 1:] = -cross.transpose(0, 2, 1)[..., None] * apart[:, None] / LENGTH**2
+    diagonal = np.arange(1, m + 1)
+    matrix[:, diagonal, :, diagonal] += kernel / LENGTH**2
+    return kernel, matrix.reshape(n * (m + 1), -1)
