@@ -16,7 +16,7 @@ PACKAGE = Path(mlff_probes.__file__).parent
 LAYERS = [
     {"errors"},
     {"records", "protocols", "tables", "tolerances", "known_failures"},
-    {"calculators", "evaluation", "analysis", "judge"},
+    {"calculators", "evaluation", "analysis", "judge", "bands"},
     {"frames", "measure"},
     {"reference", "suite", "exchange"},
     {"scorecard"},

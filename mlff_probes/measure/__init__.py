@@ -13,9 +13,9 @@ from collections.abc import Callable
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
-from mlff_probes.measure import latency, migration, parity, sliding
+from mlff_probes.measure import latency, migration, parity, relaxed, sliding, vacancy
 from mlff_probes.measure.results import Result
-from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide
+from mlff_probes.protocols import FccVacancy, FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide, RelaxedPath
 from mlff_probes.records import Case, Measurement, Problem
 
 Workup = Callable[[Case, Evaluation], Result]
@@ -27,6 +27,13 @@ WORKUPS: dict[type, Workup] = {
     Parity: parity.parity,
 }
 """From energies and forces of a case's frames to its quantities."""
+
+DRIVERS: dict[type, Callable[[Calculator, Case], Result]] = {
+    RelaxedPath: relaxed.relaxed_path,
+    FccVacancy: vacancy.fcc_vacancy,
+    Latency: latency.force_call_latency,
+}
+"""Measurements that choose their frames as they go, or time them; each needs forces."""
 
 
 def measure_case(calculator: Calculator, case: Case, *, clock: Callable[[], float] = time.perf_counter) -> Measurement:
@@ -40,7 +47,7 @@ def measure_case(calculator: Calculator, case: Case, *, clock: Callable[[], floa
     if unknown:
         reason = f"{calculator.label} does not know {', '.join(unknown)}"
         return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
-    if isinstance(case.protocol, Latency) and not calculator.supplies("forces"):
+    if type(case.protocol) in DRIVERS and not calculator.supplies("forces"):
         problem = Problem(state="not applicable", reason="the calculator implements no forces")
         return _without_values(calculator, case, problem)
     with warnings.catch_warnings(record=True) as caught:
@@ -87,8 +94,8 @@ def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s
 
 
 def _result(calculator: Calculator, case: Case) -> Result:
-    if isinstance(case.protocol, Latency):
-        return latency.force_call_latency(calculator, case)
+    if driver := DRIVERS.get(type(case.protocol)):
+        return driver(calculator, case)
     frames = [*case.frames, *sliding.periodic_images(case)]
     forces = case.protocol.uses_forces and calculator.supplies("forces")
     return WORKUPS[type(case.protocol)](case, evaluate(calculator, frames, forces=forces))

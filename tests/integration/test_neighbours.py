@@ -119,7 +119,7 @@ def test_every_run_is_whole(name, run_among):
     assert run.card.selected == ALL_QUANTITIES
     assert len(run.card.results) == ALL_QUANTITIES
     assert run.card.complete
-    assert len(run.card.measurements) == 9
+    assert len(run.card.measurements) == 13
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)
