@@ -16,6 +16,7 @@ from ase.mep import NEB
 from ase.optimize import BFGS
 
 from mlff_probes.calculators.base import as_calculator
+from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.errors import InputError
 from mlff_probes.measure import measure_case
 from mlff_probes.measure.vacancy import other_endpoint
@@ -334,6 +335,16 @@ def test_an_element_the_calculator_does_not_know_is_not_applicable():
     calculator = replace(calculator, identity=calculator.identity.model_copy(update={"elements": ("Al",)}))
     problem = measured(calculator).problem
     assert (problem.state, "does not know Cu" in problem.reason) == ("not applicable", True)
+
+
+@pytest.mark.parametrize("element", ["Ca", "Pb", "Sr"])
+def test_chgnet_raises_no_false_alarm(element):
+    """Soft metals with few neighbours within the cutoff, so that it takes seconds; Pb has the lowest barrier of all."""
+    found = measured(load_calculator("chgnet"), element)
+    assert found.diagnostics["outcome"] == "converged"
+    assert found.values["barrier"].value > 0
+    reference = load_case(DIRECTORY / "migration" / f"vacancy_{element}.toml").expectation("lattice_constant").value
+    assert found.values["lattice_constant"].value == pytest.approx(reference, abs=0.03)
 
 
 # Cases without frames

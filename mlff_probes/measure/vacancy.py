@@ -73,8 +73,8 @@ def fcc_vacancy(calculator: Calculator, case: Case, *, report: Report | None = N
       that hang on it (`mlff_probes.bands.outcomes`);
     - `model_calls` structures that went through the model; always given.
 
-    Formation energy at constant volume and hop as in Angsten et al., New J. Phys. 16, 015018 (2014). The
-    second endpoint is not relaxed: see `other_endpoint`. The study behind cell, images and fmax is
+    The quantities of Angsten et al., New J. Phys. 16, 015018 (2014), whose nearest-neighbour hop this is. The second
+    endpoint is not relaxed: see `other_endpoint`. The study behind cell, images and fmax is
     `docs/vacancy_cells.md`.
 
     Raises
@@ -123,7 +123,7 @@ def fcc_crystal(calculator: Calculator, protocol: FccVacancy, calls: Calls) -> C
     sampled_a = guess * (1 + SEARCH_STEP * np.array(steps))
     sampled_energy = np.array([samples[step] for step in steps])
     near = spline_minimum(sampled_a, sampled_energy)[0]
-    fine: Floats = near * (1 + FINE_STEP * np.arange(-FINE_SIDE, FINE_SIDE + 1))
+    fine = np.array([near * (1 + FINE_STEP * step) for step in range(-FINE_SIDE, FINE_SIDE + 1)])
     best = spline_minimum(fine, _cell_energies(calculator, protocol, fine, calls))[0]
     atom_energy = float(_cell_energies(calculator, protocol, np.array([best]), calls)[0])
     return Crystal(best, atom_energy, sampled_a, sampled_energy)
@@ -183,7 +183,7 @@ def _measure(
     found.formation_energy = float(vacancy.get_potential_energy()) - len(vacancy) * crystal.atom_energy
     hopper = int(np.linalg.norm(start.positions - crystal.lattice_constant * np.array(HOPPER), axis=1).argmin())
     end = other_endpoint(vacancy, start.positions, hopper)
-    # the straight line passes between the four atoms of the gate, so that no pair potential need clear the way
+    # the straight line leads between the four atoms of the gate: no IDPP is needed to clear the way
     first = interpolate_band([vacancy, end], protocol.images, idpp=False)
     first[0].calc, first[-1].calc = vacancy.calc, end.calc
     settings = BandSettings(spring_ev_a2=protocol.spring_ev_a2, fmax=protocol.fmax, max_steps=protocol.max_steps)
