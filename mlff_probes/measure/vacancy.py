@@ -43,9 +43,12 @@ STRAYED = 0.3
 """An atom that relaxes by more than this fraction of the nearest-neighbour distance has left its site;
 around vacancies in metals atoms move by 0.02 of it or less."""
 
-SADDLE_STEP_A = 0.15
-"""How far from the saddle, along the path, it is tested for being a maximum there, A: far enough for some
-milli-electronvolts, near enough to stay on the top."""
+SADDLE_STEP_A = 0.3
+"""How far from the saddle, along the path, it is tested for being a maximum there, A: a tenth of a hop, near
+enough to stay on the top."""
+
+HUMP_EV = 0.005
+"""A rise beside the saddle below this, eV, is a flat top: it is what fmax leaves open in the barrier itself."""
 
 HOPPER = (0.5, 0.5, 0.0)
 """The site, in cubic lattice constants, whose atom hops into the vacancy at the origin."""
@@ -231,8 +234,9 @@ def _saddle_problem(calculator: Calculator, run: BandRun, calls: Calls) -> Outco
     beside.positions += SADDLE_STEP_A * along / np.linalg.norm(along)
     name = lambda _: "the image beside the saddle"  # noqa: E731
     energy = float(calls.add(evaluate(calculator, [beside], forces=False, name=name)).energies[0])
-    if energy >= run.energies[top]:
-        reason = f"the path rises by {energy - run.energies[top]:.4f} eV within {SADDLE_STEP_A} A of image {top}"
+    rise = energy - run.energies[top]
+    if rise > HUMP_EV:
+        reason = f"the path rises by {rise:.3f} eV within {SADDLE_STEP_A} A of image {top}"
         return Outcome("no saddle", f"{reason}: it has two humps", run.outcome.step, top)
     return None
 
