@@ -53,6 +53,10 @@ def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
         labelled, notes = labelled_frames(_parity_sources(file, protocol), where=str(file))
         return CaseFrames(tuple(labelled), stored_evaluation(labelled, file), notes)
     beside = file.with_suffix(".extxyz")
+    if built := protocol.built_frames():
+        if beside.exists():
+            raise InputError(f"{beside}: a case of kind '{protocol.kind}' builds its own cells; remove this file")
+        return CaseFrames(built, None)
     frames = read_frames(beside, format="extxyz")
     for index, frame in enumerate(frames):
         absent = [key for key in protocol.frame_keys if key not in frame.info]

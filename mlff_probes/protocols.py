@@ -39,6 +39,10 @@ class BaseProtocol(Record):
     quantities: ClassVar[dict[str, str]] = {}
     uses_forces: ClassVar[bool] = False
 
+    def built_frames(self) -> tuple[Atoms, ...]:
+        """Frames that the protocol builds itself; none where a file beside the case holds them."""
+        return ()
+
     def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
         """All that this protocol measures on `frames`: quantity -> unit."""
         return dict(self.quantities)
@@ -118,6 +122,55 @@ class RelaxedPath(BaseProtocol):
             return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
         problem = _path_problem(frames, self.migrating_atom)
         return problem or _far_hop(frames)
+
+
+class FccVacancy(BaseProtocol):
+    """A vacancy in an fcc metal, at the lattice constant of the model, and the hop of a neighbour into it.
+
+    The cells are built: `repeats` times the cubic cell of four atoms in each direction, less one atom.
+    `guess_lattice_constant` (A) is where the search for the lattice constant begins.
+    """
+
+    kind: Literal["fcc_vacancy"]
+    element: Annotated[str, Field(pattern="^[A-Z][a-z]?$")]
+    guess_lattice_constant: Positive
+    repeats: Annotated[int, Field(ge=2, le=9)] = 3
+    images: Annotated[int, Field(ge=3, le=99)] = 3
+    spring_ev_a2: Positive = 0.1
+    fmax: Positive = 0.02
+    max_steps: Annotated[int, Field(ge=1)] = 200
+    vacancy_fmax: Positive = 0.02
+    vacancy_steps: Annotated[int, Field(ge=1)] = 100
+
+    family: ClassVar[str] = "migration"
+    uses_forces: ClassVar[bool] = True
+    frame_keys: ClassVar[tuple[str, ...]] = ()
+    quantities: ClassVar[dict[str, str]] = {
+        "outcome": PURE,
+        "lattice_constant": LENGTH,
+        "formation_energy": ENERGY,
+        "barrier": ENERGY,
+        "model_calls": PURE,
+    }
+
+    def built_frames(self) -> tuple[Atoms, ...]:
+        """The unrelaxed vacancy cell at the guess of the lattice constant: it shows elements and size."""
+        return (self.vacancy_cell(self.guess_lattice_constant),)
+
+    def crystal(self, lattice_constant: float, repeats: int = 1) -> Atoms:
+        """`repeats` cubic cells of the crystal in each direction; `lattice_constant` in A."""
+        from ase.build import bulk
+
+        cell: Atoms = bulk(self.element, "fcc", a=lattice_constant, cubic=True).repeat(repeats)
+        return cell
+
+    def vacancy_cell(self, lattice_constant: float) -> Atoms:
+        """The crystal without its first atom, which stands at the origin; `lattice_constant` in A."""
+        return self.crystal(lattice_constant, self.repeats)[1:]
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None: they are built."""
+        return None
 
 
 class Slide(BaseProtocol):
@@ -270,10 +323,11 @@ class Latency(BaseProtocol):
         return None if len(frames) == 1 else f"exactly one frame is timed, found {len(frames)}"
 
 
-Protocol = FixedPath | RelaxedPath | FixedGapSlide | RelaxedGapSlide | Parity | Latency
+Protocol = FixedPath | RelaxedPath | FccVacancy | FixedGapSlide | RelaxedGapSlide | Parity | Latency
 PROTOCOLS: tuple[type[Protocol], ...] = (
     FixedPath,
     RelaxedPath,
+    FccVacancy,
     FixedGapSlide,
     RelaxedGapSlide,
     Parity,

@@ -19,8 +19,13 @@ from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.errors import InputError
 from mlff_probes.reference import DIRECTORY, load_cases
 
-ALL_QUANTITIES = sum(len(case.quantities) for case in load_cases())
-"""Items of a run with one calculator and the cases of the package."""
+QUICK = [case for case in load_cases() if case.tier == "quick"]
+
+ALL_QUANTITIES = sum(len(case.quantities) for case in QUICK)
+"""Items of a run with one calculator and the cases of the package, quick tier."""
+
+STORED_QUANTITIES = sum(len(case.quantities) for case in QUICK if case.protocol.kind != "fcc_vacancy")
+"""Those of cases with frames of their own, which a set recorded from a calculator holds."""
 
 MATCH_A = 1e-4
 """Two structures are the same where all their distances agree to this, A (files carry 8 decimals)."""

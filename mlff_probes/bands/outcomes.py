@@ -28,6 +28,9 @@ Kind = Literal[
     "image collapse",
     "fragments separated",
     "non-finite",
+    "not bracketed",
+    "lattice lost",
+    "no saddle",
 ]
 
 DIVERGED_FACTOR = 10.0

@@ -11,10 +11,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.mep import NEB
 from ase.optimize import BFGS
 from numpy.typing import NDArray
 
+from mlff_probes.bands.optimizer import BandOptimizer, Step, band_forces
 from mlff_probes.bands.outcomes import Outcome, Watch
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
@@ -37,15 +37,11 @@ class BandSettings:
         A band is converged where no atom of any image feels more, eV/A, climbing image included.
     max_steps
         Evaluations of the whole band before it is given up as unconverged.
-    climb_below
-        The highest image climbs once fmax has come down to this, eV/A: climbing on a band that is far
-        from any path pulls it out of shape.
     """
 
     spring_ev_a2: float = 0.1
     fmax: float = 0.05
     max_steps: int = 200
-    climb_below: float = 0.5
 
 
 @dataclass
@@ -111,14 +107,14 @@ def relax_band(
     images: Sequence[Atoms],
     *,
     settings: BandSettings,
-    optimizer: Any,
     calls: Calls,
     report: Report | None = None,
 ) -> BandRun:
     """Relax a band between two endpoints, watching it; all inner images of a step are evaluated together.
 
     Climbing-image NEB with the improved tangent (Henkelman et al., J. Chem. Phys. 113, 9901 and 9978 (2000)),
-    numerics of ASE. The endpoints carry their energies already (`relax_structure`).
+    numerics of ASE; `mlff_probes.bands.optimizer` says where the images go next. The endpoints carry their
+    energies already (`relax_structure`).
 
     Parameters
     ----------
@@ -126,8 +122,6 @@ def relax_band(
         What is judged.
     images
         The first band, endpoints included.
-    optimizer
-        Proposes the positions of the inner images from what was evaluated (`mlff_probes.bands.optimizer`).
     calls
         Where model calls are counted.
     report
@@ -147,7 +141,12 @@ def relax_band(
     ends = (_energy(images[0]), _energy(images[-1]))
     for end, image in ((0, images[0]), (-1, images[-1])):
         band[end].calc = SinglePointCalculator(band[end], energy=_energy(image), forces=image.get_forces())
-    watch, run, climb = Watch(ends, band), _Record(ends), False
+    positions = np.array([image.positions for image in band])
+    optimizer = BandOptimizer(
+        band[0], positions, np.array(ends), np.array([images[0].get_forces(), images[-1].get_forces()]),
+        fmax=settings.fmax, spring=settings.spring_ev_a2,
+    )  # fmt: skip
+    watch, run = Watch(ends, band), _Record(ends[0])
     explosion = watch.geometry(0, band)
     for step in range(settings.max_steps):
         if explosion is not None:
@@ -156,42 +155,20 @@ def relax_band(
             evaluation = _evaluate(calculator, band, step, calls)
         except NonFiniteError as error:
             return run.ended(Outcome("non-finite", str(error), step), band)
-        forces = neb_forces(band, evaluation, spring=settings.spring_ev_a2, climb=climb)
-        fmax = run.add(evaluation, forces)
+        assert evaluation.forces is not None
+        found = optimizer.take(evaluation.energies, np.array(evaluation.forces))
+        run.add(found, settings.spring_ev_a2)
         if report is not None:
-            report(step, fmax, float(run.energies.max() - ends[0]))
-        explosion = watch.explosion(step, band, run.energies, fmax)
-        if explosion is None and climb and fmax <= settings.fmax:
-            return run.ended(Outcome("converged", f"fmax {fmax:.3f} eV/A after {step + 1} steps", step), band)
-        climb = climb or fmax <= settings.climb_below
-        for image, moved in zip(band[1:-1], optimizer.step(band, evaluation, forces), strict=True):
+            report(step, found.fmax, found.barrier)
+        explosion = watch.explosion(step, band, found.energies, found.fmax)
+        if explosion is None and found.fmax <= settings.fmax:
+            return run.ended(Outcome("converged", f"fmax {found.fmax:.3f} eV/A after {step + 1} steps", step), band)
+        for image, moved in zip(band[1:-1], optimizer.propose(), strict=True):
             image.positions = moved
-    kind = Outcome("unconverged", f"fmax {fmax:.3f} eV/A after {settings.max_steps} steps", settings.max_steps - 1)
+    kind = Outcome(
+        "unconverged", f"fmax {found.fmax:.3f} eV/A after {settings.max_steps} steps", settings.max_steps - 1
+    )
     return run.ended(explosion or kind, band)
-
-
-def neb_forces(band: Sequence[Atoms], evaluation: Evaluation, *, spring: float, climb: bool) -> Floats:
-    """NEB force on each inner image, eV/A, shape (n_inner, n_atoms, 3), by ASE's improved tangent.
-
-    Parameters
-    ----------
-    band
-        The whole band; its endpoints carry their energies.
-    evaluation
-        Energies and forces of the inner images.
-    spring
-        eV/A^2.
-    climb
-        Whether the highest image climbs.
-    """
-    assert evaluation.forces is not None
-    images = [image.copy() for image in band]
-    images[0].calc, images[-1].calc = band[0].calc, band[-1].calc
-    for image, energy, forces in zip(images[1:-1], evaluation.energies, evaluation.forces, strict=True):
-        image.calc = SinglePointCalculator(image, energy=energy, forces=forces)
-    found = NEB(images, k=spring, climb=climb, method="improvedtangent").get_forces()
-    forces_of_images: Floats = found.reshape(len(images) - 2, -1, 3)
-    return forces_of_images
 
 
 def _evaluate(calculator: Calculator, band: Sequence[Atoms], step: int, calls: Calls) -> Evaluation:
@@ -206,18 +183,19 @@ def _energy(image: Atoms) -> float:
 class _Record:
     """The history of a band."""
 
-    def __init__(self, ends: tuple[float, float]) -> None:
-        self.ends = ends
-        self.energies: Floats = np.array(ends)
+    def __init__(self, zero_ev: float) -> None:
+        self.zero_ev = zero_ev
+        self.energies: Floats = np.empty(0)
         self._energy: list[Floats] = []
         self._fmax: list[Floats] = []
 
-    def add(self, evaluation: Evaluation, forces: Floats) -> float:
-        """Keep one step; the largest force of the band."""
-        self.energies = np.array([self.ends[0], *evaluation.energies, self.ends[1]])
-        self._energy.append(self.energies - self.ends[0])
-        self._fmax.append(np.linalg.norm(forces, axis=2).max(axis=1))
-        return float(self._fmax[-1].max())
+    def add(self, step: Step, spring: float) -> None:
+        """Keep one step."""
+        self.energies = step.energies
+        self._energy.append(step.energies - self.zero_ev)
+        flat = step.positions.reshape(len(step.positions), -1)
+        forces = band_forces(flat, step.energies, step.forces.reshape(len(flat) - 2, -1), spring, climb=True)
+        self._fmax.append(np.linalg.norm(forces.reshape(len(flat) - 2, -1, 3), axis=2).max(axis=1))
 
     def ended(self, outcome: Outcome, band: list[Atoms]) -> BandRun:
         """The run as it stands."""

@@ -14,9 +14,9 @@ from mlff_probes.bands.relax import Report
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
-from mlff_probes.measure import latency, migration, parity, relaxed, sliding
+from mlff_probes.measure import latency, migration, parity, relaxed, sliding, vacancy
 from mlff_probes.measure.results import Result
-from mlff_probes.protocols import FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide, RelaxedPath
+from mlff_probes.protocols import FccVacancy, FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide, RelaxedPath
 from mlff_probes.records import Case, Measurement, Problem
 
 Workup = Callable[[Case, Evaluation], Result]
@@ -29,14 +29,12 @@ WORKUPS: dict[type, Workup] = {
 }
 """From energies and forces of a case's frames to its quantities."""
 
-
-Simulation = Callable[[Calculator, Case, Report | None], Result]
-
-SIMULATIONS: dict[type, Simulation] = {
+DRIVERS: dict[type, Callable[[Calculator, Case, Report | None], Result]] = {
     Latency: lambda calculator, case, _: latency.force_call_latency(calculator, case),
     RelaxedPath: lambda calculator, case, report: relaxed.relaxed_path(calculator, case, report=report),
+    FccVacancy: lambda calculator, case, report: vacancy.fcc_vacancy(calculator, case, report=report),
 }
-"""Measurements that call the model as they go, instead of once on given frames."""
+"""Measurements that choose their frames as they go, or time them; each needs forces."""
 
 
 def measure_case(
@@ -56,7 +54,7 @@ def measure_case(
     if unknown:
         reason = f"{calculator.label} does not know {', '.join(unknown)}"
         return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
-    if type(case.protocol) in SIMULATIONS and not calculator.supplies("forces"):
+    if type(case.protocol) in DRIVERS and not calculator.supplies("forces"):
         problem = Problem(state="not applicable", reason="the calculator implements no forces")
         return _without_values(calculator, case, problem)
     with warnings.catch_warnings(record=True) as caught:
@@ -103,8 +101,8 @@ def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s
 
 
 def _result(calculator: Calculator, case: Case, report: Report | None) -> Result:
-    if type(case.protocol) in SIMULATIONS:
-        return SIMULATIONS[type(case.protocol)](calculator, case, report)
+    if type(case.protocol) in DRIVERS:
+        return DRIVERS[type(case.protocol)](calculator, case, report)
     frames = [*case.frames, *sliding.periodic_images(case)]
     forces = case.protocol.uses_forces and calculator.supplies("forces")
     return WORKUPS[type(case.protocol)](case, evaluate(calculator, frames, forces=forces))

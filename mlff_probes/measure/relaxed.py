@@ -10,7 +10,6 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlff_probes.bands.interpolation import interpolate_band, unwrapped
-from mlff_probes.bands.optimizer import BandOptimizer
 from mlff_probes.bands.outcomes import Outcome
 from mlff_probes.bands.relax import BandRun, BandSettings, Calls, Report, relax_band, relax_structure
 from mlff_probes.calculators.base import Calculator
@@ -49,7 +48,7 @@ def relaxed_path(calculator: Calculator, case: Case, *, report: Report | None = 
         return _result(protocol, BandRun(problem, frames, np.empty(0)), [], calls)
     first = interpolate_band([ends[0], *frames[1:-1], ends[1]], protocol.images)
     first[0].calc, first[-1].calc = ends[0].calc, ends[1].calc
-    run = relax_band(calculator, first, settings=settings, optimizer=BandOptimizer(), calls=calls, report=report)
+    run = relax_band(calculator, first, settings=settings, calls=calls, report=report)
     return _result(protocol, run, first, calls)
 
 

@@ -32,3 +32,19 @@ def test_relaxed_path(probe):
     that stay level are a rough surface (float32, a sharp cutoff) or too few steps.
     """
     probe.check()
+
+
+@pytest.mark.mlff_probe("fcc_vacancy")
+def test_fcc_vacancy(probe):
+    """A vacancy in a metal, relaxed from scratch in cells of the model's own: how many there are, how fast they move.
+
+    Broken bonds and squeezed ones in one test: the formation energy weighs twelve bonds cut, the barrier a
+    neighbour between the four atoms of the gate. Both too low with a right lattice constant is the softening known
+    of models trained on relaxed structures.
+
+    Look first at the outcome: without it there is no barrier, and its reason says where the measurement
+    stopped. Then at the lattice constant: one that is off by more than a per cent moves both energies. Then at
+    the figure: a minimum of E(a) that is not smooth points to the cutoff, a flat top of the band to a
+    model that has never seen an atom between two sites.
+    """
+    probe.check()

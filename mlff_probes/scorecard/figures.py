@@ -196,6 +196,26 @@ def _relaxed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     panels[-1].legend(frameon=False)
 
 
+def _vacancy(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
+    """E(a) of the crystal on the left, the energy along the band on the right; the reference as lines."""
+    crystal, band = figure.subplots(1, 2)
+    for measurement, style in _curves(card, case):
+        arrays = measurement.arrays
+        crystal.plot(arrays["lattice_constant"], arrays["crystal_energy"], label=measurement.calculator, **style)
+        if "energy" in arrays:  # an exploded band is no path
+            band.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
+    for axes, draw, quantity in ((crystal, crystal.axvline, "lattice_constant"), (band, band.axhline, "barrier")):
+        expected = _expected(card, case, quantity)
+        if expected is not None:
+            draw(expected, color=REFERENCE_COLOR, linewidth=1.0, label=_reference_name(case), zorder=0)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(frameon=False, fontsize=8)
+    crystal.set_xlabel("lattice constant (Å)")
+    crystal.set_ylabel("crystal, minimum = 0 (eV/atom)")
+    band.set_xlabel("path fraction (relaxed by each model)")
+    band.set_ylabel("energy, relaxed vacancy = 0 (eV)")
+
+
 def _parity(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     """Model against reference, one column a calculator: energies by origin above, forces by element below."""
     curves = _curves(card, case)
@@ -249,6 +269,7 @@ _DRAWERS: dict[str, Drawer] = {
     "relaxed_path": Drawer(_relaxed_path, lambda calculators: (4.2 * (1 + calculators), 5.4)),
     "fixed_gap_slide": Drawer(_slide, lambda _: (6.4, 5.4)),
     "relaxed_gap_slide": Drawer(_relaxed, lambda _: (9.6, 4.0)),
+    "fcc_vacancy": Drawer(_vacancy, lambda _: (8.4, 4.0)),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
 
@@ -271,3 +292,8 @@ def _reference_name(case: CaseSummary) -> str:
 def _uncertainty(card: Scorecard, case: CaseSummary, quantities: tuple[str, ...]) -> float:
     rows = [r.expectation for r in card.results if r.case == case.id and r.quantity in quantities and r.expectation]
     return rows[0].uncertainty if rows else 0.0
+
+
+def _expected(card: Scorecard, case: CaseSummary, quantity: str) -> float | None:
+    rows = [r.expectation for r in card.results if r.case == case.id and r.quantity == quantity and r.expectation]
+    return rows[0].value if rows else None
