@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -123,9 +124,8 @@ class Benchmark:
         self._asked |= {request.id for request in requests}
         self._interrupted = "interrupted"  # until all is measured
         start = time.perf_counter()
-        shown = get_console().is_terminal or get_console().is_jupyter
         try:
-            with Progress(transient=True, disable=not shown) as progress:
+            with Progress(transient=True, disable=not _somebody_looks()) as progress:
                 for request in progress.track(requests, description="measuring"):
                     if request.id not in self._results:
                         self._results[request.id] = self._suite.result(request)
@@ -208,3 +208,9 @@ class Benchmark:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return html.table(self.scorecard) if self._results else f"<p>{escape(repr(self))}</p>"
+
+
+def _somebody_looks() -> bool:
+    """Whether progress can be shown: on a terminal, or in a notebook that has the widgets for it."""
+    console = get_console()
+    return bool(importlib.util.find_spec("ipywidgets")) if console.is_jupyter else console.is_terminal

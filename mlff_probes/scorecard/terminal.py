@@ -48,7 +48,7 @@ def render(card: Scorecard, *, width: int = 120, color: bool = False) -> str:
     out = io.StringIO()
     console = Console(
         file=out, width=max(width, MIN_WIDTH), force_terminal=color, color_system="standard" if color else None,
-        highlight=False, markup=False, soft_wrap=False,
+        highlight=False, markup=False, soft_wrap=False, force_jupyter=False,
     )  # fmt: skip
     for part in _parts(card, wide=width >= WIDE):
         console.print(part)
