@@ -122,13 +122,13 @@ class Benchmark:
         kinds = [kind for kind, protocol in BY_KIND.items() if protocol.family in chosen]
         requests = [request for kind in kinds for request in self._suite.requests(kind)]
         self._asked |= {request.id for request in requests}
+        pending = [request for request in requests if request.id not in self._results]
         self._interrupted = "interrupted"  # until all is measured
         start = time.perf_counter()
         try:
-            with Progress(transient=True, disable=not _somebody_looks()) as progress:
-                for request in progress.track(requests, description="measuring"):
-                    if request.id not in self._results:
-                        self._results[request.id] = self._suite.result(request)
+            with Progress(transient=True, disable=not (pending and _somebody_looks())) as progress:
+                for request in progress.track(pending, description="measuring"):
+                    self._results[request.id] = self._suite.result(request)
         finally:
             self._measured_s += time.perf_counter() - start
         if self._asked <= self._results.keys():
