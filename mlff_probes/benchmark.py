@@ -83,7 +83,6 @@ class Benchmark:
         if path is not None:
             cases = [*(case for case in cases if case.family != "migration"), path]
         self._families = FAMILIES if path is None else ("migration",)
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `mlff_probes.run`
         self._suite = Suite(
             calculators(model, device, dtype),
             sorted(cases, key=lambda case: (FAMILIES.index(case.family), case.id)),
