@@ -156,8 +156,7 @@ def _cells(row: ProbeResult, reasons: dict[str, int]) -> list[str | Text]:
 def _spreads(card: Scorecard) -> list[RenderableType]:
     """Mean and spread of each quantity over replicate checkpoints."""
     parts: list[RenderableType] = []
-    for group in dict.fromkeys(spread.replicate_of for spread in card.replicates):
-        rows = [spread for spread in card.replicates if spread.replicate_of == group]
+    for group, rows in card.spreads.items():
         table = _table()
         for name in ("case", "quantity"):
             table.add_column(name, no_wrap=True)
