@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -82,7 +83,6 @@ class Benchmark:
         if path is not None:
             cases = [*(case for case in cases if case.family != "migration"), path]
         self._families = FAMILIES if path is None else ("migration",)
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `mlff_probes.run`
         self._suite = Suite(
             calculators(model, device, dtype),
             sorted(cases, key=lambda case: (FAMILIES.index(case.family), case.id)),
@@ -121,14 +121,13 @@ class Benchmark:
         kinds = [kind for kind, protocol in BY_KIND.items() if protocol.family in chosen]
         requests = [request for kind in kinds for request in self._suite.requests(kind)]
         self._asked |= {request.id for request in requests}
+        pending = [request for request in requests if request.id not in self._results]
         self._interrupted = "interrupted"  # until all is measured
         start = time.perf_counter()
-        shown = get_console().is_terminal or get_console().is_jupyter
         try:
-            with Progress(transient=True, disable=not shown) as progress:
-                for request in progress.track(requests, description="measuring"):
-                    if request.id not in self._results:
-                        self._results[request.id] = self._suite.result(request)
+            with Progress(transient=True, disable=not (pending and _somebody_looks())) as progress:
+                for request in progress.track(pending, description="measuring"):
+                    self._results[request.id] = self._suite.result(request)
         finally:
             self._measured_s += time.perf_counter() - start
         if self._asked <= self._results.keys():
@@ -208,3 +207,9 @@ class Benchmark:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return html.table(self.scorecard) if self._results else f"<p>{escape(repr(self))}</p>"
+
+
+def _somebody_looks() -> bool:
+    """Whether progress can be shown: on a terminal, or in a notebook that has the widgets for it."""
+    console = get_console()
+    return bool(importlib.util.find_spec("ipywidgets")) if console.is_jupyter else console.is_terminal

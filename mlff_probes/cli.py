@@ -115,7 +115,6 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
         raise InputError(f"--output={parsed.output}: would overwrite what the frames are read from")
     frames = gather_frames(parsed.frames, directories, parsed.case)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in `mlff_probes.run`
     calculator = load_calculator(spec, device=parsed.device, dtype=parsed.dtype)
     with quiet():
         found = worst_frames(calculator, frames, parsed.count, by=parsed.by)

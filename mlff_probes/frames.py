@@ -20,6 +20,7 @@ from mlff_probes.errors import InputError
 from mlff_probes.evaluation import Evaluation, describe
 from mlff_probes.protocols import Parity, Protocol, frame_key
 
+Labels = dict[str, NDArray[np.float64]]
 Fingerprint = tuple[bytes, bytes, tuple[bytes, ...], tuple[str, ...]]
 
 SAME_LABEL = 1e-4
@@ -114,8 +115,8 @@ def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
         return None
     if not all(with_energy):
         raise InputError(f"{file}: frame {with_energy.index(False)} has no energy, but others have one")
-    energies = np.array([float(row["energy"]) for row in rows])
-    forces = tuple(np.asarray(row["forces"], dtype=float) for row in rows if "forces" in row)
+    energies = np.array([row["energy"] for row in rows])
+    forces = tuple(row["forces"] for row in rows if "forces" in row)
     if forces and len(forces) < len(frames):
         raise InputError(f"{file}: some frames have forces and others have none")
     for index in range(len(frames)):
@@ -129,7 +130,7 @@ def _has_mark(file: Path) -> bool:
         return handle.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
-def _labels(frame: Atoms, file: Path, index: int) -> dict[str, Any]:
+def _labels(frame: Atoms, file: Path, index: int) -> Labels:
     """Stored energy and forces: ASE's own, or those under MACE's names; both only if they agree."""
     where = f"{file}: frame {index}"
     results = getattr(frame.calc, "results", None) or {}
@@ -182,7 +183,7 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
         If a file cannot be read, a label is unusable, two copies of a structure have different labels, or no
         frame is labelled.
     """
-    unique: dict[Fingerprint, Atoms] = {}
+    unique: dict[Fingerprint, tuple[Atoms, Labels]] = {}
     left_out = Counter[str]()
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
@@ -195,21 +196,20 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
                 if not all(np.isfinite(label).all() for label in labels.values()):
                     raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
                 frame.info |= {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
-                first = unique.setdefault(_fingerprint(frame), frame)
+                first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
                 if first is not frame:
-                    _check_copy(first, labels, file, index)
+                    _check_copy(first, known, labels, f"{file}: frame {index}")
                     left_out["copies"] += 1
     if not unique:
         raise InputError(f"{where}: no frame carries both an energy and forces, so there is nothing to compare with")
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
-    return list(unique.values()), ((f"Frames left out: {note}.",) if note else ())
+    return [frame for frame, _ in unique.values()], ((f"Frames left out: {note}.",) if note else ())
 
 
-def _check_copy(first: Atoms, labels: dict[str, Any], file: Path, index: int) -> None:
-    known = _labels(first, file, index)
+def _check_copy(first: Atoms, known: Labels, labels: Labels, where: str) -> None:
     if not all(np.allclose(known[key], labels[key], atol=SAME_LABEL) for key in LABELS):
         raise InputError(
-            f"{file}: frame {index} is the structure of {first.info['taken_from']} with another energy or other "
+            f"{where} is the structure of {first.info['taken_from']} with another energy or other "
             "forces; keep the right one"
         )
 

@@ -18,7 +18,7 @@ WIDTH = 120
 def list_cases(cases: Iterable[Case | BrokenCase]) -> str:
     """A heading with title and source for each case, and a row for each quantity."""
     out = io.StringIO()
-    console = Console(file=out, width=WIDTH, highlight=False, markup=False)
+    console = Console(file=out, width=WIDTH, highlight=False, markup=False, force_jupyter=False)
     for case in cases:
         console.print(f"{case.family} / {case.id}")
         if isinstance(case, BrokenCase):

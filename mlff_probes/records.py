@@ -23,7 +23,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NOT_STATED = "not stated"
-"""The level of theory of a reference that does not say: it is compared with any calculator."""
+"""What is shown of a thing that nobody stated; a reference whose level of theory it is binds any calculator."""
 
 Tier = Literal["quick", "standard", "full"]
 TIERS: tuple[Tier, ...] = ("quick", "standard", "full")

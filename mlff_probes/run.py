@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +71,10 @@ class ProbeRun:
         own = [] if option("--probe-reference-only") else [DIRECTORY]
         cases = load_cases([*own, *directories], policy=policy)
         known = option("--probe-known-failures")
-        packaged = {file.stem for file in DIRECTORY.glob("*/*.toml")}
-        known_failures = load_known_failures(Path(known).expanduser(), cases, left_out=packaged) if known else None
+        known_failures = None
+        if known:
+            packaged = {file.stem for file in DIRECTORY.glob("*/*.toml")}
+            known_failures = load_known_failures(Path(known).expanduser(), cases, left_out=packaged)
         options = RunOptions(
             tier=option("--probe-tier"),
             strict=option("--probe-strict"),
@@ -82,9 +83,6 @@ class ProbeRun:
             references=tuple(map(str, directories)),
             known_failures=known,
         )
-        # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
-        # (measured: 12 ms a call become 1,600). This must be said before torch loads.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         share_cores(config)
         calculators = [
             load_calculator(spec, device=option("--probe-device"), dtype=option("--probe-dtype"))

@@ -15,8 +15,9 @@ from support import DoubleWell, LookupCalculator, double_well_path
 from test_lookup import FRAMES
 
 from mlff_probes import Benchmark, InputError, load_calculator
+from mlff_probes.listing import list_cases
 from mlff_probes.records import State, Verdict
-from mlff_probes.reference import DIRECTORY
+from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import html
 from mlff_probes.scorecard.files import read
 
@@ -59,10 +60,11 @@ def test_the_quick_start_of_migrationbench_runs_as_it_stands(tmp_path, trained_m
     assert rows["barrier"]["calculator"] == "mace-specialist"
 
 
-def test_all_cases_of_the_material(lookup):
-    assert lookup.verdict == "passed"
-    assert {row.family for row in lookup.scorecard.results} == {"migration", "sliding"}
-    assert len(lookup.scorecard.results) == 49
+def test_all_cases_of_the_material():
+    bench = Benchmark(material="Sb2Te3", model=LookupCalculator(FRAMES)).run("migration", "sliding")
+    assert bench.verdict == "passed"
+    assert {row.family for row in bench.scorecard.results} == {"migration", "sliding"}
+    assert len(bench.scorecard.results) == 49
 
 
 def test_same_numbers_as_pytest(tmp_path):
@@ -138,6 +140,22 @@ def test_texts(lookup):
     assert page.count("<tr>") == 1 + len(lookup.scorecard.results)
     passed = sum(row.verdict.state is State.PASSED for row in lookup.scorecard.results)
     assert page.count("✓ passed") == passed
+
+
+def test_in_a_notebook_the_scorecard_is_shown_once_and_nothing_else(monkeypatch, capsys, recwarn):
+    """IPython asks for the text and for the HTML of what a cell ends in; neither may print on its own."""
+    shown = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich._console", None)
+    monkeypatch.setattr("rich.jupyter.display", lambda *args: shown.append(args))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)  # a notebook without ipywidgets
+    bench = Benchmark(model=LookupCalculator(FRAMES), migration_path="cr_sb2te3_in_gap").run()
+    assert "verdict: PASSED" in repr(bench)
+    assert "<table>" in bench._repr_html_()
+    assert list_cases(load_cases())
+    assert shown == []
+    assert capsys.readouterr() == ("", "")
+    assert not [warning for warning in recwarn if "ipywidgets" in str(warning.message)]
 
 
 def test_html_escapes_what_models_and_files_say(lookup):

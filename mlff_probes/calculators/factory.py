@@ -16,6 +16,7 @@ from mlff_probes.calculators.identity import refuse_options, sha256
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
 from mlff_probes.errors import InputError
+from mlff_probes.records import NOT_STATED
 
 ASE_NAMES = {"lennardjones": "lj", "morsepotential": "morse"}
 """Class names of ASE calculators whose registered name is another one."""
@@ -76,8 +77,8 @@ def load_py(request: CalculatorRequest) -> Calculator:
         family="py",
         elements=known_elements(calculator, request),
         file=file,
-        device=str(arguments.get("device", "not stated")),
-        dtype=str(arguments.get("dtype", "not stated")),
+        device=str(arguments.get("device", NOT_STATED)),
+        dtype=str(arguments.get("dtype", NOT_STATED)),
         options=named | request.options,
     )
 

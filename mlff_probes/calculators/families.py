@@ -14,7 +14,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import versions
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
 from mlff_probes.errors import InputError
-from mlff_probes.records import CalculatorIdentity
+from mlff_probes.records import NOT_STATED, CalculatorIdentity
 
 GROUP = "mlff_probes.calculators"
 
@@ -54,8 +54,8 @@ def load_installed(request: CalculatorRequest, family: str) -> Calculator:
         elements=known_elements(found, request),
         version=request.version,
         file=request.path,
-        device=request.device or "not stated",
-        dtype=request.dtype or "not stated",
+        device=request.device or NOT_STATED,
+        dtype=request.dtype or NOT_STATED,
         packages=packages,
     )
 

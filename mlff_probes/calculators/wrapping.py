@@ -14,7 +14,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, versions
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
-from mlff_probes.records import CalculatorIdentity
+from mlff_probes.records import NOT_STATED, CalculatorIdentity
 
 
 def imported(step: Callable[[], Any], spec: str, what: str, *, looked: str = "") -> Any:
@@ -86,7 +86,7 @@ def wrapped(
         level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
         dtype=dtype,
         device=device,
-        device_name=cpu_name() if device in ("cpu", "not stated") else device,
+        device_name=cpu_name() if device in ("cpu", NOT_STATED) else device,
         threads=torch.get_num_threads() if torch else cpu_count(),
         options=request.options if options is None else options,
         versions=versions(*(("torch",) if torch else ()), *packages),
@@ -124,7 +124,7 @@ def _with_dispersion(calculator: Any, level: str | None) -> str | None:
     parts = [calculator, *getattr(getattr(calculator, "mixer", None), "calcs", [])]
     names = [type(part).__name__.lower() for part in parts]
     added = any("d3" in name or "d4" in name or "dispersion" in name for name in names)
-    return f"{level or 'not stated'} with dispersion" if added else level
+    return f"{level or NOT_STATED} with dispersion" if added else level
 
 
 def _is_list_of(found: Any, kind: Any) -> bool:

@@ -64,7 +64,11 @@ def parity(case: Case, evaluation: Evaluation) -> Result:
             values[quantity] = not_supplied(unit, "the calculator implements no forces")
         else:
             values[quantity] = _force(metric, forces[atoms], reference[atoms], unit)
-    return Result(values, _arrays(case, evaluation, errors, compositions, symbols), evaluation, _counts(case, errors))
+    centred = energy_errors(compositions, sizes, case.stored.energies)
+    arrays = _energy_arrays(origins, centred, errors)
+    if forces is not None:
+        arrays |= _force_arrays(symbols, reference, forces)
+    return Result(values, arrays, evaluation, _counts(case, errors))
 
 
 def composition_names(frames: Sequence[Atoms]) -> NDArray[np.str_]:
@@ -116,26 +120,22 @@ def _cosine(forces: Floats, reference: Floats, unit: str) -> Value:
     return Value(value=float(cosines[directed].mean()), unit=unit)
 
 
-def _arrays(
-    case: Case, evaluation: Evaluation, errors: Floats, compositions: NDArray[np.str_], symbols: NDArray[np.str_]
-) -> dict[str, list[object]]:
-    """What the parity plot needs."""
-    assert case.stored is not None
-    assert case.stored.forces is not None
-    sizes = np.array([len(frame) for frame in case.frames])
-    centred = energy_errors(compositions, sizes, case.stored.energies)
-    energy = np.flatnonzero(~np.isnan(errors))
-    origins = [str(frame.info["origin"]) for frame in case.frames]
-    found: dict[str, list[object]] = {
-        **as_lists({"energy_reference": centred[energy], "energy_model": (centred + errors)[energy]}),
-        "energy_origin": [origins[row] for row in energy],
+def _energy_arrays(origins: NDArray[np.str_], centred: Floats, errors: Floats) -> dict[str, list[object]]:
+    """Energies for the parity plot, of frames that are not alone in their composition."""
+    known = ~np.isnan(errors)
+    return {
+        **as_lists({"energy_reference": centred[known], "energy_model": (centred + errors)[known]}),
+        "energy_origin": [str(origin) for origin in origins[known]],
     }
-    if evaluation.forces is not None:
-        reference, forces = np.concatenate(case.stored.forces), np.concatenate(evaluation.forces)
-        rows = drawn_atoms(symbols, np.linalg.norm(forces - reference, axis=1))
-        found |= as_lists({"force_reference": reference[rows].ravel(), "force_model": forces[rows].ravel()})
-        found["force_element"] = [str(symbol) for symbol in np.repeat(symbols[rows], 3)]
-    return found
+
+
+def _force_arrays(symbols: NDArray[np.str_], reference: Floats, forces: Floats) -> dict[str, list[object]]:
+    """Force components for the parity plot."""
+    rows = drawn_atoms(symbols, np.linalg.norm(forces - reference, axis=1))
+    return {
+        **as_lists({"force_reference": reference[rows].ravel(), "force_model": forces[rows].ravel()}),
+        "force_element": [str(symbol) for symbol in np.repeat(symbols[rows], 3)],
+    }
 
 
 def drawn_atoms(symbols: NDArray[np.str_], errors: Floats, *, seed: int = 0) -> NDArray[np.int_]:

@@ -47,8 +47,7 @@ def table(card: Scorecard) -> str:
 
 def _spreads(card: Scorecard) -> list[str]:
     lines: list[str] = []
-    for group in dict.fromkeys(spread.replicate_of for spread in card.replicates):
-        rows = [spread for spread in card.replicates if spread.replicate_of == group]
+    for group, rows in card.spreads.items():
         head = ("case", "quantity", *fmt.SPREAD_COLUMNS)
         lines += [f"<p><b>{escape(fmt.spread_title(group, rows))}</b></p>", "<table>", "<tr>"]
         lines += [*(f"<th>{name}</th>" for name in head), "</tr>"]

@@ -29,8 +29,7 @@ def render(card: Scorecard, *, figures: Mapping[str, str] | None = None, problem
     lines += [f"- {note}" for note in (*notes(card), *problems)]
     for identity in card.calculators:
         lines += _calculator(card, identity)
-    for group in dict.fromkeys(spread.replicate_of for spread in card.replicates):
-        spreads = [spread for spread in card.replicates if spread.replicate_of == group]
+    for group, spreads in card.spreads.items():
         body = [[spread.case, spread.quantity, *fmt.spread_cells(spread)] for spread in spreads]
         lines += ["", f"## {fmt.spread_title(group, spreads)}", ""]
         lines += _table(["case", "quantity", *fmt.SPREAD_COLUMNS], body)

@@ -224,6 +224,14 @@ class Scorecard(Record):
         found = {row.family for row in self.rows(calculator)}
         return [family for family in FAMILIES if family in found]
 
+    @property
+    def spreads(self) -> dict[str, list[Spread]]:
+        """The rows of `replicates` by the label that the checkpoints share."""
+        found: dict[str, list[Spread]] = {}
+        for spread in self.replicates:
+            found.setdefault(spread.replicate_of, []).append(spread)
+        return found
+
     def measurement(self, calculator: str, case: str) -> Measurement | None:
         """The measurement of one calculator and case, if it was made."""
         return next((m for m in self.measurements if (m.calculator, m.case) == (calculator, case)), None)

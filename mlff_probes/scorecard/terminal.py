@@ -48,7 +48,7 @@ def render(card: Scorecard, *, width: int = 120, color: bool = False) -> str:
     out = io.StringIO()
     console = Console(
         file=out, width=max(width, MIN_WIDTH), force_terminal=color, color_system="standard" if color else None,
-        highlight=False, markup=False, soft_wrap=False,
+        highlight=False, markup=False, soft_wrap=False, force_jupyter=False,
     )  # fmt: skip
     for part in _parts(card, wide=width >= WIDE):
         console.print(part)
@@ -156,8 +156,7 @@ def _cells(row: ProbeResult, reasons: dict[str, int]) -> list[str | Text]:
 def _spreads(card: Scorecard) -> list[RenderableType]:
     """Mean and spread of each quantity over replicate checkpoints."""
     parts: list[RenderableType] = []
-    for group in dict.fromkeys(spread.replicate_of for spread in card.replicates):
-        rows = [spread for spread in card.replicates if spread.replicate_of == group]
+    for group, rows in card.spreads.items():
         table = _table()
         for name in ("case", "quantity"):
             table.add_column(name, no_wrap=True)
