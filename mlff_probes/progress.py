@@ -26,13 +26,13 @@ class TerminalProgress:
         """A report for one measurement."""
         writer, shown, last = self._reporter._tw, "", 0.0
 
-        def report(step: int, fmax: float, top_ev: float) -> None:
+        def report(text: str) -> None:
             nonlocal shown, last
             if shown and time.monotonic() - last < EVERY_S:
                 return
             if not shown:
                 self._reporter.ensure_newline()
-            line = f"  {calculator} {case}: step {step}, fmax {fmax:.3f} eV/A, highest image {top_ev:.3f} eV"
+            line = f"  {calculator} {case}: {text}"
             writer.write("\r" + line[: writer.fullwidth - 1].ljust(len(shown)), flush=True)
             shown, last = line[: writer.fullwidth - 1], time.monotonic()
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
 CELL_ENERGY = "eV/cell"
-ATOM_ENERGY, SMALL_FORCE, PURE = "meV/atom", "meV/A", "1"
+ATOM_ENERGY, SMALL_FORCE, PURE, CALLS = "meV/atom", "meV/A", "1", "calls"
 
 REGISTRY_DECIMALS = 5
 """Registries (`slide`) and gaps are matched after rounding to this many decimals."""
@@ -87,10 +87,10 @@ class FixedPath(BaseProtocol):
 
 
 class RelaxedPath(BaseProtocol):
-    """A climbing-image nudged elastic band between relaxed endpoints, through the given frames.
+    """Climbing-image nudged elastic bands from site to site.
 
-    The frames, numbered by `image`, are the endpoints and any waypoints between them; consecutive ones are
-    joined by minimum image.
+    The frames, numbered by `image`, are the endpoints and any sites between them; all are relaxed, and those that
+    are minima joined by bands of `images` each. Consecutive frames are joined by minimum image.
     """
 
     kind: Literal["relaxed_path"]
@@ -99,7 +99,8 @@ class RelaxedPath(BaseProtocol):
     images: Annotated[int, Field(ge=3, le=99)] = 7
     spring_ev_a2: Positive = 0.1
     fmax: Positive = 0.05
-    max_steps: Annotated[int, Field(ge=1)] = 200
+    saddle_fmax: Positive = 0.01
+    max_steps: Annotated[int, Field(ge=1)] = 60
     endpoint_fmax: Positive = 0.02
     endpoint_steps: Annotated[int, Field(ge=1)] = 200
 
@@ -113,7 +114,7 @@ class RelaxedPath(BaseProtocol):
         "reaction_energy": ENERGY,
         "saddle_position": FRACTION,
         "path_distance": LENGTH,
-        "model_calls": PURE,
+        "model_calls": CALLS,
     }
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
@@ -137,8 +138,9 @@ class FccVacancy(BaseProtocol):
     repeats: Annotated[int, Field(ge=2, le=9)] = 3
     images: Annotated[int, Field(ge=3, le=99)] = 3
     spring_ev_a2: Positive = 0.1
-    fmax: Positive = 0.02
-    max_steps: Annotated[int, Field(ge=1)] = 200
+    fmax: Positive = 0.05
+    saddle_fmax: Positive = 0.01
+    max_steps: Annotated[int, Field(ge=1)] = 60
     vacancy_fmax: Positive = 0.02
     vacancy_steps: Annotated[int, Field(ge=1)] = 100
 
@@ -150,7 +152,7 @@ class FccVacancy(BaseProtocol):
         "lattice_constant": LENGTH,
         "formation_energy": ENERGY,
         "barrier": ENERGY,
-        "model_calls": PURE,
+        "model_calls": CALLS,
     }
 
     def built_frames(self) -> tuple[Atoms, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from mlff_probes.bands.relax import Report
+from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import InputError
 from mlff_probes.judge import judge
@@ -54,13 +54,13 @@ class ProbeRequest:
         return f"{self.calculator}-{self.case}-{self.quantity}"
 
 
-Progress = Callable[[str, str], AbstractContextManager[Report | None]]
-"""(calculator, case) -> a context that gives what is told of each step, or None."""
+Progress = Callable[[str, str], AbstractContextManager[Report]]
+"""(calculator, case) -> a context that gives what is told of each step."""
 
 
-def no_progress(calculator: str, case: str) -> AbstractContextManager[None]:
+def no_progress(calculator: str, case: str) -> AbstractContextManager[Report]:
     """Nobody looks."""
-    return nullcontext()
+    return nullcontext(silent)
 
 
 @dataclass

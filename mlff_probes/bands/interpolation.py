@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
@@ -48,7 +49,7 @@ def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = Tru
         False for straight lines.
     """
     given = unwrapped(frames)
-    lengths = np.array([np.linalg.norm(b.positions - a.positions) for a, b in zip(given[:-1], given[1:], strict=True)])
+    lengths = np.array([np.linalg.norm(b.positions - a.positions) for a, b in pairwise(given)])
     band = [given[0]]
     for start, end, inner in zip(given[:-1], given[1:], _spread(lengths, n_images - len(given)), strict=True):
         part = [start.copy() for _ in range(inner + 1)] + [end.copy()]

@@ -39,10 +39,11 @@ SKIN = 1.5
 PAIR_START, PAIR_SPACING = 1.6, 0.4
 """First centre and spacing (also the width) of the Gaussians of pair distances, in A."""
 
-RADIAL_FUNCTIONS = 4
+RADIAL_FUNCTIONS, MOST_CHANNELS = 4, 16
 RADIAL_START, RADIAL_MARGIN = 2.0, 0.5
 RADIAL_OVERLAP = 0.8
-"""The density's Gaussians: how many, the first, how far the last from the cutoff (A), width over spacing."""
+"""The density's Gaussians: how many for each element (fewer where elements are many: the power spectrum grows with
+the square of elements times Gaussians), the first, how far the last from the cutoff (A), width over spacing."""
 
 ANGULAR = np.array([0, 1, 1, 1, 2, 2, 2, 2, 2])
 """l of the nine real spherical harmonics that are used."""
@@ -62,6 +63,9 @@ AMPLITUDE, LENGTH = 0.3, 1.2
 
 ENERGY_NOISE, FORCE_NOISE = 1e-3, 5e-3
 """Standard deviations that are allowed for single precision, eV and eV/A."""
+
+LAST_POINTS = 60
+"""The process is on so many points, the last ones: its matrix has as many rows as these have force components."""
 
 SAME_DIRECTION = 1e-6
 """Singular values below this, in A, span nothing."""
@@ -89,13 +93,18 @@ class LinearPotential:
         kinds, self.kind = np.unique(low * self.n_elements + high, return_inverse=True)
         self.n_kinds = len(kinds)
         self.pair_centres = np.arange(PAIR_START, PAIR_CUTOFF, PAIR_SPACING)
-        self.radial_centres = np.linspace(RADIAL_START, DENSITY_CUTOFF - RADIAL_MARGIN, RADIAL_FUNCTIONS)
+        self.n_radial = max(2, min(RADIAL_FUNCTIONS, MOST_CHANNELS // self.n_elements))
+        self.radial_centres = np.linspace(RADIAL_START, DENSITY_CUTOFF - RADIAL_MARGIN, self.n_radial)
         self.radial_width = float(self.radial_centres[1] - self.radial_centres[0]) * RADIAL_OVERLAP
-        self.n_channels = self.n_elements * RADIAL_FUNCTIONS
+        self.n_channels = self.n_elements * self.n_radial
         self.upper = np.triu_indices(self.n_channels)
         self.twice = np.where(self.upper[0] == self.upper[1], 1.0, 2.0)
         self.n_pair_features = self.n_kinds * len(self.pair_centres)
         self.n_features = self.n_pair_features + self.n_elements * 3 * len(self.twice)
+        self.values: list[Floats] = []
+        self.normal: Floats = np.zeros((self.n_features, self.n_features))
+        self.wanted: Floats = np.zeros(self.n_features)
+        self.n_rows = 0
 
     def features(self, point: Floats) -> tuple[Floats, Floats]:
         """Features of one configuration, shape (n_features,), and their gradients, (3 n_atoms, n_features)."""
@@ -104,17 +113,26 @@ class LinearPotential:
         triplet, triplet_gradient = self._triplet_features(view)
         return np.concatenate([pair, triplet]), np.concatenate([pair_gradient, triplet_gradient], axis=1)
 
-    def fit(self, energies: Floats, forces: Floats, features: Floats, gradients: Floats) -> None:
-        """Ridge regression on all energies (less their mean) and forces."""
-        mean = features.mean(axis=0)
-        gradients = gradients.reshape(-1, self.n_features)
-        scale = np.sqrt((gradients**2).mean(axis=0))
+    def learn(self, point: Floats, forces: Floats) -> None:
+        """Take up one configuration for `fit`."""
+        values, gradient = self.features(point)
+        self.values.append(values)
+        self.normal += gradient.T @ gradient
+        self.wanted -= gradient.T @ forces
+        self.n_rows += len(gradient)
+
+    def fit(self, energies: Floats) -> None:
+        """Ridge regression on the forces of all configurations learnt, and on their `energies` (less the mean)."""
+        values = np.array(self.values)
+        mean = values.mean(axis=0)
+        scale = np.sqrt(np.diagonal(self.normal) / self.n_rows)
         least = max(LEAST_FEATURE * float(np.sqrt((scale**2).mean())), np.finfo(float).tiny)
         scale = np.where(scale > least, 1 / np.maximum(scale, least), 0.0)  # a feature that no image has says nothing
-        rows = np.concatenate([ENERGY_WEIGHT * (features - mean), -gradients]) * scale
-        wanted = np.concatenate([ENERGY_WEIGHT * (energies - energies.mean()), forces.ravel()])
-        normal = rows.T @ rows + RIDGE * np.eye(self.n_features)
-        coefficients = cho_solve(cho_factor(normal), rows.T @ wanted) * scale
+        weighted = ENERGY_WEIGHT * (values - mean)
+        normal = (self.normal + weighted.T @ weighted) * scale[:, None] * scale
+        normal[np.diag_indices_from(normal)] += RIDGE
+        wanted = scale * (self.wanted + ENERGY_WEIGHT * weighted.T @ (energies - energies.mean()))
+        coefficients = cho_solve(cho_factor(normal, overwrite_a=True), wanted) * scale
         self.constant = float(energies.mean() - mean @ coefficients)
         self.pair_weights = coefficients[: self.n_pair_features].reshape(self.n_kinds, len(self.pair_centres))
         weights = np.zeros((self.n_elements, 3, self.n_channels, self.n_channels))
@@ -138,7 +156,7 @@ class LinearPotential:
             of = degree == ANGULAR
             weighted[:, :, of] = self.weights[self.element, degree] @ view.density[:, :, of]
         energy += float((view.density * weighted).sum())
-        by_element = 2 * weighted.reshape(self.n_atoms, self.n_elements, RADIAL_FUNCTIONS, len(ANGULAR))
+        by_element = 2 * weighted.reshape(self.n_atoms, self.n_elements, self.n_radial, len(ANGULAR))
         near = by_element[self.first[view.near], self.element[self.second[view.near]]]
         pull[view.near] += np.einsum("pnm,pnmk->pk", near, view.density_slope)
         return energy, -self._scatter(pull).ravel()
@@ -160,8 +178,8 @@ class LinearPotential:
         near = np.flatnonzero(distance < DENSITY_CUTOFF)
         part, slope = radial(distance[near], self.radial_centres, self.radial_width, DENSITY_CUTOFF)
         harmonic, turn = harmonics(unit[near], distance[near])
-        density = np.zeros((self.n_atoms, self.n_elements, RADIAL_FUNCTIONS * len(ANGULAR)))
-        share = (part[:, :, None] * harmonic[:, None]).reshape(len(near), RADIAL_FUNCTIONS * len(ANGULAR))
+        density = np.zeros((self.n_atoms, self.n_elements, self.n_radial * len(ANGULAR)))
+        share = (part[:, :, None] * harmonic[:, None]).reshape(len(near), self.n_radial * len(ANGULAR))
         np.add.at(density, (self.first[near], self.element[self.second[near]]), share)
         density_slope = slope[:, :, None, None] * harmonic[:, None, :, None] * unit[near][:, None, None]
         density_slope += part[:, :, None, None] * turn[:, None]
@@ -181,7 +199,7 @@ class LinearPotential:
         centre, other = self.first[view.near], self.second[view.near]
         values = np.zeros((self.n_elements, 3, len(self.twice)))
         gradients = np.empty((3 * self.n_atoms, self.n_elements, 3, len(self.twice)))
-        shape = (self.n_elements, self.n_elements, self.n_atoms, 3, RADIAL_FUNCTIONS, self.n_channels)
+        shape = (self.n_elements, self.n_elements, self.n_atoms, 3, self.n_radial, self.n_channels)
         for degree in range(3):
             of = degree == ANGULAR
             density = view.density[:, :, of]
@@ -250,18 +268,15 @@ class LearnedPotential:
 
     def __init__(self, atoms: Atoms, points: Floats) -> None:
         self.linear = LinearPotential(atoms, points)
-        self.features: list[Floats] = []
-        self.gradients: list[Floats] = []
 
     def fit(self, points: Floats, energies: Floats, forces: Floats) -> None:
         """Learn from all evaluations so far; those already seen must come first and be the same."""
-        for point in points[len(self.features) :]:
-            values, gradients = self.linear.features(point)
-            self.features.append(values)
-            self.gradients.append(gradients)
-        self.linear.fit(energies, forces, np.array(self.features), np.array(self.gradients))
-        mean, pull = self.linear.predict(points)
-        self.residual = Residual(points, energies - mean, forces - pull)
+        for index in range(len(self.linear.values), len(points)):
+            self.linear.learn(points[index], forces[index])
+        self.linear.fit(energies)
+        last = slice(-LAST_POINTS, None)
+        mean, pull = self.linear.predict(points[last])
+        self.residual = Residual(points[last], energies[last] - mean, forces[last] - pull)
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Energies and forces at `points`."""

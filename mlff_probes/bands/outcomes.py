@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -35,6 +36,9 @@ Kind = Literal[
 
 DIVERGED_FACTOR = 10.0
 """A band whose largest force is this many times the smallest it has reached is going away from convergence."""
+
+DIVERGED_STEPS = 3
+"""In so many steps, one after the other: one step too far is taken back by the optimizer and says nothing."""
 
 DIVERGED_EV_A = 5.0
 """Forces below this, eV/A, are no divergence, whatever they were before: a band at work may see them."""
@@ -84,17 +88,16 @@ class Watch:
     def __init__(self, endpoints: tuple[float, float], images: Sequence[Atoms]) -> None:
         self.endpoints = endpoints
         self._lowest_fmax = np.inf
+        self._diverged = 0
         self._highest_ev: float | None = None
         ends = (images[0], images[-1])
         self._gap = max(widest_gap(end) for end in ends)
 
-    def explosion(self, step: int, images: Sequence[Atoms], energies: Floats, fmax: float) -> Outcome | None:
-        """What has exploded at this step, or None.
+    def forces(self, step: int, energies: Floats, fmax: float) -> Outcome | None:
+        """What has exploded in this evaluation, or None.
 
         Parameters
         ----------
-        images
-            The whole band.
         energies
             Of all images, eV, shape (n_images,).
         fmax
@@ -103,7 +106,7 @@ class Watch:
         inner = energies[1:-1]
         if self._highest_ev is None:
             self._highest_ev = float(max(inner.max(), *self.endpoints))
-        found = self.geometry(step, images) or self._energy_explosion(step, inner) or self._force_explosion(step, fmax)
+        found = self._energy_explosion(step, inner) or self._force_explosion(step, fmax)
         self._lowest_fmax = min(self._lowest_fmax, fmax)
         return found
 
@@ -124,8 +127,10 @@ class Watch:
         return None
 
     def _force_explosion(self, step: int, fmax: float) -> Outcome | None:
-        if fmax > max(DIVERGED_EV_A, DIVERGED_FACTOR * self._lowest_fmax):
-            reason = f"fmax grew to {fmax:.1f} eV/A after it had come down to {self._lowest_fmax:.2g}"
+        high = fmax > max(DIVERGED_EV_A, DIVERGED_FACTOR * self._lowest_fmax)
+        self._diverged = self._diverged + 1 if high else 0
+        if self._diverged == DIVERGED_STEPS:
+            reason = f"fmax grew to {fmax:.1f} eV/A after it had come down to {self._lowest_fmax:.2g}, and stayed there"
             return Outcome("fmax divergence", reason, step)
         return None
 
@@ -133,22 +138,25 @@ class Watch:
 def geometry_explosion(step: int, images: Sequence[Atoms], normal_gap: float) -> Outcome | None:
     """What is wrong with the geometry of a band, or None."""
     for index, image in enumerate(images[1:-1], 1):
-        ratio, pair = closest_contact(image)
-        if ratio < CONTACT:
-            names = " and ".join(f"{image.symbols[atom]} {atom}" for atom in pair)
-            reason = f"{names} of image {index} are at {ratio:.2f} of the sum of their covalent radii"
-            return Outcome("close contact", reason, step, index)
-        gap = widest_gap(image)
-        if gap > SEPARATED * normal_gap:
-            reason = (
-                f"image {index} has come apart: its widest gap is {gap / normal_gap:.1f} times that of the endpoints"
-            )
-            return Outcome("fragments separated", reason, step, index)
+        if found := structure_explosion(image, normal_gap):
+            return Outcome(found[0], f"image {index}: {found[1]}", step, index)
     distances = image_distances(images)
     nearest = int(distances.argmin())
     if distances[nearest] < COLLAPSED * distances.mean():
         reason = f"images {nearest} and {nearest + 1} have become one"
         return Outcome("image collapse", reason, step, nearest + 1 if nearest + 2 < len(images) else nearest)
+    return None
+
+
+def structure_explosion(atoms: Atoms, normal_gap: float) -> tuple[Kind, str] | None:
+    """What is wrong with the geometry of one structure, its kind and why, or None; `normal_gap` is a `widest_gap`."""
+    ratio, pair = closest_contact(atoms)
+    if ratio < CONTACT:
+        names = " and ".join(f"{atoms.symbols[atom]} {atom}" for atom in pair)
+        return "close contact", f"{names} are at {ratio:.2f} of the sum of their covalent radii"
+    gap = widest_gap(atoms)
+    if gap > SEPARATED * normal_gap:
+        return "fragments separated", f"its widest gap has become {gap / normal_gap:.1f} times what it was"
     return None
 
 
@@ -172,7 +180,7 @@ def widest_gap(atoms: Atoms) -> float:
 
 def image_distances(images: Sequence[Atoms]) -> Floats:
     """Distance of each image to the next, over all 3 n_atoms components, A, shape (n_images - 1,)."""
-    steps = [b.positions - a.positions for a, b in zip(images[:-1], images[1:], strict=True)]
+    steps = [b.positions - a.positions for a, b in pairwise(images)]
     return np.array([np.linalg.norm(step) for step in steps])
 
 

@@ -14,15 +14,20 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 from numpy.typing import NDArray
 
-from mlff_probes.bands.optimizer import BandOptimizer, Step, band_forces
+from mlff_probes.bands.optimizer import BandOptimizer, Step
 from mlff_probes.bands.outcomes import Outcome, Watch
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
 from mlff_probes.evaluation import Evaluation, evaluate
+from mlff_probes.protocols import FccVacancy, RelaxedPath
 
 Floats = NDArray[np.float64]
-Report = Callable[[int, float, float], None]
-"""Called after each step of a band with (step, fmax in eV/A, energy of the highest image over the first in eV)."""
+Report = Callable[[str], None]
+"""Called after each step with where a relaxation stands."""
+
+
+def silent(_: str) -> None:
+    """A report that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +39,23 @@ class BandSettings:
     spring_ev_a2
         Spring constant between images, eV/A^2.
     fmax
-        A band is converged where no atom of any image feels more, eV/A, climbing image included.
+        A band is converged where no atom of any image feels more, eV/A, climbing image included, ...
+    saddle_fmax
+        ... and none of its highest image more than this, eV/A: the barrier is read there, and on a soft saddle
+        0.05 eV/A leave tens of meV open.
     max_steps
-        Evaluations of the whole band before it is given up as unconverged.
+        Evaluations of several images, or of the highest alone, before the band is given up as unconverged.
     """
 
     spring_ev_a2: float = 0.1
     fmax: float = 0.05
-    max_steps: int = 200
+    saddle_fmax: float = 0.01
+    max_steps: int = 60
+
+    @classmethod
+    def of(cls, protocol: RelaxedPath | FccVacancy) -> BandSettings:
+        """The settings that a protocol states."""
+        return cls(protocol.spring_ev_a2, protocol.fmax, protocol.saddle_fmax, protocol.max_steps)
 
 
 @dataclass
@@ -58,6 +72,10 @@ class Calls:
         self.batches += evaluation.batches
         self.model_s += evaluation.model_s
         return evaluation
+
+    def evaluation(self) -> Evaluation:
+        """The sums, as those of one evaluation."""
+        return Evaluation(np.empty(0), None, calls=self.calls, batches=self.batches, model_s=self.model_s)
 
 
 @dataclass(frozen=True)
@@ -85,7 +103,7 @@ class BandRun:
 
 
 def relax_structure(
-    calculator: Calculator, atoms: Atoms, *, fmax: float, max_steps: int, calls: Calls
+    calculator: Calculator, atoms: Atoms, *, fmax: float, max_steps: int, calls: Calls, report: Report = silent
 ) -> tuple[Atoms, bool]:
     """Relax the positions of one structure in a fixed cell: the relaxed copy, and whether it converged.
 
@@ -96,7 +114,9 @@ def relax_structure(
     """
     relaxed = atoms.copy()
     relaxed.calc = _Counting(calculator, calls)
-    converged = BFGS(relaxed, logfile=None).run(fmax=fmax, steps=max_steps)
+    optimizer = BFGS(relaxed, logfile=None)
+    optimizer.attach(lambda: report(f"step {optimizer.nsteps}, fmax {_largest(relaxed):.3f} eV/A"))
+    converged = optimizer.run(fmax=fmax, steps=max_steps)
     energy, forces = relaxed.get_potential_energy(), relaxed.get_forces()
     relaxed.calc = SinglePointCalculator(relaxed, energy=energy, forces=forces)
     return relaxed, bool(converged)
@@ -108,12 +128,12 @@ def relax_band(
     *,
     settings: BandSettings,
     calls: Calls,
-    report: Report | None = None,
+    report: Report = silent,
 ) -> BandRun:
-    """Relax a band between two endpoints, watching it; all inner images of a step are evaluated together.
+    """Relax a band between two endpoints, watching it; the images that a step moves are evaluated together.
 
     Climbing-image NEB with the improved tangent (Henkelman et al., J. Chem. Phys. 113, 9901 and 9978 (2000)),
-    numerics of ASE; `mlff_probes.bands.optimizer` says where the images go next. The endpoints carry their
+    forces as ASE's; `mlff_probes.bands.optimizer` says where the images go next. The endpoints carry their
     energies already (`relax_structure`).
 
     Parameters
@@ -144,36 +164,46 @@ def relax_band(
     positions = np.array([image.positions for image in band])
     optimizer = BandOptimizer(
         band[0], positions, np.array(ends), np.array([images[0].get_forces(), images[-1].get_forces()]),
-        fmax=settings.fmax, spring=settings.spring_ev_a2,
+        fmax=settings.fmax, saddle_fmax=settings.saddle_fmax, spring=settings.spring_ev_a2,
     )  # fmt: skip
     watch, run = Watch(ends, band), _Record(ends[0])
-    explosion = watch.geometry(0, band)
     for step in range(settings.max_steps):
+        explosion = watch.geometry(step, band)
         if explosion is not None:
             return run.ended(explosion, band)
         try:
-            evaluation = _evaluate(calculator, band, step, calls)
+            evaluation = _evaluate(calculator, band, optimizer.moved, step, calls)
         except NonFiniteError as error:
             return run.ended(Outcome("non-finite", str(error), step), band)
         assert evaluation.forces is not None
         found = optimizer.take(evaluation.energies, np.array(evaluation.forces))
-        run.add(found, settings.spring_ev_a2)
-        if report is not None:
-            report(step, found.fmax, found.barrier)
-        explosion = watch.explosion(step, band, found.energies, found.fmax)
-        if explosion is None and found.fmax <= settings.fmax:
-            return run.ended(Outcome("converged", f"fmax {found.fmax:.3f} eV/A after {step + 1} steps", step), band)
-        for image, moved in zip(band[1:-1], optimizer.propose(), strict=True):
-            image.positions = moved
-    kind = Outcome(
-        "unconverged", f"fmax {found.fmax:.3f} eV/A after {settings.max_steps} steps", settings.max_steps - 1
-    )
-    return run.ended(explosion or kind, band)
+        run.add(found)
+        report(f"step {step}, fmax {found.fmax:.3f} eV/A, highest image {found.barrier:.3f} eV")
+        explosion = watch.forces(step, found.energies, found.fmax)
+        if explosion is not None:
+            return run.ended(explosion, band)
+        if found.at_rest:
+            return run.ended(Outcome("converged", f"{_forces(found)} after {step + 1} steps", step), band)
+        if step + 1 < settings.max_steps:
+            for image, moved in zip(band, optimizer.propose(), strict=True):
+                image.positions = moved
+    reason = f"{_forces(found)} after {settings.max_steps} steps"
+    return run.ended(Outcome("unconverged", reason, settings.max_steps - 1), band)
 
 
-def _evaluate(calculator: Calculator, band: Sequence[Atoms], step: int, calls: Calls) -> Evaluation:
-    inner = [image.copy() for image in band[1:-1]]
-    return calls.add(evaluate(calculator, inner, name=lambda row: f"image {row + 1} in step {step}"))
+def _forces(step: Step) -> str:
+    return f"fmax {step.fmax:.3f} eV/A, {step.saddle_fmax:.3f} at the highest image"
+
+
+def _evaluate(
+    calculator: Calculator, band: Sequence[Atoms], moved: Sequence[int], step: int, calls: Calls
+) -> Evaluation:
+    name = lambda row: f"image {moved[row]} in step {step}"  # noqa: E731
+    return calls.add(evaluate(calculator, [band[image].copy() for image in moved], name=name))
+
+
+def _largest(atoms: Atoms) -> float:
+    return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
 
 
 def _energy(image: Atoms) -> float:
@@ -189,13 +219,11 @@ class _Record:
         self._energy: list[Floats] = []
         self._fmax: list[Floats] = []
 
-    def add(self, step: Step, spring: float) -> None:
+    def add(self, step: Step) -> None:
         """Keep one step."""
         self.energies = step.energies
         self._energy.append(step.energies - self.zero_ev)
-        flat = step.positions.reshape(len(step.positions), -1)
-        forces = band_forces(flat, step.energies, step.forces.reshape(len(flat) - 2, -1), spring, climb=True)
-        self._fmax.append(np.linalg.norm(forces.reshape(len(flat) - 2, -1, 3), axis=2).max(axis=1))
+        self._fmax.append(np.linalg.norm(step.band_forces, axis=2).max(axis=1))
 
     def ended(self, outcome: Outcome, band: list[Atoms]) -> BandRun:
         """The run as it stands."""

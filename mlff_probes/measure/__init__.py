@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 
-from mlff_probes.bands.relax import Report
+from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
@@ -29,7 +29,7 @@ WORKUPS: dict[type, Workup] = {
 }
 """From energies and forces of a case's frames to its quantities."""
 
-DRIVERS: dict[type, Callable[[Calculator, Case, Report | None], Result]] = {
+DRIVERS: dict[type, Callable[[Calculator, Case, Report], Result]] = {
     Latency: lambda calculator, case, _: latency.force_call_latency(calculator, case),
     RelaxedPath: lambda calculator, case, report: relaxed.relaxed_path(calculator, case, report=report),
     FccVacancy: lambda calculator, case, report: vacancy.fcc_vacancy(calculator, case, report=report),
@@ -42,7 +42,7 @@ def measure_case(
     case: Case,
     *,
     clock: Callable[[], float] = time.perf_counter,
-    report: Report | None = None,
+    report: Report = silent,
 ) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of a band.
 
@@ -100,7 +100,7 @@ def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s
     return Measurement(calculator=calculator.label, case=case.id, problem=problem, wall_s=wall_s)
 
 
-def _result(calculator: Calculator, case: Case, report: Report | None) -> Result:
+def _result(calculator: Calculator, case: Case, report: Report) -> Result:
     if type(case.protocol) in DRIVERS:
         return DRIVERS[type(case.protocol)](calculator, case, report)
     frames = [*case.frames, *sliding.periodic_images(case)]

@@ -1,8 +1,9 @@
-"""A relaxed migration path: endpoints, band, and what came of it."""
+"""A relaxed migration path: its sites, the bands between them, and what came of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,92 +11,170 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlff_probes.bands.interpolation import interpolate_band, unwrapped
-from mlff_probes.bands.outcomes import Outcome
-from mlff_probes.bands.relax import BandRun, BandSettings, Calls, Report, relax_band, relax_structure
+from mlff_probes.bands.outcomes import Outcome, structure_explosion, widest_gap
+from mlff_probes.bands.relax import BandRun, BandSettings, Calls, Report, relax_band, relax_structure, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
-from mlff_probes.evaluation import Evaluation
 from mlff_probes.measure.migration import path_fraction
 from mlff_probes.measure.results import Result, missing
-from mlff_probes.protocols import ENERGY, FRACTION, LENGTH, PURE, RelaxedPath
+from mlff_probes.protocols import CALLS, ENERGY, FRACTION, LENGTH, PURE, RelaxedPath
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]
 
+SAME_A = 0.1
+"""Two structures no coordinate of which differs by more than this, A, are one minimum."""
 
-def relaxed_path(calculator: Calculator, case: Case, *, report: Report | None = None) -> Result:
-    """Relax the endpoints of a case and a climbing-image band between them.
 
-    - `outcome` 1 where the band converged; else an error that says how it ended
+@dataclass
+class _Path:
+    """What is known of a path so far.
+
+    Attributes
+    ----------
+    sites
+        Relaxed frames that are minima of their own, with energies and forces.
+    stretches
+        For each band: its two sites and, between them, the frames that are none.
+    runs, first
+        The bands, and what they started from.
+    """
+
+    sites: list[Atoms] = field(default_factory=list)
+    stretches: list[list[Atoms]] = field(default_factory=list)
+    runs: list[BandRun] = field(default_factory=list)
+    first: list[list[Atoms]] = field(default_factory=list)
+
+
+def relaxed_path(calculator: Calculator, case: Case, *, report: Report = silent) -> Result:
+    """Relax the frames of a case, and a climbing-image band between each two.
+
+    A frame between the endpoints that relaxes into a minimum of its own ends one band and begins the next, since
+    a single climbing image cannot find two saddles; one that does not is where its band leads through.
+
+    - `outcome` 1 where every band converged; else an error that says how it ended
       (`mlff_probes.bands.outcomes`), and all that follows is an error too:
     - `barrier`, `reverse_barrier` energy of the highest image over the first and over the last, eV;
     - `reaction_energy` of the last over the first, eV;
     - `saddle_position` path fraction of the highest image (see `path_fraction`);
-    - `path_distance` how far the relaxed band lies from the first one: mean over inner images of the distance
+    - `path_distance` how far the relaxed bands lie from the first ones: mean over inner images of the distance
       over all 3 n_atoms components, A;
     - `model_calls` structures that went through the model, endpoints included; always given.
+
+    Raises
+    ------
+    EvaluationError
+        If the calculator raises.
     """
     protocol = case.protocol
     assert isinstance(protocol, RelaxedPath)
-    calls = Calls()
-    settings = BandSettings(spring_ev_a2=protocol.spring_ev_a2, fmax=protocol.fmax, max_steps=protocol.max_steps)
-    frames = unwrapped(case.frames)
+    relaxation = _Relaxation(calculator, protocol, report)
     try:
-        ends, problem = _relaxed_ends(calculator, frames, protocol, calls)
+        outcome = relaxation.sites(unwrapped(case.frames)) or relaxation.bands()
     except NonFiniteError as error:
-        problem = Outcome("non-finite", str(error), 0)
-    if problem is not None:
-        return _result(protocol, BandRun(problem, frames, np.empty(0)), [], calls)
-    first = interpolate_band([ends[0], *frames[1:-1], ends[1]], protocol.images)
-    first[0].calc, first[-1].calc = ends[0].calc, ends[1].calc
-    run = relax_band(calculator, first, settings=settings, calls=calls, report=report)
-    return _result(protocol, run, first, calls)
+        outcome = Outcome("non-finite", str(error), 0)
+    return _result(protocol, outcome, relaxation.path, relaxation.calls)
 
 
-def _relaxed_ends(
-    calculator: Calculator, frames: Sequence[Atoms], protocol: RelaxedPath, calls: Calls
-) -> tuple[list[Atoms], Outcome | None]:
-    ends = []
-    for name, frame in (("first", frames[0]), ("last", frames[-1])):
-        relaxed, converged = relax_structure(
-            calculator, frame, fmax=protocol.endpoint_fmax, max_steps=protocol.endpoint_steps, calls=calls
-        )
-        if not converged:
-            reason = f"the {name} endpoint did not relax to {protocol.endpoint_fmax:g} eV/A"
-            return [], Outcome("unconverged", f"{reason} in {protocol.endpoint_steps} steps", protocol.endpoint_steps)
-        ends.append(relaxed)
-    if np.abs(ends[0].positions - ends[1].positions).max() < SAME_A:
-        return [], Outcome("image collapse", "both endpoints relaxed to the same structure", 0)
-    return ends, None
+class _Relaxation:
+    """The relaxation of one path with one calculator."""
+
+    def __init__(self, calculator: Calculator, protocol: RelaxedPath, report: Report) -> None:
+        self.calculator, self.protocol, self.report = calculator, protocol, report
+        self.calls, self.path = Calls(), _Path()
+
+    def sites(self, frames: Sequence[Atoms]) -> Outcome | None:
+        """Relax all frames and tell minima from others; what went wrong, or None."""
+        path, protocol = self.path, self.protocol
+        for index, frame in enumerate(frames):
+            site, converged = relax_structure(
+                self.calculator, frame, fmax=protocol.endpoint_fmax, max_steps=protocol.endpoint_steps,
+                calls=self.calls, report=self._told(f"frame {index}: "),
+            )  # fmt: skip
+            if problem := _site_problem(index, frame, site, converged, protocol):
+                return problem
+            new = not path.sites or not _same(site, path.sites[-1])
+            if new:
+                path.sites.append(site)
+                for stretch in path.stretches[-1:]:
+                    stretch.append(site)
+                path.stretches.append([site])
+            elif index + 1 < len(frames):
+                path.stretches[-1].append(frame)
+            else:
+                which = "both endpoints" if len(path.sites) == 1 else f"frame {index} and the site before it"
+                return Outcome("image collapse", f"{which} relaxed to the same structure", 0)
+        del path.stretches[-1]  # it begins at the last site and goes nowhere
+        return None
+
+    def bands(self) -> Outcome:
+        """Relax the bands one after the other; the first that does not converge is the end."""
+        path = self.path
+        for index, stretch in enumerate(path.stretches):
+            which = "" if len(path.stretches) == 1 else f"band {index + 1} of {len(path.stretches)}: "
+            first = interpolate_band(stretch, self.protocol.images)
+            first[0].calc, first[-1].calc = stretch[0].calc, stretch[-1].calc
+            settings = BandSettings.of(self.protocol)
+            run = relax_band(self.calculator, first, settings=settings, calls=self.calls, report=self._told(which))
+            path.first.append(first)
+            path.runs.append(run)
+            if not run.outcome.converged:
+                return Outcome(run.outcome.kind, f"{which}{run.outcome.reason}", run.outcome.step, run.outcome.image)
+        return Outcome("converged", "; ".join(run.outcome.reason for run in path.runs), path.runs[-1].outcome.step)
+
+    def _told(self, which: str) -> Report:
+        return lambda text: self.report(which + text)
 
 
-SAME_A = 0.1
-"""Two endpoints no atom of which differs by more than this, A, are one minimum."""
+def _site_problem(index: int, frame: Atoms, site: Atoms, converged: bool, protocol: RelaxedPath) -> Outcome | None:
+    if found := structure_explosion(site, widest_gap(frame)):
+        return Outcome(found[0], f"frame {index} relaxed: {found[1]}", 0)
+    if not converged:
+        reason = f"frame {index} did not relax to {protocol.endpoint_fmax:g} eV/A in {protocol.endpoint_steps} steps"
+        return Outcome("unconverged", reason, 0)
+    return None
 
 
-def _result(protocol: RelaxedPath, run: BandRun, first: Sequence[Atoms], calls: Calls) -> Result:
-    outcome = run.outcome
-    counted = Evaluation(np.empty(0), None, calls=calls.calls, batches=calls.batches, model_s=calls.model_s)
+def _same(one: Atoms, other: Atoms) -> bool:
+    return bool(np.abs(one.positions - other.positions).max() < SAME_A)
+
+
+def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) -> Result:
     why = f"{outcome.kind}: {outcome.reason}"
     values = {name: missing(unit, why) for name, unit in protocol.quantities.items()}
-    values["model_calls"] = Value(value=float(calls.calls), unit=PURE)
-    arrays: dict[str, list[Any]] = {
-        "energy_history": [as_lists({"_": row})["_"] for row in run.energy_history],
-        "fmax_history": [as_lists({"_": row})["_"] for row in run.fmax_history],
-    }
+    values["model_calls"] = Value(value=float(calls.calls), unit=CALLS)
+    arrays = _histories(path)
     if outcome.converged:
-        energies = run.energies - run.energies[0]
-        position, top = path_fraction(tuple(run.images)), int(np.argmax(energies))
-        distance = np.mean([np.linalg.norm(a.positions - b.positions) for a, b in
-                            zip(run.images[1:-1], first[1:-1], strict=True)])  # fmt: skip
+        images = [path.sites[0], *(image for run in path.runs for image in run.images[1:])]
+        energies = np.concatenate([path.runs[0].energies[:1], *(run.energies[1:] for run in path.runs)])
+        energies = energies - energies[0]
+        position, top = path_fraction(tuple(images)), int(np.argmax(energies))
+        moved = [
+            float(np.linalg.norm(now.positions - then.positions))
+            for run, first in zip(path.runs, path.first, strict=True)
+            for now, then in zip(run.images[1:-1], first[1:-1], strict=True)
+        ]
         values |= {
             "outcome": Value(value=1.0, unit=PURE),
             "barrier": Value(value=float(energies[top]), unit=ENERGY),
             "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY),
             "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY),
             "saddle_position": Value(value=float(position[top]), unit=FRACTION),
-            "path_distance": Value(value=float(distance), unit=LENGTH),
+            "path_distance": Value(value=float(np.mean(moved)), unit=LENGTH),
         }
         arrays |= as_lists({"path_fraction": position, "energy": energies})
     diagnostics = {"outcome": outcome.kind, "reason": outcome.reason, "step": outcome.step, "image": outcome.image}
-    return Result(values, arrays, counted, diagnostics)
+    return Result(values, arrays, calls.evaluation(), diagnostics)
+
+
+def _histories(path: _Path) -> dict[str, list[Any]]:
+    """Steps of all bands one after the other, energies over the first site, and how many steps each band took."""
+    zeros = [float(run.energies[0] - path.sites[0].get_potential_energy()) if len(run.energies) else 0.0
+             for run in path.runs]  # fmt: skip
+    return {
+        "energy_history": [
+            (row + zero).tolist() for run, zero in zip(path.runs, zeros, strict=True) for row in run.energy_history
+        ],
+        "fmax_history": [row.tolist() for run in path.runs for row in run.fmax_history],
+        "band_steps": [len(run.energy_history) for run in path.runs],
+    }

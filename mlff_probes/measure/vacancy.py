@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from mlff_probes.analysis.curves import NotBracketedError, spline_minimum
 from mlff_probes.bands.interpolation import interpolate_band
 from mlff_probes.bands.outcomes import CONTACT, Outcome, closest_contact
-from mlff_probes.bands.relax import BandRun, BandSettings, Calls, Report, relax_band, relax_structure
+from mlff_probes.bands.relax import BandRun, BandSettings, Calls, Report, relax_band, relax_structure, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
-from mlff_probes.evaluation import Evaluation, evaluate
+from mlff_probes.evaluation import evaluate
 from mlff_probes.measure.migration import path_fraction
 from mlff_probes.measure.results import Result, missing
-from mlff_probes.protocols import ENERGY, LENGTH, PURE, FccVacancy
+from mlff_probes.protocols import CALLS, ENERGY, LENGTH, PURE, FccVacancy
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]
@@ -63,7 +63,7 @@ class Crystal:
     sampled_energy: Floats
 
 
-def fcc_vacancy(calculator: Calculator, case: Case, *, report: Report | None = None) -> Result:
+def fcc_vacancy(calculator: Calculator, case: Case, *, report: Report = silent) -> Result:
     """Lattice constant, vacancy formation energy and migration barrier of an fcc metal, all of the model's own.
 
     - `lattice_constant` a at the minimum of E(a) of the crystal, A (`fcc_crystal`);
@@ -172,14 +172,13 @@ class _Found:
     run: BandRun | None = None
 
 
-def _measure(
-    calculator: Calculator, protocol: FccVacancy, calls: Calls, found: _Found, report: Report | None
-) -> Outcome:
+def _measure(calculator: Calculator, protocol: FccVacancy, calls: Calls, found: _Found, report: Report) -> Outcome:
     crystal = found.crystal = fcc_crystal(calculator, protocol, calls)
     start = protocol.vacancy_cell(crystal.lattice_constant)
     vacancy, converged = relax_structure(
-        calculator, start, fmax=protocol.vacancy_fmax, max_steps=protocol.vacancy_steps, calls=calls
-    )
+        calculator, start, fmax=protocol.vacancy_fmax, max_steps=protocol.vacancy_steps, calls=calls,
+        report=lambda text: report(f"vacancy: {text}"),
+    )  # fmt: skip
     if problem := _vacancy_problem(start, vacancy, converged, protocol):
         return problem
     found.formation_energy = float(vacancy.get_potential_energy()) - len(vacancy) * crystal.atom_energy
@@ -188,8 +187,7 @@ def _measure(
     # the straight line leads between the four atoms of the gate: no IDPP is needed to clear the way
     first = interpolate_band([vacancy, end], protocol.images, idpp=False)
     first[0].calc, first[-1].calc = vacancy.calc, end.calc
-    settings = BandSettings(spring_ev_a2=protocol.spring_ev_a2, fmax=protocol.fmax, max_steps=protocol.max_steps)
-    found.run = run = relax_band(calculator, first, settings=settings, calls=calls, report=report)
+    found.run = run = relax_band(calculator, first, settings=BandSettings.of(protocol), calls=calls, report=report)
     return (_saddle_problem(calculator, run, calls) if run.outcome.converged else None) or run.outcome
 
 
@@ -241,10 +239,9 @@ def _saddle_problem(calculator: Calculator, run: BandRun, calls: Calls) -> Outco
 def _result(protocol: FccVacancy, found: _Found, calls: Calls) -> Result:
     outcome = found.outcome
     assert outcome is not None
-    counted = Evaluation(np.empty(0), None, calls=calls.calls, batches=calls.batches, model_s=calls.model_s)
     why = f"{outcome.kind}: {outcome.reason}"
     values = {name: missing(unit, why) for name, unit in protocol.quantities.items()}
-    values["model_calls"] = Value(value=float(calls.calls), unit=PURE)
+    values["model_calls"] = Value(value=float(calls.calls), unit=CALLS)
     arrays: dict[str, list[Any]] = {}
     if found.crystal is not None:
         values["lattice_constant"] = Value(value=found.crystal.lattice_constant, unit=LENGTH)
@@ -261,4 +258,4 @@ def _result(protocol: FccVacancy, found: _Found, calls: Calls) -> Result:
         values["barrier"] = Value(value=float(energies.max()), unit=ENERGY)
         arrays |= as_lists({"path_fraction": path_fraction(tuple(found.run.images)), "energy": energies})
     diagnostics = {"outcome": outcome.kind, "reason": outcome.reason, "step": outcome.step, "image": outcome.image}
-    return Result(values, arrays, counted, diagnostics)
+    return Result(values, arrays, calls.evaluation(), diagnostics)
