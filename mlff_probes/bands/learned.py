@@ -25,6 +25,7 @@ from ase import Atoms
 from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import csc_array
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -58,13 +59,16 @@ LEAST_FEATURE = 1e-6
 ENERGY_WEIGHT = 3.0
 """Weight of an energy against a force component, in 1/A."""
 
-AMPLITUDE, LENGTH = 0.3, 1.2
-"""Of the Gaussian process, eV and A: together the force that the linear part leaves, AMPLITUDE/LENGTH = 0.25 eV/A."""
+LENGTHS = (1.2, 0.6)
+"""Of the Gaussian process, A: the one under which the last `JUDGED_POINTS` residuals are likeliest is taken. Sound
+models are as smooth as the first; the second is for the rough ones."""
 
-ENERGY_NOISE, FORCE_NOISE = 1e-3, 5e-3
-"""Standard deviations that are allowed for single precision, eV and eV/A."""
+JUDGED_POINTS = 20
 
-LAST_POINTS = 60
+ENERGY_NOISE, FORCE_NOISE = 1e-3 / 0.3, 5e-3 / 0.25
+"""Noise, as a fraction of the standard deviation that the process gives energies and forces at a length of 1.2 A."""
+
+LAST_POINTS = 40
 """The process is on so many points, the last ones: its matrix has as many rows as these have force components."""
 
 SAME_DIRECTION = 1e-6
@@ -92,6 +96,9 @@ class LinearPotential:
         low, high = np.sort([self.element[first], self.element[second]], axis=0)
         kinds, self.kind = np.unique(low * self.n_elements + high, return_inverse=True)
         self.n_kinds = len(kinds)
+        into = first * self.n_elements + self.element[second]
+        self.gather = csc_array((np.ones(len(first)), (into, np.arange(len(first)))),
+                                shape=(self.n_atoms * self.n_elements, len(first)))  # fmt: skip
         self.pair_centres = np.arange(PAIR_START, PAIR_CUTOFF, PAIR_SPACING)
         self.n_radial = max(2, min(RADIAL_FUNCTIONS, MOST_CHANNELS // self.n_elements))
         self.radial_centres = np.linspace(RADIAL_START, DENSITY_CUTOFF - RADIAL_MARGIN, self.n_radial)
@@ -158,7 +165,8 @@ class LinearPotential:
         energy += float((view.density * weighted).sum())
         by_element = 2 * weighted.reshape(self.n_atoms, self.n_elements, self.n_radial, len(ANGULAR))
         near = by_element[self.first[view.near], self.element[self.second[view.near]]]
-        pull[view.near] += np.einsum("pnm,pnmk->pk", near, view.density_slope)
+        along = ((near @ view.harmonic[:, :, None])[:, :, 0] * view.slope).sum(axis=1)
+        pull[view.near] += along[:, None] * view.unit[view.near] + ((view.part[:, None] @ near) @ view.turn)[:, 0]
         return energy, -self._scatter(pull).ravel()
 
     def _scatter(self, values: Floats) -> Floats:
@@ -178,13 +186,10 @@ class LinearPotential:
         near = np.flatnonzero(distance < DENSITY_CUTOFF)
         part, slope = radial(distance[near], self.radial_centres, self.radial_width, DENSITY_CUTOFF)
         harmonic, turn = harmonics(unit[near], distance[near])
-        density = np.zeros((self.n_atoms, self.n_elements, self.n_radial * len(ANGULAR)))
         share = (part[:, :, None] * harmonic[:, None]).reshape(len(near), self.n_radial * len(ANGULAR))
-        np.add.at(density, (self.first[near], self.element[self.second[near]]), share)
-        density_slope = slope[:, :, None, None] * harmonic[:, None, :, None] * unit[near][:, None, None]
-        density_slope += part[:, :, None, None] * turn[:, None]
+        density = self.gather[:, near] @ share
         density = density.reshape(self.n_atoms, self.n_channels, len(ANGULAR))
-        return _View(unit, pair, pair_slope, near, density, density_slope)
+        return _View(unit, pair, pair_slope, near, density, part, slope, harmonic, turn)
 
     def _pair_features(self, view: _View) -> tuple[Floats, Floats]:
         values = np.zeros((self.n_kinds, len(self.pair_centres)))
@@ -200,12 +205,16 @@ class LinearPotential:
         values = np.zeros((self.n_elements, 3, len(self.twice)))
         gradients = np.empty((3 * self.n_atoms, self.n_elements, 3, len(self.twice)))
         shape = (self.n_elements, self.n_elements, self.n_atoms, 3, self.n_radial, self.n_channels)
+        density_slope = (
+            view.slope[:, :, None, None] * view.harmonic[:, None, :, None] * view.unit[view.near][:, None, None]
+        )
+        density_slope += view.part[:, :, None, None] * view.turn[:, None]
         for degree in range(3):
             of = degree == ANGULAR
             density = view.density[:, :, of]
             product = (density @ density.swapaxes(1, 2))[:, self.upper[0], self.upper[1]] * self.twice
             np.add.at(values[:, degree], self.element, product)
-            each = np.einsum("pnmk,pcm->pknc", view.density_slope[:, :, of], density[centre], optimize=True)
+            each = np.einsum("pnmk,pcm->pknc", density_slope[:, :, of], density[centre], optimize=True)
             change = np.zeros(shape)
             np.add.at(change, (self.element[centre], self.element[other], other), each)
             np.add.at(change, (self.element[centre], self.element[other], centre), -each)
@@ -223,7 +232,10 @@ class _View:
     pair_slope: Floats
     near: Integers
     density: Floats
-    density_slope: Floats
+    part: Floats
+    slope: Floats
+    harmonic: Floats
+    turn: Floats
 
 
 class Residual:
@@ -237,30 +249,46 @@ class Residual:
 
     def __init__(self, points: Floats, energies: Floats, forces: Floats) -> None:
         self.points = points
-        centred = points - points.mean(axis=0)
-        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
-        basis = directions[singular > SAME_DIRECTION]
-        n, m = len(points), len(basis)
-        inside = forces @ basis.T
-        kernel, matrix = _covariance(centred @ basis.T)
-        noise = np.full((n, m + 1), FORCE_NOISE**2)
-        noise[:, 0] = ENERGY_NOISE**2
-        matrix[np.diag_indices_from(matrix)] += noise.ravel()
-        wanted = np.concatenate([energies[:, None], -inside], axis=1).ravel()
-        factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-        solved = cho_solve(factor, wanted).reshape(n, m + 1)
-        across = cho_solve(cho_factor(kernel / LENGTH**2 + FORCE_NOISE**2 * np.eye(n)), inside @ basis - forces)
-        self.energy_weights = solved[:, 0]
-        self.gradient_weights = solved[:, 1:] @ basis + across
+        last = slice(-JUDGED_POINTS, None)
+        self.length = max(
+            LENGTHS, key=lambda length: _Inside(points[last], energies[last], forces[last], length).likelihood
+        )
+        inside = _Inside(points, energies, forces, self.length)
+        across = inside.forces @ inside.basis - forces
+        noise = (FORCE_NOISE / LENGTHS[0]) ** 2 * np.eye(len(points))
+        across = cho_solve(cho_factor(inside.kernel / self.length**2 + noise), across)
+        self.energy_weights = inside.solved[:, 0]
+        self.gradient_weights = inside.solved[:, 1:] @ inside.basis + across
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
         """Mean energies and forces at `points`."""
         apart = points[:, None] - self.points[None]
-        kernel = AMPLITUDE**2 * np.exp(-0.5 * (apart**2).sum(axis=-1) / LENGTH**2)
-        along = (apart * self.gradient_weights).sum(axis=-1) / LENGTH**2
+        kernel = np.exp(-0.5 * (apart**2).sum(axis=-1) / self.length**2)
+        along = (apart * self.gradient_weights).sum(axis=-1) / self.length**2
         each = kernel * (self.energy_weights + along)
         gradient = kernel @ self.gradient_weights - (each[:, None] @ apart)[:, 0]
-        return each.sum(axis=1), -gradient / LENGTH**2
+        return each.sum(axis=1), -gradient / self.length**2
+
+
+class _Inside:
+    """The process within the span of its points, at one length; `likelihood` is up to a constant, best amplitude."""
+
+    def __init__(self, points: Floats, energies: Floats, forces: Floats, length: float) -> None:
+        centred = points - points.mean(axis=0)
+        _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+        self.basis = directions[singular > SAME_DIRECTION]
+        n, m = len(points), len(self.basis)
+        self.forces = forces @ self.basis.T
+        self.kernel, matrix = _covariance(centred @ self.basis.T, length)
+        noise = np.full((n, m + 1), (FORCE_NOISE / LENGTHS[0]) ** 2)
+        noise[:, 0] = ENERGY_NOISE**2
+        matrix[np.diag_indices_from(matrix)] += noise.ravel()
+        wanted = np.concatenate([energies[:, None], -self.forces], axis=1).ravel()
+        factor = cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+        solved = cho_solve(factor, wanted)
+        self.likelihood = -0.5 * len(wanted) * float(np.log(max(wanted @ solved, np.finfo(float).tiny)))
+        self.likelihood -= float(np.log(np.diagonal(factor[0])).sum())
+        self.solved: Floats = solved.reshape(n, m + 1)
 
 
 class LearnedPotential:
@@ -330,17 +358,17 @@ def harmonics(unit: Floats, distance: Floats) -> tuple[Floats, Floats]:
     return np.stack(values, axis=1), gradient / distance[:, None, None]
 
 
-def _covariance(points: Floats) -> tuple[Floats, Floats]:
-    """Kernel, shape (n, n), and covariances of energies and gradients, shape (n (m + 1), n (m + 1))."""
+def _covariance(points: Floats, length: float) -> tuple[Floats, Floats]:
+    """Kernel, shape (n, n), and covariances of energies and gradients, shape (n (m + 1), n (m + 1)); amplitude 1."""
     n, m = points.shape
     apart = points[:, None] - points[None]
-    kernel = AMPLITUDE**2 * np.exp(-0.5 * (apart**2).sum(axis=-1) / LENGTH**2)
-    cross = kernel[..., None] * apart / LENGTH**2
+    kernel = np.exp(-0.5 * (apart**2).sum(axis=-1) / length**2)
+    cross = kernel[..., None] * apart / length**2
     matrix = np.empty((n, m + 1, n, m + 1))
     matrix[:, 0, :, 0] = kernel
     matrix[:, 0, :, 1:] = cross
     matrix[:, 1:, :, 0] = -cross.transpose(0, 2, 1)
-    matrix[:, 1:, :, 1:] = -cross.transpose(0, 2, 1)[..., None] * apart[:, None] / LENGTH**2
+    matrix[:, 1:, :, 1:] = -cross.transpose(0, 2, 1)[..., None] * apart[:, None] / length**2
     diagonal = np.arange(1, m + 1)
-    matrix[:, diagonal, :, diagonal] += kernel / LENGTH**2
+    matrix[:, diagonal, :, diagonal] += kernel / length**2
     return kernel, matrix.reshape(n * (m + 1), -1)

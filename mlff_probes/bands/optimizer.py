@@ -34,6 +34,9 @@ REACH, LEAST_REACH = 0.5, 0.1
 """How far, in A (norm over all atoms), an image may be from the nearest evaluated point; first (and largest), and
 smallest."""
 
+REACH_OF_LENGTH = 0.4
+"""No farther than this fraction of the length over which the learned potential varies."""
+
 WIDEN, NARROW = 1.3, 0.6
 """Factors on the reach after an evaluation that lowered the largest force, and after one that did not."""
 
@@ -131,7 +134,7 @@ class BandOptimizer:
         self.model = LearnedPotential(atoms, self.band)
         self.moved = list(range(1, len(positions) - 1))
         self.saddle = 0
-        self.mode: Floats = np.zeros(0)
+        self.up: Floats = np.zeros(0)
         self.pushes = 0
         self._begin("band")
 
@@ -172,14 +175,16 @@ class BandOptimizer:
     def _largest(self) -> float:
         """What the present phase makes small."""
         if self.phase == "climb":
-            return largest_force(self.forces[self.saddle])
+            before, here, after = self.energies[self.saddle - 1 : self.saddle + 2]
+            # below both neighbours it is on its way to a minimum
+            return largest_force(self.forces[self.saddle]) if here > min(before, after) else np.inf
         pull = band_forces(self.band, self.energies, self.forces[1:-1], self.spring, climb=False)
         return largest_force(np.delete(pull, self.saddle - 1, axis=0) if self.phase == "settle" else pull)
 
     def _begin(self, phase: Phase) -> None:
         self.phase: Phase = phase
         self.reach = REACH
-        self.best = np.inf
+        self.best = np.inf if phase == "band" else self._largest()
         self.kept = (self.band.copy(), self.energies.copy(), self.forces.copy())
         self.tolerance = 0.5 * self.fmax
 
@@ -206,7 +211,7 @@ class BandOptimizer:
             self._climb_from(highest)
 
     def _climb_from(self, image: int) -> None:
-        self.saddle, self.mode = image, tangent(self.band, self.energies, image)
+        self.saddle, self.up = image, tangent(self.band, self.energies, image)
         self._begin("climb")
 
     def _leave_ridge(self, image: int) -> bool:
@@ -231,14 +236,19 @@ class BandOptimizer:
     def _model_forces(self, points: Floats) -> Floats:
         return self.model.predict(points)[1]
 
+    def _limit(self, images: Floats) -> Floats:
+        """How far each of `images` may go from the nearest point, A."""
+        reach = min(self.reach, REACH_OF_LENGTH * self.model.residual.length)
+        return np.maximum(reach, _nearest(images, np.array(self.points)))
+
     def _near(self, images: Floats, limit: Floats) -> NDArray[np.bool_]:
         return _nearest(images, np.array(self.points)) <= limit
 
     def _climb_on_model(self) -> None:
         start = self.band[self.saddle]
-        limit = np.maximum(self.reach, _nearest(start[None], np.array(self.points)))
-        self.band[self.saddle], self.mode = climb(
-            self._model_forces, start, self.mode, fmax=self.tolerance, steps=MODEL_STEPS,
+        limit = self._limit(start[None])
+        self.band[self.saddle] = climb(
+            self._model_forces, start, self.up, fmax=self.tolerance, steps=MODEL_STEPS,
             near=lambda point: bool(self._near(point[None], limit)[0]),
         )  # fmt: skip
 
@@ -246,7 +256,7 @@ class BandOptimizer:
         """FIRE on the learned potential; images at their reach are held."""
         band, moved = self.band, self.moved
         fire = Fire(band[moved].shape)
-        limit = np.maximum(self.reach, _nearest(band[moved], np.array(self.points)))
+        limit = self._limit(band[moved])
         energies, forces = self.energies.copy(), self.forces.copy()
         held_steps = 0
         for _ in range(MODEL_STEPS):

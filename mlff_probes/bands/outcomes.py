@@ -51,7 +51,7 @@ CONTACT = 0.55
 """Two atoms closer than this fraction of the sum of their covalent radii have fused; the shortest bonds known
 (N2, CO) are at 0.77 or more."""
 
-COLLAPSED = 0.05
+COLLAPSED = 0.1
 """Two neighbouring images closer than this fraction of the mean distance of images are one."""
 
 SEPARATED = 1.6
@@ -101,7 +101,7 @@ class Watch:
         energies
             Of all images, eV, shape (n_images,).
         fmax
-            Largest force of the band on an atom, eV/A.
+            Largest force of the band on an atom of the images that were moved, eV/A: the others wait for theirs.
         """
         inner = energies[1:-1]
         if self._highest_ev is None:

@@ -14,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 from numpy.typing import NDArray
 
+from mlff_probes.bands.neb import largest_force
 from mlff_probes.bands.optimizer import BandOptimizer, Step
 from mlff_probes.bands.outcomes import Outcome, Watch
 from mlff_probes.calculators.base import Calculator
@@ -179,14 +180,15 @@ def relax_band(
         found = optimizer.take(evaluation.energies, np.array(evaluation.forces))
         run.add(found)
         report(f"step {step}, fmax {found.fmax:.3f} eV/A, highest image {found.barrier:.3f} eV")
-        explosion = watch.forces(step, found.energies, found.fmax)
+        moved = found.band_forces[[image - 1 for image in optimizer.moved]]
+        explosion = watch.forces(step, found.energies, largest_force(moved))
         if explosion is not None:
             return run.ended(explosion, band)
         if found.at_rest:
             return run.ended(Outcome("converged", f"{_forces(found)} after {step + 1} steps", step), band)
         if step + 1 < settings.max_steps:
-            for image, moved in zip(band, optimizer.propose(), strict=True):
-                image.positions = moved
+            for image, positions in zip(band, optimizer.propose(), strict=True):
+                image.positions = positions
     reason = f"{_forces(found)} after {settings.max_steps} steps"
     return run.ended(Outcome("unconverged", reason, settings.max_steps - 1), band)
 

@@ -22,6 +22,9 @@ DIFFERENCE = 0.01
 FIRST_TURNS, TURNS = 15, 2
 """How often the mode is turned towards the softest one, at first and in each step."""
 
+NEAR_EV_A = 0.2
+"""Largest force on an atom near a saddle."""
+
 MODE_AT_REST = 1e-3
 """A mode with less than this of H n outside n, eV/A^2, is not turned further."""
 
@@ -60,27 +63,31 @@ def softest_mode(
 
 
 def climb(
-    forces: Forces, start: Floats, guess: Floats, *, fmax: float, steps: int, near: Callable[[Floats], bool]
-) -> tuple[Floats, Floats]:
-    """From `start` towards the saddle: the last point, and the mode there.
+    forces: Forces, start: Floats, tangent: Floats, *, fmax: float, steps: int, near: Callable[[Floats], bool]
+) -> Floats:
+    """From `start` towards the saddle.
 
-    Stops where no atom feels more than `fmax` (eV/A), after `steps` steps, or before the first point that is
-    not `near`.
+    Far from it, where an atom feels more than `NEAR_EV_A`, up along the band's `tangent`, as a climbing image: the
+    softest mode there may be any other. Near it, up along the softest mode. Stops where no atom feels more than
+    `fmax` (eV/A), after `steps` steps, or before the first point that is not `near`.
     """
-    point, mode = start.copy(), guess
+    point, mode = start.copy(), tangent
     fire, turns = Fire(start.shape), FIRST_TURNS
     for _ in range(steps):
-        mode, curvature = softest_mode(forces, point, mode, turns)
-        turns = TURNS
         force = forces(point[None])[0]
-        if curvature < 0 and largest_force(force) < fmax:
-            break
-        along = float(force @ mode) * mode
-        move = fire.move(force - 2 * along if curvature < 0 else -along)
+        if largest_force(force) > NEAR_EV_A:
+            move = fire.move(force - 2 * float(force @ tangent) * tangent)
+        else:
+            mode, curvature = softest_mode(forces, point, mode, turns)
+            turns = TURNS
+            if curvature < 0 and largest_force(force) < fmax:
+                break
+            along = float(force @ mode) * mode
+            move = fire.move(force - 2 * along if curvature < 0 else -along)
         if not near(point + move):
             break
         point = point + move
-    return point, mode
+    return point
 
 
 def _outside(without: Floats | None, vector: Floats) -> Floats:
