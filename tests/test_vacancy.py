@@ -114,7 +114,7 @@ def test_emt_is_what_plain_ase_says(element, guess):
 def test_five_images_find_the_saddle_of_three():
     three, five = (values(measured(EMT(), images=n, fmax=0.005)) for n in (3, 5))
     assert three["barrier"] == pytest.approx(five["barrier"], abs=1e-3)
-    assert three["model_calls"] < five["model_calls"] / 2
+    assert three["model_calls"] < five["model_calls"]
 
 
 def test_the_other_endpoint_is_the_relaxed_vacancy_after_the_hop():
@@ -294,7 +294,7 @@ def test_a_barrier_of_two_humps_has_no_saddle_in_the_middle(recorded):
 
 @pytest.mark.parametrize(
     ("good_calls", "known"),
-    [(3, set()), (16, {"lattice_constant"}), (30, {"lattice_constant", "formation_energy"})],
+    [(3, set()), (16, {"lattice_constant"}), (24, {"lattice_constant", "formation_energy"})],
 )
 def test_nan_on_the_way_leaves_what_was_measured_before_it(good_calls, known):
     class Tired(Wrapped):

@@ -65,8 +65,8 @@ def tangent(band: Floats, energies: Floats, image: int) -> Floats:
 
 
 def largest_force(forces: Floats) -> float:
-    """Length of the largest force on any atom; the last axis runs over the 3 n_atoms components."""
-    return float(np.sqrt((forces.reshape(-1, 3) ** 2).sum(axis=1)).max())
+    """Length of the largest force on any atom, 0 for none; the last axis runs over the 3 n_atoms components."""
+    return float(np.sqrt((forces.reshape(-1, 3) ** 2).sum(axis=1)).max(initial=0.0))
 
 
 class Fire:

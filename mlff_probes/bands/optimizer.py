@@ -53,7 +53,7 @@ CLIMB_BELOW = 2.0
 """The highest image climbs once the largest force of the plain band is this many times its target: the saddle is
 near enough, and the settling after it serves the other images as well."""
 
-SECOND_MODE, PUSH, PUSHES = -0.05, 0.15, 2
+SECOND_MODE, PUSH, PUSHES = -0.05, 0.15, 1
 """A saddle with a second mode of lower curvature (eV/A^2) is left along it, by so much (A), so often at most."""
 
 
@@ -227,6 +227,7 @@ class BandOptimizer:
             return False
         self.pushes += 1
         self._climb_from(image)
+        self.best = np.inf  # nothing is to lead back to the ridge
         self.band[image] = point + PUSH * second
         return True
 
