@@ -24,7 +24,7 @@ QUICK = [case for case in load_cases() if case.tier == "quick"]
 ALL_QUANTITIES = sum(len(case.quantities) for case in QUICK)
 """Items of a run with one calculator and the cases of the package, quick tier."""
 
-STORED_QUANTITIES = sum(len(case.quantities) for case in QUICK if case.protocol.kind != "fcc_vacancy")
+STORED_QUANTITIES = sum(len(case.quantities) for case in QUICK if case.stored is not None or case.family == "inference")
 """Those of cases with frames of their own, which a set recorded from a calculator holds."""
 
 MATCH_A = 1e-4

@@ -20,7 +20,7 @@ BY_ID = {case.id: case for case in CASES}
 
 
 def test_all_cases_of_the_package_load():
-    assert [type(case) for case in CASES] == [Case] * 22
+    assert [type(case) for case in CASES] == [Case] * 23
     assert {case.family for case in CASES} == set(FAMILIES)
     assert [case.id for case in CASES if case.tier != "quick"] == [
         f"vacancy_{element}" for element in ("Ac", "Ag", "Au", "Ca", "Ir", "Pd", "Rh", "Sr", "Th")

@@ -186,11 +186,15 @@ class BandOptimizer:
         self.reach = REACH
         self.best = np.inf if phase == "band" else self._largest()
         self.kept = (self.band.copy(), self.energies.copy(), self.forces.copy())
-        self.tolerance = 0.5 * self.fmax
+        self.tolerance = 0.5 * self._target
+
+    @property
+    def _target(self) -> float:
+        return self.saddle_fmax if self.phase == "climb" else self.fmax
 
     def _judge(self) -> None:
         """Widen or narrow the reach, and choose the band to go on from."""
-        largest, target = self._largest(), self.saddle_fmax if self.phase == "climb" else self.fmax
+        largest = self._largest()
         if largest < self.best:
             self.reach = min(REACH, self.reach * WIDEN)
             self.best, self.kept = largest, (self.band.copy(), self.energies.copy(), self.forces.copy())
@@ -199,7 +203,7 @@ class BandOptimizer:
             if largest > BACK_TO_BEST * self.best:
                 band, energies, forces = self.kept
                 self.band, self.energies, self.forces = band.copy(), energies.copy(), forces.copy()
-        self.tolerance = min(0.5 * target, max(0.2 * largest, 0.1 * target))
+        self.tolerance = min(0.5 * self._target, max(0.2 * largest, 0.1 * self._target))
 
     def _change_phase(self) -> None:
         highest = highest_inner(self.energies)
@@ -232,7 +236,8 @@ class BandOptimizer:
         return True
 
     def _fit(self) -> None:
-        self.model.fit(np.array(self.points), np.array(self.point_energies), np.array(self.point_forces))
+        points, energies, forces = (np.array(of) for of in (self.points, self.point_energies, self.point_forces))
+        self.model.fit(points, energies, forces)
 
     def _model_forces(self, points: Floats) -> Floats:
         return self.model.predict(points)[1]

@@ -166,9 +166,10 @@ def probes_in(directory, *args):
 def record(target):
     """Copy the package's cases to `target` and put the sound calculator's energies and forces into their frames.
 
-    Cases without frames stay behind: those of vacancies are recorded in `tests/test_vacancy.py`.
+    Cases that relax stay behind, since they have no energies to record: see `tests/test_vacancy.py` and
+    `tests/test_bands.py`.
     """
-    shutil.copytree(DIRECTORY, target, ignore=shutil.ignore_patterns("tolerances.toml", "*.md", "vacancy_*"))
+    shutil.copytree(DIRECTORY, target, ignore=shutil.ignore_patterns("tolerances.toml", "*.md", "vacancy_*", "*_hop.*"))
     calculator = LennardJones(**LENNARD_JONES)
     for file in target.glob("*/*.extxyz"):
         if file.parent.name == "inference":
