@@ -19,13 +19,8 @@ from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.errors import InputError
 from mlff_probes.reference import DIRECTORY, load_cases
 
-QUICK = [case for case in load_cases() if case.tier == "quick"]
-
-ALL_QUANTITIES = sum(len(case.quantities) for case in QUICK)
-"""Items of a run with one calculator and the cases of the package, quick tier."""
-
-STORED_QUANTITIES = sum(len(case.quantities) for case in QUICK if case.stored is not None or case.family == "inference")
-"""Those of cases with frames of their own, which a set recorded from a calculator holds."""
+STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is not None or c.family == "inference")
+"""Items of a run with one calculator and those cases of the package whose frames stay as they are."""
 
 MATCH_A = 1e-4
 """Two structures are the same where all their distances agree to this, A (files carry 8 decimals)."""

@@ -36,6 +36,8 @@ def test_the_two_commands_are_there_and_make_knows_them():
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pytest ")])
 def test_pytest_commands_run(command, trained_mace_file, tmp_path):
     command = command.replace("path/to.model", str(trained_mace_file)).replace("scorecard/both", str(tmp_path / "both"))
+    # what relaxes takes a minute a model, and is run once below
+    command += "" if " -k " in command else " -k 'not vacancy_ and not octahedral_hop'"
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(command), "-p", "no:randomly"], cwd=ROOT, capture_output=True, text=True,
         check=False,
@@ -52,7 +54,7 @@ def rows(text: str) -> dict[tuple[str, str], list[str]]:
         words = line.split()
         while words and words[0] in ("migration", "sliding", "parity", "inference"):
             words.pop(0)
-        if words and re.match(r"(cr_)?sb2te3_", words[0]):
+        if words and re.match(r"(cr_)?sb2te3_|vacancy_", words[0]):
             case = words.pop(0)
         if len(words) > 6 and words[-1] in ("passed", "failed"):
             found[case, words[0]] = words[1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,9 @@ def _relaxed_path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None
         _history(top, arrays.get("energy_history", []), first=0)
         _history(bottom, arrays.get("fmax_history", []), first=1)
         bottom.axhline(case.protocol["fmax"], color="0.6", linewidth=0.8)
+        for begin in accumulate(arrays.get("band_steps", [])[:-1]):
+            for axes in (top, bottom):
+                axes.axvline(begin - 0.5, color="0.6", linewidth=0.8, linestyle=":")
         bottom.set_yscale("log")
         bottom.yaxis.set_major_formatter("{x:g}")
         bottom.yaxis.set_minor_formatter("")

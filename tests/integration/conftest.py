@@ -60,6 +60,10 @@ def counted():
 )
 
 
+NO_RELAXATIONS = ("-k", "not vacancy_ and not octahedral_hop")
+"""Without the cases whose bands relax: minutes in each of some hundred inner runs; they have tests of their own."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What became of one inner pytest run."""
@@ -153,9 +157,12 @@ def run_in(directory, *args):
 
 
 def start_probes_in(directory, *args):
-    """Start the probes in `directory`, with a scorecard `card.json` there."""
+    """Start the probes in `directory`, with a scorecard `card.json` there; all that relaxes is left out.
+
+    A `-k` among `args` takes the place of that.
+    """
     card = f"--probe-scorecard={directory}/card.json"
-    return start_in(directory, "--pyargs", "mlff_probes.probes", card, *ALONE, *args)
+    return start_in(directory, "--pyargs", "mlff_probes.probes", card, *ALONE, *NO_RELAXATIONS, *args)
 
 
 def probes_in(directory, *args):

@@ -269,7 +269,7 @@ def test_not_applicable_fails_where_strict(limited):
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_knowing_no_element_judges_nothing(workers, run_probes):
-    run = run_probes("--calculator=ase:EMT", "-k", "not vacancy", *workers)
+    run = run_probes("--calculator=ase:EMT", *workers)
     assert run.code == pytest.ExitCode.TESTS_FAILED
     assert run.card.verdict == "nothing judged"
     assert run.card.complete

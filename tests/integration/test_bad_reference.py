@@ -173,9 +173,7 @@ def test_hides_no_other_case(run, reference):
     assert run.code == pytest.ExitCode.TESTS_FAILED
     assert card.complete
     assert card.verdict == "failed"
-    # the calculator has no crystal of most metals: only cases with frames of their own are sure of a verdict
     judged = {row.case for row in card.results if row.verdict.state in ("passed", "failed")}
-    judged = {case for case in judged if not case.startswith("vacancy_")}
     shipped = {case.id for case in load_cases() if case.stored is not None}
     assert judged == shipped | {"good"}
     errors = [row.case for row in card.results if row.quantity == "case_file"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
-from support import ALL_QUANTITIES
+from support import STORED_QUANTITIES
 
 import mlff_probes
 from mlff_probes.reference import DIRECTORY
@@ -88,7 +88,7 @@ def test_collecting_only(folder, run_probes):
     assert "verdict:" not in run.output
     run.matches(
         "*test_migration.py::test_fixed_path[[]counted-cr_sb2te3_in_gap-barrier[]]",
-        f"{ALL_QUANTITIES} tests collected*",
+        f"{STORED_QUANTITIES} tests collected*",
     )
 
 

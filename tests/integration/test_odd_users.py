@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ase.io
 import pytest
-from support import ALL_QUANTITIES
+from support import STORED_QUANTITIES
 
 from mlff_probes.reference import DIRECTORY
 
@@ -62,7 +62,7 @@ def test_names_outside_ascii_lose_nothing_with_two_workers(run_probes, tmp_path,
     (tmp_path / "calc.py").write_text(counted + "\n\ndef zähl():\n    return Counted()\n")
     run = run_probes("--calculator=py:./calc.py:zähl", "-n", "2")
     assert run.card.calculators[0].label == "z_hl"
-    assert run.card.selected == len(run.card.results) == ALL_QUANTITIES
+    assert run.card.selected == len(run.card.results) == STORED_QUANTITIES
     assert run.calls == run.card.time.model_calls
 
 
