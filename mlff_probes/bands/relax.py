@@ -13,6 +13,7 @@ from ase.calculators.calculator import all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.optimize import BFGS
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mlff_probes.bands.neb import largest_force
 from mlff_probes.bands.optimizer import BandOptimizer, Step
@@ -177,7 +178,8 @@ def relax_band(
         except NonFiniteError as error:
             return run.ended(Outcome("non-finite", str(error), step), band)
         assert evaluation.forces is not None
-        found = optimizer.take(evaluation.energies, np.array(evaluation.forces))
+        with one_thread():
+            found = optimizer.take(evaluation.energies, np.array(evaluation.forces))
         run.add(found)
         report(f"step {step}, fmax {found.fmax:.3f} eV/A, highest image {found.barrier:.3f} eV")
         moved = found.band_forces[[image - 1 for image in optimizer.moved]]
@@ -187,10 +189,17 @@ def relax_band(
         if found.at_rest:
             return run.ended(Outcome("converged", f"{_forces(found)} after {step + 1} steps", step), band)
         if step + 1 < settings.max_steps:
-            for image, positions in zip(band, optimizer.propose(), strict=True):
+            with one_thread():
+                proposed = optimizer.propose()
+            for image, positions in zip(band, proposed, strict=True):
                 image.positions = positions
     reason = f"{_forces(found)} after {settings.max_steps} steps"
     return run.ended(Outcome("unconverged", reason, settings.max_steps - 1), band)
+
+
+def one_thread() -> threadpool_limits:
+    """One thread for the learned potential: several that spin on matrices so small cost minutes on shared cores."""
+    return threadpool_limits(1, user_api="blas")
 
 
 def _forces(step: Step) -> str:

@@ -131,10 +131,11 @@ def _relaxed_path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None
         else:  # an entry in the legend, but no curve that could be taken for a barrier
             profile.plot([], [], label=f"{measurement.calculator}: {outcome}", **style)
         top, bottom = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
-        _history(top, arrays.get("energy_history", []), first=0)
-        _history(bottom, arrays.get("fmax_history", []), first=1)
+        lengths = arrays.get("band_steps") or [len(arrays.get("energy_history", []))]
+        _history(top, arrays.get("energy_history", []), lengths, first=0)
+        _history(bottom, arrays.get("fmax_history", []), lengths, first=1)
         bottom.axhline(case.protocol["fmax"], color="0.6", linewidth=0.8)
-        for begin in accumulate(arrays.get("band_steps", [])[:-1]):
+        for begin in accumulate(lengths[:-1]):
             for axes in (top, bottom):
                 axes.axvline(begin - 0.5, color="0.6", linewidth=0.8, linestyle=":")
         bottom.set_yscale("log")
@@ -149,10 +150,11 @@ def _relaxed_path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None
     profile.legend(frameon=False, fontsize=8)
 
 
-def _history(axes: Axes, rows: list[list[float]], *, first: int) -> None:
-    """One line for each image over the steps of a band; the end images are left out where they have no force."""
-    for image, values in enumerate(zip(*rows, strict=True), first):
-        axes.plot(range(len(values)), values, color=COLORS[image % len(COLORS)], linewidth=1.0)
+def _history(axes: Axes, rows: list[list[float]], lengths: list[int], *, first: int) -> None:
+    """One line for each image over the steps of each band; the end images are left out where they have no force."""
+    for end, length in zip(accumulate(lengths), lengths, strict=True):
+        for image, values in enumerate(zip(*rows[end - length : end], strict=True), first):
+            axes.plot(range(end - length, end), values, color=COLORS[image % len(COLORS)], linewidth=1.0)
 
 
 def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:

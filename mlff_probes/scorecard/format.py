@@ -5,7 +5,18 @@ from __future__ import annotations
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
 from mlff_probes.scorecard.model import Scorecard, Spread
 
-DECIMALS = {"eV": 3, "eV/cell": 4, "eV/A": 3, "A": 3, "of path": 3, "ms": 1, "meV/atom": 1, "meV/A": 1, "1": 3}
+DECIMALS = {
+    "eV": 3,
+    "eV/cell": 4,
+    "eV/A": 3,
+    "A": 3,
+    "of path": 3,
+    "ms": 1,
+    "meV/atom": 1,
+    "meV/A": 1,
+    "1": 3,
+    "calls": 0,
+}
 """Decimals shown for a unit: one more than its tolerances need."""
 
 MARK = {

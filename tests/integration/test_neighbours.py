@@ -89,7 +89,15 @@ def run_among(tmp_path_factory, inner_pytest, counted):
         options += [f"-pno:{plugin}" for plugin in OTHERS if plugin not in plugins]
         options += ["test_own.py"] if name == "all" else []
         return inner_pytest(
-            directory, "--pyargs", "mlff_probes.probes", COUNTED, "--probe-scorecard=card.json", "-v", "-k", "not vacancy_ and not octahedral_hop", *options
+            directory,
+            "--pyargs",
+            "mlff_probes.probes",
+            COUNTED,
+            "--probe-scorecard=card.json",
+            "-v",
+            "-k",
+            "not vacancy_ and not octahedral_hop",
+            *options,
         )
 
     return run
