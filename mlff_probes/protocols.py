@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, get_args
 
 import numpy as np
 from pydantic import Field
 
+from mlff_probes.frame_problems import (
+    GEOMETRY_A,
+    REGISTRY_DECIMALS,
+    far_hop,
+    order_problem,
+    path_problem,
+)
 from mlff_probes.records import Positive, Record, Slug, Text
 
 if TYPE_CHECKING:
@@ -22,15 +28,6 @@ if TYPE_CHECKING:
 ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
 CELL_ENERGY = "eV/cell"
 ATOM_ENERGY, SMALL_FORCE, PURE, CALLS = "meV/atom", "meV/A", "1", "calls"
-
-REGISTRY_DECIMALS = 5
-"""Registries (`slide`) and gaps are matched after rounding to this many decimals."""
-
-HALF_CELL = 0.45
-"""An atom that moves by more than this fraction of a cell vector may go either way round."""
-
-GEOMETRY_A = 1e-4
-"""How far a cell vector may be from where its keys say, A: files carry limited decimals."""
 
 
 class BaseProtocol(Record):
@@ -83,7 +80,7 @@ class FixedPath(BaseProtocol):
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
-        return _path_problem(frames, self.migrating_atom)
+        return path_problem(frames, self.migrating_atom)
 
 
 class RelaxedPath(BaseProtocol):
@@ -121,8 +118,8 @@ class RelaxedPath(BaseProtocol):
         """What makes these frames unusable, or None."""
         if len(frames) > self.images:
             return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
-        problem = _path_problem(frames, self.migrating_atom)
-        return problem or _far_hop(frames)
+        problem = path_problem(frames, self.migrating_atom)
+        return problem or far_hop(frames)
 
 
 class FccVacancy(BaseProtocol):
@@ -202,7 +199,7 @@ class Slide(BaseProtocol):
             steps = np.linalg.lstsq(plane.T, moved, rcond=None)[0]
             if np.abs((steps - steps.round()) @ plane).max() > GEOMETRY_A:
                 return f"the third cell vector of frame {index} does not follow slide={frame.info['slide']:g}"
-        return _order_problem(frames)
+        return order_problem(frames)
 
 
 class FixedGapSlide(Slide):
@@ -349,55 +346,4 @@ def registry_name(slide: float) -> str | None:
     for name, landmark in RelaxedGapSlide.registries.items():
         if abs(float(slide) - landmark) < 10.0**-REGISTRY_DECIMALS:
             return name
-    return None
-
-
-def _path_problem(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
-    """Why the frames are no path, or None."""
-    if len(frames) < 2:
-        return f"a path needs at least 2 images, found {len(frames)}"
-    if migrating_atom >= len(frames[0]):
-        return f"migrating_atom = {migrating_atom}, but a frame has {len(frames[0])} atoms"
-    images = [float(frame.info["image"]) for frame in frames]
-    if images != list(range(len(frames))):
-        return f"'image' must number the frames 0, 1, 2, …, found {images}"
-    if any(not np.allclose(frame.cell, frames[0].cell, atol=GEOMETRY_A) for frame in frames):
-        return "all images of a path must have the same cell"
-    if any((frame.pbc != frames[0].pbc).any() for frame in frames):
-        return "all images of a path must be periodic in the same directions"
-    return _repeated_problem(frames) or _order_problem(frames)
-
-
-def _far_hop(frames: Sequence[Atoms]) -> str | None:
-    """Why it is not clear which way an atom goes, or None: more than half a cell is the shorter way round."""
-    for index, (start, end) in enumerate(pairwise(frames)):
-        moved = np.abs(np.linalg.solve(start.cell.array.T, (end.positions - start.positions).T).T)
-        moved = np.where(start.pbc, np.abs(moved - moved.round()), 0.0)
-        atom, axis = np.unravel_index(int(moved.argmax()), moved.shape)
-        if moved[atom, axis] > HALF_CELL:
-            return (
-                f"atom {atom} moves by half of cell vector {axis + 1} from image {index} to {index + 1}, so that the "
-                "way it goes is not clear; add a frame between them, or take a larger cell"
-            )
-    return None
-
-
-def _repeated_problem(frames: Sequence[Atoms]) -> str | None:
-    """Why a path passes one place twice, or None."""
-    first: dict[bytes, int] = {}
-    for index, frame in enumerate(frames):
-        same = first.setdefault((frame.positions.round(REGISTRY_DECIMALS) + 0.0).tobytes(), index)
-        if same != index:
-            return f"images {same} and {index} are the same structure; a path passes each place once"
-    return None
-
-
-def _order_problem(frames: Sequence[Atoms]) -> str | None:
-    """Why the frames are not the same atoms in the same order, or None."""
-    first = frames[0].get_chemical_symbols()
-    for index, frame in enumerate(frames):
-        if len(frame) != len(first):
-            return f"frame {index} has {len(frame)} atoms, frame 0 has {len(first)}"
-        if frame.get_chemical_symbols() != first:
-            return f"frame {index} has other elements, or in another order, than frame 0"
     return None

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from mlff_probes.bands.learned import LearnedPotential
 from mlff_probes.bands.neb import Fire, band_forces, highest_inner, largest_force, tangent
-from mlff_probes.bands.saddle import FIRST_TURNS, climb, softest_mode
+from mlff_probes.bands.saddle import FIRST_TURNS, NEAR_EV_A, climb, softest_mode
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -48,6 +48,10 @@ MODEL_STEPS = 400
 
 HELD_STEPS = 60
 """Steps in which an image was held at its reach before the band is evaluated."""
+
+STANDSTILL, PLAIN_STEP = 0.02, 0.05
+"""A band that moves on the learned potential by less than this times its largest force, A^2/eV, which is less than a
+stiff bond would give, takes a step of so much times its true forces instead."""
 
 CLIMB_BELOW = 2.0
 """The highest image climbs once the largest force of the plain band is this many times its target: the saddle is
@@ -159,12 +163,15 @@ class BandOptimizer:
     def propose(self) -> Floats:
         """The next band, shape (n_images, n_atoms, 3), of which the images `moved` are to be evaluated."""
         self._fit()
+        before = self.band.copy()
         if self.phase == "climb":
             self.moved = [self.saddle]
             self._climb_on_model()
         else:
             self.moved = [i for i in range(1, len(self.band) - 1) if self.phase == "band" or i != self.saddle]
             self._relax_on_model()
+        if np.abs(self.band - before).max() < STANDSTILL * self._largest():
+            self._step_without_model()
         return self.band.reshape(self.shape).copy()
 
     def _remember(self, images: list[int]) -> None:
@@ -195,7 +202,7 @@ class BandOptimizer:
     def _judge(self) -> None:
         """Widen or narrow the reach, and choose the band to go on from."""
         largest = self._largest()
-        if largest < self.best:
+        if largest < self.best or self._still_climbing(largest):
             self.reach = min(REACH, self.reach * WIDEN)
             self.best, self.kept = largest, (self.band.copy(), self.energies.copy(), self.forces.copy())
         else:
@@ -204,6 +211,11 @@ class BandOptimizer:
                 band, energies, forces = self.kept
                 self.band, self.energies, self.forces = band.copy(), energies.copy(), forces.copy()
         self.tolerance = min(0.5 * self._target, max(0.2 * largest, 0.1 * self._target))
+
+    def _still_climbing(self, largest: float) -> bool:
+        """Whether the climber has gained height where its force may well grow on the way up."""
+        higher = self.energies[self.saddle] > self.kept[1][self.saddle]
+        return self.phase == "climb" and bool(higher) and NEAR_EV_A < largest < np.inf
 
     def _change_phase(self) -> None:
         highest = highest_inner(self.energies)
@@ -257,6 +269,12 @@ class BandOptimizer:
             self._model_forces, start, self.up, fmax=self.tolerance, steps=MODEL_STEPS,
             near=lambda point: bool(self._near(point[None], limit)[0]),
         )  # fmt: skip
+
+    def _step_without_model(self) -> None:
+        """One step along the true forces, where the learned potential would stay although they are large."""
+        pull = band_forces(self.band, self.energies, self.forces[1:-1], self.spring, climb=self.phase == "climb")
+        move = PLAIN_STEP * pull[[image - 1 for image in self.moved]]
+        self.band[self.moved] += move * min(1.0, LEAST_REACH / max(float(np.linalg.norm(move)), 1e-12))
 
     def _relax_on_model(self) -> None:
         """FIRE on the learned potential; images at their reach are held."""
