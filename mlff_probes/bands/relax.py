@@ -160,9 +160,9 @@ def relax_band(
         If the calculator raises; the message names step and image.
     """
     band = [image.copy() for image in images]
+    for end in (0, -1):
+        keep_results(band[end], images[end])
     ends = (_energy(images[0]), _energy(images[-1]))
-    for end, image in ((0, images[0]), (-1, images[-1])):
-        band[end].calc = SinglePointCalculator(band[end], energy=_energy(image), forces=image.get_forces())
     positions = np.array([image.positions for image in band])
     optimizer = BandOptimizer(
         band[0], positions, np.array(ends), np.array([images[0].get_forces(), images[-1].get_forces()]),
@@ -195,6 +195,11 @@ def relax_band(
                 image.positions = positions
     reason = f"{_forces(found)} after {settings.max_steps} steps"
     return run.ended(Outcome("unconverged", reason, settings.max_steps - 1), band)
+
+
+def keep_results(image: Atoms, evaluated: Atoms) -> None:
+    """Give `image`, which may be `evaluated` shifted by cell vectors, its energy and forces."""
+    image.calc = SinglePointCalculator(image, **evaluated.calc.results)
 
 
 def one_thread() -> threadpool_limits:

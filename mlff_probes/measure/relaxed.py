@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from mlff_probes.bands.interpolation import interpolate_band, unwrapped
 from mlff_probes.bands.outcomes import Outcome, structure_explosion, widest_gap
-from mlff_probes.bands.relax import BandRun, BandSettings, Calls, Report, relax_band, relax_structure, silent
+from mlff_probes.bands.relax import (
+    BandRun,
+    BandSettings,
+    Calls,
+    Report,
+    keep_results,
+    relax_band,
+    relax_structure,
+    silent,
+)
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
 from mlff_probes.measure.migration import path_fraction
@@ -113,7 +122,8 @@ class _Relaxation:
         for index, stretch in enumerate(path.stretches):
             which = "" if len(path.stretches) == 1 else f"band {index + 1} of {len(path.stretches)}: "
             first = interpolate_band(stretch, self.protocol.images)
-            first[0].calc, first[-1].calc = stretch[0].calc, stretch[-1].calc
+            for end in (0, -1):
+                keep_results(first[end], stretch[end])
             settings = BandSettings.of(self.protocol)
             run = relax_band(self.calculator, first, settings=settings, calls=self.calls, report=self._told(which))
             path.first.append(first)

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from mlff_probes.analysis.curves import NotBracketedError, spline_minimum
 from mlff_probes.bands.interpolation import interpolate_band
 from mlff_probes.bands.outcomes import CONTACT, Outcome, closest_contact
-from mlff_probes.bands.relax import BandRun, BandSettings, Calls, Report, relax_band, relax_structure, silent
+from mlff_probes.bands.relax import (
+    BandRun,
+    BandSettings,
+    Calls,
+    Report,
+    keep_results,
+    relax_band,
+    relax_structure,
+    silent,
+)
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
 from mlff_probes.evaluation import evaluate
@@ -186,7 +195,8 @@ def _measure(calculator: Calculator, protocol: FccVacancy, calls: Calls, found: 
     end = other_endpoint(vacancy, start.positions, hopper)
     # the straight line leads between the four atoms of the gate: no IDPP is needed to clear the way
     first = interpolate_band([vacancy, end], protocol.images, idpp=False)
-    first[0].calc, first[-1].calc = vacancy.calc, end.calc
+    keep_results(first[0], vacancy)
+    keep_results(first[-1], end)
     found.run = run = relax_band(calculator, first, settings=BandSettings.of(protocol), calls=calls, report=report)
     return (_saddle_problem(calculator, run, calls) if run.outcome.converged else None) or run.outcome
 
