@@ -369,10 +369,10 @@ def test_band(load, name, band):
     ]
     assert references  # tightening may lead to another saddle, which is none
     assert all(mine.barrier == pytest.approx(found.barrier, abs=BARRIER_EV) for found in references)
-    assert mine.calls < fewest_calls(single)
     assert mine.calls <= fewest_calls([found for found in single if found.barrier_agrees(mine)]) / 2
-    if name == "chgnet" and band in CR_BANDS:
-        assert mine.calls <= fewest_calls(single) / 2
+    # 0.05 eV/A, where the others may stop with a barrier 20 meV too high, is sooner reached
+    if band in CR_BANDS:
+        assert mine.calls <= fewest_calls(single) * {"chgnet": 0.5, "mace": 0.6}[name]
 
 
 def fewest_calls(methods: Sequence[Ended]) -> float:
