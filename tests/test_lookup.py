@@ -61,6 +61,8 @@ def test_passes_everything_however_the_frames_are_written(change, tmp_path):
     rng = np.random.default_rng(7)
     axis = rng.normal(size=3)
     for file in [*DIRECTORY.glob("migration/*.extxyz"), *DIRECTORY.glob("sliding/*.extxyz")]:
+        if file.stem.endswith("_hop"):  # nothing to look up: it relaxes
+            continue
         target = tmp_path / file.parent.name / file.name
         target.parent.mkdir(exist_ok=True)
         target.with_suffix(".toml").write_text(file.with_suffix(".toml").read_text())
