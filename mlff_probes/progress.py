@@ -18,8 +18,13 @@ EVERY_S = 0.1
 class TerminalProgress:
     """One line that is overwritten at each step and gone in the end."""
 
-    def __init__(self, reporter: Any) -> None:
-        self._reporter = reporter
+    def __init__(self, reporter: Any, capture: Any) -> None:
+        self._reporter, self._capture = reporter, capture
+
+    def _write(self, text: str) -> None:
+        """Past pytest's capture, which holds back what a test prints."""
+        with self._capture.global_and_fixture_disabled():
+            self._reporter._tw.write(text, flush=True)
 
     @contextmanager
     def __call__(self, calculator: str, case: str) -> Iterator[Report]:
@@ -31,16 +36,17 @@ class TerminalProgress:
             if shown and time.monotonic() - last < EVERY_S:
                 return
             if not shown:
-                self._reporter.ensure_newline()
+                with self._capture.global_and_fixture_disabled():
+                    self._reporter.ensure_newline()
             line = f"  {calculator} {case}: {text}"
-            writer.write("\r" + line[: writer.fullwidth - 1].ljust(len(shown)), flush=True)
+            self._write("\r" + line[: writer.fullwidth - 1].ljust(len(shown)))
             shown, last = line[: writer.fullwidth - 1], time.monotonic()
 
         try:
             yield report
         finally:
             if shown:
-                writer.write("\r" + " " * len(shown) + "\r", flush=True)
+                self._write("\r" + " " * len(shown) + "\r")
 
 
 def terminal_progress(config: pytest.Config) -> TerminalProgress | None:
@@ -48,4 +54,4 @@ def terminal_progress(config: pytest.Config) -> TerminalProgress | None:
     reporter: Any = config.pluginmanager.getplugin("terminalreporter")
     if reporter is None or hasattr(config, "workerinput") or not reporter.isatty or config.option.verbose < 0:
         return None
-    return TerminalProgress(reporter)
+    return TerminalProgress(reporter, config.pluginmanager.getplugin("capturemanager"))
