@@ -99,17 +99,13 @@ class Parting(Hop):
         return -self.scale * near_the_top(away) * STIFF / 2 * (away[2] ** 2).sum()
 
 
-class Cliff(Hop):
-    """The energy rises to 1.2 eV and falls off a cliff just before the third inner image, which the climber reaches."""
+class Merged(Hop):
+    """The barrier is gone and with it the two minima: a single well, as far as `scale` goes."""
 
     def more(self, away, forces):
-        x, foot, width = away[-1, 0], 0.735, 0.004 / self.scale
-        t = min(x + 1.5, foot + 1.5) / (foot + 1.5)
-        rise, slope = 1.2 * t**2, 2.4 * t / (foot + 1.5) if t < 1 else 0.0
-        fall = 1 / (1 + np.exp((x - foot) / width))
-        wall = max(x - 1.5, 0.0)
-        forces[-1, 0] = -slope * fall + rise * fall * (1 - fall) / width - 8 * wall
-        return rise * fall + 4 * wall**2 - HEIGHT * (1 - (x / 1.5) ** 2) ** 2
+        x = away[-1, 0] / 1.5
+        forces[-1, 0] += self.scale * (4 * HEIGHT * x * (x**2 - 1) / 1.5 - STIFF * away[-1, 0])
+        return self.scale * (STIFF / 2 * away[-1, 0] ** 2 - HEIGHT * (1 - x**2) ** 2)
 
 
 class NotANumber(Hop):
@@ -155,14 +151,14 @@ FAULTS = {
     "fmax divergence": Runaway,
     "close contact": Fusing,
     "fragments separated": Parting,
-    "image collapse": Cliff,
+    "image collapse": Merged,
     "non-finite": NotANumber,
 }
 
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_each_explosion_is_called_by_its_name(kind):
-    found, result = outcome(FAULTS[kind](), places=(-1.5, 1.5), max_steps=100)
+    found, result = outcome(FAULTS[kind](), places=(-1.5, 1.5))
     assert found == kind, result.diagnostics
     for name in ("outcome", "barrier", "reverse_barrier", "reaction_energy", "saddle_position", "path_distance"):
         assert result.values[name].value is None
@@ -176,7 +172,7 @@ MILD = {
     "fmax divergence": (Runaway, 0.05),
     "close contact": (Fusing, 0.05),
     "fragments separated": (Parting, 0.3),
-    "image collapse": (Cliff, 0.02),
+    "image collapse": (Merged, 0.05),
     "non-finite": (NotANumber, 0.0),
 }
 
@@ -200,6 +196,25 @@ def test_a_straight_line_through_another_atom():
     assert (found.kind, found.image) == ("close contact", 2)
     assert "Cr 4 and Te 5" in found.reason
     assert watch.geometry(0, round_it) is None
+
+
+def test_two_images_that_have_become_one():
+    band = [site(x) for x in (-1.5, -0.75, 0.0, 0.75, 1.5)]
+    watch = Watch((0.0, 0.0), band)
+    assert watch.geometry(7, band) is None
+    band[2].positions[-1, 0] += 0.7
+    found = watch.geometry(7, band)
+    assert (found.kind, found.step, found.image) == ("image collapse", 7, 3)
+    assert found.reason == "images 2 and 3 have become one"
+
+
+def test_one_step_too_far_is_no_divergence():
+    band = [site(x) for x in (-1.5, 0.0, 1.5)]
+    watch = Watch((0.0, 0.0), band)
+    energies = np.array([0.0, 0.7, 0.0])
+    forces = [0.4, 9.0, 9.0, 0.3, 9.0, 9.0]
+    assert [watch.forces(step, energies, fmax) for step, fmax in enumerate(forces)] == [None] * 6
+    assert watch.forces(6, energies, 9.0).kind == "fmax divergence"
 
 
 def test_no_atom_takes_the_long_way_round():

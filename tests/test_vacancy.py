@@ -288,8 +288,12 @@ def test_a_barrier_of_two_humps_has_no_saddle_in_the_middle(recorded):
     def gate(atoms):
         return atoms.cell.lengths()[0] / REPEATS * np.array([0.25, 0.25, 0.0])
 
-    assert fails(Wrapped(dip), recorded) == {"outcome": State.ERROR, "barrier": State.ERROR}
-    assert all(reason.startswith("no saddle: ") for reason in reasons(Wrapped(dip), recorded))
+    found = verdicts(Wrapped(dip), recorded[:1])
+    red = {quantity: verdict for (_, quantity), verdict in found.items() if verdict.state is not State.PASSED}
+    assert red.keys() == {"outcome", "barrier", "model_calls"}
+    # by symmetry the image may rest in the hollow; where rounding leads it out, its band finds no rest in time
+    kinds = {red[quantity].reason.split(":")[0] for quantity in ("outcome", "barrier")}
+    assert kinds in ({"no saddle"}, {"unconverged"})
 
 
 @pytest.mark.parametrize(
