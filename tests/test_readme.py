@@ -22,6 +22,9 @@ SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
 LAST_DIGIT = 1.5
 """How many units of its last digit a shown number may be off: float32 rounds differently on other machines."""
 
+RELAXED = 0.005
+"""eV, of what relaxes to a force that leaves some meV open."""
+
 
 def test_the_two_commands_are_there_and_make_knows_them():
     assert COMMANDS[:2] == ["make probe", "make test"]
@@ -68,12 +71,13 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
     assert done.returncode == 1
     shown, found = rows(SHOWN.group(1)), rows(terminal.render(read(json)))
     assert shown.keys() == found.keys()
-    assert len(shown) == 65
+    assert len(shown) == 82
     for key, words in shown.items():
         for a, b in zip(words, found[key], strict=True):
             if re.fullmatch(r"[+-]?\d+\.\d+", a):
                 unit = 10.0 ** -len(a.partition(".")[2])
-                assert float(a) == pytest.approx(float(b), abs=LAST_DIGIT * unit), key
+                near = RELAXED if key[0].startswith("vacancy_") else LAST_DIGIT * unit
+                assert float(a) == pytest.approx(float(b), abs=near), key
             else:
                 assert a == b, key
 
