@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import get_args
+
 import ase.build
 import numpy as np
 import pytest
@@ -9,8 +12,10 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from pydantic import ValidationError
 
+from mlff_probes.bands import outcomes
 from mlff_probes.bands.interpolation import interpolate_band
 from mlff_probes.bands.outcomes import Watch, closest_contact, widest_gap
+from mlff_probes.bands.relax import BandSettings
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.measure import measure_case
 from mlff_probes.measure.relaxed import relaxed_path
@@ -312,3 +317,19 @@ def test_a_spent_budget_is_unconverged_and_has_no_barrier():
     assert result.values["barrier"].value is None
     assert "after 2 steps" in result.values["barrier"].problem.reason
     assert len(result.arrays["energy_history"]) == 2
+
+
+def test_the_documentation_names_every_outcome_and_threshold():
+    text = (Path(__file__).parents[1] / "docs" / "bands.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert rows.keys() == set(get_args(outcomes.Kind))
+    for kind, numbers in {
+        "fmax divergence": (outcomes.DIVERGED_EV_A, outcomes.DIVERGED_FACTOR, outcomes.DIVERGED_STEPS),
+        "energy spike": (outcomes.SPIKE_EV,),
+        "close contact": (outcomes.CONTACT,),
+        "image collapse": (outcomes.COLLAPSED,),
+        "fragments separated": (outcomes.SEPARATED,),
+        "converged": (BandSettings().fmax, BandSettings().saddle_fmax),
+        "unconverged": (BandSettings().max_steps,),
+    }.items():
+        assert all(f"{number:g}" in rows[kind] for number in numbers), kind
