@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.geometry import find_mic
 from ase.mep.neb import idpp_interpolate
 from numpy.typing import NDArray
@@ -47,6 +48,11 @@ def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = Tru
         Images, endpoints included; at least as many as frames.
     idpp
         False for straight lines.
+
+    Returns
+    -------
+    list of Atoms
+        The endpoints with the energies and forces that they came with, if any.
     """
     given = unwrapped(frames)
     lengths = np.array([np.linalg.norm(b.positions - a.positions) for a, b in pairwise(given)])
@@ -62,7 +68,15 @@ def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = Tru
         band += unwrapped(part)[1:]
     for image in band:
         image.calc = None
+    for image, frame in ((band[0], frames[0]), (band[-1], frames[-1])):
+        if frame.calc is not None:
+            keep_results(image, frame)
     return band
+
+
+def keep_results(image: Atoms, evaluated: Atoms) -> None:
+    """Give `image`, which may be `evaluated` shifted by cell vectors, its energy and forces."""
+    image.calc = SinglePointCalculator(image, **evaluated.calc.results)
 
 
 def _spread(lengths: Floats, inner: int) -> list[int]:

@@ -15,6 +15,7 @@ from ase.optimize import BFGS
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from mlff_probes.bands.interpolation import keep_results
 from mlff_probes.bands.neb import largest_force
 from mlff_probes.bands.optimizer import BandOptimizer, Step
 from mlff_probes.bands.outcomes import Outcome, Watch
@@ -195,11 +196,6 @@ def relax_band(
                 image.positions = positions
     reason = f"{_forces(found)} after {settings.max_steps} steps"
     return run.ended(Outcome("unconverged", reason, settings.max_steps - 1), band)
-
-
-def keep_results(image: Atoms, evaluated: Atoms) -> None:
-    """Give `image`, which may be `evaluated` shifted by cell vectors, its energy and forces."""
-    image.calc = SinglePointCalculator(image, **evaluated.calc.results)
 
 
 def one_thread() -> threadpool_limits:

@@ -17,7 +17,6 @@ from mlff_probes.bands.relax import (
     BandSettings,
     Calls,
     Report,
-    keep_results,
     relax_band,
     relax_structure,
     silent,
@@ -25,8 +24,8 @@ from mlff_probes.bands.relax import (
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
 from mlff_probes.measure.migration import path_fraction
-from mlff_probes.measure.results import Result, missing
-from mlff_probes.protocols import CALLS, ENERGY, FRACTION, LENGTH, PURE, RelaxedPath
+from mlff_probes.measure.results import Result, relaxation_result
+from mlff_probes.protocols import ENERGY, FRACTION, LENGTH, RelaxedPath
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]
@@ -122,8 +121,6 @@ class _Relaxation:
         for index, stretch in enumerate(path.stretches):
             which = "" if len(path.stretches) == 1 else f"band {index + 1} of {len(path.stretches)}: "
             first = interpolate_band(stretch, self.protocol.images)
-            for end in (0, -1):
-                keep_results(first[end], stretch[end])
             settings = BandSettings.of(self.protocol)
             run = relax_band(self.calculator, first, settings=settings, calls=self.calls, report=self._told(which))
             path.first.append(first)
@@ -150,9 +147,7 @@ def _same(one: Atoms, other: Atoms) -> bool:
 
 
 def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) -> Result:
-    why = f"{outcome.kind}: {outcome.reason}"
-    values = {name: missing(unit, why) for name, unit in protocol.quantities.items()}
-    values["model_calls"] = Value(value=float(calls.calls), unit=CALLS)
+    values: dict[str, Value] = {}
     arrays = _histories(path)
     if outcome.converged:
         images = [path.sites[0], *(image for run in path.runs for image in run.images[1:])]
@@ -164,8 +159,7 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
             for run, first in zip(path.runs, path.first, strict=True)
             for now, then in zip(run.images[1:-1], first[1:-1], strict=True)
         ]
-        values |= {
-            "outcome": Value(value=1.0, unit=PURE),
+        values = {
             "barrier": Value(value=float(energies[top]), unit=ENERGY),
             "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY),
             "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY),
@@ -173,8 +167,7 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
             "path_distance": Value(value=float(np.mean(moved)), unit=LENGTH),
         }
         arrays |= as_lists({"path_fraction": position, "energy": energies})
-    diagnostics = {"outcome": outcome.kind, "reason": outcome.reason, "step": outcome.step, "image": outcome.image}
-    return Result(values, arrays, calls.evaluation(), diagnostics)
+    return relaxation_result(outcome, calls, protocol.quantities, values, arrays)
 
 
 def _histories(path: _Path) -> dict[str, list[Any]]:

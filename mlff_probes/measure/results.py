@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlff_probes.bands.outcomes import Outcome
+from mlff_probes.bands.relax import Calls
 from mlff_probes.evaluation import Evaluation
+from mlff_probes.protocols import CALLS, PURE
 from mlff_probes.records import Problem, Value
 
 
@@ -27,3 +31,20 @@ def missing(unit: str, reason: str) -> Value:
 def not_supplied(unit: str, reason: str) -> Value:
     """A quantity the calculator cannot supply: not applicable."""
     return Value(value=None, unit=unit, problem=Problem(state="not applicable", reason=reason))
+
+
+def relaxation_result(
+    outcome: Outcome, calls: Calls, units: Mapping[str, str], values: Mapping[str, Value], arrays: dict[str, list[Any]]
+) -> Result:
+    """The result of a relaxation that ended in `outcome`.
+
+    Quantities of `units` (quantity -> unit) that are not among `values` are errors that say how it ended; `outcome`
+    itself is 1 where it converged, and `model_calls` are always given.
+    """
+    why = f"{outcome.kind}: {outcome.reason}"
+    found = {name: missing(unit, why) for name, unit in units.items()} | dict(values)
+    found["model_calls"] = Value(value=float(calls.calls), unit=CALLS)
+    if outcome.converged:
+        found["outcome"] = Value(value=1.0, unit=PURE)
+    diagnostics = {"outcome": outcome.kind, "reason": outcome.reason, "step": outcome.step, "image": outcome.image}
+    return Result(found, arrays, calls.evaluation(), diagnostics)

@@ -19,7 +19,6 @@ from mlff_probes.bands.relax import (
     BandSettings,
     Calls,
     Report,
-    keep_results,
     relax_band,
     relax_structure,
     silent,
@@ -28,8 +27,8 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
 from mlff_probes.evaluation import evaluate
 from mlff_probes.measure.migration import path_fraction
-from mlff_probes.measure.results import Result, missing
-from mlff_probes.protocols import CALLS, ENERGY, LENGTH, PURE, FccVacancy
+from mlff_probes.measure.results import Result, relaxation_result
+from mlff_probes.protocols import ENERGY, LENGTH, FccVacancy
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]
@@ -195,8 +194,6 @@ def _measure(calculator: Calculator, protocol: FccVacancy, calls: Calls, found: 
     end = other_endpoint(vacancy, start.positions, hopper)
     # the straight line leads between the four atoms of the gate: no IDPP is needed to clear the way
     first = interpolate_band([vacancy, end], protocol.images, idpp=False)
-    keep_results(first[0], vacancy)
-    keep_results(first[-1], end)
     found.run = run = relax_band(calculator, first, settings=BandSettings.of(protocol), calls=calls, report=report)
     return (_saddle_problem(calculator, run, calls) if run.outcome.converged else None) or run.outcome
 
@@ -249,9 +246,7 @@ def _saddle_problem(calculator: Calculator, run: BandRun, calls: Calls) -> Outco
 def _result(protocol: FccVacancy, found: _Found, calls: Calls) -> Result:
     outcome = found.outcome
     assert outcome is not None
-    why = f"{outcome.kind}: {outcome.reason}"
-    values = {name: missing(unit, why) for name, unit in protocol.quantities.items()}
-    values["model_calls"] = Value(value=float(calls.calls), unit=CALLS)
+    values: dict[str, Value] = {}
     arrays: dict[str, list[Any]] = {}
     if found.crystal is not None:
         values["lattice_constant"] = Value(value=found.crystal.lattice_constant, unit=LENGTH)
@@ -264,8 +259,6 @@ def _result(protocol: FccVacancy, found: _Found, calls: Calls) -> Result:
         arrays["fmax_history"] = [row.tolist() for row in found.run.fmax_history]
     if outcome.converged and found.run is not None:
         energies = found.run.energies - found.run.energies[0]
-        values["outcome"] = Value(value=1.0, unit=PURE)
         values["barrier"] = Value(value=float(energies.max()), unit=ENERGY)
         arrays |= as_lists({"path_fraction": path_fraction(tuple(found.run.images)), "energy": energies})
-    diagnostics = {"outcome": outcome.kind, "reason": outcome.reason, "step": outcome.step, "image": outcome.image}
-    return Result(values, arrays, calls.evaluation(), diagnostics)
+    return relaxation_result(outcome, calls, protocol.quantities, values, arrays)

@@ -15,6 +15,7 @@ import ase.io
 import pytest
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from judge_from_wheel import UNRELAXED
 
 from mlff_probes.reference import DIRECTORY
 from mlff_probes.scorecard import files
@@ -58,10 +59,6 @@ def counted():
     return Counted()
 '''
 )
-
-
-NO_RELAXATIONS = ("-k", "not vacancy_ and not octahedral_hop")
-"""Without the cases whose bands relax: minutes in each of some hundred inner runs; they have tests of their own."""
 
 
 @dataclass(frozen=True)
@@ -157,12 +154,13 @@ def run_in(directory, *args):
 
 
 def start_probes_in(directory, *args):
-    """Start the probes in `directory`, with a scorecard `card.json` there; all that relaxes is left out.
+    """Start the probes in `directory`, with a scorecard `card.json` there.
 
-    A `-k` among `args` takes the place of that.
+    All that relaxes is left out, since it takes a minute in each of a hundred runs; a `-k` among `args` takes the
+    place of that.
     """
     card = f"--probe-scorecard={directory}/card.json"
-    return start_in(directory, "--pyargs", "mlff_probes.probes", card, *ALONE, *NO_RELAXATIONS, *args)
+    return start_in(directory, "--pyargs", "mlff_probes.probes", card, *ALONE, *UNRELAXED, *args)
 
 
 def probes_in(directory, *args):

@@ -9,6 +9,7 @@ import sys
 from importlib import metadata
 
 import pytest
+from judge_from_wheel import UNRELAXED
 from support import STORED_QUANTITIES
 
 LISTING = """
@@ -95,8 +96,7 @@ def run_among(tmp_path_factory, inner_pytest, counted):
             COUNTED,
             "--probe-scorecard=card.json",
             "-v",
-            "-k",
-            "not vacancy_ and not octahedral_hop",
+            *UNRELAXED,
             *options,
         )
 
