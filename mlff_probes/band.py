@@ -15,7 +15,8 @@ from ase.utils import string2index
 from mlff_probes.errors import InputError
 from mlff_probes.frames import CaseFrames, read_frames, stored_evaluation
 from mlff_probes.measure.migration import prominence
-from mlff_probes.protocols import ENERGY, FixedPath
+from mlff_probes.protocols import FixedPath
+from mlff_probes.protocols.base import ENERGY
 from mlff_probes.records import NOT_STATED, Case
 from mlff_probes.reference import STANDS_OUT, CaseFile, ExpectationTable, ReferenceTable, build_case
 from mlff_probes.tolerances import Policy, load_policy

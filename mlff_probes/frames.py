@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import Evaluation, describe
-from mlff_probes.protocols import Parity, Protocol, frame_key
+from mlff_probes.protocols import Parity, Protocol
+from mlff_probes.protocols.base import frame_key
 
 Labels = dict[str, NDArray[np.float64]]
 Fingerprint = tuple[bytes, bytes, tuple[bytes, ...], tuple[str, ...]]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mlff_probes.evaluation import Evaluation
 from mlff_probes.measure.results import Result, not_supplied
-from mlff_probes.protocols import ENERGY, FORCE, FRACTION, FixedPath
+from mlff_probes.protocols import FixedPath
+from mlff_probes.protocols.base import ENERGY, FORCE, FRACTION
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]

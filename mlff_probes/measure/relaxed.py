@@ -25,7 +25,8 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import NonFiniteError
 from mlff_probes.measure.migration import path_fraction
 from mlff_probes.measure.results import Result, relaxation_result
-from mlff_probes.protocols import ENERGY, FRACTION, LENGTH, RelaxedPath
+from mlff_probes.protocols import RelaxedPath
+from mlff_probes.protocols.base import ENERGY, FRACTION, LENGTH
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]

@@ -9,7 +9,7 @@ from typing import Any
 from mlff_probes.bands.outcomes import Outcome
 from mlff_probes.bands.relax import Calls
 from mlff_probes.evaluation import Evaluation
-from mlff_probes.protocols import CALLS, PURE
+from mlff_probes.protocols.base import CALLS, PURE
 from mlff_probes.records import Problem, Value
 
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from mlff_probes.analysis.curves import NotBracketedError, PeriodicInterpolant, spline_minimum
 from mlff_probes.evaluation import Evaluation
 from mlff_probes.measure.results import Result, missing
-from mlff_probes.protocols import CELL_ENERGY, FORCE, LENGTH, FixedGapSlide, RelaxedGapSlide, Slide, registry_name
+from mlff_probes.protocols import FixedGapSlide, RelaxedGapSlide, Slide
+from mlff_probes.protocols.base import CELL_ENERGY, FORCE, LENGTH
+from mlff_probes.protocols.sliding import registry_name
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]

@@ -28,7 +28,8 @@ from mlff_probes.errors import NonFiniteError
 from mlff_probes.evaluation import evaluate
 from mlff_probes.measure.migration import path_fraction
 from mlff_probes.measure.results import Result, relaxation_result
-from mlff_probes.protocols import ENERGY, LENGTH, FccVacancy
+from mlff_probes.protocols import FccVacancy
+from mlff_probes.protocols.base import ENERGY, LENGTH
 from mlff_probes.records import Case, Value, as_lists
 
 Floats = NDArray[np.float64]

@@ -1,0 +1,41 @@
+"""What all protocols share, and the units of their quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from mlff_probes.frame_problems import REGISTRY_DECIMALS
+from mlff_probes.records import Record
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
+CELL_ENERGY = "eV/cell"
+ATOM_ENERGY, SMALL_FORCE, PURE, CALLS = "meV/atom", "meV/A", "1", "calls"
+
+
+class BaseProtocol(Record):
+    """What all protocols share: the quantities they measure, each with its unit."""
+
+    quantities: ClassVar[dict[str, str]] = {}
+    uses_forces: ClassVar[bool] = False
+    chooses_elements: ClassVar[bool] = False
+
+    def built_frames(self) -> tuple[Atoms, ...]:
+        """Frames that the protocol builds itself; none where a file beside the case holds them."""
+        return ()
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        return dict(self.quantities)
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`."""
+        return quantity
+
+
+def frame_key(frame: Atoms, key: str) -> float:
+    """A key of a frame's comment line as a number, rounded so that files of different precision agree."""
+    return round(float(frame.info[key]), REGISTRY_DECIMALS)
