@@ -10,7 +10,7 @@ import copy
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +36,9 @@ class Evaluation:
         Shape (n_frames,), float64, eV.
     forces
         One array of shape (n_atoms, 3), float64, eV/A, for each frame; None if not asked for.
+    stresses
+        Shape (n_frames, 6), float64, eV/A^3, in the order xx, yy, zz, yz, xz, xy and with the sign of ASE: positive
+        where the cell wants to shrink; None if not asked for.
     calls
         Model calls: the number of structures that went through the model.
     batches
@@ -49,6 +52,7 @@ class Evaluation:
     calls: int = 0
     batches: int = 0
     model_s: float = 0.0
+    stresses: Floats | None = None
 
 
 def evaluate(
@@ -56,6 +60,7 @@ def evaluate(
     frames: Sequence[Atoms],
     *,
     forces: bool = True,
+    stress: bool = False,
     clock: Callable[[], float] = time.perf_counter,
     name: Callable[[int], str] = "frame {}".format,
 ) -> Evaluation:
@@ -69,6 +74,8 @@ def evaluate(
         ASE atoms; never modified.
     forces
         Whether forces are wanted too.
+    stress
+        Whether the stress is wanted too. The frames then go one by one through the calculator's own ASE path.
     clock
         Seconds; replaced in tests.
     name
@@ -83,18 +90,25 @@ def evaluate(
     from mlff_probes.calculators.base import as_calculator
 
     model = as_calculator(calculator)
+    if stress:
+        model = replace(model, batch=None)
     if not frames:
-        return Evaluation(energies=np.empty(0), forces=() if forces else None)
-    pairs: list[tuple[Any, Any]] = []
+        return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
+    found: list[tuple[Any, ...]] = []
     batches, start = 0, clock()
     for rows in _chunks(frames, model.batch_atoms if model.batch else 0):
-        pairs += _forward(model, frames, rows, forces, name)
+        found += _forward(model, frames, rows, (forces, stress), name)
         batches += 1
     model.synchronize()
     elapsed = clock() - start
-    energies = np.array([_checked_energy(energy, name(row)) for row, (energy, _) in enumerate(pairs)])
-    checked = tuple(_checked_forces(f, frames[row], name(row)) for row, (_, f) in enumerate(pairs)) if forces else None
-    return Evaluation(energies=energies, forces=checked, calls=len(frames), batches=batches, model_s=elapsed)
+    return Evaluation(
+        energies=np.array([_checked_energy(values[0], name(row)) for row, values in enumerate(found)]),
+        forces=tuple(_checked_forces(v[1], frames[row], name(row)) for row, v in enumerate(found)) if forces else None,
+        stresses=np.array([_checked_stress(v[2], name(row)) for row, v in enumerate(found)]) if stress else None,
+        calls=len(frames),
+        batches=batches,
+        model_s=elapsed,
+    )
 
 
 def _chunks(frames: Sequence[Atoms], batch_atoms: int) -> Iterator[range]:
@@ -109,14 +123,14 @@ def _chunks(frames: Sequence[Atoms], batch_atoms: int) -> Iterator[range]:
 
 
 def _forward(
-    model: Calculator, frames: Sequence[Atoms], rows: range, forces: bool, name: Callable[[int], str]
-) -> list[tuple[Any, Any]]:
+    model: Calculator, frames: Sequence[Atoms], rows: range, wanted: tuple[bool, bool], name: Callable[[int], str]
+) -> list[tuple[Any, ...]]:
     """One forward pass over `rows`, its exceptions turned into one sentence."""
     where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
     try:
         if model.batch is not None:
-            return list(model.batch([frames[row] for row in rows], forces))
-        return [_single(model.ase, frames[row], forces) for row in rows]
+            return list(model.batch([frames[row] for row in rows], wanted[0]))
+        return [_single(model.ase, frames[row], *wanted) for row in rows]
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
     except KeyboardInterrupt:
@@ -125,14 +139,15 @@ def _forward(
         raise EvaluationError(f"the calculator raised at {where}: {describe(error)}") from error
 
 
-def _single(ase_calculator: Any, frame: Atoms, forces: bool) -> tuple[Any, Any]:
+def _single(ase_calculator: Any, frame: Atoms, forces: bool, stress: bool) -> tuple[Any, Any, Any]:
     atoms = frame.copy()
     atoms.calc = ase_calculator
     try:
         # forces first: a calculator that computes only what it is asked for then makes both at once
         # a copy, since a calculator may fill the same array in its next call
         f = copy.deepcopy(atoms.get_forces(apply_constraint=False)) if forces else None
-        return atoms.get_potential_energy(), f
+        s = copy.deepcopy(atoms.get_stress(apply_constraint=False)) if stress else None
+        return atoms.get_potential_energy(), f, s
     finally:
         atoms.calc = None
 
@@ -177,4 +192,13 @@ def _checked_forces(forces: Any, frame: Atoms, where: str) -> Floats:
             f"the forces of {where} are not finite: atom {atom} ({frame.get_chemical_symbols()[atom]}) "
             f"has {array[atom].tolist()}, {bad.size} of {len(frame)} atoms in all"
         )
+    return array
+
+
+def _checked_stress(stress: Any, where: str) -> Floats:
+    array = _as_numbers(stress, f"the stress of {where}")
+    if array.shape != (6,):
+        raise EvaluationError(f"the stress of {where} has shape {array.shape}, expected (6,)")
+    if not np.isfinite(array).all():
+        raise NonFiniteError(f"the stress of {where} is not finite: {array.tolist()}")
     return array

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import Evaluation, describe
-from mlff_probes.protocols import Parity, Protocol
+from mlff_probes.protocols import Law, Parity, Protocol
 from mlff_probes.protocols.base import frame_key
 
 Labels = dict[str, NDArray[np.float64]]
@@ -55,6 +55,8 @@ def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
         labelled, notes = labelled_frames(_parity_sources(file, protocol), where=str(file))
         return CaseFrames(tuple(labelled), stored_evaluation(labelled, file), notes)
     beside = file.with_suffix(".extxyz")
+    if isinstance(protocol, Law):
+        return CaseFrames(tuple(_law_structures(file, protocol)), None)
     if built := protocol.built_frames():
         if beside.exists():
             raise InputError(f"{beside}: a case of kind '{protocol.kind}' builds its own cells; remove this file")
@@ -219,6 +221,20 @@ def _is_isolated_atom(frame: Atoms) -> bool:
     if str(frame.info.get("config_type", "")).casefold() == "isolatedatom":
         return True
     return len(frame) == 1 and all(length > ALONE_A for length in frame.cell.lengths()[frame.pbc])
+
+
+def _law_structures(file: Path, protocol: Law) -> list[Atoms]:
+    """The structures a law is tried on, each once; without any it is tried on random ones alone."""
+    beside = file.with_suffix(".extxyz")
+    if protocol.structures and beside.exists():
+        raise InputError(f"{file}: both `structures` and {beside.name} are given; keep one")
+    files = [source for pattern in protocol.structures for source in _matching(file, pattern)]
+    files += [beside] if beside.exists() else []
+    unique = {_fingerprint(frame): frame for source in files for frame in read_frames(source)}
+    problem = protocol.frame_problem(list(unique.values()))
+    if problem:
+        raise InputError(f"{file}: {problem}")
+    return list(unique.values())
 
 
 def _parity_sources(file: Path, protocol: Parity) -> list[tuple[str | None, Path]]:

@@ -36,12 +36,22 @@ class Record(BaseModel):
 
 
 class Tolerance(Record):
-    """The largest absolute deviation that passes, with the reason it is that large."""
+    """The largest absolute deviation that passes, with the reason it is that large.
+
+    `float32` holds instead of `value` for a calculator of that precision.
+    """
 
     value: Positive
     unit: Text
     reason: Text
+    float32: Positive | None = None
     origin: Literal["policy", "case", "override"] = "policy"
+
+    def of_dtype(self, dtype: str | None) -> Tolerance:
+        """The tolerance that binds a calculator of this precision."""
+        if dtype != "float32" or self.float32 is None:
+            return self
+        return self.model_copy(update={"value": self.float32, "float32": None})
 
 
 class Expectation(Record):
@@ -138,12 +148,13 @@ class Problem(Record):
 class Value(Record):
     """One measured number, or the reason there is none.
 
-    `also` holds the same number in other units, for instance ``{"J/m^2": 0.125}``.
+    `also` holds the same number in other units, for instance ``{"J/m^2": 0.125}``; `note` says what it was seen on.
     """
 
     value: Finite | None
     unit: Text
     also: dict[str, Finite] = {}
+    note: str = ""
     problem: Problem | None = None
 
 

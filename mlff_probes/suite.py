@@ -120,8 +120,8 @@ class Suite:
 
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
         """Measure (or recall) and judge one quantity."""
-        expectation = self._expectation(request)
         measured = self._measured(request)
+        expectation = self._expectation(request)
         not_comparable = self._not_comparable(request.calculator, expectation)
         verdict = judge(measured, expectation, not_comparable=not_comparable)
         if self.known_failures is not None:
@@ -145,8 +145,14 @@ class Suite:
         )
 
     def _expectation(self, request: ProbeRequest) -> Expectation | None:
+        """What is expected, with the tolerance of the precision in which the calculator was seen to compute."""
         case = self._case[request.case]
-        return case.expectation(request.quantity) if isinstance(case, Case) else None
+        expectation = case.expectation(request.quantity) if isinstance(case, Case) else None
+        measurement = self.measurements.get((request.calculator, request.case))
+        if expectation is None or measurement is None:
+            return expectation
+        tolerance = expectation.tolerance.of_dtype(measurement.diagnostics.get("dtype"))
+        return expectation.model_copy(update={"tolerance": tolerance})
 
     def _measured(self, request: ProbeRequest) -> Value:
         case = self._case[request.case]

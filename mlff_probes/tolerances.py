@@ -19,6 +19,7 @@ class ToleranceTable(Record):
     value: Positive
     unit: Text
     reason: Text
+    float32: Positive | None = None
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,9 @@ class Calculator:
         What `peak_bytes` speaks of.
     labelled
         Whether the user chose its label, and so may give it to several replicates.
+    fresh
+        Loads the same calculator once more, as ``fresh()`` or ``fresh(dtype="float32")``; raises `InputError` where
+        it cannot be had so. None where the calculator was not loaded here.
     """
 
     identity: CalculatorIdentity
@@ -70,6 +73,7 @@ class Calculator:
     reset_peak: Callable[[], None] = _nothing
     memory_of: str = "process"
     labelled: bool = False
+    fresh: Callable[..., Calculator] | None = None
 
     @property
     def label(self) -> str:

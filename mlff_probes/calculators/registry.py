@@ -58,7 +58,10 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
         If there is no such file or family, the file cannot be read, or device or dtype cannot be had.
     """
     request = parse_request(spec, device=device, dtype=dtype)
-    family = _family(request)
+    return _loaded(request, _family(request))
+
+
+def _loaded(request: CalculatorRequest, family: str) -> Calculator:
     # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
     # (measured: 12 ms a call become 1,600). This must be said before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -67,10 +70,14 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
         try:
             calculator = _load(request, family)
         except (ImportError, OSError) as error:
-            raise InputError(f"--calculator={spec}: cannot be loaded: {describe(error)}") from error
+            raise InputError(f"--calculator={request.spec}: cannot be loaded: {describe(error)}") from error
     label = request.label or _slug(calculator.label)
     identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label})
-    return replace(calculator, identity=identity, labelled=request.label is not None)
+
+    def fresh(dtype: str | None = None) -> Calculator:
+        return _loaded(replace(request, dtype=dtype or request.dtype), family)
+
+    return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh)
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:

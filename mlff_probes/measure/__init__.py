@@ -14,9 +14,34 @@ from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
-from mlff_probes.measure import latency, migration, parity, relaxed, sliding, vacancy
+from mlff_probes.measure import (
+    derivatives,
+    latency,
+    migration,
+    parity,
+    relaxed,
+    reproducibility,
+    sliding,
+    smoothness,
+    symmetry,
+    vacancy,
+    wall,
+)
 from mlff_probes.measure.results import Result
-from mlff_probes.protocols import FccVacancy, FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide, RelaxedPath
+from mlff_probes.protocols import (
+    Derivatives,
+    FccVacancy,
+    FixedGapSlide,
+    FixedPath,
+    Latency,
+    Parity,
+    RelaxedGapSlide,
+    RelaxedPath,
+    Reproducibility,
+    ShortRangeWall,
+    Smoothness,
+    Symmetry,
+)
 from mlff_probes.records import Case, Measurement, Problem
 
 Workup = Callable[[Case, Evaluation], Result]
@@ -33,8 +58,13 @@ DRIVERS: dict[type, Callable[[Calculator, Case, Report], Result]] = {
     Latency: lambda calculator, case, _: latency.force_call_latency(calculator, case),
     RelaxedPath: lambda calculator, case, report: relaxed.relaxed_path(calculator, case, report=report),
     FccVacancy: lambda calculator, case, report: vacancy.fcc_vacancy(calculator, case, report=report),
+    Symmetry: lambda calculator, case, report: symmetry.symmetry(calculator, case, report=report),
+    Derivatives: lambda calculator, case, report: derivatives.derivatives(calculator, case, report=report),
+    Smoothness: lambda calculator, case, report: smoothness.smoothness(calculator, case, report=report),
+    ShortRangeWall: lambda calculator, case, report: wall.short_range_wall(calculator, case, report=report),
+    Reproducibility: lambda calculator, case, report: reproducibility.reproducibility(calculator, case, report=report),
 }
-"""Measurements that choose their frames as they go, or time them; each needs forces."""
+"""Measurements that choose their frames as they go, or time them."""
 
 
 def measure_case(
@@ -50,11 +80,11 @@ def measure_case(
     applicable` if it does not know an element, `error` if it raised or returned unusable numbers.
     """
     start = clock()
-    unknown = calculator.unknown_elements(case.elements)
+    unknown = [] if case.protocol.chooses_elements else calculator.unknown_elements(case.elements)
     if unknown:
         reason = f"{calculator.label} does not know {', '.join(unknown)}"
         return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
-    if type(case.protocol) in DRIVERS and not calculator.supplies("forces"):
+    if case.protocol.needs_forces and not calculator.supplies("forces"):
         problem = Problem(state="not applicable", reason="the calculator implements no forces")
         return _without_values(calculator, case, problem)
     with warnings.catch_warnings(record=True) as caught:
@@ -74,7 +104,7 @@ def measure_case(
         case=case.id,
         values=result.values,
         arrays=result.arrays,
-        diagnostics={**result.diagnostics, "warnings": said, "dtype": identity.dtype, "device": identity.device},
+        diagnostics={"dtype": identity.dtype, **result.diagnostics, "warnings": said, "device": identity.device},
         model_calls=result.evaluation.calls,
         batches=result.evaluation.batches,
         model_s=result.evaluation.model_s,

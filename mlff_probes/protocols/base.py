@@ -17,10 +17,15 @@ ATOM_ENERGY, SMALL_FORCE, PURE, CALLS = "meV/atom", "meV/A", "1", "calls"
 
 
 class BaseProtocol(Record):
-    """What all protocols share: the quantities they measure, each with its unit."""
+    """What all protocols share: the quantities they measure, each with its unit.
+
+    `uses_forces`: they are asked for where the calculator has them; `needs_forces`: without them nothing is measured;
+    `chooses_elements`: what the calculator does not know is left out of the case, rather than the case of the run.
+    """
 
     quantities: ClassVar[dict[str, str]] = {}
     uses_forces: ClassVar[bool] = False
+    needs_forces: ClassVar[bool] = False
     chooses_elements: ClassVar[bool] = False
 
     def built_frames(self) -> tuple[Atoms, ...]:

@@ -19,6 +19,7 @@ class Latency(BaseProtocol):
     timestep_fs: Positive
 
     family: ClassVar[str] = "inference"
+    needs_forces: ClassVar[bool] = True
     frame_keys: ClassVar[tuple[str, ...]] = ()
     quantities: ClassVar[dict[str, str]] = {"latency": "ms"}
 

@@ -70,6 +70,7 @@ class RelaxedPath(BaseProtocol):
 
     family: ClassVar[str] = "migration"
     uses_forces: ClassVar[bool] = True
+    needs_forces: ClassVar[bool] = True
     frame_keys: ClassVar[tuple[str, ...]] = ("image",)
     quantities: ClassVar[dict[str, str]] = {
         "outcome": PURE,
@@ -110,6 +111,7 @@ class FccVacancy(BaseProtocol):
 
     family: ClassVar[str] = "migration"
     uses_forces: ClassVar[bool] = True
+    needs_forces: ClassVar[bool] = True
     frame_keys: ClassVar[tuple[str, ...]] = ()
     quantities: ClassVar[dict[str, str]] = {
         "outcome": PURE,

@@ -1,0 +1,181 @@
+"""What all physical laws share: the structures they are tried on, and the worst of all examples."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mlff_probes.bands.relax import Calls
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.evaluation import Evaluation
+from mlff_probes.measure.results import Result, missing, not_supplied
+from mlff_probes.protocols import Law
+from mlff_probes.protocols.base import SMALL_FORCE
+from mlff_probes.records import NOT_STATED, Case, Value
+from mlff_probes.strategies import directions, structures
+
+Floats = NDArray[np.float64]
+
+MILLI = 1e3
+"""eV -> meV."""
+
+RATTLE_A = 0.3
+"""How far the atoms of a given structure are moved at most, together: the square root of the sum of squares, A."""
+
+ROUNDINGS = 4.0
+"""Units in the last place by which two energies may differ for no reason."""
+
+WORST = "worst"
+"""Under which the worst examples lie in the diagnostics of a measurement."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example that can be looked at: its frames, and what was done to them in one sentence."""
+
+    frames: tuple[Atoms, ...]
+    says: str
+
+
+@dataclass
+class Worst:
+    """The deviation of every example from each law, and the example that deviates most.
+
+    A shrinking search would report the smallest failure; a gate must know the largest.
+    """
+
+    units: Mapping[str, str]
+    deviations: dict[str, list[float]] = field(default_factory=dict)
+    shown: dict[str, Shown] = field(default_factory=dict)
+    reasons: dict[str, Value] = field(default_factory=dict)
+
+    def add(self, quantity: str, deviation: float, show: Callable[[], Shown]) -> None:
+        """Record one example; `show` is called only if it is the worst so far."""
+        found = self.deviations.setdefault(quantity, [])
+        if not found or deviation > max(found):
+            self.shown[quantity] = show()
+        found.append(float(deviation))
+
+    def without(self, quantity: str, reason: str, *, applicable: bool = True) -> None:
+        """Say why a quantity has no example: an error, or, where the calculator has no such thing, not applicable."""
+        self.reasons[quantity] = (missing if applicable else not_supplied)(self.units[quantity], reason)
+
+    def without_forces(self) -> None:
+        """Say of all that needs forces that there are none."""
+        for quantity, unit in self.units.items():
+            if unit == SMALL_FORCE:
+                self.without(quantity, "the calculator implements no forces", applicable=False)
+
+    def result(self, calls: Calls, diagnostics: Mapping[str, Any] | None = None) -> Result:
+        """The largest deviation of each quantity; what has no example is an error, or has the reason it was given."""
+        values = {
+            quantity: self._value(quantity, unit)
+            if self.deviations.get(quantity)
+            else self.reasons.get(quantity, missing(unit, "no example could be made"))
+            for quantity, unit in self.units.items()
+        }
+        worst = {
+            quantity: {
+                "value": max(self.deviations[quantity]),
+                "unit": self.units[quantity],
+                "says": shown.says,
+                "extxyz": as_extxyz(shown.frames),
+            }
+            for quantity, shown in self.shown.items()
+        }
+        return Result(values, dict(self.deviations), calls.evaluation(), {**(diagnostics or {}), WORST: worst})
+
+    def _value(self, quantity: str, unit: str) -> Value:
+        found = self.deviations[quantity]
+        note = f"worst of {len(found)} examples: {self.shown[quantity].says}"
+        return Value(value=max(found), unit=unit, note=note)
+
+
+def no_structures(worst: Worst) -> Result:
+    """The result where neither the case nor the calculator names an element."""
+    for quantity in worst.units:
+        worst.without(quantity, "there is nothing to try it on: no structures are given and no elements are known")
+    return worst.result(Calls())
+
+
+def tried_elements(calculator: Calculator, case: Case) -> list[str]:
+    """Symbols of which random structures are made: those the model knows, else those of the given structures."""
+    return sorted(calculator.identity.elements or case.elements)
+
+
+def given_structures(calculator: Calculator, case: Case) -> list[Atoms]:
+    """The structures of the case whose elements the model knows."""
+    return [bare(frame) for frame in case.frames if not calculator.unknown_elements(frozenset(frame.symbols))]
+
+
+def tried_structures(calculator: Calculator, case: Case) -> st.SearchStrategy[Atoms] | None:
+    """Given structures, as they are or with their atoms moved a little, and random ones; None where there are none."""
+    assert isinstance(case.protocol, Law)
+    found: list[st.SearchStrategy[Atoms]] = []
+    if given := given_structures(calculator, case):
+        found.append(st.integers(0, len(given) - 1).flatmap(lambda index: _rattled(given[index])))
+    if case.protocol.random_structures and (elements := tried_elements(calculator, case)):
+        found.append(structures(elements))
+    return st.one_of(found) if found else None
+
+
+def _rattled(frame: Atoms) -> st.SearchStrategy[Atoms]:
+    def moved(step: tuple[float, Floats]) -> Atoms:
+        atoms: Atoms = frame.copy()
+        atoms.positions += step[0] * step[1]
+        return atoms
+
+    return st.tuples(st.floats(0.0, RATTLE_A), directions(len(frame))).map(moved)
+
+
+def bare(frame: Atoms) -> Atoms:
+    """Elements, positions, cell and periodicity alone."""
+    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+
+
+def seen_dtype(calculator: Calculator, evaluation: Evaluation) -> str:
+    """The precision that the calculator states; where it states none, that of the forces it returns."""
+    stated = calculator.identity.dtype
+    if stated != NOT_STATED or not evaluation.forces:
+        return stated
+    forces = np.concatenate(evaluation.forces)
+    return "float32" if np.any(forces) and np.array_equal(forces, forces.astype(np.float32)) else "float64"
+
+
+def resolution(dtype: str) -> float:
+    """Relative spacing of the numbers of a precision (float64 where none is known)."""
+    return float(np.finfo(np.float32 if dtype == "float32" else np.float64).eps)
+
+
+def beyond_rounding(one: float, other: float, dtype: str) -> float:
+    """By how much two energies differ more than rounding explains, in their unit.
+
+    A sum of a few hundred numbers is good to some units in the last place of its largest; a model whose energies are
+    those of whole atoms (thousands of eV) rounds accordingly.
+    """
+    return max(0.0, abs(one - other) - ROUNDINGS * resolution(dtype) * max(abs(one), abs(other)))
+
+
+def largest(vectors: Floats) -> float:
+    """The longest of some vectors, shape (n, 3); 0 for none."""
+    return float(np.linalg.norm(vectors, axis=-1).max(initial=0.0))
+
+
+def as_extxyz(frames: Iterable[Atoms]) -> str:
+    """Frames as the text of an extended XYZ file."""
+    out = io.StringIO()
+    ase.io.write(out, list(frames), format="extxyz")
+    return out.getvalue()
+
+
+def formula(atoms: Atoms) -> str:
+    """The formula of a structure, as messages name it."""
+    return str(atoms.get_chemical_formula())

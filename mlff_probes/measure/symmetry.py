@@ -1,0 +1,191 @@
+"""Energies and forces of a structure that was moved, mirrored, renumbered, described otherwise or repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mlff_probes.bands.relax import Calls, Report
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.evaluation import Evaluation, evaluate
+from mlff_probes.measure.examples import (
+    MILLI,
+    Floats,
+    Shown,
+    Worst,
+    beyond_rounding,
+    formula,
+    largest,
+    no_structures,
+    seen_dtype,
+    tried_structures,
+)
+from mlff_probes.measure.results import Result
+from mlff_probes.protocols import Symmetry
+from mlff_probes.records import Case
+from mlff_probes.strategies import drawn, equivalent_cells, rotations
+
+MIRROR = np.diag([1.0, 1.0, -1.0])
+FARTHEST_A = 20.0
+"""Translations go this far in each direction: out of the cell and into others."""
+
+REPEATS = ((2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 3), (2, 2, 1), (1, 2, 2))
+REPEATED_ATOMS = 100
+"""Larger structures are not repeated in more than one direction."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A structure after a change that leaves the physics alone.
+
+    Attributes
+    ----------
+    name
+        What was done, as in the names of quantities.
+    before, atoms
+        The structure, and what became of it.
+    origin
+        Index, in the structure before, of each atom, shape (n_atoms,).
+    turned
+        Orthogonal matrix that takes a vector before to one after, shape (3, 3).
+    says
+        What was done, in words.
+    """
+
+    name: str
+    before: Atoms
+    atoms: Atoms
+    origin: NDArray[np.int_]
+    turned: Floats
+    says: str
+
+
+def symmetry(calculator: Calculator, case: Case, *, report: Report) -> Result:
+    """Try the symmetries of the energy on examples.
+
+    With E the energy and F the forces of a structure of n atoms, E' and F' those of the changed one of n' atoms,
+    Q the rotation (or reflection) and o(i) the atom from which atom i came,
+
+    - `…_energy` is ``|E'/n' - E/n|``, less what rounding explains, meV/atom;
+    - `…_force` is the largest ``|F'_i - Q F_o(i)|`` of an atom, meV/A,
+
+    each the maximum over all examples. The changes: a `rotation` of atoms and cell; a `reflection` (with a rotation);
+    a `translation` of all atoms, folded back into the cell or not; a `permutation` of the atoms; an `equivalent_cell`,
+    whose vectors span the same lattice; and a supercell (`extensivity`). The last two need periodic structures.
+    """
+    assert isinstance(case.protocol, Symmetry)
+    worst, calls = Worst(case.protocol.units(case.frames)), Calls()
+    strategy = tried_structures(calculator, case)
+    if strategy is None:
+        return no_structures(worst)
+    forces = calculator.supplies("forces")
+    examples = drawn(strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), _changes(atoms))), case.protocol.examples)
+    report(f"{len(examples)} structures, each changed in up to six ways")
+    frames, names = [], []
+    for number, (atoms, changes) in enumerate(examples):
+        frames += [atoms, *(changed.atoms for changed in changes)]
+        names += [f"example {number}, {formula(atoms)}{say}" for say in ("", *(f", {c.says}" for c in changes))]
+    found = calls.add(evaluate(calculator, frames, forces=forces, name=names.__getitem__))
+    row, dtype = 0, seen_dtype(calculator, found)
+    for _, changes in examples:
+        base, row = row, row + 1
+        for changed in changes:
+            _compare(worst, found, (base, row), changed, dtype)
+            row += 1
+    if not forces:
+        worst.without_forces()
+    return worst.result(calls, {"dtype": dtype, "examples": len(examples)})
+
+
+def _compare(worst: Worst, found: Evaluation, rows: tuple[int, int], changed: Changed, dtype: str) -> None:
+    before, after = rows
+    atoms = changed.before
+
+    def show() -> Shown:
+        frame = changed.atoms.copy()
+        frame.info["turned"] = changed.turned
+        frame.set_array("came_from", changed.origin)
+        return Shown((atoms, frame), f"{formula(atoms)}, {changed.says}")
+
+    per_atom = found.energies[after] / len(changed.atoms), found.energies[before] / len(atoms)
+    worst.add(f"{changed.name}_energy", beyond_rounding(*per_atom, dtype) * MILLI, show)
+    if found.forces is not None:
+        expected = found.forces[before][changed.origin] @ changed.turned.T
+        worst.add(f"{changed.name}_force", largest(found.forces[after] - expected) * MILLI, show)
+
+
+def _changes(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    found = [_turns(atoms), _translations(atoms), _permutations(atoms)]
+    if atoms.pbc.all():
+        found += [_equivalent(atoms), _supercells(atoms)]
+    return st.tuples(*found).map(lambda lists: [changed for changes in lists for changed in changes])
+
+
+def _turns(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def turned(name: str, matrix: Floats, says: str) -> Changed:
+        after = atoms.copy()
+        after.set_cell(atoms.cell.array @ matrix.T)
+        after.positions = atoms.positions @ matrix.T
+        return Changed(name, atoms, after, np.arange(len(atoms)), matrix, says)
+
+    return rotations().map(
+        lambda matrix: [
+            turned("rotation", matrix, "rotated"),
+            turned("reflection", matrix @ MIRROR, "mirrored and rotated"),
+        ]
+    )
+
+
+def _translations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def translated(choice: tuple[list[float], bool]) -> list[Changed]:
+        vector, fold = choice
+        after = atoms.copy()
+        after.positions += vector
+        if fold:
+            after.wrap()
+        by = " ".join(f"{x:.2f}" for x in vector)
+        says = f"moved by {by} A" + (" and folded back" if fold else "")
+        return [_same_axes("translation", atoms, after, says)]
+
+    part = st.floats(-FARTHEST_A, FARTHEST_A)
+    return st.tuples(st.lists(part, min_size=3, max_size=3), st.booleans()).map(translated)
+
+
+def _permutations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def permuted(order: list[int]) -> list[Changed]:
+        return [
+            Changed("permutation", atoms, atoms[order], np.array(order), np.eye(3), "with its atoms in another order")
+        ]
+
+    return st.permutations(range(len(atoms))).map(permuted)
+
+
+def _equivalent(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def written(choice: tuple[NDArray[np.int_], bool]) -> list[Changed]:
+        matrix, fold = choice
+        after = atoms.copy()
+        after.set_cell(matrix @ atoms.cell.array, scale_atoms=False)
+        if fold:
+            after.wrap()
+        return [_same_axes("equivalent_cell", atoms, after, f"cell vectors combined by {matrix.tolist()}")]
+
+    return st.tuples(equivalent_cells(), st.booleans()).map(written)
+
+
+def _supercells(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    fitting = [r for r in REPEATS if np.prod(r) * len(atoms) <= REPEATED_ATOMS or np.prod(r) == 2]
+
+    def repeated(times: tuple[int, int, int]) -> list[Changed]:
+        after = atoms.repeat(times)
+        origin = np.arange(len(after)) % len(atoms)
+        return [Changed("extensivity", atoms, after, origin, np.eye(3), "repeated {} x {} x {}".format(*times))]
+
+    return st.sampled_from(fitting).map(repeated)
+
+
+def _same_axes(name: str, before: Atoms, after: Atoms, says: str) -> Changed:
+    return Changed(name, before, after, np.arange(len(after)), np.eye(3), says)

@@ -1,0 +1,102 @@
+"""Two atoms alone, pressed together: does something stop them?"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import combinations_with_replacement
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mlff_probes.bands.relax import Calls, Report
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.evaluation import evaluate
+from mlff_probes.measure.examples import Shown, Worst, no_structures, tried_elements
+from mlff_probes.measure.results import Result
+from mlff_probes.protocols import ShortRangeWall
+from mlff_probes.records import Case
+from mlff_probes.strategies import drawn
+
+WALL_EV = 5.0
+"""The least height that stops two atoms: 60 kT at 1,000 K, and out of reach of any relaxation."""
+
+HOLE_EV = 1.0
+"""A pair whose energy falls so far below its well on the way in has fallen into a hole."""
+
+DISTANCES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+"""Distances over the sum of the covalent radii, going in."""
+
+WELL = 4
+"""The first so many may be the bond of a pair: even that of N2 is at 0.77, of Cr2 at 0.60."""
+
+COARSE = 6
+"""All pairs are pressed so far; only those without a wall by then farther."""
+
+BOX_A = 30.0
+"""Edge of the periodic cell around two atoms."""
+
+
+def short_range_wall(calculator: Calculator, case: Case, *, report: Report) -> Result:
+    """Press two atoms of every pair of elements together.
+
+    The well of a pair is its lowest energy at 0.9 to 0.6 of the sum of the covalent radii. Going in from there to 0.2
+    the energy must rise to `WALL_EV` above it, before it falls by more than `HOLE_EV` below it. What the pair with the
+    lowest wall lacks is `wall_deficit`, eV. Real atoms all have that wall (Ziegler, Biersack, Littmark, The Stopping
+    and Range of Ions in Solids, 1985); in a model without it they fuse.
+    """
+    assert isinstance(case.protocol, ShortRangeWall)
+    worst, calls = Worst(case.protocol.units(case.frames)), Calls()
+    elements = tried_elements(calculator, case)
+    if not elements:
+        return no_structures(worst)
+    pairs = _pairs(elements, sorted(case.elements & set(elements)), case.protocol.examples)
+    energies = np.full((len(pairs), len(DISTANCES)), np.nan)
+    for columns in (range(COARSE), range(COARSE, len(DISTANCES))):
+        rows = [row for row in range(len(pairs)) if columns[0] == 0 or wall_height(energies[row]) < WALL_EV]
+        frames = [_dimer(pairs[row], DISTANCES[column]) for row in rows for column in columns]
+        report(f"{len(rows)} pairs of elements, {DISTANCES[columns[0]]} to {DISTANCES[columns[-1]]} of a bond length")
+        found = calls.add(evaluate(calculator, frames, forces=False, name=lambda row: _name(frames[row])))  # noqa: B023
+        energies[np.ix_(rows, columns)] = found.energies.reshape(len(rows), len(columns))
+    for pair, row in zip(pairs, energies, strict=True):
+        height = wall_height(row)
+        worst.add("wall_deficit", max(0.0, WALL_EV - height), partial(_shown, pair, height))
+    return worst.result(calls, {"examples": len(pairs), "elements": elements, "distances": list(DISTANCES)})
+
+
+def wall_height(energies: NDArray[np.float64]) -> float:
+    """How far the energy of a pair rises above its well, eV, before it falls into a hole.
+
+    Shape (n_distances,), from the outside in; NaN where it was not needed.
+    """
+    inner = energies[~np.isnan(energies)] - energies[:WELL].min()
+    holes = np.flatnonzero(inner < -HOLE_EV)
+    return float(inner[: holes[0] if holes.size else None].max())
+
+
+def _pairs(elements: list[str], of_case: list[str], most: int) -> list[tuple[str, str]]:
+    """Pairs of elements: all, if they are not too many; else those of the case, equal ones, and some others."""
+    every = list(combinations_with_replacement(elements, 2))
+    if len(every) <= most:
+        return every
+    first = [*combinations_with_replacement(of_case, 2), *((e, e) for e in elements)]
+    drawn_ = drawn(st.permutations(every), 1)[0]
+    return sorted(list(dict.fromkeys([*first, *drawn_]))[:most])
+
+
+def _dimer(pair: tuple[str, str], part: float) -> Atoms:
+    atoms = Atoms(pair, cell=[BOX_A] * 3, pbc=True)
+    atoms.positions[1, 0] = part * covalent_radii[atoms.numbers].sum()
+    atoms.positions += BOX_A / 2
+    return atoms
+
+
+def _name(atoms: Atoms) -> str:
+    return f"{'-'.join(atoms.get_chemical_symbols())} at {atoms.get_distance(0, 1):.2f} A"
+
+
+def _shown(pair: tuple[str, str], height: float) -> Shown:
+    frames = tuple(_dimer(pair, part) for part in DISTANCES)
+    return Shown(frames, f"{pair[0]}-{pair[1]}, whose energy rises by {height:.2f} eV before it falls or atoms meet")
