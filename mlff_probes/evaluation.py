@@ -9,14 +9,15 @@ from __future__ import annotations
 import copy
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_probes.errors import EvaluationError, NonFiniteError
+from mlff_probes.errors import EvaluationError, NonFiniteError, OutOfMemoryError
+from mlff_probes.memory import exhausted, release
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -39,7 +40,8 @@ class Evaluation:
     calls
         Model calls: the number of structures that went through the model.
     batches
-        Forward passes: equal to `calls` in a loop, fewer when batched.
+        Forward passes: equal to `calls` in a loop, fewer when batched. One that ran out of memory and was made
+        again in parts counts as well.
     model_s
         Wall time inside the model, its neighbour lists included, in seconds.
     """
@@ -61,6 +63,8 @@ def evaluate(
 ) -> Evaluation:
     """Energies (eV) and forces (eV/A) of `frames`.
 
+    A batch that does not fit into memory is halved, and so is what follows it, down to single structures.
+
     Parameters
     ----------
     calculator
@@ -78,18 +82,16 @@ def evaluate(
     ------
     EvaluationError
         If the calculator raises, or returns an array of the wrong shape; a `NonFiniteError` if it returns
-        NaN or an infinity. The message names the frame, counted from 0.
+        NaN or an infinity, an `OutOfMemoryError` if a single structure does not fit into memory. The message names
+        the frame, counted from 0.
     """
     from mlff_probes.calculators.base import as_calculator
 
     model = as_calculator(calculator)
     if not frames:
         return Evaluation(energies=np.empty(0), forces=() if forces else None)
-    pairs: list[tuple[Any, Any]] = []
-    batches, start = 0, clock()
-    for rows in _chunks(frames, model.batch_atoms if model.batch else 0):
-        pairs += _forward(model, frames, rows, forces, name)
-        batches += 1
+    start = clock()
+    pairs, batches = _passes(model, frames, forces, name)
     model.synchronize()
     elapsed = clock() - start
     energies = np.array([_checked_energy(energy, name(row)) for row, (energy, _) in enumerate(pairs)])
@@ -97,15 +99,38 @@ def evaluate(
     return Evaluation(energies=energies, forces=checked, calls=len(frames), batches=batches, model_s=elapsed)
 
 
-def _chunks(frames: Sequence[Atoms], batch_atoms: int) -> Iterator[range]:
-    """Consecutive rows whose atoms add up to at most `batch_atoms` (a larger frame goes alone)."""
-    start, atoms = 0, 0
-    for row, frame in enumerate(frames):
-        if row > start and atoms + len(frame) > batch_atoms:
-            yield range(start, row)
-            start, atoms = row, 0
-        atoms += len(frame)
-    yield range(start, len(frames))
+def _passes(
+    model: Calculator, frames: Sequence[Atoms], forces: bool, name: Callable[[int], str]
+) -> tuple[list[tuple[Any, Any]], int]:
+    """(energy, forces) of each frame, and in how many forward passes."""
+    pairs: list[tuple[Any, Any]] = []
+    batch_atoms = model.batch_atoms if model.batch else 0
+    row = batches = 0
+    while row < len(frames):
+        rows = _chunk(frames, row, batch_atoms)
+        batches += 1
+        try:
+            pairs += _forward(model, frames, rows, forces, name)
+        except OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+            batch_atoms = _atoms(frames, rows) // 2
+        else:
+            row = rows.stop
+    return pairs, batches
+
+
+def _chunk(frames: Sequence[Atoms], start: int, batch_atoms: int) -> range:
+    """Rows from `start` on whose atoms add up to at most `batch_atoms` (a larger frame goes alone)."""
+    stop, atoms = start + 1, len(frames[start])
+    while stop < len(frames) and atoms + len(frames[stop]) <= batch_atoms:
+        atoms += len(frames[stop])
+        stop += 1
+    return range(start, stop)
+
+
+def _atoms(frames: Sequence[Atoms], rows: range) -> int:
+    return sum(len(frames[row]) for row in rows)
 
 
 def _forward(
@@ -122,7 +147,13 @@ def _forward(
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a foreign calculator may raise anything, SystemExit and pytest.skip included
-        raise EvaluationError(f"the calculator raised at {where}: {describe(error)}") from error
+        said, memory = describe(error), exhausted(error, model.identity.device)
+        if memory is None:
+            raise EvaluationError(f"the calculator raised at {where}: {said}") from error
+    # only here the error is gone, and with its traceback the tensors of the failed pass
+    release()
+    size = f"{_atoms(frames, rows)} atoms in " + ("one structure" if len(rows) == 1 else f"{len(rows)} structures")
+    raise OutOfMemoryError(f"out of memory on {memory} with {size} ({where}): {said}")
 
 
 def _single(ase_calculator: Any, frame: Atoms, forces: bool) -> tuple[Any, Any]:

@@ -47,7 +47,8 @@ def measure_case(
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of a band.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
-    applicable` if it does not know an element, `error` if it raised or returned unusable numbers.
+    applicable` if it does not know an element, `error` if it raised or returned unusable numbers, or needs more
+    memory than there is.
     """
     start = clock()
     unknown = calculator.unknown_elements(case.elements)
@@ -64,6 +65,9 @@ def measure_case(
             result = _result(calculator, case, report)
         except EvaluationError as error:
             return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
+        except MemoryError as error:  # our own: that of a calculator is an EvaluationError
+            reason = f"out of memory on host with {_size(case)}, in working them up: {describe(error)}"
+            return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
         except (ValueError, ArithmeticError) as error:  # finite energies whose differences are not, say
             reason = f"the numbers cannot be worked up: {describe(error)}"
             return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
@@ -98,6 +102,11 @@ def reference_measurement(case: Case) -> Measurement | None:
 
 def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s: float = 0.0) -> Measurement:
     return Measurement(calculator=calculator.label, case=case.id, problem=problem, wall_s=wall_s)
+
+
+def _size(case: Case) -> str:
+    atoms = [len(frame) for frame in case.frames]
+    return f"{len(atoms)} structures of up to {max(atoms, default=0)} atoms"
 
 
 def _result(calculator: Calculator, case: Case, report: Report) -> Result:
