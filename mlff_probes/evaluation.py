@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_probes.errors import EvaluationError, NonFiniteError, OutOfMemoryError
+from mlff_probes.limits import TimeUp
 from mlff_probes.memory import exhausted, release
 
 if TYPE_CHECKING:
@@ -139,12 +140,13 @@ def _forward(
     """One forward pass over `rows`, its exceptions turned into one sentence."""
     where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
     try:
-        if model.batch is not None:
-            return list(model.batch([frames[row] for row in rows], forces))
-        return [_single(model.ase, frames[row], forces) for row in rows]
+        with model.guard(where, len(rows)):
+            if model.batch is not None:
+                return list(model.batch([frames[row] for row in rows], forces))
+            return [_single(model.ase, frames[row], forces) for row in rows]
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, TimeUp):
         raise
     except BaseException as error:  # a foreign calculator may raise anything, SystemExit and pytest.skip included
         said, memory = describe(error), exhausted(error, model.identity.device)

@@ -15,7 +15,7 @@ PACKAGE = Path(mlff_probes.__file__).parent
 
 LAYERS = [
     {"errors"},
-    {"frame_problems", "memory"},
+    {"frame_problems", "limits", "memory"},
     {"records", "protocols", "tables", "tolerances", "known_failures"},
     {"calculators", "evaluation", "analysis", "judge"},
     {"bands"},

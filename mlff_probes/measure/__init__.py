@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
+from mlff_probes.limits import Limit, TimeUp, forget
 from mlff_probes.measure import latency, migration, parity, relaxed, sliding, vacancy
 from mlff_probes.measure.results import Result
 from mlff_probes.protocols import FccVacancy, FixedGapSlide, FixedPath, Latency, Parity, RelaxedGapSlide, RelaxedPath
@@ -43,13 +45,31 @@ def measure_case(
     *,
     clock: Callable[[], float] = time.perf_counter,
     report: Report = silent,
+    timeout: float | None = None,
 ) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of a band.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
-    applicable` if it does not know an element, `error` if it raised or returned unusable numbers, or needs more
-    memory than there is.
+    applicable` if it does not know an element, `error` if it raised or returned unusable numbers, needs more memory
+    than there is, or more than `timeout` seconds (None: as many as it takes).
     """
+    if timeout is None:
+        return _measured(calculator, case, clock, report)
+    start = clock()
+    with Limit(timeout) as limit:
+        try:
+            return _measured(replace(calculator, guard=limit.call), case, clock, limit.listen(report))
+        except TimeUp:
+            pass  # below, where nothing is left of what the model was doing
+    forget(calculator.ase)
+    problem = Problem(state="error", reason=limit.reason)
+    return _without_values(calculator, case, problem, clock() - start).model_copy(
+        update={"model_calls": limit.calls, "batches": limit.passes, "model_s": limit.model_s}
+    )
+
+
+def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], report: Report) -> Measurement:
+    """The measurement, however long it takes."""
     start = clock()
     unknown = calculator.unknown_elements(case.elements)
     if unknown:
