@@ -142,7 +142,7 @@ def _forward(
     try:
         with model.guard(where, len(rows)):
             if model.batch is not None:
-                return list(model.batch([frames[row] for row in rows], forces))
+                return _of_batch(model.batch([frames[row] for row in rows], forces), len(rows))
             return [_single(model.ase, frames[row], forces) for row in rows]
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
@@ -156,6 +156,13 @@ def _forward(
     release()
     size = f"{_atoms(frames, rows)} atoms in " + ("one structure" if len(rows) == 1 else f"{len(rows)} structures")
     raise OutOfMemoryError(f"out of memory on {memory} with {size} ({where}): {said}")
+
+
+def _of_batch(found: Sequence[tuple[Any, Any]], asked: int) -> list[tuple[Any, Any]]:
+    pairs = list(found)
+    if len(pairs) != asked:
+        raise EvaluationError(f"the batched pass gave {len(pairs)} results for {asked} structures")
+    return pairs
 
 
 def _single(ase_calculator: Any, frame: Atoms, forces: bool) -> tuple[Any, Any]:
