@@ -7,6 +7,8 @@ import gc
 import re
 import sys
 
+from mlff_probes.records import NOT_STATED
+
 HOST = ("DefaultCPUAllocator", "alloc_cpu.cpp", "std::bad_alloc")
 """How torch says it of the host, in a plain RuntimeError."""
 
@@ -32,7 +34,7 @@ def exhausted(error: BaseException, device: str) -> str | None:
             return "host"
         if _of_device(cause):
             gpu = re.search(r"\bGPU (\d+)", str(cause))
-            return f"cuda:{gpu[1]}" if gpu else "host" if device == "cpu" else device
+            return f"cuda:{gpu[1]}" if gpu else {"cpu": "host", NOT_STATED: "the device"}.get(device, device)
         cause = cause.__cause__
     return None
 

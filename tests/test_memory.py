@@ -86,8 +86,9 @@ def test_shortages_are_recognised(name):
     assert exhausted(caused(error), "cuda:0") == where
 
 
-def test_a_device_that_is_the_host():
-    assert exhausted(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."), "cpu") == "host"
+@pytest.mark.parametrize(("device", "where"), [("cpu", "host"), ("not stated", "the device"), ("mps", "mps")])
+def test_a_device_that_the_error_does_not_name(device, where):
+    assert exhausted(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes."), device) == where
 
 
 @pytest.mark.parametrize(
