@@ -15,6 +15,7 @@ from rich import get_console
 from rich.progress import Progress
 
 from mlff_probes.errors import InputError
+from mlff_probes.limits import positive_seconds
 from mlff_probes.protocols import BY_KIND, FAMILIES
 from mlff_probes.records import TIERS, ProbeResult, Tier
 from mlff_probes.reference import DIRECTORY, load_cases
@@ -47,6 +48,9 @@ class Benchmark:
         As the options `--probe-…` of the same names.
     any_level_of_theory
         Judge a model against references of another level of theory too.
+    timeout
+        The longest one measurement may take, in seconds; past it its quantities are errors. In a thread other than
+        the main one a model call is not interrupted: the measurement then ends after it. None for no limit.
     level_of_theory, uncertainty_ev, migrating_atom
         Of a band given as `migration_path`: see `mlff_probes.band.band_case`.
 
@@ -68,12 +72,14 @@ class Benchmark:
         dtype: str | None = None,
         tolerances: str | os.PathLike[str] | None = None,
         any_level_of_theory: bool = False,
+        timeout: float | None = None,
         level_of_theory: str | None = None,
         uncertainty_ev: float | None = None,
         migrating_atom: int | None = None,
     ) -> None:
         if tier not in TIERS:
             raise InputError(f"tier={tier!r} must be one of {', '.join(TIERS)}")
+        seconds = positive_seconds(timeout, "timeout")
         policy = load_policy(Path(tolerances).expanduser() if tolerances else None)
         folders = [reference] if isinstance(reference, str | os.PathLike) else list(reference or ())
         own = [Path(folder).expanduser() for folder in folders]
@@ -88,6 +94,7 @@ class Benchmark:
             sorted(cases, key=lambda case: (FAMILIES.index(case.family), case.id)),
             tier=tier,
             any_level_of_theory=any_level_of_theory,
+            timeout=seconds,
         )
         self._options = RunOptions(
             tier=tier,
@@ -95,6 +102,7 @@ class Benchmark:
             any_level_of_theory=any_level_of_theory,
             tolerances=str(tolerances) if tolerances else None,
             references=tuple(map(str, own)),
+            timeout_s=seconds,
         )
         self._results: dict[str, ProbeResult] = {}
         self._asked: set[str] = set()

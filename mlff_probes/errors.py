@@ -15,5 +15,9 @@ class EvaluationError(RuntimeError):
     """The calculator could not give usable numbers for a frame (it raised, or NaN, or wrong shape)."""
 
 
+class OutOfMemoryError(EvaluationError):
+    """The calculator needs more memory for a frame than there is."""
+
+
 class NonFiniteError(EvaluationError):
     """The calculator returned NaN or an infinity."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 import copy
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_probes.errors import EvaluationError, NonFiniteError
+from mlff_probes.errors import EvaluationError, NonFiniteError, OutOfMemoryError
+from mlff_probes.limits import TimeUp
+from mlff_probes.memory import exhausted, release
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -42,7 +44,8 @@ class Evaluation:
     calls
         Model calls: the number of structures that went through the model.
     batches
-        Forward passes: equal to `calls` in a loop, fewer when batched.
+        Forward passes: equal to `calls` in a loop, fewer when batched. One that ran out of memory and was made
+        again in parts counts as well.
     model_s
         Wall time inside the model, its neighbour lists included, in seconds.
     """
@@ -66,6 +69,8 @@ def evaluate(
 ) -> Evaluation:
     """Energies (eV) and forces (eV/A) of `frames`.
 
+    A batch that does not fit into memory is halved, and so is what follows it, down to single structures.
+
     Parameters
     ----------
     calculator
@@ -85,7 +90,8 @@ def evaluate(
     ------
     EvaluationError
         If the calculator raises, or returns an array of the wrong shape; a `NonFiniteError` if it returns
-        NaN or an infinity. The message names the frame, counted from 0.
+        NaN or an infinity, an `OutOfMemoryError` if a single structure does not fit into memory. The message names
+        the frame, counted from 0.
     """
     from mlff_probes.calculators.base import as_calculator
 
@@ -94,11 +100,8 @@ def evaluate(
         model = replace(model, batch=None)
     if not frames:
         return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
-    found: list[tuple[Any, ...]] = []
-    batches, start = 0, clock()
-    for rows in _chunks(frames, model.batch_atoms if model.batch else 0):
-        found += _forward(model, frames, rows, (forces, stress), name)
-        batches += 1
+    start = clock()
+    found, batches = _passes(model, frames, (forces, stress), name)
     model.synchronize()
     elapsed = clock() - start
     return Evaluation(
@@ -111,15 +114,38 @@ def evaluate(
     )
 
 
-def _chunks(frames: Sequence[Atoms], batch_atoms: int) -> Iterator[range]:
-    """Consecutive rows whose atoms add up to at most `batch_atoms` (a larger frame goes alone)."""
-    start, atoms = 0, 0
-    for row, frame in enumerate(frames):
-        if row > start and atoms + len(frame) > batch_atoms:
-            yield range(start, row)
-            start, atoms = row, 0
-        atoms += len(frame)
-    yield range(start, len(frames))
+def _passes(
+    model: Calculator, frames: Sequence[Atoms], wanted: tuple[bool, bool], name: Callable[[int], str]
+) -> tuple[list[tuple[Any, ...]], int]:
+    """(energy, forces, stress) of each frame, what is wanted of it, and in how many forward passes."""
+    found: list[tuple[Any, ...]] = []
+    batch_atoms = model.batch_atoms if model.batch else 0
+    row = batches = 0
+    while row < len(frames):
+        rows = _chunk(frames, row, batch_atoms)
+        batches += 1
+        try:
+            found += _forward(model, frames, rows, wanted, name)
+        except OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+            batch_atoms = _atoms(frames, rows) // 2
+        else:
+            row = rows.stop
+    return found, batches
+
+
+def _chunk(frames: Sequence[Atoms], start: int, batch_atoms: int) -> range:
+    """Rows from `start` on whose atoms add up to at most `batch_atoms` (a larger frame goes alone)."""
+    stop, atoms = start + 1, len(frames[start])
+    while stop < len(frames) and atoms + len(frames[stop]) <= batch_atoms:
+        atoms += len(frames[stop])
+        stop += 1
+    return range(start, stop)
+
+
+def _atoms(frames: Sequence[Atoms], rows: range) -> int:
+    return sum(len(frames[row]) for row in rows)
 
 
 def _forward(
@@ -128,15 +154,29 @@ def _forward(
     """One forward pass over `rows`, its exceptions turned into one sentence."""
     where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
     try:
-        if model.batch is not None:
-            return list(model.batch([frames[row] for row in rows], wanted[0]))
-        return [_single(model.ase, frames[row], *wanted) for row in rows]
+        with model.guard(where, len(rows)):
+            if model.batch is not None:
+                return _of_batch(model.batch([frames[row] for row in rows], wanted[0]), len(rows))
+            return [_single(model.ase, frames[row], *wanted) for row in rows]
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, TimeUp):
         raise
     except BaseException as error:  # a foreign calculator may raise anything, SystemExit and pytest.skip included
-        raise EvaluationError(f"the calculator raised at {where}: {describe(error)}") from error
+        said, memory = describe(error), exhausted(error, model.identity.device)
+        if memory is None:
+            raise EvaluationError(f"the calculator raised at {where}: {said}") from error
+    # only here the error is gone, and with its traceback the tensors of the failed pass
+    release()
+    size = f"{_atoms(frames, rows)} atoms in " + ("one structure" if len(rows) == 1 else f"{len(rows)} structures")
+    raise OutOfMemoryError(f"out of memory on {memory} with {size} ({where}): {said}")
+
+
+def _of_batch(found: Sequence[tuple[Any, Any]], asked: int) -> list[tuple[Any, ...]]:
+    pairs: list[tuple[Any, ...]] = list(found)
+    if len(pairs) != asked:
+        raise EvaluationError(f"the batched pass gave {len(pairs)} results for {asked} structures")
+    return pairs
 
 
 def _single(ase_calculator: Any, frame: Atoms, forces: bool, stress: bool) -> tuple[Any, Any, Any]:

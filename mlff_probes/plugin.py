@@ -39,6 +39,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="any: judge a calculator against references of another level of theory too")  # fmt: skip
     add("--probe-scorecard", action="append", default=[], metavar="FILE",
         help="write the scorecard: .json, .csv, or .md with figures beside it; repeatable")  # fmt: skip
+    add("--probe-timeout", metavar="SECONDS",
+        help="the longest one measurement may take; past it its quantities are errors (default: no limit)")  # fmt: skip
     add("--probe-strict", action="store_true", help="a quantity that is not applicable fails")
 
 

@@ -12,6 +12,7 @@ from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
+from mlff_probes.limits import positive_seconds
 from mlff_probes.parallel import share_cores
 from mlff_probes.plugin import PROBES
 from mlff_probes.probe import RESULT, Probe
@@ -82,6 +83,7 @@ class ProbeRun:
             tolerances=tolerances,
             references=tuple(map(str, directories)),
             known_failures=known,
+            timeout_s=positive_seconds(option("--probe-timeout"), "--probe-timeout"),
         )
         share_cores(config)
         calculators = [
@@ -94,6 +96,7 @@ class ProbeRun:
             tier=options.tier,
             any_level_of_theory=options.any_level_of_theory,
             known_failures=known_failures,
+            timeout=options.timeout_s,
         )
         run = cls(suite, options, scorecards)
         if known_failures is not None:

@@ -72,6 +72,7 @@ class Suite:
     tier: Tier = "quick"
     any_level_of_theory: bool = False
     known_failures: KnownFailures | None = None
+    timeout: float | None = None
     progress: Progress = no_progress
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     share: Share = made_here
@@ -113,7 +114,7 @@ class Suite:
 
             def make() -> Measurement:
                 with self.progress(calculator, case) as report:
-                    return measure_case(model, found, report=report)
+                    return measure_case(model, found, report=report, timeout=self.timeout)
 
             self.measurements[key] = self.share(calculator, case, make)
         return self.measurements[key]

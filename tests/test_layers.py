@@ -15,9 +15,9 @@ PACKAGE = Path(mlff_probes.__file__).parent
 
 LAYERS = [
     {"errors"},
-    {"frame_problems"},
+    {"frame_problems", "limits"},
     {"records", "protocols", "tables", "tolerances", "known_failures"},
-    {"calculators", "evaluation", "analysis", "judge"},
+    {"calculators", "evaluation", "memory", "analysis", "judge"},
     {"bands"},
     {"frames", "measure"},
     {"reference", "suite", "exchange"},

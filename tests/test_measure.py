@@ -195,6 +195,14 @@ def test_unusable_numbers_are_an_error_that_names_the_frame(how, says):
     assert "\n" not in measurement.problem.reason
 
 
+@pytest.mark.parametrize("given", [0, 3, 6])
+def test_a_batch_of_another_length_is_an_error(given):
+    """Its results would otherwise be taken for those of other structures."""
+    model = dataclasses.replace(as_calculator(DoubleWell()), batch=lambda *_: [(0.0, np.zeros((2, 3)))] * given)
+    measurement = measure_case(model, path_case(double_well_path(5)))
+    assert measurement.problem.reason == f"frame 0 to frame 4: the batched pass gave {given} results for 5 structures"
+
+
 def test_keyboard_interrupt_is_not_swallowed():
     class Stopped(DoubleWell):
         def calculate(self, *_args, **_kwargs):

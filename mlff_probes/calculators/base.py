@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 BatchFunction = Callable[[Sequence["Atoms"], bool], Sequence[tuple[Any, Any]]]
 """(frames, forces wanted) -> one (energy in eV, forces in eV/A or None) for each frame."""
 
+Guard = Callable[[str, int], AbstractContextManager[None]]
+"""(where, number of structures) -> a context for one model call."""
+
 CPU_BATCH_ATOMS = 384
 """Atoms in one batch on a CPU: past some 300 atoms a larger batch no longer gains time there."""
 
@@ -26,6 +30,11 @@ CUDA_BATCH_ATOMS = 4096
 
 def _nothing() -> None:
     """Stand-in for a device that needs no synchronising and no resetting."""
+
+
+def unguarded(where: str, structures: int) -> AbstractContextManager[None]:
+    """Stand-in for a guard where a model call may do as it likes."""
+    return nullcontext()
 
 
 def process_peak_bytes() -> int:
@@ -61,6 +70,8 @@ class Calculator:
     fresh
         Loads the same calculator once more, as ``fresh()`` or ``fresh(dtype="float32")``; raises `InputError` where
         it cannot be had so. None where the calculator was not loaded here.
+    guard
+        Around each model call: what may end it (`mlff_probes.limits`).
     """
 
     identity: CalculatorIdentity
@@ -74,6 +85,7 @@ class Calculator:
     memory_of: str = "process"
     labelled: bool = False
     fresh: Callable[..., Calculator] | None = None
+    guard: Guard = unguarded
 
     @property
     def label(self) -> str:

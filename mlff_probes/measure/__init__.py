@@ -9,11 +9,13 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
+from mlff_probes.limits import Limit, TimeUp, forget
 from mlff_probes.measure import (
     derivatives,
     latency,
@@ -73,12 +75,31 @@ def measure_case(
     *,
     clock: Callable[[], float] = time.perf_counter,
     report: Report = silent,
+    timeout: float | None = None,
 ) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of a band.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
-    applicable` if it does not know an element, `error` if it raised or returned unusable numbers.
+    applicable` if it does not know an element, `error` if it raised or returned unusable numbers, needs more memory
+    than there is, or more than `timeout` seconds (None: as many as it takes).
     """
+    if timeout is None:
+        return _measured(calculator, case, clock, report)
+    start = clock()
+    with Limit(timeout) as limit:
+        try:
+            return _measured(replace(calculator, guard=limit.call), case, clock, limit.listen(report))
+        except TimeUp:
+            pass  # below, where nothing is left of what the model was doing
+    forget(calculator.ase)
+    problem = Problem(state="error", reason=limit.reason)
+    return _without_values(calculator, case, problem, clock() - start).model_copy(
+        update={"model_calls": limit.calls, "batches": limit.passes, "model_s": limit.model_s}
+    )
+
+
+def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], report: Report) -> Measurement:
+    """The measurement, however long it takes."""
     start = clock()
     unknown = [] if case.protocol.chooses_elements else calculator.unknown_elements(case.elements)
     if unknown:
@@ -94,6 +115,9 @@ def measure_case(
             result = _result(calculator, case, report)
         except EvaluationError as error:
             return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
+        except MemoryError as error:  # our own: that of a calculator is an EvaluationError
+            reason = f"out of memory on host with {_size(case)}, in working them up: {describe(error)}"
+            return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
         except (ValueError, ArithmeticError) as error:  # finite energies whose differences are not, say
             reason = f"the numbers cannot be worked up: {describe(error)}"
             return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
@@ -128,6 +152,11 @@ def reference_measurement(case: Case) -> Measurement | None:
 
 def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s: float = 0.0) -> Measurement:
     return Measurement(calculator=calculator.label, case=case.id, problem=problem, wall_s=wall_s)
+
+
+def _size(case: Case) -> str:
+    atoms = [len(frame) for frame in case.frames]
+    return f"{len(atoms)} structures of up to {max(atoms, default=0)} atoms"
 
 
 def _result(calculator: Calculator, case: Case, report: Report) -> Result:

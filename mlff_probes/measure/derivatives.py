@@ -33,7 +33,7 @@ from mlff_probes.protocols import Derivatives
 from mlff_probes.records import Case
 from mlff_probes.strategies import directions, drawn, strains
 
-STEPS: dict[str, Floats] = {"float32": 2.0 ** -np.arange(7), "float64": 4.0 ** -np.arange(5)}
+STEPS = {"float32": 2.0 ** -np.arange(7.0), "float64": 4.0 ** -np.arange(5.0)}
 """Steps of the finite differences as parts of the largest one: down to where a structure is between two kinks of its
 energy, or to where rounding forbids more."""
 

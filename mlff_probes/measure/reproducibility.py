@@ -147,7 +147,7 @@ def _loaded(
     try:
         if calculator.fresh is None:
             raise InputError("the calculator was handed over ready-made and cannot be loaded anew")
-        return load(calculator.fresh)
+        return replace(load(calculator.fresh), guard=calculator.guard)
     except InputError as error:
         for name in (f"{what}_energy", f"{what}_force"):
             worst.without(name, str(error).removeprefix(f"--calculator={calculator.identity.spec}: "), applicable=False)

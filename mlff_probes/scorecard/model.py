@@ -41,6 +41,7 @@ class RunOptions(Record):
     tolerances: str | None = None
     references: tuple[str, ...] = ()
     known_failures: str | None = None
+    timeout_s: NonNegative | None = None
 
 
 class TimeSummary(Record):

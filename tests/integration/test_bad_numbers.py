@@ -78,6 +78,10 @@ def ragged_forces():
 
 
 def raises():
+    return raising(RuntimeError("no such kernel"))
+
+
+def out_of_memory():
     return raising(RuntimeError("CUDA out of memory"))
 
 
@@ -106,7 +110,11 @@ AT_IMAGE_3 = {
     "flat_forces": ["the forces of frame 3 have shape (63,), expected (21, 3)"],
     "short_forces": ["the forces of frame 3 have shape (20, 3), expected (21, 3)"],
     "ragged_forces": ["frame 3"],
-    "raises": ["the calculator raised at frame 3: RuntimeError: CUDA out of memory", "calc.py:"],
+    "raises": ["the calculator raised at frame 3: RuntimeError: no such kernel", "calc.py:"],
+    "out_of_memory": [
+        "out of memory on the device with 21 atoms in one structure (frame 3): RuntimeError: CUDA out of memory",
+        "calc.py:",
+    ],
     "leaves": ["the calculator raised at frame 3: SystemExit: licence expired", "calc.py:"],
 }
 

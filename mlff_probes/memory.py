@@ -1,0 +1,55 @@
+"""Out of memory: how host and device say so, and how to have back what a failed call held."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import re
+import sys
+
+from mlff_probes.records import NOT_STATED
+
+HOST = ("DefaultCPUAllocator", "alloc_cpu.cpp", "std::bad_alloc")
+"""How torch says it of the host, in a plain RuntimeError."""
+
+DEVICE = ("out of memory", "ALLOC_FAILED", "RESOURCE_EXHAUSTED")
+"""How torch (compiled models included), CUDA's libraries and JAX say it of a device."""
+
+
+def exhausted(error: BaseException, device: str) -> str | None:
+    """Whose memory ran out, ``host`` or for instance ``cuda:0``; None if `error` is about something else.
+
+    Parameters
+    ----------
+    error
+        What a calculator raised, or whose cause it was.
+    device
+        Where that calculator computes.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError):
+            return "host"
+        if isinstance(cause, RuntimeError) and any(words in str(cause) for words in HOST):
+            return "host"
+        if _of_device(cause):
+            gpu = re.search(r"\bGPU (\d+)", str(cause))
+            return f"cuda:{gpu[1]}" if gpu else {"cpu": "host", NOT_STATED: "the device"}.get(device, device)
+        cause = cause.__cause__
+    return None
+
+
+def _of_device(error: BaseException) -> bool:
+    torch = sys.modules.get("torch")  # who has not loaded it raises none of its errors
+    if isinstance(error, getattr(torch, "OutOfMemoryError", ())):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in DEVICE)
+
+
+def release() -> None:
+    """Give back what nobody holds any more; on a device torch would keep it for itself."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        with contextlib.suppress(RuntimeError):  # a device that has failed altogether
+            torch.cuda.empty_cache()
