@@ -196,14 +196,9 @@ class ProbeRun:
         )
         written = self._write(self.card)
         if not self.scorecards:
-            self.messages.append("for the figures add --probe-scorecard=scorecard.md")
+            self.messages.append("for the figures and the worst examples add --probe-scorecard=scorecard.md")
         if written:
-            names = ", ".join(str(path) for path in written if path.suffix != ".png")
-            figures = sum(path.suffix == ".png" for path in written)
-            took = time.perf_counter() - start
-            self.messages.append(
-                f"wrote {names}" + (f" and {figures} figures" if figures else "") + f" in {took:.1f} s"
-            )
+            self.messages.append(f"{_account(written)} in {time.perf_counter() - start:.1f} s")
         green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
         if exitstatus in green and (self.card.verdict != "passed" or not set(self.scorecards) <= set(written)):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -236,6 +231,18 @@ class ProbeRun:
                 writer.line("no probe was collected: name them with --pyargs mlff_probes.probes")
         for message in self.messages:
             writer.line(message)
+
+
+def _account(written: list[Path]) -> str:
+    """What was written, in one line."""
+    figures = {path for path in written if path.suffix == ".png"}
+    examples = {path for path in written if path.suffix in (".py", ".extxyz")}
+    parts = [str(path) for path in written if path not in figures | examples]
+    if figures:
+        parts.append(f"{len(figures)} figures")
+    if examples:
+        parts.append(f"{len(examples) // 2} worst examples with scripts in {min(examples).parent}")
+    return "wrote " + ", ".join(parts)
 
 
 def _is_probe(item: pytest.Item) -> bool:

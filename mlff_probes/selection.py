@@ -112,7 +112,7 @@ def stated_band(
 
 
 def of_material(cases: list[Case], stated: Stated, migration_path: object) -> list[Case]:
-    """The cases of the material that is asked for; all of them where none is."""
+    """The cases of the material that is asked for, and the laws, which hold of any; all cases where none is."""
     if stated.material is None:
         return cases
     wanted = _formula(stated.material)
@@ -123,7 +123,7 @@ def of_material(cases: list[Case], stated: Stated, migration_path: object) -> li
             f"there is no case of the material '{stated.material}'; there are cases of {', '.join(known)}; "
             "add your own with migration_path= or reference="
         )
-    return found
+    return [case for case in cases if case in found or case.protocol.chooses_elements]
 
 
 def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> Case | None:

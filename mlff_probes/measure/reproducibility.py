@@ -17,6 +17,7 @@ from mlff_probes.measure.examples import (
     MILLI,
     Shown,
     Worst,
+    bare,
     beyond_rounding,
     formula,
     largest,
@@ -51,7 +52,7 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
     strategy = tried_structures(calculator, case)
     if strategy is None:
         return no_structures(worst)
-    structures = drawn(strategy, case.protocol.examples)
+    structures = _two_at_least(drawn(strategy, case.protocol.examples))
     forces = calculator.supplies("forces")
     single = partial(_one_by_one, replace(calculator, batch=None), forces=forces, calls=calls)
     report(f"{len(structures)} structures, three times over")
@@ -60,15 +61,21 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
     again = single(structures)
     backwards = single([structures[0], *reversed(structures)])[:0:-1]
     dtype = seen_dtype(calculator, first[0])
-    Both("repeat", "evaluated twice", first, again, dtype).add_to(worst, structures)
-    Both("history", "evaluated after another structure", again, backwards, dtype).add_to(worst, structures)
+
+    def around(index: int) -> list[Atoms]:
+        return [structures[index - 1], structures[index], structures[(index + 1) % len(structures)]]
+
+    Both("repeat", "evaluated twice", first, again, dtype).add_to(worst, structures, around)
+    Both("history", "evaluated after another structure", again, backwards, dtype).add_to(worst, structures, around)
     if calculator.batch is None:
         for what in ("batch_energy", "batch_force"):
             worst.without(what, "the calculator takes one structure a call", applicable=False)
     else:
         report("in one batch")
         together = calls.add(evaluate(calculator, structures, forces=forces))
-        Both("batch", "in a batch and alone", again, _split(together), dtype).add_to(worst, structures)
+        Both("batch", "in a batch and alone", again, _split(together), dtype).add_to(
+            worst, structures, lambda index: [structures[index], *structures]
+        )
     report("loaded anew")
     _first_call(calculator, structures, worst, calls, dtype=dtype)
     report("in the other precision")
@@ -104,25 +111,27 @@ class Both:
     other: Sequence[Evaluation]
     dtype: str
 
-    def add_to(self, worst: Worst, structures: Sequence[Atoms]) -> None:
-        """Record by how much they differ."""
-        for atoms, a, b in zip(structures, self.one, self.other, strict=True):
-            show = partial(Shown, (atoms,), f"{formula(atoms)}, {self.says}")
+    def add_to(self, worst: Worst, structures: Sequence[Atoms], frames: Callable[[int], Sequence[Atoms]]) -> None:
+        """Record by how much they differ; `frames` are what a script needs to show it for one of the structures."""
+        for index, (atoms, a, b) in enumerate(zip(structures, self.one, self.other, strict=True)):
+            show = partial(self._shown, atoms, frames, index)
             difference = beyond_rounding(a.energies[0] / len(atoms), b.energies[0] / len(atoms), self.dtype)
             worst.add(f"{self.what}_energy", difference * MILLI, show)
             if a.forces is not None and b.forces is not None:
                 worst.add(f"{self.what}_force", largest(a.forces[0] - b.forces[0]) * MILLI, show)
+
+    def _shown(self, atoms: Atoms, frames: Callable[[int], Sequence[Atoms]], index: int) -> Shown:
+        return Shown(tuple(frames(index)), f"{formula(atoms)}, {self.says}")
 
 
 def _first_call(calculator: Calculator, structures: Sequence[Atoms], worst: Worst, calls: Calls, *, dtype: str) -> None:
     anew = _loaded(calculator, worst, "first_call", lambda fresh: fresh())
     if anew is None:
         return
-    subject, others = structures[0], structures[1:] or [_rattled(structures[0])]
-    order = [atoms for turn in range(ROUNDS) for atoms in (subject, others[turn % len(others)])]
+    order = [atoms for _ in range(ROUNDS) for atoms in structures[:2]]
     found = _one_by_one(replace(anew, batch=None), order, forces=calculator.supplies("forces"), calls=calls)[::2]
     says = "in the first call of a model and in a later one"
-    Both("first_call", says, found[:1], found[-1:], dtype).add_to(worst, [subject])
+    Both("first_call", says, found[:1], found[-1:], dtype).add_to(worst, structures[:1], lambda _: structures[:2])
 
 
 def _other_precision(
@@ -137,7 +146,9 @@ def _other_precision(
     if model is None:
         return
     theirs = calls.add(evaluate(model, structures, forces=found[0].forces is not None))
-    Both("float32", "in float32 and in float64", found, _split(theirs), "float32").add_to(worst, structures)
+    Both("float32", "in float32 and in float64", found, _split(theirs), "float32").add_to(
+        worst, structures, lambda index: [structures[index]]
+    )
 
 
 def _loaded(
@@ -154,7 +165,10 @@ def _loaded(
         return None
 
 
-def _rattled(atoms: Atoms) -> Atoms:
-    moved: Atoms = atoms.copy()
+def _two_at_least(structures: list[Atoms]) -> list[Atoms]:
+    """The structures; a single one with another, since a calculator may hand out again what it still holds."""
+    if len(structures) > 1:
+        return structures
+    moved = bare(structures[0])
     moved.positions += np.random.default_rng(0).normal(scale=0.01, size=moved.positions.shape)
-    return moved
+    return [*structures, moved]

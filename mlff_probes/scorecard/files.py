@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from mlff_probes.errors import InputError
 from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.scorecard.worst import write_worst
 
 
 def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collection[str] | None = None) -> None:
@@ -67,7 +68,7 @@ def read(path: Path) -> Scorecard:
 
 def _write_json(card: Scorecard, path: Path) -> list[Path]:
     path.write_text(card.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return [path]
+    return [path, *write_worst(card, path.with_name(f"{path.stem}_worst"))]
 
 
 def _write_markdown(card: Scorecard, path: Path) -> list[Path]:
@@ -75,8 +76,10 @@ def _write_markdown(card: Scorecard, path: Path) -> list[Path]:
 
     figures, problems = _write_figures(card, path.with_name(f"{path.stem}_figures"))
     links = {case: quote(f"{file.parent.name}/{file.name}") for case, file in figures.items()}
-    path.write_text(markdown.render(card, figures=links, problems=problems), encoding="utf-8")
-    return [path, *figures.values()]
+    worst = write_worst(card, path.with_name(f"{path.stem}_worst"))
+    scripts = {file.stem: quote(f"{file.parent.name}/{file.name}") for file in worst if file.suffix == ".py"}
+    path.write_text(markdown.render(card, figures=links, scripts=scripts, problems=problems), encoding="utf-8")
+    return [path, *figures.values(), *worst]
 
 
 def _write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], list[str]]:

@@ -96,6 +96,8 @@ def failure_text(row: ProbeResult) -> str:
             "tolerance": f"{tolerance.value:g} {unit}  ({tolerance.origin}: {tolerance.reason})",
             "source": expected.source,
         }
+    if row.measured and row.measured.note:
+        facts["seen"] = row.measured.note
     lines += ["", *(f"  {name:<11}{text}" for name, text in facts.items())]
     if row.look_first:
         lines += ["", *(f"  {line}" for line in row.look_first.splitlines())]

@@ -12,7 +12,13 @@ from mlff_probes.scorecard.terminal import notes
 COLUMNS = ("case", "quantity", "measured", "reference", "deviation", "tolerance", "unit", "verdict")
 
 
-def render(card: Scorecard, *, figures: Mapping[str, str] | None = None, problems: Sequence[str] = ()) -> str:
+def render(
+    card: Scorecard,
+    *,
+    figures: Mapping[str, str] | None = None,
+    scripts: Mapping[str, str] | None = None,
+    problems: Sequence[str] = (),
+) -> str:
     """The scorecard as Markdown.
 
     Parameters
@@ -21,6 +27,8 @@ def render(card: Scorecard, *, figures: Mapping[str, str] | None = None, problem
         The scorecard.
     figures
         Link to the figure of each case, by case id.
+    scripts
+        Link to the script of each worst example, by calculator, case and quantity.
     problems
         What to say of figures that could not be drawn.
     """
@@ -37,7 +45,7 @@ def render(card: Scorecard, *, figures: Mapping[str, str] | None = None, problem
     lines += ["", "## Cases"]
     for case in card.cases:
         rows = [row for row in card.results if row.case == case.id]
-        lines += _case(case, rows, (figures or {}).get(case.id))
+        lines += _case(case, rows, (figures or {}).get(case.id), scripts or {})
     return "\n".join(lines) + "\n"
 
 
@@ -61,7 +69,7 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
     return lines
 
 
-def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None) -> list[str]:
+def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None, scripts: Mapping[str, str]) -> list[str]:
     lines = ["", f"### {case.id}", "", f"{case.title}. Reference: {case.level_of_theory}; {case.source}.", ""]
     lines += [f"- {note}" for note in case.notes]
     perpendicular = case.reference_diagnostics.get("perpendicular_force_ev_per_a")
@@ -76,6 +84,10 @@ def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None) -> lis
         assert row.expectation is not None
         tolerance = row.expectation.tolerance
         lines.append(f"- Tolerance of {row.quantity}, {tolerance.value:g} {tolerance.unit}: {tolerance.reason}")
+    for row in rows:
+        script = scripts.get(f"{row.calculator}-{row.case}-{row.quantity}")
+        if script and row.measured:
+            lines.append(f"- {row.quantity} of {row.calculator}, {row.measured.note} ([script]({script})).")
     failing = [row for row in rows if row.verdict.state in (State.FAILED, State.ERROR)]
     if failing and failing[0].look_first:
         lines += ["", " ".join(failing[0].look_first.split())]
