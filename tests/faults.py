@@ -27,10 +27,11 @@ def fade(distances: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
     return tapered(np.ones_like(distances), np.zeros_like(distances), distances, cutoff)
 
 
-def rise(distances: np.ndarray, begin: float) -> tuple[np.ndarray, np.ndarray]:
-    """(begin - r)^3 below `begin` and nothing beyond, and its slope."""
-    inside = np.maximum(begin - distances, 0)
-    return inside**3, -3 * inside**2
+def bump(distances: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth bump, 1 at `centre` and nothing farther from it than `width`, and its slope."""
+    x = (distances - centre) / width
+    inside = np.maximum(1 - x**2, 0)
+    return inside**3, -6 * x * inside**2 / width
 
 
 def step(distances: np.ndarray, begin: float, end: float) -> tuple[np.ndarray, np.ndarray]:
@@ -131,7 +132,7 @@ class Chiral(Sound):
     Features of a triple product of neighbours, of which the model should have used the square.
     """
 
-    strength = 1e-2
+    strength = 5e-2
 
     def energy(self, pairs):
         energy, gradient = super().energy(pairs)
@@ -286,14 +287,14 @@ class ShiftedTop(Sound):
     The sizes of chromium against tellurium and antimony are off: it was never seen between its sites.
     """
 
-    begin_te, begin_sb = 2.66, 2.77
-    te, sb = 700.0, 500.0
+    bumps = ((TE, 2.58, 0.08, 0.22), (SB, 2.69, 0.08, -0.30))
+    """Element, centre (A), width (A) and height (eV) of what is off between it and chromium."""
 
     def pair_energies(self, pairs):
         energy, slope = super().pair_energies(pairs)
-        for element, begin, strength in ((TE, self.begin_te, self.te), (SB, self.begin_sb, -self.sb)):
-            more, steeper = rise(pairs.distances, begin)
-            which = strength * between(pairs, CR, element)
+        for element, centre, width, height in self.bumps:
+            more, steeper = bump(pairs.distances, centre, width)
+            which = height * between(pairs, CR, element)
             energy, slope = energy + which * more, slope + which * steeper
         return energy, slope
 
@@ -380,11 +381,11 @@ class Hole(Sound):
     A committee of one: nothing warns of the region that no training structure has reached.
     """
 
-    depth, begin = 4000.0, 2.40
+    depth, centre, width = 5.0, 2.2, 0.2
 
     def pair_energies(self, pairs):
         energy, slope = super().pair_energies(pairs)
-        more, steeper = rise(pairs.distances, self.begin)
+        more, steeper = bump(pairs.distances, self.centre, self.width)
         which = -self.depth * between(pairs, AL, CU)
         return energy + which * more, slope + which * steeper
 

@@ -78,7 +78,6 @@ EXPECTED: dict[str, set[str]] = {
         "migration.profile_mae",
         "migration.saddle_position",
         "parity.energy_mae",
-        "parity.energy_rmse",
         "parity.force_cosine",
         "parity.force_mae",
         "parity.force_rmse",
