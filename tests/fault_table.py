@@ -1,0 +1,173 @@
+"""Which probe sees which fault, measured; `python tests/fault_table.py > docs/faults.md` writes the table."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import ase.io
+import faults
+from ase import Atoms
+from ase.build import bulk
+from faults import load, slug
+from sound import Sound
+from support import record
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.measure import measure_case
+from mlff_probes.protocols import BY_KIND
+from mlff_probes.records import Case, ProbeResult, State
+from mlff_probes.reference import DIRECTORY, load_case, load_cases
+from mlff_probes.suite import Suite
+from mlff_probes.tolerances import load_policy
+
+HELPERS = (Sound, faults.Counting)
+FAULTS = {
+    slug(kind): kind
+    for kind in vars(faults).values()
+    if inspect.isclass(kind) and issubclass(kind, Sound) and kind not in HELPERS
+}
+
+PAGE = """# Faults, and the probes that catch them
+
+A gate that has never been seen to block is decoration. Each fault here is a force field that is right but for one
+thing: an analytic potential (`tests/sound.py`) from which the cases were recorded, so that it passes everything, broken
+in one place (`tests/faults.py`). `tests/test_fault_matrix.py` asserts that the probes named here fail and no others; a
+probe is what `mlff_probes/reference/tolerances.toml` has a tolerance for, over all cases.
+
+Written by `python tests/fault_table.py > docs/faults.md`.
+
+## What catches a fault
+
+| fault | what is wrong | where it is met | caught by |
+|---|---|---|---|
+{faults}
+
+## What a probe catches
+
+| probe | faults |
+|---|---|
+{probes}
+"""
+
+FIRST = ("fixed_path", "fixed_gap_slide", "relaxed_gap_slide", "parity")
+"""Kinds measured first, since they make the same calls with every calculator: what comes after many calls
+(`GivesOut`) then does not hang on the optimizer."""
+
+HOP_CELL_A = 5.6
+"""A cell of aluminium, of which copper sees the octahedral and the tetrahedral site as minima."""
+
+CASE = """schema_version = 1
+title = "{title}"
+tier = "quick"
+
+[protocol]
+{protocol}
+
+[reference]
+level_of_theory = "exact"
+source = "the sound calculator of the tests"
+"""
+
+EXPECTATION = """
+[[expectation]]
+quantity = "{quantity}"
+unit = "{unit}"
+uncertainty = 0.0
+value = {value}
+"""
+
+OWN_CASES = {
+    # the sound calculator takes 4 steps; one whose energy and forces disagree takes from 12 to over 60, by chance
+    "hop": """kind = "relaxed_path"
+migrating_atom = 4
+path_made_by = "hand"
+images = 5
+max_steps = 8""",
+    # no step of the band: what relaxes there is seen in the hop, which has fewer atoms
+    "vacancy": """kind = "fcc_vacancy"
+element = "Cu"
+guess_lattice_constant = 3.4
+repeats = 2
+fmax = 3.0
+saddle_fmax = 3.0
+max_steps = 8""",
+}
+JUDGED = ("outcome", "barrier", "reverse_barrier", "reaction_energy", "lattice_constant", "formation_energy")
+
+
+def recorded_cases(target: Path) -> list[Case]:
+    """The cases of the package and two that relax, with what the sound calculator says of them as the reference."""
+    record(Sound(), target)
+    (target / "parity").mkdir()
+    shutil.copy(DIRECTORY / "parity" / "sb2te3_frames.toml", target / "parity")
+    ase.io.write(target / "migration" / "hop.extxyz", hop(), format="extxyz")
+    for name, protocol in OWN_CASES.items():
+        record_relaxed(target / "migration" / f"{name}.toml", protocol)
+    cases = load_cases([target])
+    assert all(isinstance(case, Case) for case in cases), cases
+    return cases
+
+
+def hop() -> list[Atoms]:
+    """Copper at the octahedral site of a cell of aluminium, and at the tetrahedral site next to it."""
+    frames = [bulk("Al", a=HOP_CELL_A, cubic=True) + Atoms("Cu", [[x * HOP_CELL_A] * 3]) for x in (0.5, 0.25)]
+    for image, frame in enumerate(frames):
+        frame.positions[-1] += [0.005, -0.006, 0.004]  # off the symmetric site, where no force would act
+        frame.info["image"] = image
+    return frames
+
+
+def record_relaxed(file: Path, protocol: str) -> None:
+    """Write a case that relaxes; what is expected of it is what the sound calculator gives."""
+    text = CASE.format(title=file.stem, protocol=protocol)
+    outcome = EXPECTATION.format(quantity="outcome", unit="1", value=1.0)
+    file.write_text(text + outcome)
+    values = measure_case(load(), load_case(file)).values
+    rows = [EXPECTATION.format(quantity=name, unit=values[name].unit, value=values[name].value)
+            for name in JUDGED if name in values]  # fmt: skip
+    file.write_text(text + "".join(rows))
+
+
+def judged(calculator: Calculator, cases: list[Case]) -> Iterator[tuple[str, ProbeResult]]:
+    """The results of all that is judged, each with the name of its probe."""
+    suite = Suite([calculator], cases)
+    protocols = {case.id: case.protocol for case in cases}
+    for kind in sorted(BY_KIND, key=lambda kind: kind not in FIRST):
+        for request in suite.requests(kind):
+            result = suite.result(request)
+            if result.verdict.state is not State.REPORTED:
+                yield f"{result.family}.{protocols[result.case].policy_name(result.quantity)}", result
+
+
+def fired(calculator: Calculator, cases: list[Case]) -> set[str]:
+    """Which probes say that `calculator` is not sound."""
+    return {probe for probe, result in judged(calculator, cases) if result.verdict.state is not State.PASSED}
+
+
+def table(found: dict[str, set[str]]) -> str:
+    """The page `docs/faults.md`; `found` says for each fault which probes see it."""
+    rows = [f"| {code([name])} | {' | '.join(told(FAULTS[name]))} | {code(found[name])} |" for name in found]
+    probes = [f"{family}.{name}" for family, name in load_policy().tolerances]
+    seen = [f"| {code([probe])} | {code(name for name in found if probe in found[name])} |" for probe in probes]
+    return PAGE.format(faults="\n".join(rows), probes="\n".join(seen))
+
+
+def told(kind: type[Sound]) -> tuple[str, str]:
+    """What the fault is, and where it is met: the docstring's first paragraph and its second."""
+    what, _, met = inspect.cleandoc(kind.__doc__).partition("\n\n")
+    return what, " ".join(met.split())
+
+
+def code(names: Iterable[str]) -> str:
+    """Names as they stand in a cell of a table."""
+    return ", ".join(f"`{name}`" for name in sorted(names)) or "nothing"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        cases = recorded_cases(Path(folder))
+    print(table({name: fired(load(kind), cases) for name, kind in FAULTS.items()}), end="")

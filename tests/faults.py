@@ -1,0 +1,518 @@
+"""Force fields with one fault each: `Sound`, broken in one place.
+
+The first line of a docstring is the fault, the rest where it has been met; both go into `docs/faults.md`.
+`test_fault_matrix.py` says which probes see it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import units
+from sound import ELEMENTS, Sound, tapered
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.records import CalculatorIdentity
+
+AL, CR, CU, SB, TE = 13, 24, 29, 51, 52
+
+
+def between(pairs, one: int, other: int) -> np.ndarray:
+    """Which pairs join these two elements."""
+    a, b = pairs.z_first, pairs.z_second
+    return ((a == one) & (b == other)) | ((a == other) & (b == one))
+
+
+def fade(distances: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """A weight that falls smoothly from 1 to 0 at `cutoff`, and its slope."""
+    return tapered(np.ones_like(distances), np.zeros_like(distances), distances, cutoff)
+
+
+def bump(distances: np.ndarray, centre: float, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """A smooth bump, 1 at `centre` and nothing farther from it than `width`, and its slope."""
+    x = (distances - centre) / width
+    inside = np.maximum(1 - x**2, 0)
+    return inside**3, -6 * x * inside**2 / width
+
+
+def step(distances: np.ndarray, begin: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """0 down to `begin`, 1 from `end` downwards, smooth between, and its slope."""
+    x = np.clip((begin - distances) / (begin - end), 0, 1)
+    return x**3 * (10 - 15 * x + 6 * x**2), -30 * x**2 * (1 - x) ** 2 / (begin - end)
+
+
+def sums(pairs, values: np.ndarray) -> np.ndarray:
+    """Sum of `values` over the neighbours of each atom."""
+    found = np.zeros((pairs.atoms, *values.shape[1:]))
+    np.add.at(found, pairs.first, values)
+    return found
+
+
+# Forces, stress and energy that do not belong together
+
+
+class ForceHead(Sound):
+    """Forces are not the derivative of the energy.
+
+    A network with an output of its own for the forces, which is faster than differentiating the energy.
+    """
+
+    strength = 2e-3
+
+    def evaluated(self, atoms):
+        results, pairs = super().evaluated(atoms), self.pairs(atoms)
+        weights = fade(pairs.distances, self.cutoff)[0][:, None]
+        results["forces"] += self.strength * sums(pairs, weights) * sums(pairs, weights * pairs.ways)
+        return results
+
+
+class EnergyUnit(Sound):
+    """The energy is in hartree, the forces are in eV/A.
+
+    A wrapper around a code in atomic units that converts one and forgets the other.
+    """
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        return results | {"energy": results["energy"] / units.Hartree}
+
+
+class ForceUnit(Sound):
+    """The forces are in eV per bohr.
+
+    Labels of a code in atomic units of which only the energies were converted.
+    """
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        return results | {"forces": results["forces"] * units.Bohr}
+
+
+class ForceSign(Sound):
+    """The forces on chromium have the wrong sign.
+
+    Gradients taken for forces where the files of one code were read: here, those with chromium.
+    """
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        results["forces"][atoms.numbers == CR] *= -1
+        return results
+
+
+class StressSign(Sound):
+    """The stress has the wrong sign.
+
+    VASP writes pressure where ASE wants stress.
+    """
+
+    factor = -1.0
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        if "stress" in results:
+            results["stress"] = self.factor * results["stress"]
+        return results
+
+
+class StressUnit(StressSign):
+    """The stress is in GPa instead of eV/A^3.
+
+    CHGNet and MatGL compute in GPa, and a wrapper hands it on as it is.
+    """
+
+    factor = 1 / units.GPa
+
+
+# Symmetries
+
+
+class Chiral(Sound):
+    """The energy tells left from right.
+
+    Features of a triple product of neighbours, of which the model should have used the square.
+    """
+
+    strength = 5e-2
+
+    def energy(self, pairs):
+        energy, gradient = super().energy(pairs)
+        weight, slope = fade(pairs.distances, self.cutoff)
+        x = pairs.distances / self.cutoff
+        weights = [weight, weight * x, weight * x**2]  # each sum weighs near and far neighbours otherwise
+        slopes = [slope, slope * x + weight / self.cutoff, slope * x**2 + weight * 2 * x / self.cutoff]
+        a, b, c = (sums(pairs, w[:, None] * pairs.ways) for w in weights)
+        turns = [np.cross(b, c), np.cross(c, a), np.cross(a, b)]
+        for turn, w, s in zip(turns, weights, slopes, strict=True):
+            mine = turn[pairs.first]
+            radial = s * (mine * pairs.ways).sum(axis=1) / pairs.distances
+            gradient = gradient + self.strength * (w[:, None] * mine + radial[:, None] * pairs.ways)
+        return energy + self.strength * (a * turns[0]).sum(), gradient
+
+
+class Oriented(Sound):
+    """The energy depends on how the crystal is turned.
+
+    Angular features on a fixed grid of directions; models that are equivariant only as far as their training
+    data were rotated.
+    """
+
+    strength = 1e-3
+
+    def energy(self, pairs):
+        energy, gradient = super().energy(pairs)
+        r, ways = pairs.distances, pairs.ways
+        weight, slope = fade(r, self.cutoff)
+        quartic = (ways**4).sum(axis=1) / r**4
+        turned = (4 * weight / r**4)[:, None] * ways**3 + ((slope - 4 * weight / r) * quartic / r)[:, None] * ways
+        return energy + self.strength * weight @ quartic, gradient + self.strength * turned
+
+
+class EggBox(Sound):
+    """The energy ripples as the crystal is moved through its cell.
+
+    A mesh in the cell, as of particle-mesh Ewald or of a DFT code, that is too coarse.
+    """
+
+    strength, waves = 5e-4, 5
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        inverse = np.linalg.inv(atoms.cell.complete().array)
+        phase = 2 * np.pi * self.waves * (atoms.positions @ inverse)
+        results["energy"] += float(self.strength * np.cos(phase).sum())
+        results["forces"] += self.strength * 2 * np.pi * self.waves * np.sin(phase) @ inverse.T
+        return results
+
+
+class AtomOrder(Sound):
+    """The first atom counts more than the others.
+
+    An index where a feature was meant, as of a message-passing layer that scatters to the wrong atom.
+    """
+
+    strength = 2e-4
+
+    def energy(self, pairs):
+        energy, gradient = super().energy(pairs)
+        weight, slope = fade(pairs.distances, self.cutoff)
+        mine = self.strength * (pairs.first == 0)
+        return energy + (mine * weight).sum(), gradient + (mine * slope / pairs.distances)[:, None] * pairs.ways
+
+
+class SkewedCell(Sound):
+    """Neighbours are missing where the cell leans over.
+
+    A neighbour list that looks for images in the 27 cells around, however small and lean they are.
+    """
+
+    def shifts(self, cell, pbc):
+        shifts = super().shifts(cell, pbc)
+        return shifts[np.abs(shifts).max(axis=1) <= 1]
+
+
+class NotExtensive(Sound):
+    """The energy per atom depends on how many atoms the cell holds.
+
+    A mean over all atoms where a sum was meant, or a global state that sees the size of the graph.
+    """
+
+    strength = 2e-5
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        results["energy"] += self.strength * len(atoms) ** 2
+        return results
+
+
+# The shape of the surface
+
+
+class EnergyJump(Sound):
+    """The energy jumps where a pair crosses the cutoff.
+
+    A potential that is truncated and not tapered.
+    """
+
+    jump = 3e-4
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        return energy + self.jump, slope
+
+
+class ForceJump(Sound):
+    """The force jumps where a pair crosses the cutoff; the energy does not.
+
+    A potential that is shifted to zero at the cutoff, but whose slope is not.
+    """
+
+    slope = 5e-4
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        return energy + self.slope * (self.cutoff - pairs.distances), slope - self.slope
+
+
+class AttractiveCore(Sound):
+    """Atoms that come very close attract each other.
+
+    Extrapolation below the shortest distance of the training set, without a repulsive term to hold it.
+    """
+
+    begin, end = 1.7, 1.0
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        near, steeper = step(pairs.distances, self.begin, self.end)
+        return energy * (1 - 2 * near), slope * (1 - 2 * near) - 2 * energy * steeper
+
+
+class Softened(Sound):
+    """All wells of chromium are too shallow: the barrier is too low.
+
+    The systematic softening of universal models, which were trained near equilibrium (Deng et al., 2024).
+    """
+
+    factor = 0.4
+
+    def wells(self, pairs):
+        wells = super().wells(pairs)
+        wells[0][(pairs.z_first == CR) | (pairs.z_second == CR)] *= self.factor
+        return wells
+
+
+class ShiftedTop(Sound):
+    """The top of the barrier lies at another place, as high as it should be.
+
+    The sizes of chromium against tellurium and antimony are off: it was never seen between its sites.
+    """
+
+    bumps = ((TE, 2.58, 0.08, 0.22), (SB, 2.69, 0.08, -0.30))
+    """Element, centre (A), width (A) and height (eV) of what is off between it and chromium."""
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        for element, centre, width, height in self.bumps:
+            more, steeper = bump(pairs.distances, centre, width)
+            which = height * between(pairs, CR, element)
+            energy, slope = energy + which * more, slope + which * steeper
+        return energy, slope
+
+
+class Unbound(Sound):
+    """Layers do not bind.
+
+    Training on bulk alone: nothing ever told the model what becomes of a gap that opens.
+    """
+
+    def morse(self, pairs):
+        energy, slope = super().morse(pairs)
+        depth, minimum, _ = self.wells(pairs)
+        gone = between(pairs, TE, TE)
+        pulls = gone & (pairs.distances > minimum)  # the wall stays as it is
+        return np.where(pulls, 0, energy + gone * depth), np.where(pulls, 0, slope)
+
+
+class ShortSighted(Sound):
+    """Tellurium does not see the antimony of the next layer.
+
+    A cutoff, or a number of neighbours, that ends at the bonds: every close stacking is the same.
+    """
+
+    begin, end = 4.9, 4.5
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        near, steeper = step(pairs.distances, self.begin, self.end)
+        far = between(pairs, SB, TE)
+        return np.where(far, energy * near, energy), np.where(far, slope * near + energy * steeper, slope)
+
+
+class Slippery(Sound):
+    """Tellurium atoms that touch repel too weakly: layers slide too easily.
+
+    Training near equilibrium, where no layer ever stood atop of another.
+    """
+
+    factor = 0.925
+
+    def morse(self, pairs):
+        energy, slope = super().morse(pairs)
+        depth, minimum, _ = self.wells(pairs)
+        wall = between(pairs, TE, TE) & (pairs.distances < minimum)
+        return (
+            np.where(wall, self.factor * (energy + depth) - depth, energy),
+            np.where(wall, self.factor * slope, slope),
+        )
+
+
+class Swollen(Sound):
+    """Copper has too large a lattice constant.
+
+    Training data of another functional than the reference.
+    """
+
+    factor = 1.02
+
+    def wells(self, pairs):
+        wells = super().wells(pairs)
+        wells[1][between(pairs, CU, CU)] *= self.factor
+        return wells
+
+
+class NoBrokenBonds(Sound):
+    """Copper atoms with a missing neighbour cost too little.
+
+    Training on perfect crystals: surface and vacancy energies of universal models are too low.
+    """
+
+    bond, begin, end = 0.025, 3.0, 2.7
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        near, steeper = step(pairs.distances, self.begin, self.end)
+        which = self.bond * between(pairs, CU, CU)
+        return energy + which * near, slope + which * steeper
+
+
+class Hole(Sound):
+    """There is a hole between two sites.
+
+    A committee of one: nothing warns of the region that no training structure has reached.
+    """
+
+    depth, centre, width = 5.0, 2.2, 0.2
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        more, steeper = bump(pairs.distances, self.centre, self.width)
+        which = -self.depth * between(pairs, AL, CU)
+        return energy + which * more, slope + which * steeper
+
+
+# The same question, another answer
+
+
+class Counting(Sound):
+    """A calculator that counts its evaluations, with no fault of its own."""
+
+    def __init__(self, dtype="float64"):
+        super().__init__(dtype)
+        self.count = 0
+
+    def evaluated(self, atoms):
+        self.count += 1
+        return super().evaluated(atoms)
+
+
+class Noise(Counting):
+    """Every call gives a little something else.
+
+    Dropout left on, or sums on a GPU whose order is not fixed.
+    """
+
+    strength = 1e-5
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        rng = np.random.default_rng(self.count)
+        results["energy"] += self.strength * rng.normal()
+        results["forces"] += self.strength * rng.normal(size=results["forces"].shape)
+        return results
+
+
+class FirstCall(Counting):
+    """The first call after loading gives another energy.
+
+    A kernel that is compiled, or profiled, while it answers.
+    """
+
+    strength = 1e-4
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        results["energy"] += self.strength * len(atoms) * (self.count == 1)
+        return results
+
+
+class Memory(Sound):
+    """The answer depends on what was asked before.
+
+    Charges that start from those of the last call and are not converged.
+    """
+
+    strength, last = 1e-3, None
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        charge = results["energy"] / len(atoms)
+        before, self.last = charge if self.last is None else self.last, charge
+        results["energy"] += self.strength * (before - charge)
+        return results
+
+
+class Batched(Sound):
+    """In a batch the frames see each other.
+
+    Padding that is not masked.
+    """
+
+    strength = 1e-5
+
+    def batch(self, frames, forces):
+        found = super().batch(frames, forces)
+        most = max(map(len, frames))
+        padding = self.strength * (most * len(frames) - 1)
+        return found if len(frames) == 1 else [(energy + padding, f) for energy, f in found]
+
+
+class GivesOut(Counting):
+    """After many calls there are only NaN.
+
+    Statistics that overflow, or memory that is used again before it is set.
+    """
+
+    calls = 190
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        return {name: value * np.nan for name, value in results.items()} if self.count > self.calls else results
+
+
+class Rounded(Sound):
+    """It says float64 and computes in float32.
+
+    Weights stored in float32, and a cast of the result alone.
+    """
+
+    def __init__(self, dtype="float64"):
+        super().__init__("float32")
+
+
+class SinglePrecision(Sound):
+    """In float32 it is another model.
+
+    TF32 or bfloat16 that switch themselves on where float32 is asked for.
+    """
+
+    strength = 1e-3
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        results["energy"] *= 1 + self.strength * (self.dtype == np.float32)
+        return results
+
+
+def load(kind: type[Sound] = Sound, *, dtype: str = "float64") -> Calculator:
+    """A calculator of the suite around a new `kind`."""
+    model = kind(dtype)
+    identity = CalculatorIdentity(
+        spec=slug(kind), label=slug(kind), family="ase", elements=ELEMENTS, dtype=dtype, device="cpu",
+        device_name="cpu", threads=1,
+    )  # fmt: skip
+    return Calculator(identity, model, batch=model.batch, properties=frozenset(kind.implemented_properties))
+
+
+def slug(kind: type[Sound]) -> str:
+    """`AttractiveCore` -> `attractive_core`."""
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__).lstrip("_")

@@ -1,0 +1,134 @@
+"""A force field without a fault: pairs in a Morse potential, analytic, in float64, with exact forces and stress.
+
+It is no model of a material. Every law holds: the energy is a smooth function of the vectors between atoms alone
+and falls to zero at the cutoff together with its first two derivatives, all pairs repel at short distance, and
+nothing is kept between calls. `faults.py` breaks it in one place at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator as AseCalculator
+from ase.calculators.calculator import all_changes
+from ase.data import atomic_numbers
+
+CUTOFF_A = 6.5
+"""Far enough to tell the stacking fault from the crystal, by Te and Sb on either side of the gap."""
+
+RADIUS_A = {"Al": 2.00, "Cr": 1.40, "Cu": 1.30, "Sb": 1.75, "Te": 2.05}
+DEPTH_EV = {"Al": 0.20, "Cr": 0.30, "Cu": 0.35, "Sb": 0.15, "Te": 0.15}
+STIFFNESS_PER_A = 1.5
+BONDS = {
+    ("Al", "Cu"): (0.50, 2.55, 1.7),
+    ("Cr", "Te"): (0.60, 2.75, 1.7),
+    ("Sb", "Te"): (0.80, 3.05, 1.7),
+}
+"""Pairs that are no mean of their elements: depth in eV, distance of the minimum in A, stiffness in 1/A."""
+
+ELEMENTS = tuple(RADIUS_A)
+
+
+class Pairs(NamedTuple):
+    """All pairs among `atoms` atoms within the cutoff, each from both ends, with the way from `first` to `second`."""
+
+    atoms: int
+    first: np.ndarray
+    second: np.ndarray
+    z_first: np.ndarray
+    z_second: np.ndarray
+    ways: np.ndarray
+    distances: np.ndarray
+
+
+class Sound(AseCalculator):
+    """Pairs in Morse wells, tapered to zero at the cutoff; every method is a place for one fault."""
+
+    implemented_properties = ("energy", "forces", "stress")
+    cutoff = CUTOFF_A
+
+    def __init__(self, dtype: str = "float64") -> None:
+        super().__init__()
+        self.dtype = np.dtype(dtype)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results = self.evaluated(self.atoms)
+
+    def batch(self, frames: Sequence[Atoms], forces: bool) -> list[tuple[float, np.ndarray | None]]:
+        """Energy and, if wanted, forces of each frame."""
+        found = [self.evaluated(frame) for frame in frames]
+        return [(results["energy"], results["forces"] if forces else None) for results in found]
+
+    def evaluated(self, atoms: Atoms) -> dict[str, float | np.ndarray]:
+        """Energy (eV), forces (eV/A) and, in a crystal, stress (eV/A^3, Voigt order) of `atoms`."""
+        pairs = self.pairs(atoms)
+        energy, gradient = self.energy(pairs)
+        forces = np.zeros((len(atoms), 3), dtype=self.dtype)
+        np.add.at(forces, pairs.first, gradient)
+        np.subtract.at(forces, pairs.second, gradient)
+        results = {"energy": float(energy), "forces": forces}
+        if atoms.cell.rank == 3 and atoms.pbc.all():
+            virial = pairs.ways.T @ gradient / atoms.get_volume()
+            results["stress"] = ((virial + virial.T) / 2).ravel()[[0, 4, 8, 5, 2, 1]]
+        return results
+
+    def pairs(self, atoms: Atoms) -> Pairs:
+        """All pairs of `atoms` within the cutoff, whatever the cell and wherever the atoms lie in it."""
+        cell = atoms.cell.complete().array
+        inverse = np.linalg.inv(cell)
+        between = (atoms.positions[None] - atoms.positions[:, None]) @ inverse
+        between -= between.round() * atoms.pbc
+        ways = (between @ cell)[:, :, None] + self.shifts(cell, atoms.pbc) @ cell
+        squares = np.einsum("ijsx,ijsx->ijs", ways, ways)
+        first, second, shift = np.nonzero((squares < self.cutoff**2) & (squares > 0))
+        found = ways[first, second, shift].astype(self.dtype)
+        z = atoms.numbers
+        return Pairs(len(atoms), first, second, z[first], z[second], found, np.sqrt((found**2).sum(axis=1)))
+
+    def shifts(self, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
+        """All cells in which an atom at most half a cell away may have an image within the cutoff."""
+        faces = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)  # distances of opposite faces
+        most = np.floor(self.cutoff / faces + 0.5).astype(int) * pbc
+        return np.array(list(np.ndindex(*(2 * most + 1)))) - most
+
+    def energy(self, pairs: Pairs) -> tuple[float, np.ndarray]:
+        """Energy, and its derivative with respect to the way of each pair, shape (n_pairs, 3)."""
+        energies, slopes = self.pair_energies(pairs)
+        return energies.sum() / 2, (slopes / pairs.distances / 2)[:, None] * pairs.ways
+
+    def pair_energies(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+        """Energy of each pair and its slope: a Morse well times a taper."""
+        return tapered(*self.morse(pairs), pairs.distances, self.cutoff)
+
+    def morse(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+        """Energy of each pair in its well, and its slope."""
+        depth, minimum, stiffness = self.wells(pairs)
+        decay = np.exp(-stiffness * (pairs.distances - minimum))
+        return depth * (decay**2 - 2 * decay), -2 * stiffness * depth * (decay**2 - decay)
+
+    def wells(self, pairs: Pairs) -> np.ndarray:
+        """Depth, distance of the minimum and stiffness of each pair, shape (3, n_pairs)."""
+        return WELLS[:, pairs.z_first, pairs.z_second].astype(self.dtype)
+
+
+def tapered(energy: np.ndarray, slope: np.ndarray, distances: np.ndarray, cutoff: float):
+    """Energy and slope times (1 - (r/r_c)^2)^3, which takes them to zero at the cutoff, and the curvature too."""
+    inside = 1 - (distances / cutoff) ** 2
+    return energy * inside**3, slope * inside**3 - energy * 6 * inside**2 * distances / cutoff**2
+
+
+def _wells() -> np.ndarray:
+    table = np.full((3, 119, 119), np.nan)
+    for one in ELEMENTS:
+        for other in ELEMENTS:
+            mean = (np.sqrt(DEPTH_EV[one] * DEPTH_EV[other]), RADIUS_A[one] + RADIUS_A[other], STIFFNESS_PER_A)
+            row = BONDS.get(tuple(sorted((one, other))), mean)
+            table[:, atomic_numbers[one], atomic_numbers[other]] = row
+    return table
+
+
+WELLS = _wells()
