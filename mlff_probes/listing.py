@@ -47,6 +47,7 @@ def _quantities(case: Case) -> Table:
             table.add_row(f"  {quantity}", "—", "—", "—", units[quantity], "only reported")
             continue
         tolerance = expected.tolerance
-        numbers = (number(expected.value, expected.unit), f"{expected.uncertainty:g}", f"{tolerance.value:g}")
+        within = f"{tolerance.value:g}" + (f" (float32: {tolerance.float32:g})" if tolerance.float32 else "")
+        numbers = (number(expected.value, expected.unit), f"{expected.uncertainty:g}", within)
         table.add_row(f"  {quantity}", *numbers, expected.unit, tolerance.origin)
     return table

@@ -239,9 +239,10 @@ def _account(written: list[Path]) -> str:
     examples = {path for path in written if path.suffix in (".py", ".extxyz")}
     parts = [str(path) for path in written if path not in figures | examples]
     if figures:
-        parts.append(f"{len(figures)} figures")
+        parts.append(f"{len(figures)} figure{'s' * (len(figures) > 1)}")
     if examples:
-        parts.append(f"{len(examples) // 2} worst examples with scripts in {min(examples).parent}")
+        several = "s" * (len(examples) > 2)
+        parts.append(f"{len(examples) // 2} worst example{several} with script{several} in {min(examples).parent}")
     return "wrote " + ", ".join(parts)
 
 

@@ -74,8 +74,16 @@ class Worst:
             if unit == SMALL_FORCE:
                 self.without(quantity, "the calculator implements no forces", applicable=False)
 
-    def result(self, calls: Calls, diagnostics: Mapping[str, Any] | None = None) -> Result:
-        """The largest deviation of each quantity; what has no example is an error, or has the reason it was given."""
+    def result(
+        self,
+        calls: Calls,
+        diagnostics: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, list[Any]] | None = None,
+    ) -> Result:
+        """The largest deviation of each quantity; what has no example is an error, or has the reason it was given.
+
+        All deviations go among the `arrays`, the worst examples among the `diagnostics`.
+        """
         values = {
             quantity: self._value(quantity, unit)
             if self.deviations.get(quantity)
@@ -91,7 +99,8 @@ class Worst:
             }
             for quantity, shown in self.shown.items()
         }
-        return Result(values, dict(self.deviations), calls.evaluation(), {**(diagnostics or {}), WORST: worst})
+        found = {**self.deviations, **(arrays or {})}
+        return Result(values, found, calls.evaluation(), {**(diagnostics or {}), WORST: worst})
 
     def _value(self, quantity: str, unit: str) -> Value:
         found = self.deviations[quantity]

@@ -125,7 +125,7 @@ class Both:
 
 
 def _first_call(calculator: Calculator, structures: Sequence[Atoms], worst: Worst, calls: Calls, *, dtype: str) -> None:
-    anew = _loaded(calculator, worst, "first_call", lambda fresh: fresh())
+    anew = _loaded(calculator, worst, "first_call", lambda fresh: fresh(), "cannot be loaded anew")
     if anew is None:
         return
     order = [atoms for _ in range(ROUNDS) for atoms in structures[:2]]
@@ -142,7 +142,7 @@ def _other_precision(
         for what in ("float32_energy", "float32_force"):
             worst.without(what, "the calculator does not say in which precision it computes", applicable=False)
         return
-    model = _loaded(calculator, worst, "float32", lambda fresh: fresh(dtype=other))
+    model = _loaded(calculator, worst, "float32", lambda fresh: fresh(dtype=other), "cannot be had in " + other)
     if model is None:
         return
     theirs = calls.add(evaluate(model, structures, forces=found[0].forces is not None))
@@ -152,16 +152,17 @@ def _other_precision(
 
 
 def _loaded(
-    calculator: Calculator, worst: Worst, what: str, load: Callable[[Callable[..., Calculator]], Calculator]
+    calculator: Calculator, worst: Worst, what: str, load: Callable[[Callable[..., Calculator]], Calculator], lacks: str
 ) -> Calculator | None:
     """The calculator loaded once more; None, with the reason noted, where that cannot be had."""
     try:
         if calculator.fresh is None:
-            raise InputError("the calculator was handed over ready-made and cannot be loaded anew")
+            raise InputError("it was handed over ready-made")
         return replace(load(calculator.fresh), guard=calculator.guard)
     except InputError as error:
+        why = str(error).removeprefix(f"--calculator={calculator.identity.spec}: ").partition(";")[0]
         for name in (f"{what}_energy", f"{what}_force"):
-            worst.without(name, str(error).removeprefix(f"--calculator={calculator.identity.spec}: "), applicable=False)
+            worst.without(name, f"the calculator {lacks}: {why}", applicable=False)
         return None
 
 

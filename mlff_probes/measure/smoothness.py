@@ -30,7 +30,7 @@ from mlff_probes.measure.examples import (
 )
 from mlff_probes.measure.results import Result
 from mlff_probes.protocols import Smoothness
-from mlff_probes.records import Case
+from mlff_probes.records import Case, as_lists
 from mlff_probes.strategies import directions, drawn
 
 APART_TO_A, APART_STEP_A = 10.0, 0.05
@@ -180,18 +180,23 @@ def smoothness(calculator: Calculator, case: Case, *, report: Report) -> Result:
         return no_structures(worst)
     look = Look(calculator, calls)
     report(f"{len(lines)} lines, {sum(len(line.points) for line in lines)} points")
-    suspects = [s for stretch in look([(line, line.points) for line in lines]) for s in _suspects(stretch)]
+    stretches = look([(line, line.points) for line in lines])
+    suspects = [suspect for stretch in stretches for suspect in _suspects(stretch)]
     report(f"{len(suspects)} intervals looked at closely")
     near = _quartered(look, suspects, SUSPECT_STEP_A)
     jumps = _jumps(look, near)  # shape (n_suspects, 2): of energy and of force
     kept = sorted({int(row) for column in jumps.T for row in np.argsort(-column)[:KEPT]})
     report(f"{len(kept)} intervals looked at most closely")
     nearest = _quartered(look, [near[row] for row in kept], FINAL_STEP_A)
-    for suspect, heights in zip(nearest, _jumps(look, nearest), strict=True):
+    heights_of_all = _jumps(look, nearest)
+    for suspect, heights in zip(nearest, heights_of_all, strict=True):
         for quantity, height in zip(worst.units, heights * MILLI, strict=True):
             says = f"by {height:.3g} {worst.units[quantity]}"
             worst.add(quantity, height, partial(_shown, suspect.interval, says))
-    return worst.result(calls, {"dtype": look.dtype, "examples": len(lines)})
+    worst_line = nearest[int(np.argmax(heights_of_all[:, 1]))].interval
+    (drawn_,) = (stretch for stretch in stretches if stretch.line is worst_line.line)
+    arrays = as_lists({"place": drawn_.s, "energy": drawn_.energies, "force": drawn_.forces, "jump": worst_line.s[:1]})
+    return worst.result(calls, {"dtype": look.dtype, "examples": len(lines), "line": drawn_.line.says}, arrays)
 
 
 def _lines(calculator: Calculator, case: Case) -> list[Line]:

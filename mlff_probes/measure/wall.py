@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -35,6 +36,9 @@ WELL = 4
 COARSE = 6
 """All pairs are pressed so far; only those without a wall by then farther."""
 
+WORST_DRAWN = 6
+"""Pairs with the lowest walls whose curves are kept for the picture, beside those of the case."""
+
 BOX_A = 30.0
 """Edge of the periodic cell around two atoms."""
 
@@ -63,7 +67,13 @@ def short_range_wall(calculator: Calculator, case: Case, *, report: Report) -> R
     for pair, row in zip(pairs, energies, strict=True):
         height = wall_height(row)
         worst.add("wall_deficit", max(0.0, WALL_EV - height), partial(_shown, pair, height))
-    return worst.result(calls, {"examples": len(pairs), "elements": elements, "distances": list(DISTANCES)})
+    lowest = np.argsort(worst.deviations["wall_deficit"])[::-1][:WORST_DRAWN]
+    kept = [index for index, pair in enumerate(pairs) if set(pair) <= case.elements or index in lowest]
+    arrays: dict[str, list[Any]] = {"pair": ["-".join(pair) for pair in pairs], "distance": list(DISTANCES)}
+    for index in kept:
+        known = energies[index][~np.isnan(energies[index])]
+        arrays[f"energy_{'-'.join(pairs[index])}"] = [float(energy) for energy in known - known[:WELL].min()]
+    return worst.result(calls, {"examples": len(pairs)}, arrays)
 
 
 def wall_height(energies: NDArray[np.float64]) -> float:

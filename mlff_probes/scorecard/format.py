@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
 from mlff_probes.scorecard.model import Scorecard, Spread
 
@@ -16,6 +18,8 @@ DECIMALS = {
     "meV/A": 1,
     "1": 3,
     "calls": 0,
+    "meV": 2,
+    "GPa": 3,
 }
 """Decimals shown for a unit: one more than its tolerances need."""
 
@@ -30,11 +34,11 @@ MARK = {
 }
 
 
-def number(value: float | None, unit: str, *, sign: bool = False) -> str:
-    """`value` with the decimals of its unit; an em dash for None; never '-0.000'."""
+def number(value: float | None, unit: str, *, sign: bool = False, tolerance: float = math.inf) -> str:
+    """`value` with the decimals of its unit, or one more than `tolerance` has; an em dash for None; never '-0.000'."""
     if value is None:
         return "—"
-    decimals = DECIMALS.get(unit, 4)
+    decimals = max(DECIMALS.get(unit, 4), 1 - math.floor(math.log10(tolerance)) if tolerance < 1 else 0)
     rounded = round(value, decimals) + 0.0
     return f"{rounded:{'+' if sign else ''}.{decimals}f}"
 
@@ -44,10 +48,11 @@ def cells(row: ProbeResult) -> dict[str, str]:
     expected = row.expectation
     unit = row.measured.unit if row.measured else expected.unit if expected else ""
     origin = {"override": "†", "case": "*"}.get(expected.tolerance.origin, "") if expected else ""
+    tolerance = expected.tolerance.value if expected else math.inf
     return {
-        "measured": number(row.measured.value if row.measured else None, unit),
-        "reference": number(expected.value if expected else None, unit),
-        "deviation": number(row.verdict.deviation, unit, sign=True),
+        "measured": number(row.measured.value if row.measured else None, unit, tolerance=tolerance),
+        "reference": number(expected.value if expected else None, unit, tolerance=tolerance),
+        "deviation": number(row.verdict.deviation, unit, sign=True, tolerance=tolerance),
         "tolerance": f"{expected.tolerance.value:g}{origin}" if expected else "—",
         "unit": unit,
         "verdict": row.verdict.state.value,

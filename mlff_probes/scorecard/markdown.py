@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mlff_probes.records import CalculatorIdentity, ProbeResult, State
+from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.terminal import notes
@@ -80,10 +80,13 @@ def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None, script
             f"on an atom; zero on a minimum-energy path). Path made by {case.protocol['path_made_by']}."
         )
     lines += [f"- Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
-    for row in {row.quantity: row for row in rows if row.expectation}.values():
-        assert row.expectation is not None
-        tolerance = row.expectation.tolerance
-        lines.append(f"- Tolerance of {row.quantity}, {tolerance.value:g} {tolerance.unit}: {tolerance.reason}")
+    tolerances: dict[str, list[Tolerance]] = {}
+    for row in rows:
+        if row.expectation:
+            tolerances.setdefault(row.quantity, []).append(row.expectation.tolerance)
+    for quantity, found in tolerances.items():  # several values where calculators compute in several precisions
+        values = " or ".join(f"{value:g}" for value in dict.fromkeys(tolerance.value for tolerance in found))
+        lines.append(f"- Tolerance of {quantity}, {values} {found[0].unit}: {found[0].reason}")
     for row in rows:
         script = scripts.get(f"{row.calculator}-{row.case}-{row.quantity}")
         if script and row.measured:

@@ -263,6 +263,10 @@ def overall_verdict(rows: Iterable[ProbeResult], *, strict: bool, incomplete: bo
     if incomplete:
         return "incomplete"
     judged = [row for row in rows if row.verdict.state in JUDGED]
-    left_out = states[State.NOT_APPLICABLE] + states[State.NOT_COMPARABLE]
-    only_laws = all(row.expectation and row.expectation.level_of_theory == "exact" for row in judged)
-    return "nothing judged" if not judged or (left_out and only_laws) else "passed"
+    left_out = [row for row in rows if row.verdict.state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)]
+    only_laws = all(map(_is_law, judged)) and not all(map(_is_law, left_out))
+    return "nothing judged" if not judged or only_laws else "passed"
+
+
+def _is_law(row: ProbeResult) -> bool:
+    return row.expectation is not None and row.expectation.level_of_theory == "exact"
