@@ -41,6 +41,8 @@ class RunOptions(Record):
     tolerances: str | None = None
     references: tuple[str, ...] = ()
     known_failures: str | None = None
+    trust_checkpoint: bool = False
+    sha256: tuple[str, ...] = ()
 
 
 class TimeSummary(Record):
