@@ -16,8 +16,8 @@ ZIP_START = b"PK\x03\x04"
 
 TORCHSCRIPT_WORDS = TENSOR_OPERATIONS | frozenset({
     "RaiseException", "__getitem__", "__is__", "__isnot__", "__not__", "__contains__", "annotate", "bool", "cpu",
-    "cuda", "device", "dtype", "float", "format", "int", "items", "keys", "layout", "len", "list", "ord", "range",
-    "set", "slice", "str", "unchecked_cast", "uninitialized", "values"
+    "cuda", "device", "dtype", "float", "format", "int", "items", "keys", "layout", "len", "list", "range",
+    "set", "slice", "str", "unchecked_cast", "values"
 })  # fmt: skip
 """Further names of TorchScript operators that e3nn's code holds, and those of its types, containers and messages."""
 
