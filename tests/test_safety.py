@@ -147,6 +147,23 @@ def plain_mace(path):
     )  # fmt: skip
 
 
+def other_blocks(path):
+    """Further interaction and readout blocks, on two heads."""
+    from e3nn import o3
+    from mace import modules
+
+    kinds = modules.interaction_classes
+    return modules.ScaleShiftMACE(
+        atomic_inter_scale=[1.0, 2.0], atomic_inter_shift=[0.0, 0.0], r_max=5.0, num_bessel=8, num_polynomial_cutoff=5,
+        max_ell=2, interaction_cls=kinds["RealAgnosticResidualNonLinearInteractionBlock"],
+        interaction_cls_first=kinds["RealAgnosticAttResidualInteractionBlock"], num_interactions=2, num_elements=3,
+        hidden_irreps=o3.Irreps("4x0e+4x1o"), MLP_irreps=o3.Irreps("8x0e"), atomic_energies=np.zeros((2, 3)),
+        avg_num_neighbors=20.0, atomic_numbers=[24, 51, 52], correlation=2, gate=torch.abs, radial_MLP=[16],
+        radial_type="gaussian", distance_transform="Soft", heads=["Default", "other"], use_reduced_cg=True,
+        readout_cls=modules.NonLinearBiasReadoutBlock,
+    )  # fmt: skip
+
+
 def uncompiled(path):
     """As mace's own `prepare` makes a model for `torch.compile`: graph modules where TorchScript would be."""
     from mace.tools.compile import prepare
@@ -154,7 +171,16 @@ def uncompiled(path):
     return prepare(plain_mace)(path)
 
 
-@pytest.mark.parametrize("build", [largest, plain_mace, uncompiled])
+def with_numpy(path):
+    """As one that was built with numpy's numbers among its arguments."""
+    model = plain_mace(path)
+    model.interactions[0].avg_num_neighbors = np.float64(20.0)
+    model.interactions[1].avg_num_neighbors = np.float32(20.0)
+    model.some = [np.int64(3), np.bool_(True)]
+    return model
+
+
+@pytest.mark.parametrize("build", [largest, plain_mace, other_blocks, uncompiled, with_numpy])
 def test_every_kind_of_mace_loads_with_the_numbers_it_had(tmp_path, frames, monkeypatch, build):
     path = tmp_path / "model.model"
     with mace_sandbox("float64", 1):
@@ -422,6 +448,12 @@ def test_torch_still_refuses_by_default_afterwards(checkpoint, tmp_path, marker,
     )
     assert run.stdout.splitlines()[-1] == "UnpicklingError"
     assert not marker.exists()
+
+
+def test_torch_told_to_read_weights_alone_is_respected(checkpoint, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD is set" in refusal(checkpoint)
+    assert load_calculator("chgnet").identity.checkpoint == "plain weights"
 
 
 def test_the_rehearsal_makes_nothing(checkpoint, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+STRICT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""Makes every `torch.load` a restricted one, that in e3nn's import too, which then fails."""
+
+
 def load(request: CalculatorRequest) -> Calculator:
     """Load a MACE checkpoint file; options: `head`.
 
@@ -37,6 +42,11 @@ def load(request: CalculatorRequest) -> Calculator:
             "(foundation models can be downloaded from the MACE project's release page)"
         )
     refuse_options(request.options, ("head",), spec=request.spec, family="mace")
+    if os.environ.get(STRICT, "0").lower() in ("1", "y", "yes", "true"):
+        raise InputError(
+            f"--calculator={request.spec}: {STRICT} is set, under which torch reads weights alone; a MACE checkpoint "
+            "is more than that, and checked before it is loaded: unset the variable for this run"
+        )
     with weights_only_kept():
         import_family("mace.calculators", spec=request.spec, extra="mace")
     device, device_name = torch_device(request.device, request.spec)

@@ -19,18 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mlff_probes.calculators.allowed import (
-    CALLS,
-    TUPLES,
-    Name,
-    Stand,
-    check_state,
-    is_numbers,
-    is_plain,
-    needs,
-    resolve,
-    unchecked,
-)
+from mlff_probes.calculators.allowed import TUPLES, check_state, resolve
+from mlff_probes.calculators.constructors import CALLS, Name, Stand, is_numbers, is_plain, needs, unchecked
 from mlff_probes.calculators.embedded_code import RefusedError
 from mlff_probes.calculators.pickle_names import named
 
@@ -92,6 +82,9 @@ class GuardedUnpickler(pickle._Unpickler):
         if type(made) is OrderedDict:  # a state_dict, which has the versions of its modules as an attribute
             needs(type(state) is dict and set(state) == {"_metadata"} and is_plain(state), "a state for OrderedDict")
             vars(made).update(state)
+            return
+        if type(made).__module__ == "numpy.dtypes":  # its byte order, which is stated again
+            needs(is_plain(state) and state[:2] in ((3, "<"), (3, "|")), "a state for numpy.dtype")
             return
         if id(made) not in self._empty:
             raise RefusedError(f"a state for {_shown(made)}")
