@@ -38,7 +38,7 @@ from mace_models import mace_sandbox, random_mace
 from support import refusal
 
 from mlff_probes import Benchmark, evaluate, load_calculator
-from mlff_probes.calculators import safety, unpickling
+from mlff_probes.calculators import allowed, safety, unpickling
 from mlff_probes.errors import InputError
 from mlff_probes.reference import DIRECTORY
 from mlff_probes.scorecard import markdown, terminal
@@ -454,6 +454,18 @@ def test_torch_told_to_read_weights_alone_is_respected(checkpoint, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "1")
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD is set" in refusal(checkpoint)
     assert load_calculator("chgnet").identity.checkpoint == "plain weights"
+
+
+def test_the_page_on_checkpoints_says_what_the_code_says():
+    page = " ".join((Path(__file__).parents[1] / "docs" / "checkpoints.md").read_text().split())
+    assert REFUSED in page
+    for module in ("mace.modules.models", "e3nn.nn._fc", "e3nn.o3._linear", "e3nn.math._normalize_activation"):
+        assert allowed.MODULE.fullmatch(module)
+        assert f"`{module.rpartition('.')[0]}`" in page
+    for module in ("mace.tools.utils", "mace.calculators.mace", "e3nn.util.jit", "e3nn.io", "torch.nn.parallel", "os"):
+        assert not allowed.MODULE.fullmatch(module)
+    for source_file in ("allowed", "constructors", "embedded_code", "torchscript"):
+        assert f"`{source_file}.py`" in page
 
 
 def test_the_rehearsal_makes_nothing(checkpoint, monkeypatch):
