@@ -14,6 +14,7 @@ from ase import Atoms
 from rich import get_console
 from rich.progress import Progress
 
+from mlff_probes.calculators.safety import checked_pins
 from mlff_probes.errors import InputError
 from mlff_probes.limits import positive_seconds
 from mlff_probes.protocols import BY_KIND, FAMILIES
@@ -51,6 +52,10 @@ class Benchmark:
     timeout
         The longest one measurement may take, in seconds; past it its quantities are errors. In a thread other than
         the main one a model call is not interrupted: the measurement then ends after it. None for no limit.
+    trust_checkpoint
+        Load a checkpoint that the check refuses all the same, with whatever code is in it.
+    sha256
+        Hashes of which every checkpoint file must have one, as after `--probe-sha256=`.
     level_of_theory, uncertainty_ev, migrating_atom
         Of a band given as `migration_path`: see `mlff_probes.band.band_case`.
 
@@ -73,6 +78,8 @@ class Benchmark:
         tolerances: str | os.PathLike[str] | None = None,
         any_level_of_theory: bool = False,
         timeout: float | None = None,
+        trust_checkpoint: bool = False,
+        sha256: str | Iterable[str] = (),
         level_of_theory: str | None = None,
         uncertainty_ev: float | None = None,
         migrating_atom: int | None = None,
@@ -80,6 +87,7 @@ class Benchmark:
         if tier not in TIERS:
             raise InputError(f"tier={tier!r} must be one of {', '.join(TIERS)}")
         seconds = positive_seconds(timeout, "timeout")
+        pins = checked_pins(sha256, option="sha256")
         policy = load_policy(Path(tolerances).expanduser() if tolerances else None)
         folders = [reference] if isinstance(reference, str | os.PathLike) else list(reference or ())
         own = [Path(folder).expanduser() for folder in folders]
@@ -90,7 +98,7 @@ class Benchmark:
             cases = [*(case for case in cases if case.family != "migration"), path]
         self._families = FAMILIES if path is None else ("migration",)
         self._suite = Suite(
-            calculators(model, device, dtype),
+            calculators(model, device, dtype, trust_checkpoint=trust_checkpoint, sha256=pins),
             sorted(cases, key=lambda case: (FAMILIES.index(case.family), case.id)),
             tier=tier,
             any_level_of_theory=any_level_of_theory,
@@ -103,6 +111,8 @@ class Benchmark:
             tolerances=str(tolerances) if tolerances else None,
             references=tuple(map(str, own)),
             timeout_s=seconds,
+            trust_checkpoint=trust_checkpoint,
+            sha256=pins,
         )
         self._results: dict[str, ProbeResult] = {}
         self._asked: set[str] = set()

@@ -60,6 +60,19 @@ def _parser() -> argparse.ArgumentParser:
     worst.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
     worst.add_argument("--device", help="cpu, cuda, cuda:N, mps or auto")
     worst.add_argument("--dtype", choices=("float32", "float64"))
+    # also under the names that the refusal of a checkpoint gives
+    worst.add_argument(
+        "--sha256",
+        "--probe-sha256",
+        action="append",
+        default=[],
+        metavar="HEX",
+        help="pin: the checkpoint must have it",
+    )
+    worst.add_argument(
+        "--trust-checkpoint", "--probe-trust-checkpoint", action="store_true",
+        help="load a checkpoint that the check refuses all the same; it can then run any code",
+    )  # fmt: skip
     _add_reference(worst)
     worst.set_defaults(command=_worst)
     return parser
@@ -102,6 +115,7 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     import ase.io
 
     from mlff_probes.calculators.registry import load_calculator, quiet
+    from mlff_probes.calculators.safety import check_pins_used, checked_pins
     from mlff_probes.scorecard.files import check_path
     from mlff_probes.worst_frames import gather_frames, worst_frames
 
@@ -115,7 +129,11 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
         raise InputError(f"--output={parsed.output}: would overwrite what the frames are read from")
     frames = gather_frames(parsed.frames, directories, parsed.case)
-    calculator = load_calculator(spec, device=parsed.device, dtype=parsed.dtype)
+    pins = checked_pins(parsed.sha256, option="--sha256")
+    calculator = load_calculator(
+        spec, device=parsed.device, dtype=parsed.dtype, trust_checkpoint=parsed.trust_checkpoint, sha256=pins
+    )
+    check_pins_used(pins, [calculator.identity], option="--sha256")
     with quiet():
         found = worst_frames(calculator, frames, parsed.count, by=parsed.by)
     try:

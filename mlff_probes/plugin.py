@@ -41,6 +41,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="write the scorecard: .json, .csv, or .md with figures beside it; repeatable")  # fmt: skip
     add("--probe-timeout", metavar="SECONDS",
         help="the longest one measurement may take; past it its quantities are errors (default: no limit)")  # fmt: skip
+    add("--probe-sha256", action="append", default=[], metavar="HEX",
+        help="pin: every checkpoint file must have one of the hashes given so; repeatable")  # fmt: skip
+    add("--probe-trust-checkpoint", action="store_true",
+        help="load a checkpoint that the check refuses all the same; it can then run any code")  # fmt: skip
     add("--probe-strict", action="store_true", help="a quantity that is not applicable fails")
 
 

@@ -25,6 +25,10 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NOT_STATED = "not stated"
 """What is shown of a thing that nobody stated; a reference whose level of theory it is binds any calculator."""
 
+Checkpoint = Literal["plain weights", "checked", "unchecked"]
+"""How a checkpoint file was loaded: as weights that no code can hide in; as a model after a check, which is no
+sandbox; or, refused by the check, all the same, since `--probe-trust-checkpoint` was given."""
+
 Tier = Literal["quick", "standard", "full"]
 TIERS: tuple[Tier, ...] = ("quick", "standard", "full")
 
@@ -195,13 +199,18 @@ class ProbeResult(Record):
 
 
 class CalculatorIdentity(Record):
-    """Who was measured, so that the result can be traced to one file, device and version."""
+    """Who was measured, so that the result can be traced to one file, device and version.
+
+    `sha256` is that of the file that was loaded; `pinned` says that the user named it (`--probe-sha256`).
+    """
 
     spec: Text
     label: Text
     family: Text
     version: str | None = None
     sha256: str | None = None
+    pinned: bool = False
+    checkpoint: Checkpoint | None = None
     parameters: int | None = None
     elements: tuple[str, ...] | None = None
     level_of_theory: str | None = None

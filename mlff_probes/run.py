@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlff_probes.calculators.registry import load_calculator, quiet
+from mlff_probes.calculators.safety import check_pins_used, checked_pins
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
@@ -84,12 +85,21 @@ class ProbeRun:
             references=tuple(map(str, directories)),
             known_failures=known,
             timeout_s=positive_seconds(option("--probe-timeout"), "--probe-timeout"),
+            trust_checkpoint=option("--probe-trust-checkpoint"),
+            sha256=checked_pins(option("--probe-sha256"), option="--probe-sha256"),
         )
         share_cores(config)
         calculators = [
-            load_calculator(spec, device=option("--probe-device"), dtype=option("--probe-dtype"))
+            load_calculator(
+                spec,
+                device=option("--probe-device"),
+                dtype=option("--probe-dtype"),
+                trust_checkpoint=options.trust_checkpoint,
+                sha256=options.sha256,
+            )
             for spec in option("probe_calculators")
         ]
+        check_pins_used(options.sha256, [each.identity for each in calculators], option="--probe-sha256")
         suite = Suite(
             calculators,
             cases,

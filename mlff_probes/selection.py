@@ -7,6 +7,7 @@ import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mlff_probes.band import Stated, band_case, band_exists, read_band
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE
 from mlff_probes.calculators.registry import load_calculator
+from mlff_probes.calculators.safety import check_pins_used
 from mlff_probes.calculators.wrapping import known_elements, wrapped
 from mlff_probes.errors import InputError
 from mlff_probes.records import NOT_STATED, BrokenCase, Case
@@ -28,7 +30,12 @@ Model = str | os.PathLike[str] | Calculator | Any
 
 
 def calculators(
-    model: Model | Sequence[Model] | Mapping[str, Model], device: str | None, dtype: str | None
+    model: Model | Sequence[Model] | Mapping[str, Model],
+    device: str | None,
+    dtype: str | None,
+    *,
+    trust_checkpoint: bool = False,
+    sha256: tuple[str, ...] = (),
 ) -> list[Calculator]:
     """Load or wrap what `model=` names.
 
@@ -46,7 +53,9 @@ def calculators(
         named = [(None, model)]
     if not named:
         raise InputError("no model is named; write for instance model='chgnet' or model='path/to.model'")
-    found = [_calculator(label, each, device, dtype) for label, each in named]
+    load = partial(load_calculator, device=device, dtype=dtype, trust_checkpoint=trust_checkpoint, sha256=sha256)
+    found = [_calculator(label, each, load) for label, each in named]
+    check_pins_used(sha256, [calculator.identity for calculator in found], option="sha256")
     labels = [calculator.label for calculator in found if not calculator.labelled]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
@@ -54,14 +63,14 @@ def calculators(
     return found
 
 
-def _calculator(label: str | None, model: Model, device: str | None, dtype: str | None) -> Calculator:
+def _calculator(label: str | None, model: Model, load: partial[Calculator]) -> Calculator:
     if label is not None and not (isinstance(label, str) and LABEL.fullmatch(label)):
         raise InputError(f"model={{{label!r}: …}}: {LABEL_RULE}")
     if isinstance(model, str | os.PathLike):
         spec = os.fspath(model)
-        return load_calculator(f"{spec},label={label}" if label else spec, device=device, dtype=dtype)
-    for name, value in (("device", device), ("dtype", dtype)):
-        if value is not None:
+        return load(f"{spec},label={label}" if label else spec)
+    for name in ("device", "dtype"):
+        if (value := load.keywords[name]) is not None:
             raise InputError(f"{name}='{value}' cannot be given to a calculator that is made already; leave it out")
     if not isinstance(model, Calculator):
         return _bare(label, model)

@@ -145,3 +145,11 @@ def test_all_labels_of_a_frame_are_kept(capsys, tmp_path):
     assert first.get_stress() == pytest.approx(np.arange(6) / 100)
     assert np.array(first.info["REF_stress"]).ravel() == pytest.approx(np.arange(6) / 100)
     assert first.info["taken_from"].startswith("own.extxyz:")
+
+
+@pytest.mark.parametrize("option", ["--sha256", "--probe-sha256"])
+def test_worst_frames_takes_a_pin_under_both_names(tmp_path, monkeypatch, capsys, option):
+    monkeypatch.chdir(tmp_path)
+    assert main(["worst-frames", "--calculator=ase:EMT", f"{option}={'0' * 64}"]) == 4
+    assert f"--sha256={'0' * 64}: no calculator has this SHA-256" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

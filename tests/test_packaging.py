@@ -27,6 +27,10 @@ MAY_IMPORT = {
     "calculators/chgnet.py": PROJECT["optional-dependencies"]["chgnet"],
     "calculators/mace.py": PROJECT["optional-dependencies"]["mace"],
     "calculators/identity.py": ["torch"],  # which both of these extras bring
+    "calculators/safety.py": ["torch"],
+    "calculators/torchscript.py": ["torch"],
+    "calculators/allowed.py": ["torch", "e3nn"],  # of a checkpoint of MACE, whose package brings e3nn
+    "calculators/constructors.py": ["torch"],
     "calculators/calc_file.py": ["pydantic-core"],  # pydantic's own errors are raised from there
     "scorecard/rows.py": PROJECT["optional-dependencies"]["notebook"],
     "parallel.py": ["pytest-xdist"],  # once workers are asked for

@@ -126,6 +126,10 @@ class CalculatorRequest:
         All other keys, numbers and truth values read as such.
     table
         The calculator file (`calc.toml`) in which all this was written down.
+    trust_checkpoint
+        Whether a checkpoint that the check refuses is loaded all the same (`--probe-trust-checkpoint`).
+    pins
+        Hashes (SHA-256) of which a checkpoint file must have one, if there are any (`--probe-sha256`).
     """
 
     spec: str
@@ -140,6 +144,8 @@ class CalculatorRequest:
     elements: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     table: Path | None = None
+    trust_checkpoint: bool = False
+    pins: tuple[str, ...] = ()
 
     @property
     def version(self) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,13 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import (
     import_family,
     refuse_options,
-    sha256,
     torch_device,
     torch_hooks,
     versions,
 )
+from mlff_probes.calculators.safety import File, load_weights, read
 from mlff_probes.errors import InputError
-from mlff_probes.records import CalculatorIdentity
+from mlff_probes.records import CalculatorIdentity, Checkpoint
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,7 +45,9 @@ def load(request: CalculatorRequest) -> Calculator:
         )
     import_family("chgnet.model", spec=request.spec, extra="chgnet")
     device, device_name = torch_device(request.device, request.spec)
-    model = _model(request, version)
+    packaged = replace(request, pins=())  # a file of the installed package, which nobody needs to pin
+    file = read(request, request.path) if request.path else read(packaged, _packaged_weights(version))
+    model, checkpoint = _model(file, version)
 
     import torch
     from ase.data import chemical_symbols
@@ -57,7 +60,8 @@ def load(request: CalculatorRequest) -> Calculator:
         label=label,
         family="chgnet",
         version=version,
-        sha256=sha256(request.path or _packaged_weights(version)),
+        sha256=file.sha256,
+        checkpoint=checkpoint,
         parameters=int(model.n_params),
         elements=tuple(s for s in chemical_symbols[1:95] if s not in UNSEEN),
         level_of_theory=request.level_of_theory or LEVELS.get(version or ""),
@@ -95,25 +99,25 @@ def _packaged_weights(version: str | None) -> Path:
     return weights
 
 
-def _model(request: CalculatorRequest, version: str | None) -> Any:
-    import torch
+def _model(file: File, version: str | None) -> tuple[Any, Checkpoint]:
+    """The model in `file`; that of the package too, which `CHGNet.load` would unpickle without a check."""
     from chgnet.model.model import CHGNet
 
-    if request.path is None:
-        return CHGNet.load(model_name=version or DEFAULT_VERSION, use_device="cpu", verbose=False)
     try:
-        state = torch.load(request.path, map_location="cpu", weights_only=True)
+        state, checkpoint = load_weights(file)
         weights, arguments = state["model"]["state_dict"], state["model"]["model_args"]
         # 0.2.0 and what was fine-tuned from it have a bias that their stored arguments may not mention
         biased = any(".mlp_out." in name and name.endswith(".bias") for name in weights)
-        model = CHGNet(**{"mlp_out_bias": biased, **arguments})
+        model = CHGNet(**{"mlp_out_bias": biased, **arguments, **({"version": version} if version else {})})
         model.load_state_dict(weights)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
-            f"--calculator={request.spec}: {request.path} is not a usable CHGNet checkpoint "
+            f"--calculator={file.request.spec}: {file.path} is not a usable CHGNet checkpoint "
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
         ) from error
-    return model
+    return model, checkpoint
 
 
 def _batch(model: Any) -> Any:

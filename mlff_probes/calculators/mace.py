@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import (
     import_family,
     refuse_options,
-    sha256,
     torch_device,
     torch_hooks,
     versions,
 )
+from mlff_probes.calculators.safety import File, load_model, read, weights_only_kept
 from mlff_probes.errors import InputError
-from mlff_probes.records import CalculatorIdentity
+from mlff_probes.records import CalculatorIdentity, Checkpoint
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+
+STRICT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""Makes every `torch.load` a restricted one, that in e3nn's import too, which then fails."""
 
 
 def load(request: CalculatorRequest) -> Calculator:
@@ -39,10 +42,16 @@ def load(request: CalculatorRequest) -> Calculator:
             "(foundation models can be downloaded from the MACE project's release page)"
         )
     refuse_options(request.options, ("head",), spec=request.spec, family="mace")
-    with _weights_only_kept():
+    if os.environ.get(STRICT, "0").lower() in ("1", "y", "yes", "true"):
+        raise InputError(
+            f"--calculator={request.spec}: {STRICT} is set, under which torch reads weights alone; a MACE checkpoint "
+            "is more than that, and checked before it is loaded: unset the variable for this run"
+        )
+    with weights_only_kept():
         import_family("mace.calculators", spec=request.spec, extra="mace")
     device, device_name = torch_device(request.device, request.spec)
-    model = _model(request, request.path)
+    file = read(request, request.path)
+    model, checkpoint = _model(file)
     head = _head(request, model)
 
     import torch
@@ -65,7 +74,8 @@ def load(request: CalculatorRequest) -> Calculator:
         label=request.path.stem,
         family="mace",
         version=type(model).__name__,
-        sha256=sha256(request.path),
+        sha256=file.sha256,
+        checkpoint=checkpoint,
         parameters=sum(p.numel() for p in model.parameters()),
         elements=tuple(chemical_symbols[int(z)] for z in model.atomic_numbers),
         level_of_theory=request.level_of_theory,
@@ -87,20 +97,6 @@ def load(request: CalculatorRequest) -> Calculator:
 
 
 @contextmanager
-def _weights_only_kept() -> Iterator[None]:
-    """Importing mace makes `torch.load` unpickle anything, process-wide, through this variable."""
-    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
-
-
-@contextmanager
 def _default_dtype_kept() -> Iterator[None]:
     """MACE sets torch's default dtype; numbers must not depend on which calculator ran last, or failed."""
     import torch
@@ -112,11 +108,14 @@ def _default_dtype_kept() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def _model(request: CalculatorRequest, path: Path) -> Any:
+def _model(file: File) -> tuple[Any, Checkpoint]:
     import torch
 
+    request, path = file.request, file.path
     try:
-        model = torch.load(path, map_location="cpu", weights_only=False)
+        model, checkpoint = load_model(file)
+    except InputError:
+        raise
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else "no message"
         raise InputError(
@@ -129,7 +128,7 @@ def _model(request: CalculatorRequest, path: Path) -> Any:
             f"--calculator={request.spec}: {path} holds no MACE model but {found}; name the .model file "
             "that mace_run_train writes beside its training checkpoints"
         )
-    return model
+    return model, checkpoint
 
 
 def _head(request: CalculatorRequest, model: Any) -> str:

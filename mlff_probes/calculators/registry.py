@@ -12,7 +12,7 @@ import re
 import time
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,8 @@ from pathlib import Path
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.families import installed, load_installed
+from mlff_probes.calculators.identity import sha256 as sha256_of
+from mlff_probes.calculators.safety import checked_pins, hold_to_pins, weights_only_kept
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
@@ -41,7 +43,14 @@ SUPPORTED = (
 )
 
 
-def load_calculator(spec: str, *, device: str | None = None, dtype: str | None = None) -> Calculator:
+def load_calculator(
+    spec: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    trust_checkpoint: bool = False,
+    sha256: Iterable[str] = (),
+) -> Calculator:
     """Load the calculator that `spec` names.
 
     Parameters
@@ -51,13 +60,21 @@ def load_calculator(spec: str, *, device: str | None = None, dtype: str | None =
         version, or ``py:…:factory``.
     device, dtype
         Defaults for calculators whose spec does not say.
+    trust_checkpoint
+        Load a checkpoint that the check refuses all the same, with whatever code is in it.
+    sha256
+        If any are given, a checkpoint file must have one of these hashes.
 
     Raises
     ------
     InputError
-        If there is no such file or family, the file cannot be read, or device or dtype cannot be had.
+        If there is no such file or family, the file cannot be read or is refused, or device or dtype cannot be had.
     """
-    request = parse_request(spec, device=device, dtype=dtype)
+    request = replace(
+        parse_request(spec, device=device, dtype=dtype),
+        trust_checkpoint=trust_checkpoint,
+        pins=checked_pins(sha256, option="sha256"),
+    )
     return _loaded(request, _family(request))
 
 
@@ -66,22 +83,27 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
     # (measured: 12 ms a call become 1,600). This must be said before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     start = time.perf_counter()
-    with quiet():
+    with quiet(), weights_only_kept():
         try:
             calculator = _load(request, family)
         except (ImportError, OSError) as error:
             raise InputError(f"--calculator={request.spec}: cannot be loaded: {describe(error)}") from error
     label = request.label or _slug(calculator.label)
-    identity = calculator.identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label})
+    identity = calculator.identity
+    pinned = identity.sha256 in request.pins
+    identity = identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label, "pinned": pinned})
 
     def fresh(dtype: str | None = None) -> Calculator:
-        return _loaded(replace(request, dtype=dtype or request.dtype), family)
+        same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
+        return _loaded(replace(request, dtype=dtype or request.dtype, pins=same), family)
 
     return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh)
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:
     if family not in LOADERS:
+        if request.path is not None:
+            hold_to_pins(request, request.path, sha256_of(request.path))
         return load_installed(request, family)
     module, _, function = LOADERS[family].partition(":")
     load: Callable[[CalculatorRequest], Calculator] = getattr(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult, State
+from mlff_probes.records import CalculatorIdentity, Checkpoint, Measurement, ProbeResult, State
 from mlff_probes.scorecard.model import Scorecard, Spread
 
 DECIMALS = {
@@ -32,6 +32,14 @@ MARK = {
     State.REPORTED: "·",
     State.KNOWN_FAILURE: "~",
 }
+
+
+CHECKPOINT: dict[Checkpoint, str] = {
+    "plain weights": "checkpoint read as plain weights",
+    "checked": "checkpoint checked before it was loaded, which is no sandbox",
+    "unchecked": "checkpoint REFUSED by the check, loaded all the same (--probe-trust-checkpoint)",
+}
+"""What is said of how a file was loaded."""
 
 
 def number(value: float | None, unit: str, *, sign: bool = False, tolerance: float = math.inf) -> str:
@@ -128,7 +136,9 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
         f"{'batched' if identity.batched else 'one frame a call'}",
     ]
     if identity.sha256:
-        lines.append(f"  sha256 {identity.sha256}")
+        lines.append(f"  sha256 {identity.sha256}{' (pinned)' if identity.pinned else ''}")
+    if identity.checkpoint:
+        lines.append(f"  {CHECKPOINT[identity.checkpoint]}")
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in identity.versions.items()))
     return lines
 

@@ -42,6 +42,8 @@ class RunOptions(Record):
     references: tuple[str, ...] = ()
     known_failures: str | None = None
     timeout_s: NonNegative | None = None
+    trust_checkpoint: bool = False
+    sha256: tuple[str, ...] = ()
 
 
 class TimeSummary(Record):

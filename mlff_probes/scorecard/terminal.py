@@ -96,6 +96,12 @@ def notes(card: Scorecard) -> list[str]:
         for case in card.cases
         if case.level_of_theory == NOT_STATED and case.reference_arrays
     ]
+    found += [
+        f"the checkpoint of {identity.label} was refused by the check and loaded all the same "
+        "(--probe-trust-checkpoint): code that is in it may have run"
+        for identity in card.calculators
+        if identity.checkpoint == "unchecked"
+    ]
     if card.options.any_level_of_theory:
         found.append("judged whatever the calculator's level of theory (--probe-level-of-theory=any)")
     if card.options.known_failures:

@@ -173,7 +173,8 @@ def script_of(row: ProbeResult, example: dict[str, Any], identity: CalculatorIde
     else:
         dtype = None if identity.dtype == NOT_STATED else identity.dtype
         device = None if identity.device == NOT_STATED else identity.device
-        load = f"calculator = load_calculator({identity.spec!r}, device={device!r}, dtype={dtype!r})"
+        trusted = ", trust_checkpoint=True" * (identity.checkpoint == "unchecked")
+        load = f"calculator = load_calculator({identity.spec!r}, device={device!r}, dtype={dtype!r}{trusted})"
     head = HEAD.format(
         mark=MARK,
         quantity=row.quantity,

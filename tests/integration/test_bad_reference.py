@@ -233,7 +233,7 @@ def test_override_is_shown(workers, tmp_path, run_probes, sound):
     rows = {(row.case, row.quantity): row for row in run.card.results}
     barrier = rows["cr_sb2te3_in_gap", "barrier"]
     assert barrier.expectation.tolerance.model_dump() == {
-        "value": 20.0, "unit": "eV", "reason": "because", "origin": "override",
+        "value": 20.0, "unit": "eV", "reason": "because", "float32": None, "origin": "override",
     }  # fmt: skip
     assert barrier.verdict.state == "passed"
     assert abs(barrier.verdict.deviation) > 1.0
