@@ -9,6 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from mlff_probes.protocols import Law
 from mlff_probes.records import BrokenCase, Case
 from mlff_probes.scorecard.format import number
 
@@ -25,7 +26,9 @@ def list_cases(cases: Iterable[Case | BrokenCase]) -> str:
             console.print(f"  cannot be read: {case.message}\n")
             continue
         formulas = ", ".join(sorted({frame.get_chemical_formula() for frame in case.frames}))
-        frames = f"{len(case.frames)} frame{'' if len(case.frames) == 1 else 's'} of {formulas}"
+        frames = f"{len(case.frames)} frame{'' if len(case.frames) == 1 else 's'} of {formulas}" if formulas else ""
+        if isinstance(case.protocol, Law) and case.protocol.random_structures:
+            frames += f"{' and ' * bool(frames)}random structures"
         console.print(f"  {case.title}\n  {case.protocol.kind}, tier {case.tier}, {frames}")
         console.print(f"  {case.level_of_theory}: {case.source}")
         console.print(_quantities(case))
