@@ -510,7 +510,12 @@ def load(kind: type[Sound] = Sound, *, dtype: str = "float64") -> Calculator:
         spec=slug(kind), label=slug(kind), family="ase", elements=ELEMENTS, dtype=dtype, device="cpu",
         device_name="cpu", threads=1,
     )  # fmt: skip
-    return Calculator(identity, model, batch=model.batch, properties=frozenset(kind.implemented_properties))
+
+    def fresh(dtype: str = dtype) -> Calculator:
+        return load(kind, dtype=dtype)
+
+    properties = frozenset(kind.implemented_properties)
+    return Calculator(identity, model, batch=model.batch, properties=properties, fresh=fresh)
 
 
 def slug(kind: type[Sound]) -> str:

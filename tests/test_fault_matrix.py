@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fault_table import FAULTS, fired, judged, recorded_cases, table
-from faults import load
+from sound import Sound
 
 from mlff_probes.tolerances import load_policy
 
@@ -161,13 +161,13 @@ def cases(tmp_path_factory):
 
 
 def test_the_sound_calculator_passes_everything(cases):
-    assert fired(load(), cases) == set()
-    assert {probe for probe, _ in judged(load(), cases)} == PROBES
+    assert fired(Sound, cases) == set()
+    assert {probe for probe, _ in judged(Sound, cases)} == PROBES
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_caught_by_these_probes_and_no_others(fault, cases):
-    assert fired(load(FAULTS[fault]), cases) == EXPECTED[fault]
+    assert fired(FAULTS[fault], cases) == EXPECTED[fault]
 
 
 def test_every_fault_is_caught():
