@@ -54,7 +54,7 @@ Written by `python tests/fault_table.py > docs/faults.md`.
 {probes}
 """
 
-EXAMPLES = {"symmetry": 16, "derivatives": 16, "smoothness": 20, "short_range_wall": 15, "reproducibility": 6}
+EXAMPLES = {"symmetry": 16, "derivatives": 16, "smoothness": 9, "short_range_wall": 15, "reproducibility": 6}
 """Fewer than the package's own, so that a fault is through all laws in a second."""
 
 HOP_CELL_A = 5.6
