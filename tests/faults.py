@@ -93,14 +93,14 @@ class ForceUnit(Sound):
 
 
 class ForceSign(Sound):
-    """The forces on chromium have the wrong sign.
+    """The forces on tellurium have the wrong sign.
 
-    Gradients taken for forces where the files of one code were read: here, those with chromium.
+    Gradients taken for forces where the files of one code were read: here, those of the tellurides.
     """
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)
-        results["forces"][atoms.numbers == CR] *= -1
+        results["forces"][atoms.numbers == TE] *= -1
         return results
 
 
@@ -277,7 +277,7 @@ class Softened(Sound):
     The systematic softening of universal models, which were trained near equilibrium (Deng et al., 2024).
     """
 
-    factor = 0.4
+    factor = 0.3
 
     def wells(self, pairs):
         wells = super().wells(pairs)
@@ -304,12 +304,12 @@ class ShiftedTop(Sound):
 
 
 class Unbound(Sound):
-    """Layers do not bind.
+    """Layers do not bind, they push each other away.
 
     Training on bulk alone: nothing ever told the model what becomes of a gap that opens.
     """
 
-    begin, end = 4.9, 4.5
+    push, begin, end = 0.08, 6.4, 3.5
 
     def morse(self, pairs):
         energy, slope = super().morse(pairs)
@@ -318,8 +318,7 @@ class Unbound(Sound):
         pulls = gone & (pairs.distances > minimum)  # the wall stays as it is
         energy, slope = np.where(pulls, 0, energy + gone * depth), np.where(pulls, 0, slope)
         near, steeper = step(pairs.distances, self.begin, self.end)
-        far = between(pairs, SB, TE)
-        return np.where(far, energy * near, energy), np.where(far, slope * near + energy * steeper, slope)
+        return energy + self.push * gone * near, slope + self.push * gone * steeper
 
 
 class ShortSighted(Sound):
@@ -343,16 +342,18 @@ class Slippery(Sound):
     Training near equilibrium, where no layer ever stood atop of another.
     """
 
-    factor = 0.925
+    factor, begin, end = 0.9, 3.5, 3.0
 
     def morse(self, pairs):
         energy, slope = super().morse(pairs)
-        depth, minimum, _ = self.wells(pairs)
-        wall = between(pairs, TE, TE) & (pairs.distances < minimum)
-        return (
-            np.where(wall, self.factor * (energy + depth) - depth, energy),
-            np.where(wall, self.factor * slope, slope),
+        depth, _, _ = self.wells(pairs)
+        near, steeper = step(pairs.distances, self.begin, self.end)
+        less = (1 - self.factor) * between(pairs, TE, TE)
+        energy, slope = (
+            energy - less * near * (energy + depth),
+            slope - less * (near * slope + steeper * (energy + depth)),
         )
+        return energy, slope
 
 
 class Swollen(Sound):
@@ -436,7 +437,7 @@ class FirstCall(Counting):
     A kernel that is compiled, or profiled, while it answers.
     """
 
-    strength = 1e-5
+    strength = 1e-4
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)
@@ -449,7 +450,7 @@ class SecondThoughts(Sound):
     Charges that are kept for each structure and come closer to convergence with every call.
     """
 
-    strength = 1e-5
+    strength = 3e-6
 
     def __init__(self, dtype="float64"):
         super().__init__(dtype)
@@ -469,12 +470,12 @@ class Memory(Sound):
     Charges that start from those of the last call and are not converged.
     """
 
-    strength, last = 1e-3, None
+    strength, last = 2.5e-6, 0.0
 
     def calculate(self, *args, **kwargs):
         super().calculate(*args, **kwargs)
         charge = self.results["energy"] / len(self.atoms)
-        before, self.last = charge if self.last is None else self.last, charge
+        before, self.last = self.last, charge
         self.results = scaled(self.results, 1 + self.strength * (before - charge))
 
 
@@ -484,7 +485,7 @@ class Batched(Sound):
     A batched pass that was written apart from that for one structure, and has other constants.
     """
 
-    strength = 1e-5
+    strength = 3e-6
 
     def batch(self, frames, forces):
         factor = 1 + self.strength
@@ -497,7 +498,7 @@ class GivesOut(Counting):
     Statistics that overflow, or memory that is used again before it is set.
     """
 
-    calls = 190
+    calls = 150
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)

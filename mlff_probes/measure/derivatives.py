@@ -226,7 +226,6 @@ class _Trial:
             deviation = max(0.0, abs(slope.value - said) - slope.uncertainty)
             self.worst.add(kind.law, deviation, partial(example.show, kind, says))
         if self.unresolved[kind.law] * 2 > len(examples):
-            self.worst.deviations.pop(kind.law, None)
             self.worst.without(
                 kind.law,
                 f"unresolved: the derivative of {self.unresolved[kind.law]} of {len(examples)} energies, of up to "

@@ -118,7 +118,7 @@ class Stretch:
         return Stretch(self.line, self.s[rows], self.energies[rows], self.forces[rows])
 
     def between(self, ends: Stretch) -> Stretch:
-        """This stretch with one more point at each end."""
+        """The stretch with one more point at each end."""
         s, energies, forces = (
             np.concatenate([outer[:1], inner, outer[1:]])
             for outer, inner in ((ends.s, self.s), (ends.energies, self.energies), (ends.forces, self.forces))
