@@ -85,7 +85,9 @@ def test_an_element_of_its_own_and_the_largest_atoms():
 
 def test_rotations_are_proper_and_spread():
     matrices = np.array(drawn(rotations(), NUMBER))
-    np.testing.assert_allclose(matrices @ matrices.transpose(0, 2, 1), np.broadcast_to(np.eye(3), matrices.shape), atol=1e-12)
+    np.testing.assert_allclose(
+        matrices @ matrices.transpose(0, 2, 1), np.broadcast_to(np.eye(3), matrices.shape), atol=1e-12
+    )
     np.testing.assert_allclose(np.linalg.det(matrices), 1.0)
     turns = np.degrees(np.arccos((np.trace(matrices, axis1=1, axis2=2) - 1) / 2))
     assert turns.min() < 60
