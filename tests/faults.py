@@ -47,6 +47,11 @@ def sums(pairs, values: np.ndarray) -> np.ndarray:
     return found
 
 
+def scaled(results: dict, factor: float) -> dict:
+    """Energy, forces and stress times `factor`: wrong, and consistent with each other."""
+    return {name: value * factor for name, value in results.items()}
+
+
 # Forces, stress and energy that do not belong together
 
 
@@ -77,25 +82,25 @@ class EnergyUnit(Sound):
 
 
 class ForceUnit(Sound):
-    """The forces are in eV per bohr.
+    """The forces are in hartree per bohr.
 
     Labels of a code in atomic units of which only the energies were converted.
     """
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)
-        return results | {"forces": results["forces"] * units.Bohr}
+        return results | {"forces": results["forces"] * units.Bohr / units.Hartree}
 
 
 class ForceSign(Sound):
-    """The forces on chromium have the wrong sign.
+    """The forces on tellurium have the wrong sign.
 
-    Gradients taken for forces where the files of one code were read: here, those with chromium.
+    Gradients taken for forces where the files of one code were read: here, those of the tellurides.
     """
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)
-        results["forces"][atoms.numbers == CR] *= -1
+        results["forces"][atoms.numbers == TE] *= -1
         return results
 
 
@@ -200,14 +205,15 @@ class AtomOrder(Sound):
 
 
 class SkewedCell(Sound):
-    """Neighbours are missing where the cell leans over.
+    """Neighbours are missing where the cell leans far over.
 
-    A neighbour list that looks for images in the 27 cells around, however small and lean they are.
+    A neighbour list that looks for images as far as the cell vectors are long, and not as the faces are apart.
     """
 
     def shifts(self, cell, pbc):
         shifts = super().shifts(cell, pbc)
-        return shifts[np.abs(shifts).max(axis=1) <= 1]
+        most = np.floor(self.cutoff / np.linalg.norm(cell, axis=1) + 1.5)
+        return shifts[(np.abs(shifts) <= most).all(axis=1)]
 
 
 class NotExtensive(Sound):
@@ -216,12 +222,10 @@ class NotExtensive(Sound):
     A mean over all atoms where a sum was meant, or a global state that sees the size of the graph.
     """
 
-    strength = 2e-5
+    strength = 1e-5
 
     def evaluated(self, atoms):
-        results = super().evaluated(atoms)
-        results["energy"] += self.strength * len(atoms) ** 2
-        return results
+        return scaled(super().evaluated(atoms), 1 + self.strength * len(atoms))
 
 
 # The shape of the surface
@@ -273,7 +277,7 @@ class Softened(Sound):
     The systematic softening of universal models, which were trained near equilibrium (Deng et al., 2024).
     """
 
-    factor = 0.4
+    factor = 0.3
 
     def wells(self, pairs):
         wells = super().wells(pairs)
@@ -300,17 +304,21 @@ class ShiftedTop(Sound):
 
 
 class Unbound(Sound):
-    """Layers do not bind.
+    """Layers do not bind, they push each other away.
 
     Training on bulk alone: nothing ever told the model what becomes of a gap that opens.
     """
+
+    push, begin, end = 0.08, 6.4, 3.5
 
     def morse(self, pairs):
         energy, slope = super().morse(pairs)
         depth, minimum, _ = self.wells(pairs)
         gone = between(pairs, TE, TE)
         pulls = gone & (pairs.distances > minimum)  # the wall stays as it is
-        return np.where(pulls, 0, energy + gone * depth), np.where(pulls, 0, slope)
+        energy, slope = np.where(pulls, 0, energy + gone * depth), np.where(pulls, 0, slope)
+        near, steeper = step(pairs.distances, self.begin, self.end)
+        return energy + self.push * gone * near, slope + self.push * gone * steeper
 
 
 class ShortSighted(Sound):
@@ -334,16 +342,18 @@ class Slippery(Sound):
     Training near equilibrium, where no layer ever stood atop of another.
     """
 
-    factor = 0.925
+    factor, begin, end = 0.9, 3.5, 3.0
 
     def morse(self, pairs):
         energy, slope = super().morse(pairs)
-        depth, minimum, _ = self.wells(pairs)
-        wall = between(pairs, TE, TE) & (pairs.distances < minimum)
-        return (
-            np.where(wall, self.factor * (energy + depth) - depth, energy),
-            np.where(wall, self.factor * slope, slope),
+        depth, _, _ = self.wells(pairs)
+        near, steeper = step(pairs.distances, self.begin, self.end)
+        less = (1 - self.factor) * between(pairs, TE, TE)
+        energy, slope = (
+            energy - less * near * (energy + depth),
+            slope - less * (near * slope + steeper * (energy + depth)),
         )
+        return energy, slope
 
 
 class Swollen(Sound):
@@ -366,7 +376,7 @@ class NoBrokenBonds(Sound):
     Training on perfect crystals: surface and vacancy energies of universal models are too low.
     """
 
-    bond, begin, end = 0.025, 3.0, 2.7
+    bond, begin, end = 0.08, 3.0, 2.7
 
     def pair_energies(self, pairs):
         energy, slope = super().pair_energies(pairs)
@@ -411,7 +421,7 @@ class Noise(Counting):
     Dropout left on, or sums on a GPU whose order is not fixed.
     """
 
-    strength = 1e-5
+    strength = 1e-4
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)
@@ -422,7 +432,7 @@ class Noise(Counting):
 
 
 class FirstCall(Counting):
-    """The first call after loading gives another energy.
+    """The first call after loading gives another answer.
 
     A kernel that is compiled, or profiled, while it answers.
     """
@@ -431,8 +441,27 @@ class FirstCall(Counting):
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)
-        results["energy"] += self.strength * len(atoms) * (self.count == 1)
-        return results
+        return results if self.count > 1 else scaled(results, 1 + self.strength)
+
+
+class SecondThoughts(Sound):
+    """A structure that was asked for before gets another answer.
+
+    Charges that are kept for each structure and come closer to convergence with every call.
+    """
+
+    strength = 3e-6
+
+    def __init__(self, dtype="float64"):
+        super().__init__(dtype)
+        self.seen = set()
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        name = self.atoms.positions.tobytes()
+        if name not in self.seen:
+            self.results = scaled(self.results, 1 + self.strength)
+        self.seen.add(name)
 
 
 class Memory(Sound):
@@ -441,29 +470,26 @@ class Memory(Sound):
     Charges that start from those of the last call and are not converged.
     """
 
-    strength, last = 1e-3, None
+    strength, last = 2.5e-6, 0.0
 
-    def evaluated(self, atoms):
-        results = super().evaluated(atoms)
-        charge = results["energy"] / len(atoms)
-        before, self.last = charge if self.last is None else self.last, charge
-        results["energy"] += self.strength * (before - charge)
-        return results
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        charge = self.results["energy"] / len(self.atoms)
+        before, self.last = self.last, charge
+        self.results = scaled(self.results, 1 + self.strength * (before - charge))
 
 
 class Batched(Sound):
-    """In a batch the frames see each other.
+    """In a batch there is another answer.
 
-    Padding that is not masked.
+    A batched pass that was written apart from that for one structure, and has other constants.
     """
 
-    strength = 1e-5
+    strength = 3e-6
 
     def batch(self, frames, forces):
-        found = super().batch(frames, forces)
-        most = max(map(len, frames))
-        padding = self.strength * (most * len(frames) - 1)
-        return found if len(frames) == 1 else [(energy + padding, f) for energy, f in found]
+        factor = 1 + self.strength
+        return [(energy * factor, f * factor if forces else None) for energy, f in super().batch(frames, forces)]
 
 
 class GivesOut(Counting):
@@ -472,7 +498,7 @@ class GivesOut(Counting):
     Statistics that overflow, or memory that is used again before it is set.
     """
 
-    calls = 190
+    calls = 150
 
     def evaluated(self, atoms):
         results = super().evaluated(atoms)
@@ -480,27 +506,27 @@ class GivesOut(Counting):
 
 
 class Rounded(Sound):
-    """It says float64 and computes in float32.
+    """It says float64, and rounds the vectors between atoms to 10 bits.
 
-    Weights stored in float32, and a cast of the result alone.
+    TF32, which multiplies float32 numbers so on a GPU and tells nobody.
     """
 
-    def __init__(self, dtype="float64"):
-        super().__init__("float32")
+    def pairs(self, atoms):
+        pairs = super().pairs(atoms)
+        ways = pairs.ways.astype(np.float16).astype(float)
+        return pairs._replace(ways=ways, distances=np.linalg.norm(ways, axis=1))
 
 
 class SinglePrecision(Sound):
     """In float32 it is another model.
 
-    TF32 or bfloat16 that switch themselves on where float32 is asked for.
+    A constant that is too small for float32, or a cast to bfloat16 on the way.
     """
 
-    strength = 1e-3
+    strength = 1e-2
 
     def evaluated(self, atoms):
-        results = super().evaluated(atoms)
-        results["energy"] *= 1 + self.strength * (self.dtype == np.float32)
-        return results
+        return scaled(super().evaluated(atoms), 1 + self.strength * (self.dtype == np.float32))
 
 
 def load(kind: type[Sound] = Sound, *, dtype: str = "float64") -> Calculator:
@@ -510,7 +536,12 @@ def load(kind: type[Sound] = Sound, *, dtype: str = "float64") -> Calculator:
         spec=slug(kind), label=slug(kind), family="ase", elements=ELEMENTS, dtype=dtype, device="cpu",
         device_name="cpu", threads=1,
     )  # fmt: skip
-    return Calculator(identity, model, batch=model.batch, properties=frozenset(kind.implemented_properties))
+
+    def fresh(dtype: str = dtype) -> Calculator:
+        return load(kind, dtype=dtype)
+
+    properties = frozenset(kind.implemented_properties)
+    return Calculator(identity, model, batch=model.batch, properties=properties, fresh=fresh)
 
 
 def slug(kind: type[Sound]) -> str:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fault_table import FAULTS, fired, judged, recorded_cases, table
-from faults import load
+from fault_table import FAULTS, fired, recorded_cases, strengths, table
+from sound import Sound
 
 from mlff_probes.tolerances import load_policy
 
 EXPECTED: dict[str, set[str]] = {
-    "force_head": set(),
+    "force_head": {
+        "physicality.force_consistency",
+    },
     "energy_unit": {
         "migration.barrier",
         "migration.energy_image",
@@ -22,6 +24,8 @@ EXPECTED: dict[str, set[str]] = {
         "migration.reverse_barrier",
         "parity.energy_mae",
         "parity.energy_rmse",
+        "physicality.force_consistency",
+        "physicality.stress_consistency",
         "sliding.atop_energy",
         "sliding.binding_curve_mae",
         "sliding.binding_energy",
@@ -39,29 +43,63 @@ EXPECTED: dict[str, set[str]] = {
         "migration.reverse_barrier",
         "parity.force_mae",
         "parity.force_rmse",
+        "physicality.force_consistency",
     },
     "force_sign": {
-        "migration.migrating_force_mae",
+        "migration.force_mae",
         "parity.force_cosine",
         "parity.force_mae",
         "parity.force_rmse",
+        "physicality.force_consistency",
     },
-    "stress_sign": set(),
-    "stress_unit": set(),
-    "chiral": set(),
-    "oriented": set(),
+    "stress_sign": {
+        "physicality.stress_consistency",
+    },
+    "stress_unit": {
+        "physicality.stress_consistency",
+    },
+    "chiral": {
+        "physicality.reflection_energy",
+        "physicality.reflection_force",
+    },
+    "oriented": {
+        "physicality.reflection_energy",
+        "physicality.reflection_force",
+        "physicality.rotation_energy",
+        "physicality.rotation_force",
+    },
     "egg_box": {
+        "physicality.equivalent_cell_energy",
+        "physicality.equivalent_cell_force",
+        "physicality.extensivity_energy",
+        "physicality.extensivity_force",
+        "physicality.translation_energy",
+        "physicality.translation_force",
         "sliding.periodicity",
     },
-    "atom_order": set(),
+    "atom_order": {
+        "physicality.extensivity_energy",
+        "physicality.extensivity_force",
+        "physicality.permutation_energy",
+        "physicality.permutation_force",
+    },
     "skewed_cell": {
-        "sliding.bridge_barrier",
-        "sliding.periodicity",
+        "physicality.equivalent_cell_energy",
+        "physicality.equivalent_cell_force",
     },
-    "not_extensive": set(),
-    "energy_jump": set(),
-    "force_jump": set(),
-    "attractive_core": set(),
+    "not_extensive": {
+        "physicality.extensivity_energy",
+        "physicality.extensivity_force",
+    },
+    "energy_jump": {
+        "physicality.energy_jump",
+    },
+    "force_jump": {
+        "physicality.force_jump",
+    },
+    "attractive_core": {
+        "physicality.wall_deficit",
+    },
     "softened": {
         "migration.barrier",
         "migration.energy_image",
@@ -88,9 +126,12 @@ EXPECTED: dict[str, set[str]] = {
         "sliding.atop_energy",
         "sliding.binding_curve_mae",
         "sliding.binding_energy",
+        "sliding.bridge_barrier",
         "sliding.equilibrium_gap",
         "sliding.equilibrium_gap_atop",
         "sliding.equilibrium_gap_fault",
+        "sliding.profile_mae",
+        "sliding.stacking_fault_energy",
     },
     "short_sighted": {
         "sliding.stacking_fault_energy",
@@ -106,6 +147,7 @@ EXPECTED: dict[str, set[str]] = {
         "migration.lattice_constant",
     },
     "no_broken_bonds": {
+        "migration.barrier",
         "migration.formation_energy",
     },
     "hole": {
@@ -114,41 +156,78 @@ EXPECTED: dict[str, set[str]] = {
         "migration.reaction_energy",
         "migration.reverse_barrier",
     },
-    "noise": set(),
-    "first_call": set(),
-    "memory": set(),
-    "batched": set(),
-    "gives_out": {
-        "migration.barrier",
-        "migration.formation_energy",
-        "migration.lattice_constant",
-        "migration.outcome",
-        "migration.reaction_energy",
-        "migration.reverse_barrier",
+    "noise": {
+        "physicality.batch_energy",
+        "physicality.batch_force",
+        "physicality.energy_jump",
+        "physicality.equivalent_cell_energy",
+        "physicality.equivalent_cell_force",
+        "physicality.extensivity_energy",
+        "physicality.extensivity_force",
+        "physicality.first_call_energy",
+        "physicality.first_call_force",
+        "physicality.force_consistency",
+        "physicality.force_jump",
+        "physicality.history_energy",
+        "physicality.history_force",
+        "physicality.permutation_energy",
+        "physicality.permutation_force",
+        "physicality.reflection_energy",
+        "physicality.reflection_force",
+        "physicality.repeat_energy",
+        "physicality.repeat_force",
+        "physicality.rotation_energy",
+        "physicality.rotation_force",
+        "physicality.stress_consistency",
+        "physicality.translation_energy",
+        "physicality.translation_force",
     },
-    "rounded": set(),
-    "single_precision": set(),
+    "first_call": {
+        "physicality.first_call_energy",
+        "physicality.first_call_force",
+    },
+    "second_thoughts": {
+        "physicality.first_call_energy",
+        "physicality.first_call_force",
+        "physicality.repeat_energy",
+        "physicality.repeat_force",
+    },
+    "memory": {
+        "physicality.batch_energy",
+        "physicality.batch_force",
+        "physicality.first_call_energy",
+        "physicality.first_call_force",
+        "physicality.history_energy",
+        "physicality.history_force",
+    },
+    "batched": {
+        "physicality.batch_energy",
+        "physicality.batch_force",
+    },
+    "gives_out": {
+        "physicality.energy_jump",
+        "physicality.force_consistency",
+        "physicality.force_jump",
+        "physicality.stress_consistency",
+    },
+    "rounded": {
+        "physicality.energy_jump",
+        "physicality.force_consistency",
+        "physicality.force_jump",
+        "physicality.reflection_energy",
+        "physicality.reflection_force",
+        "physicality.rotation_energy",
+        "physicality.rotation_force",
+        "physicality.stress_consistency",
+    },
+    "single_precision": {
+        "physicality.float32_energy",
+        "physicality.float32_force",
+    },
 }
 
-LAWS_ALONE = {
-    "force_head",
-    "stress_sign",
-    "stress_unit",
-    "chiral",
-    "oriented",
-    "atom_order",
-    "not_extensive",
-    "energy_jump",
-    "force_jump",
-    "attractive_core",
-    "noise",
-    "first_call",
-    "memory",
-    "batched",
-    "rounded",
-    "single_precision",
-}
-"""Faults of which no reference case says anything: for these there are physical laws."""
+CLOSE = (0.85, 1.15)
+"""Deviations in tolerances that would let an entry of the matrix hang on rounding: there are none."""
 
 PROBES = {f"{family}.{name}" for family, name in load_policy().tolerances}
 PAGE = Path(__file__).parents[1] / "docs" / "faults.md"
@@ -156,22 +235,25 @@ PAGE = Path(__file__).parents[1] / "docs" / "faults.md"
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
-    """What the sound calculator says of the package's cases, and of two that relax."""
+    """What the sound calculator says of the package's cases and of two that relax, and the physical laws."""
     return recorded_cases(tmp_path_factory.mktemp("recorded"))
 
 
 def test_the_sound_calculator_passes_everything(cases):
-    assert fired(load(), cases) == set()
-    assert {probe for probe, _ in judged(load(), cases)} == PROBES
+    found = strengths(Sound, cases)
+    assert fired(found) == set()
+    assert set(found) == PROBES
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_caught_by_these_probes_and_no_others(fault, cases):
-    assert fired(load(FAULTS[fault]), cases) == EXPECTED[fault]
+    found = strengths(FAULTS[fault], cases)
+    assert fired(found) == EXPECTED[fault]
+    assert [probe for probe, off in found.items() if CLOSE[0] < off < CLOSE[1]] == []
 
 
 def test_every_fault_is_caught():
-    assert {fault for fault, probes in EXPECTED.items() if not probes} == LAWS_ALONE
+    assert all(EXPECTED.values())
 
 
 def test_every_probe_catches_a_fault():

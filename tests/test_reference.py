@@ -34,8 +34,8 @@ def test_every_expectation_can_be_judged(case):
         assert expectation.tolerance.reason.endswith(".")
         assert expectation.source
         assert expectation.level_of_theory in ("PBE", "exact")
-        law = case.family == "physicality" or expectation.quantity in ("periodicity", "outcome")
-        assert (expectation.level_of_theory == "exact") == law
+        exact = case.family == "physicality" or expectation.quantity in ("periodicity", "outcome")
+        assert (expectation.level_of_theory == "exact") == exact
 
 
 def test_documented_numbers_of_the_reference():

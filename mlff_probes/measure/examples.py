@@ -65,7 +65,12 @@ class Worst:
         found.append(float(deviation))
 
     def without(self, quantity: str, reason: str, *, applicable: bool = True) -> None:
-        """Say why a quantity has no example: an error, or, where the calculator has no such thing, not applicable."""
+        """Say why a quantity has no value: an error, or, where the calculator has no such thing, not applicable.
+
+        Examples that it had are forgotten.
+        """
+        self.deviations.pop(quantity, None)
+        self.shown.pop(quantity, None)
         self.reasons[quantity] = (missing if applicable else not_supplied)(self.units[quantity], reason)
 
     def without_forces(self) -> None:

@@ -52,7 +52,7 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
     strategy = tried_structures(calculator, case)
     if strategy is None:
         return no_structures(worst)
-    structures = _two_at_least(drawn(strategy, case.protocol.examples))
+    structures = _two_at_least(_distinct(drawn(strategy, case.protocol.examples)))
     forces = calculator.supplies("forces")
     single = partial(_one_by_one, replace(calculator, batch=None), forces=forces, calls=calls)
     report(f"{len(structures)} structures, three times over")
@@ -164,6 +164,15 @@ def _loaded(
         for name in (f"{what}_energy", f"{what}_force"):
             worst.without(name, f"the calculator {lacks}: {why}", applicable=False)
         return None
+
+
+def _distinct(structures: list[Atoms]) -> list[Atoms]:
+    """The structures without those that repeat an earlier one, as the same given one that was hardly moved does."""
+    found: dict[tuple[bytes, ...], Atoms] = {}
+    for atoms in structures:
+        numbers = [(array.round(6) + 0.0).tobytes() for array in (atoms.positions, atoms.cell.array)]
+        found.setdefault((atoms.numbers.tobytes(), atoms.pbc.tobytes(), *numbers), atoms)
+    return list(found.values())
 
 
 def _two_at_least(structures: list[Atoms]) -> list[Atoms]:

@@ -117,6 +117,14 @@ class Stretch:
         rows = slice(index, index + 2)
         return Stretch(self.line, self.s[rows], self.energies[rows], self.forces[rows])
 
+    def between(self, ends: Stretch) -> Stretch:
+        """The stretch with one more point at each end."""
+        s, energies, forces = (
+            np.concatenate([outer[:1], inner, outer[1:]])
+            for outer, inner in ((ends.s, self.s), (ends.energies, self.energies), (ends.forces, self.forces))
+        )
+        return Stretch(self.line, s, energies, forces)
+
 
 @dataclass
 class Look:
@@ -164,7 +172,8 @@ def smoothness(calculator: Calculator, case: Case, *, report: Report) -> Result:
     a structure that swing. Where the energy changes more than the forces say, or the force more than beside, the
     interval is quartered until only a jump is left:
 
-    - `energy_jump`: ``|E(b) - E(a) + (b - a) (f(a) + f(b)) / 2|``, less what rounding explains, meV;
+    - `energy_jump`: ``|E(b) - E(a) + (b - a) (f(a) + f(b)) / 2|``, less the same of one of the intervals on either side
+      (the smaller: forces that are no derivative are no jump), and less what rounding explains, meV;
     - `force_jump`: ``|f(b) - f(a) - (f(a) - f(a - h) + f(b + h) - f(b)) / 2|`` with h = b - a, meV/A,
 
     f the force along the line, a displacement of length 1 A a unit of it, each the maximum over all lines.
@@ -247,12 +256,19 @@ def _quartered(look: Look, suspects: list[Suspect], step: float) -> list[Suspect
     while wide := [index for index, suspect in enumerate(found) if np.ptp(suspect.interval.s) > step]:
         places = [np.linspace(found[index].interval.s[0], found[index].interval.s[1], 5) for index in wide]
         inner = look([(found[i].interval.line, s[1:-1]) for i, s in zip(wide, places, strict=True)])
-        for index, s, middle in zip(wide, places, inner, strict=True):
+        for index, middle in zip(wide, inner, strict=True):
             ends = found[index].interval
-            energies = np.concatenate([ends.energies[:1], middle.energies, ends.energies[1:]])
-            forces = np.concatenate([ends.forces[:1], middle.forces, ends.forces[1:]])
-            found[index] = found[index].worst(Stretch(ends.line, s, energies, forces))
+            found[index] = found[index].worst(middle.between(ends))
     return found
+
+
+def jumps(four: Stretch, dtype: str) -> tuple[float, float]:
+    """The jumps of energy (eV) and force (eV/A) in the middle one of three intervals of equal length."""
+    rounding = ROUNDINGS * resolution(dtype) * np.abs(four.energies).max()
+    before, inside, after = four.energy_gaps
+    changed = np.diff(four.forces)
+    of_force = abs(changed[1] - (changed[0] + changed[2]) / 2)
+    return max(0.0, float(inside - min(before, after) - rounding)), float(of_force)
 
 
 def _jumps(look: Look, suspects: list[Suspect]) -> Floats:
@@ -261,9 +277,7 @@ def _jumps(look: Look, suspects: list[Suspect]) -> Floats:
     beside = look([(i.line, np.array([2 * i.s[0] - i.s[1], 2 * i.s[1] - i.s[0]])) for i in intervals])
     found = []
     for interval, outer in zip(intervals, beside, strict=True):
-        rounding = ROUNDINGS * resolution(look.dtype) * np.abs(interval.energies).max()
-        before, inside, after = np.diff([outer.forces[0], *interval.forces, outer.forces[1]])
-        found.append((max(0.0, interval.energy_gaps[0] - rounding), abs(inside - (before + after) / 2)))
+        found.append(jumps(interval.between(outer), look.dtype))
     return np.array(found)
 
 

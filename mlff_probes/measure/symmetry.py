@@ -96,6 +96,8 @@ def symmetry(calculator: Calculator, case: Case, *, report: Report) -> Result:
         for changed in changes:
             _compare(worst, found, (base, row), changed, dtype)
             row += 1
+    for quantity in worst.units.keys() - worst.deviations.keys():
+        worst.without(quantity, "it needs a structure that is periodic in all directions", applicable=False)
     if not forces:
         worst.without_forces()
     return worst.result(calls, {"dtype": dtype, "examples": len(examples)})

@@ -77,11 +77,12 @@ def short_range_wall(calculator: Calculator, case: Case, *, report: Report) -> R
 
 
 def wall_height(energies: NDArray[np.float64]) -> float:
-    """How far the energy of a pair rises above its well, eV, before it falls into a hole.
+    """How far the energy of a pair rises above its well, eV, on the way in, before it falls into a hole.
 
     Shape (n_distances,), from the outside in; NaN where it was not needed.
     """
-    inner = energies[~np.isnan(energies)] - energies[:WELL].min()
+    well = int(np.argmin(energies[:WELL]))
+    inner = energies[well:][~np.isnan(energies[well:])] - energies[well]
     holes = np.flatnonzero(inner < -HOLE_EV)
     return float(inner[: holes[0] if holes.size else None].max())
 

@@ -77,8 +77,8 @@ f = [(forces * direction).sum() for forces in found.forces]
 print("s (A), energy (eV), force along the line (eV/A)")
 for row in zip(s, found.energies, f):
     print("{{:.6f}} {{:.9f}} {{:.9f}}".format(*row))
-gap = found.energies[2] - found.energies[1] + (s[2] - s[1]) * (f[1] + f[2]) / 2
-print(f"the energy jumps by {{abs(gap) * 1e3:.4g}} meV")
+before, inside, after = np.abs(np.diff(found.energies) + np.diff(s) * np.add(f[1:], f[:-1]) / 2)
+print(f"the energy jumps by {{(inside - min(before, after)) * 1e3:.4g}} meV")
 print(f"the force jumps by {{abs((f[2] - f[1]) - (f[1] - f[0] + f[3] - f[2]) / 2) * 1e3:.4g}} meV/A")
 """
 
