@@ -36,6 +36,9 @@ WELL = 4
 COARSE = 6
 """All pairs are pressed so far; only those without a wall by then farther."""
 
+AT_A_TIME = 200
+"""Pairs between two reports of progress."""
+
 WORST_DRAWN = 6
 """Pairs with the lowest walls whose curves are kept for the picture, beside those of the case."""
 
@@ -59,11 +62,14 @@ def short_range_wall(calculator: Calculator, case: Case, *, report: Report) -> R
     pairs = _pairs(elements, sorted(case.elements & set(elements)), case.protocol.examples)
     energies = np.full((len(pairs), len(DISTANCES)), np.nan)
     for columns in (range(COARSE), range(COARSE, len(DISTANCES))):
-        rows = [row for row in range(len(pairs)) if columns[0] == 0 or wall_height(energies[row]) < WALL_EV]
-        frames = [_dimer(pairs[row], DISTANCES[column]) for row in rows for column in columns]
-        report(f"{len(rows)} pairs of elements, {DISTANCES[columns[0]]} to {DISTANCES[columns[-1]]} of a bond length")
-        found = calls.add(evaluate(calculator, frames, forces=False, name=lambda row: _name(frames[row])))  # noqa: B023
-        energies[np.ix_(rows, columns)] = found.energies.reshape(len(rows), len(columns))
+        wanted = [row for row in range(len(pairs)) if columns[0] == 0 or wall_height(energies[row]) < WALL_EV]
+        for start in range(0, len(wanted), AT_A_TIME):
+            rows = wanted[start : start + AT_A_TIME]
+            report(f"pair {start + 1} of {len(wanted)}, down to {DISTANCES[columns[-1]]} of the covalent radii")
+            frames = [_dimer(pairs[row], DISTANCES[column]) for row in rows for column in columns]
+            names = list(map(_name, frames))
+            found = calls.add(evaluate(calculator, frames, forces=False, name=names.__getitem__))
+            energies[np.ix_(rows, columns)] = found.energies.reshape(len(rows), len(columns))
     for pair, row in zip(pairs, energies, strict=True):
         height = wall_height(row)
         worst.add("wall_deficit", max(0.0, WALL_EV - height), partial(_shown, pair, height))
