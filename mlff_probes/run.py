@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 ONLY_LOOKING = ("collectonly", "setuponly", "setupplan", "showfixtures", "show_fixtures_per_test")
 """Options under which pytest runs no test, so that there is nothing to write."""
 
-LOG_WIDTH = 120
-"""Columns of the scorecard where it goes into a file or a pipe."""
-
 
 class ProbeRun:
     """The pytest hooks of one probe run, and what the controller has gathered so far."""
@@ -233,7 +230,7 @@ class ProbeRun:
         writer = terminalreporter._tw
         terminalreporter.section("scorecard")
         if self.card.results:
-            width = writer.fullwidth if terminalreporter.isatty else max(writer.fullwidth, LOG_WIDTH)
+            width = writer.fullwidth if terminalreporter.isatty else max(writer.fullwidth, terminal.LOG_WIDTH)
             writer.write(terminal.render(self.card, width=width, color=writer.hasmarkup))
         else:
             writer.line(verdict_line(self.card))

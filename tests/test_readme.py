@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from judge_from_wheel import UNRELAXED
 
+from mlff_probes.protocols import FAMILIES
+from mlff_probes.reference import load_cases
 from mlff_probes.scorecard import terminal
 from mlff_probes.scorecard.files import read
 
@@ -20,6 +22,7 @@ COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
 ]
 SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
+CASES = [case.id for case in load_cases()]
 LAST_DIGIT = 1.5
 """How many units of its last digit a shown number may be off: float32 rounds differently on other machines."""
 
@@ -56,9 +59,9 @@ def rows(text: str) -> dict[tuple[str, str], list[str]]:
     found, case = {}, ""
     for line in text.splitlines():
         words = line.split()
-        while words and words[0] in ("migration", "sliding", "parity", "inference"):
+        while words and words[0] in FAMILIES:
             words.pop(0)
-        if words and re.match(r"(cr_)?sb2te3_|vacancy_", words[0]):
+        if words and re.match("|".join(map(re.escape, CASES)), words[0]):
             case = words.pop(0)
         if len(words) > 6 and words[-1] in ("passed", "failed"):
             found[case, words[0]] = words[1:]
@@ -72,7 +75,7 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
     assert done.returncode == 1
     shown, found = rows(SHOWN.group(1)), rows(terminal.render(read(json)))
     assert shown.keys() == found.keys()
-    assert len(shown) == 82
+    assert len(shown) == 107
     for key, words in shown.items():
         for a, b in zip(words, found[key], strict=True):
             if re.fullmatch(r"[+-]?\d+\.\d+", a):

@@ -6,6 +6,7 @@ import io
 
 from rich import box
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -26,14 +27,17 @@ STYLE = {
 MIN_WIDTH = 80
 """Narrower than this the table would break its numbers; the terminal then wraps the lines instead."""
 
+FIT = 10_000
+"""Wide enough for any table to be measured."""
+
 MOST_ROWS = 1000
 """Of a longer table only what did not pass is shown, and no more than this of it."""
 
-WIDE = 112
-"""From this width on family and case have columns of their own."""
+LOG_WIDTH = 132
+"""Columns of the scorecard where it goes into a file or a pipe."""
 
 
-def render(card: Scorecard, *, width: int = 120, color: bool = False) -> str:
+def render(card: Scorecard, *, width: int = LOG_WIDTH, color: bool = False) -> str:
     """The scorecard as text: a table for each calculator, a summary by family, timing, the verdict.
 
     Parameters
@@ -50,17 +54,21 @@ def render(card: Scorecard, *, width: int = 120, color: bool = False) -> str:
         file=out, width=max(width, MIN_WIDTH), force_terminal=color, color_system="standard" if color else None,
         highlight=False, markup=False, soft_wrap=False, force_jupyter=False,
     )  # fmt: skip
-    for part in _parts(card, wide=width >= WIDE):
+    for part in _parts(card, console):
         console.print(part)
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
-def _parts(card: Scorecard, *, wide: bool) -> list[RenderableType]:
+def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for identity in card.calculators:
         if not card.rows(identity.label):
             continue
-        parts += [*_results(card, identity.label, wide=wide), Text(), *_summary(card, identity.label), Text()]
+        table, *below = _results(card, identity.label, wide=True)
+        if Measurement.get(console, console.options.update(width=FIT), table).maximum > console.width:
+            table, *below = _results(card, identity.label, wide=False)
+        parts += [Text(f"{identity.label} against the references", style="bold"), table, *below]
+        parts += [Text(), *_summary(card, identity.label), Text()]
         for measurement in card.measurements:
             if measurement.calculator == identity.label and "latency" in measurement.values:
                 parts.append(Text(f"speed: {fmt.latency_line(measurement, identity)}"))
@@ -115,7 +123,7 @@ def notes(card: Scorecard) -> list[str]:
 def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[RenderableType]:
     """The table of one calculator, and below it why some rows have no verdict of their own.
 
-    A narrow terminal gets family and case as a heading above their rows instead of as columns.
+    Where the columns do not fit, the case is a heading above its rows instead of `wide` columns of family and case.
     """
     table = _table()
     for name in ("family", "case") if wide else ():
@@ -147,7 +155,7 @@ def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[Renderable
         footnotes.append(Text(f"{left_out}; --probe-scorecard=FILE holds every row", style="dim"))
     if any(r.expectation and r.expectation.tolerance.origin != "policy" for r in rows):
         footnotes.append(Text(fmt.TOLERANCE_MARKS, style="dim"))
-    return [Text(f"{calculator} against the references", style="bold"), table, *footnotes]
+    return [table, *footnotes]
 
 
 def _cells(row: ProbeResult, reasons: dict[str, int]) -> list[str | Text]:

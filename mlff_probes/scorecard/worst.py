@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ strain = np.reshape(atoms.info["strain"], (3, 3))
 print("strain, central difference / volume (GPa)")
 for step in 0.008 / 2.0 ** np.arange(8):
     deformed = [atoms.copy(), atoms.copy()]
-    for each, side in zip(deformed, (-1, 1)):
+    for each, side in zip(deformed, (-1, 1), strict=True):
         each.set_cell(atoms.cell.array @ (np.eye(3) + side * step * strain), scale_atoms=True)
     low, high = evaluate(calculator, deformed, forces=False).energies
     print(f"{{step:.6f}} {{(high - low) / (2 * step) / atoms.get_volume() / GPa:.6f}}")
@@ -75,7 +76,7 @@ found = evaluate(calculator, frames)
 s = [((frame.positions - frames[0].positions) * direction).sum() / (direction**2).sum() for frame in frames]
 f = [(forces * direction).sum() for forces in found.forces]
 print("s (A), energy (eV), force along the line (eV/A)")
-for row in zip(s, found.energies, f):
+for row in zip(s, found.energies, f, strict=True):
     print("{{:.6f}} {{:.9f}} {{:.9f}}".format(*row))
 before, inside, after = np.abs(np.diff(found.energies) + np.diff(s) * np.add(f[1:], f[:-1]) / 2)
 print(f"the energy jumps by {{(inside - min(before, after)) * 1e3:.4g}} meV")
@@ -84,7 +85,7 @@ print(f"the force jumps by {{abs((f[2] - f[1]) - (f[1] - f[0] + f[3] - f[2]) / 2
 
 WALL = """energies = evaluate(calculator, frames, forces=False).energies
 print("distance (A), energy (eV)")
-for frame, energy in zip(frames, energies):
+for frame, energy in zip(frames, energies, strict=True):
     print(f"{{frame.get_distance(0, 1):.3f}} {{energy:.4f}}")
 """
 
@@ -171,10 +172,10 @@ def script_of(row: ProbeResult, example: dict[str, Any], identity: CalculatorIde
     if identity.family == "ase" and not identity.spec.startswith("ase:"):
         load = f"calculator = ...  # the {identity.spec} of the run, which was handed over ready-made"
     else:
-        dtype = None if identity.dtype == NOT_STATED else identity.dtype
-        device = None if identity.device == NOT_STATED else identity.device
+        choices = {"device": identity.device, "dtype": identity.dtype}
+        given = "".join(f', {key}="{value}"' for key, value in choices.items() if value != NOT_STATED)
         trusted = ", trust_checkpoint=True" * (identity.checkpoint == "unchecked")
-        load = f"calculator = load_calculator({identity.spec!r}, device={device!r}, dtype={dtype!r}{trusted})"
+        load = f"calculator = load_calculator({json.dumps(identity.spec)}{given}{trusted})"
     head = HEAD.format(
         mark=MARK,
         quantity=row.quantity,
@@ -186,6 +187,8 @@ def script_of(row: ProbeResult, example: dict[str, Any], identity: CalculatorIde
     )
     if body.startswith(SHOW):
         head = head.replace("from pathlib", "from dataclasses import replace\nfrom pathlib", 1)
+    if "np." not in body:
+        head = head.replace("import numpy as np\n", "")
     if body is not STRESS:
         head = head.replace("from ase.stress import voigt_6_to_full_3x3_stress\nfrom ase.units import GPa\n", "")
     return head + body.format(forces=kind == "force")
