@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from xdist.scheduler import EachScheduling, LoadFileScheduling, LoadGroupScheduling, LoadScopeScheduling
@@ -82,7 +83,8 @@ class MeasurementScheduling(LoadScopeScheduling):  # type: ignore[misc]
     def _assign_work_unit(self, node: Any) -> None:
         """Give work to `node`, unless it replaces a dead worker and has not collected yet."""
         if node in self.registered_collections:
-            super()._assign_work_unit(node)
+            with suppress(OSError):  # it died a moment ago: when that is noticed, `remove_node` takes the work back
+                super()._assign_work_unit(node)
 
 
 class EachMeasurementScheduling(EachScheduling):  # type: ignore[misc]
@@ -109,6 +111,7 @@ class EachMeasurementScheduling(EachScheduling):  # type: ignore[misc]
                 continue
             if node not in self._late:
                 pending[:] = range(len(self.node2collection[node]))
-            node.send_runtest_some(pending)
+            with suppress(OSError):  # as above
+                node.send_runtest_some(pending)
             node.shutdown()
             self._started.append(node)

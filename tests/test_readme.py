@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -23,6 +24,9 @@ COMMANDS = [
 ]
 SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
 CASES = [case.id for case in load_cases()]
+WHOLE_RUN = "MLFF_PROBES_SCORECARD"
+"""An environment variable: the JSON scorecard of a run of all of the quick tier with CHGNet."""
+
 LAST_DIGIT = 1.5
 """How many units of its last digit a shown number may be off: float32 rounds differently on other machines."""
 
@@ -69,15 +73,18 @@ def rows(text: str) -> dict[tuple[str, str], list[str]]:
 
 
 def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
-    json = tmp_path / "card.json"
-    command = [sys.executable, "-m", "pytest", "--calculator=chgnet", f"--probe-scorecard={json}", "-p", "no:randomly"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    """All of it where a whole run was made before, as `.ci/run` makes it, else what takes seconds."""
+    json = Path(os.environ.get(WHOLE_RUN, tmp_path / "card.json"))
+    if WHOLE_RUN not in os.environ:
+        command = [sys.executable, "-m", "pytest", "--calculator=chgnet", f"--probe-scorecard={json}", *UNRELAXED]
+        done = subprocess.run([*command, "-p", "no:randomly"], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
     shown, found = rows(SHOWN.group(1)), rows(terminal.render(read(json)))
-    assert shown.keys() == found.keys()
     assert len(shown) == 107
-    for key, words in shown.items():
-        for a, b in zip(words, found[key], strict=True):
+    assert len(found) == 107 if WHOLE_RUN in os.environ else 70
+    assert shown.keys() >= found.keys()
+    for key, words in found.items():
+        for a, b in zip(shown[key], words, strict=True):
             if re.fullmatch(r"[+-]?\d+\.\d+", a):
                 unit = 10.0 ** -len(a.partition(".")[2])
                 near = RELAXED if key[0].startswith("vacancy_") else LAST_DIGIT * unit
