@@ -28,8 +28,7 @@ class Probe:
         self._item.stash[RESULT] = result
         self._item.user_properties.extend(properties(result))
         state = result.verdict.state
-        failing = (State.FAILED, State.ERROR, *([State.NOT_APPLICABLE] if self._strict else []))
-        if state in failing:
+        if result.failing(strict=self._strict):
             pytest.fail(failure_text(result), pytrace=False)
         if state is State.KNOWN_FAILURE:
             pytest.xfail(result.verdict.reason)

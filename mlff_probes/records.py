@@ -143,10 +143,14 @@ JUDGED = (State.PASSED, State.FAILED, State.ERROR)
 
 
 class Problem(Record):
-    """Why a quantity has no value."""
+    """Why a quantity has no value.
+
+    `by_nature`: there is nothing to compare (a calculator of one precision with another), so that nothing is missing.
+    """
 
     state: Literal["error", "not applicable"]
     reason: Text
+    by_nature: bool = False
 
 
 class Value(Record):
@@ -196,6 +200,12 @@ class ProbeResult(Record):
     expectation: Expectation | None
     verdict: Verdict
     look_first: str = ""
+
+    def failing(self, *, strict: bool) -> bool:
+        """Whether it makes a run fail; `strict`: also by what is not applicable, unless it is so by nature."""
+        if self.verdict.state is State.NOT_APPLICABLE:
+            return strict and not (self.measured and self.measured.problem and self.measured.problem.by_nature)
+        return self.verdict.state in (State.FAILED, State.ERROR)
 
 
 class CalculatorIdentity(Record):

@@ -13,8 +13,6 @@ from ase import Atoms
 from ase.data import covalent_radii
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
-from hypothesis.internal.constants_ast import Constants
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -26,22 +24,32 @@ TOUCHING_TO_LOOSE = (1.0, 1.4)
 SHORTEST_A, LONGEST_A = 1.5, 4.5
 """Bounds of the shortest distance, A: closer hydrogen has hundreds of neighbours, and farther apart atoms have none."""
 
+BACKEND = "mlff-probes"
 MOST_ATOMS = 8
+SIZES = (2, 3, 4, 5, 6, 7, MOST_ATOMS, 1)
+"""Numbers of atoms, the likelier the earlier: a single one feels no force."""
+
 MOST_ELEMENTS = 3
 RATTLE = 0.15
 """How far an atom of a random structure is off the site of a 2 x 2 x 2 grid, as a part of the cell."""
 
 
-class PlainProvider(HypothesisProvider):
+def _backend() -> str:
     """Hypothesis's own source of choices, without the constants that it collects from the user's modules.
 
     With them the examples of a run would depend on what else is imported, and a `.hypothesis` folder be left behind.
+    There is no setting for this; where these internals have moved, examples come from the default source.
     """
-
-    _local_constants = Constants()
-
-
-AVAILABLE_PROVIDERS.setdefault("mlff-probes", f"{__name__}.{PlainProvider.__name__}")
+    try:
+        from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
+        from hypothesis.internal.constants_ast import Constants
+    except ImportError:
+        return "hypothesis"
+    if BACKEND not in AVAILABLE_PROVIDERS:
+        plain = type("PlainProvider", (HypothesisProvider,), {"_local_constants": Constants()})
+        globals()["PlainProvider"] = plain
+        AVAILABLE_PROVIDERS[BACKEND] = f"{__name__}.PlainProvider"
+    return BACKEND
 
 
 def drawn(strategy: st.SearchStrategy[T], number: int) -> list[T]:
@@ -51,6 +59,8 @@ def drawn(strategy: st.SearchStrategy[T], number: int) -> list[T]:
     draws evaluates all of them and looks for the worst.
     """
     examples: list[T] = []
+    if number == 0:
+        return examples
 
     @settings(
         max_examples=number,
@@ -58,7 +68,7 @@ def drawn(strategy: st.SearchStrategy[T], number: int) -> list[T]:
         database=None,
         deadline=None,
         phases=[Phase.generate],
-        backend="mlff-probes",
+        backend=_backend(),
         suppress_health_check=list(HealthCheck),
     )
     @given(strategy)
@@ -88,7 +98,8 @@ def structures(draw: Callable[[st.SearchStrategy[Any]], Any], elements: Sequence
     1.0 to 1.4 times the sum of the two covalent radii (but 1.5 to 4.5 A, where that lies outside).
     """
     palette = draw(st.lists(st.sampled_from(sorted(elements)), min_size=1, max_size=MOST_ELEMENTS, unique=True))
-    symbols = draw(st.lists(st.sampled_from(palette), min_size=1, max_size=MOST_ATOMS))
+    size = draw(st.sampled_from(SIZES))
+    symbols = draw(st.lists(st.sampled_from(palette), min_size=size, max_size=size))
     sites = draw(st.permutations(range(MOST_ATOMS)))[: len(symbols)]
     grid = np.array([[site & 1, site >> 1 & 1, site >> 2 & 1] for site in sites]) / 2
     off = draw(st.lists(st.floats(-RATTLE, RATTLE), min_size=3 * len(symbols), max_size=3 * len(symbols)))

@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, versions
+from mlff_probes.calculators.spec import DTYPES
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, CalculatorIdentity
@@ -84,7 +85,7 @@ def wrapped(
         sha256=sha256(file) if file else None,
         elements=elements,
         level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
-        dtype=dtype,
+        dtype=_dtype(calculator) if dtype == NOT_STATED else dtype,
         device=device,
         device_name=cpu_name() if device in ("cpu", NOT_STATED) else device,
         threads=torch.get_num_threads() if torch else cpu_count(),
@@ -117,6 +118,13 @@ def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
     if _is_list_of(found, str | int | np.integer) and len(found):
         return tuple(e if isinstance(e, str) else chemical_symbols[int(e)] for e in found)
     raise InputError(f"`elements` of the calculator must be a list of symbols or atomic numbers, found {found!r}")
+
+
+def _dtype(calculator: Any) -> str:
+    """`dtype` of a calculator (a name, or numpy's or torch's own) where it says one of the two that we know."""
+    stated = getattr(calculator, "dtype", NOT_STATED)
+    name = np.dtype(stated).name if isinstance(stated, type | np.dtype) else str(stated).removeprefix("torch.")
+    return name if name in DTYPES else NOT_STATED
 
 
 def _with_dispersion(calculator: Any, level: str | None) -> str | None:

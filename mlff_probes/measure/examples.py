@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
+from ase.io.extxyz import key_val_dict_to_str
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -32,6 +31,9 @@ RATTLE_A = 0.3
 
 ROUNDINGS = 4.0
 """Units in the last place by which two energies may differ for no reason."""
+
+SEVERAL = 3
+"""Fewer different numbers say nothing of the precision in which they were computed."""
 
 WORST = "worst"
 """Under which the worst examples lie in the diagnostics of a measurement."""
@@ -56,6 +58,7 @@ class Worst:
     deviations: dict[str, list[float]] = field(default_factory=dict)
     shown: dict[str, Shown] = field(default_factory=dict)
     reasons: dict[str, Value] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def add(self, quantity: str, deviation: float, show: Callable[[], Shown]) -> None:
         """Record one example; `show` is called only if it is the worst so far."""
@@ -64,14 +67,17 @@ class Worst:
             self.shown[quantity] = show()
         found.append(float(deviation))
 
-    def without(self, quantity: str, reason: str, *, applicable: bool = True) -> None:
+    def without(self, quantity: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
         """Say why a quantity has no value: an error, or, where the calculator has no such thing, not applicable.
 
-        Examples that it had are forgotten.
+        Examples that it had are forgotten. `by_nature`: nothing that is missing, see `Problem`.
         """
         self.deviations.pop(quantity, None)
         self.shown.pop(quantity, None)
-        self.reasons[quantity] = (missing if applicable else not_supplied)(self.units[quantity], reason)
+        unit = self.units[quantity]
+        self.reasons[quantity] = (
+            missing(unit, reason) if applicable else not_supplied(unit, reason, by_nature=by_nature)
+        )
 
     def without_forces(self) -> None:
         """Say of all that needs forces that there are none."""
@@ -109,20 +115,29 @@ class Worst:
 
     def _value(self, quantity: str, unit: str) -> Value:
         found = self.deviations[quantity]
-        note = f"worst of {len(found)} examples: {self.shown[quantity].says}"
+        remark = f" ({self.remarks[quantity]})" if quantity in self.remarks else ""
+        note = f"worst of {len(found)} examples{remark}: {self.shown[quantity].says}"
         return Value(value=max(found), unit=unit, note=note)
 
 
-def no_structures(worst: Worst) -> Result:
-    """The result where neither the case nor the calculator names an element."""
+def no_structures(worst: Worst, calculator: Calculator, case: Case) -> Result:
+    """The result where there is nothing to try a law on."""
+    unknown = calculator.unknown_elements(case.elements)
+    reason = "there is nothing to try it on: no structures are given and no elements are known"
+    if unknown:
+        reason = f"{calculator.label} does not know {', '.join(unknown)}"
     for quantity in worst.units:
-        worst.without(quantity, "there is nothing to try it on: no structures are given and no elements are known")
+        worst.without(quantity, reason, applicable=not unknown)
     return worst.result(Calls())
 
 
 def tried_elements(calculator: Calculator, case: Case) -> list[str]:
-    """Symbols of which random structures are made: those the model knows, else those of the given structures."""
-    return sorted(calculator.identity.elements or case.elements)
+    """Symbols of which structures are made: those the model knows, else (or if wanted so) those of the case."""
+    assert isinstance(case.protocol, Law)
+    known = calculator.identity.elements
+    if known is None or not case.protocol.random_structures:
+        return sorted(case.elements - set(calculator.unknown_elements(case.elements)))
+    return sorted(known)
 
 
 def given_structures(calculator: Calculator, case: Case) -> list[Atoms]:
@@ -156,12 +171,20 @@ def bare(frame: Atoms) -> Atoms:
 
 
 def seen_dtype(calculator: Calculator, evaluation: Evaluation) -> str:
-    """The precision that the calculator states; where it states none, that of the forces it returns."""
+    """The precision that the calculator states; where it states none, that of its numbers.
+
+    Numbers of float32 are among those of float64, and a computation in float64 hits one in a billion of them: where all
+    forces or all energies are such numbers, and several, float32 has been at work, whatever came after it.
+    """
     stated = calculator.identity.dtype
-    if stated != NOT_STATED or not evaluation.forces:
+    if stated != NOT_STATED:
         return stated
-    forces = np.concatenate(evaluation.forces)
-    return "float32" if np.any(forces) and np.array_equal(forces, forces.astype(np.float32)) else "float64"
+    forces = np.concatenate([*(evaluation.forces or ()), np.empty((0, 3))]).ravel()
+    return "float32" if any(map(_all_float32, (evaluation.energies, forces))) else "float64"
+
+
+def _all_float32(numbers: Floats) -> bool:
+    return len(np.unique(numbers)) >= SEVERAL and np.array_equal(numbers, numbers.astype(np.float32))
 
 
 def resolution(dtype: str) -> float:
@@ -184,10 +207,20 @@ def largest(vectors: Floats) -> float:
 
 
 def as_extxyz(frames: Iterable[Atoms]) -> str:
-    """Frames as the text of an extended XYZ file."""
-    out = io.StringIO()
-    ase.io.write(out, list(frames), format="extxyz")
-    return out.getvalue()
+    """Frames as the text of an extended XYZ file, with all digits: ASE's own writer rounds positions to eight."""
+    out: list[str] = []
+    for atoms in frames:
+        arrays = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
+        columns = {"pos": atoms.positions, **arrays}
+        kinds = {name: "I" if array.dtype.kind == "i" else "R" for name, array in columns.items()}
+        shapes = {name: array.reshape(len(atoms), -1) for name, array in columns.items()}
+        properties = ":".join(f"{name}:{kinds[name]}:{array.shape[1]}" for name, array in shapes.items())
+        info = key_val_dict_to_str({"Lattice": atoms.cell.array.ravel(), **atoms.info, "pbc": atoms.pbc})
+        out += [str(len(atoms)), f"Properties=species:S:1:{properties} {info}"]
+        for row, symbol in enumerate(atoms.get_chemical_symbols()):
+            numbers = (number for array in shapes.values() for number in array[row].tolist())
+            out.append(" ".join([symbol, *(f"{number!r}" for number in numbers)]))
+    return "\n".join(out) + "\n"
 
 
 def formula(atoms: Atoms) -> str:

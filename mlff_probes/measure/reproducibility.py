@@ -51,7 +51,7 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
     strategy = tried_structures(calculator, case)
     if strategy is None:
-        return no_structures(worst)
+        return no_structures(worst, calculator, case)
     structures = _two_at_least(_distinct(drawn(strategy, case.protocol.examples)))
     forces = calculator.supplies("forces")
     single = partial(_one_by_one, replace(calculator, batch=None), forces=forces, calls=calls)
@@ -69,7 +69,7 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
     Both("history", "evaluated after another structure", again, backwards, dtype).add_to(worst, structures, around)
     if calculator.batch is None:
         for what in ("batch_energy", "batch_force"):
-            worst.without(what, "the calculator takes one structure a call", applicable=False)
+            worst.without(what, "the calculator takes one structure a call", applicable=False, by_nature=True)
     else:
         report("in one batch")
         together = calls.add(evaluate(calculator, structures, forces=forces))
@@ -140,7 +140,9 @@ def _other_precision(
     other = OTHER.get(calculator.identity.dtype)
     if other is None:
         for what in ("float32_energy", "float32_force"):
-            worst.without(what, "the calculator does not say in which precision it computes", applicable=False)
+            worst.without(
+                what, "the calculator does not say in which precision it computes", applicable=False, by_nature=True
+            )
         return
     model = _loaded(calculator, worst, "float32", lambda fresh: fresh(dtype=other), "cannot be had in " + other)
     if model is None:
@@ -158,11 +160,15 @@ def _loaded(
     try:
         if calculator.fresh is None:
             raise InputError("it was handed over ready-made")
-        return replace(load(calculator.fresh), guard=calculator.guard)
+        anew = load(calculator.fresh)
+        if anew.ase is calculator.ase:
+            raise InputError("its factory hands out the same one again")
+        return replace(anew, guard=calculator.guard)
     except InputError as error:
+        by_nature = what == "float32"
         why = str(error).removeprefix(f"--calculator={calculator.identity.spec}: ").partition(";")[0]
         for name in (f"{what}_energy", f"{what}_force"):
-            worst.without(name, f"the calculator {lacks}: {why}", applicable=False)
+            worst.without(name, f"the calculator {lacks}: {why}", applicable=False, by_nature=by_nature)
         return None
 
 

@@ -28,9 +28,10 @@ def missing(unit: str, reason: str) -> Value:
     return Value(value=None, unit=unit, problem=Problem(state="error", reason=reason))
 
 
-def not_supplied(unit: str, reason: str) -> Value:
+def not_supplied(unit: str, reason: str, *, by_nature: bool = False) -> Value:
     """A quantity the calculator cannot supply: not applicable."""
-    return Value(value=None, unit=unit, problem=Problem(state="not applicable", reason=reason))
+    problem = Problem(state="not applicable", reason=reason, by_nature=by_nature)
+    return Value(value=None, unit=unit, problem=problem)
 
 
 def relaxation_result(

@@ -31,7 +31,7 @@ from mlff_probes.measure.examples import (
 from mlff_probes.measure.results import Result
 from mlff_probes.protocols import Smoothness
 from mlff_probes.records import Case, as_lists
-from mlff_probes.strategies import directions, drawn
+from mlff_probes.strategies import SHORTEST_A, directions, drawn
 
 APART_TO_A, APART_STEP_A = 10.0, 0.05
 """How far two pairs of atoms are drawn apart, and in which steps, A: beyond the cutoff of nearly all models."""
@@ -170,7 +170,7 @@ def smoothness(calculator: Calculator, case: Case, *, report: Report) -> Result:
 
     The lines: two pairs of atoms drawn apart, for all pairs of elements of the case and some others, and atoms of
     a structure that swing. Where the energy changes more than the forces say, or the force more than beside, the
-    interval is quartered until only a jump is left:
+    interval is quartered until only a jump is left, which is as high in the last two intervals:
 
     - `energy_jump`: ``|E(b) - E(a) + (b - a) (f(a) + f(b)) / 2|``, less the same of one of the intervals on either side
       (the smaller: forces that are no derivative are no jump), and less what rounding explains, meV;
@@ -186,7 +186,7 @@ def smoothness(calculator: Calculator, case: Case, *, report: Report) -> Result:
         return worst.result(calls)
     lines = _lines(calculator, case)
     if not lines:
-        return no_structures(worst)
+        return no_structures(worst, calculator, case)
     look = Look(calculator, calls)
     report(f"{len(lines)} lines, {sum(len(line.points) for line in lines)} points")
     stretches = look([(line, line.points) for line in lines])
@@ -197,7 +197,8 @@ def smoothness(calculator: Calculator, case: Case, *, report: Report) -> Result:
     kept = sorted({int(row) for column in jumps.T for row in np.argsort(-column)[:KEPT]})
     report(f"{len(kept)} intervals looked at most closely")
     nearest = _quartered(look, [near[row] for row in kept], FINAL_STEP_A)
-    heights_of_all = _jumps(look, nearest)
+    # a jump is as high in a part of its interval; what is left of a curve, however steep, is not
+    heights_of_all = np.minimum(_jumps(look, nearest), _jumps(look, _quartered(look, nearest, FINAL_STEP_A / 4)))
     for suspect, heights in zip(nearest, heights_of_all, strict=True):
         for quantity, height in zip(worst.units, heights * MILLI, strict=True):
             says = f"by {height:.3g} {worst.units[quantity]}"
@@ -227,12 +228,12 @@ def _apart(pair: tuple[str, str]) -> Line:
     """Two pairs of equal atoms, each at the distance of a bond, drawn apart: no atom is ever alone."""
     atoms = Atoms(np.repeat(pair, 2), cell=[BOX_A] * 3, pbc=True)
     radii = [covalent_radii[atomic_numbers[symbol]] for symbol in pair]
-    atoms.positions[[1, 3], 1] = 2 * np.array(radii)
+    atoms.positions[[1, 3], 1] = np.maximum(2 * np.array(radii), SHORTEST_A)
     atoms.positions += BOX_A / 3
     field = np.zeros((4, 3))
     field[2:, 0] = 1.0
     says = f"{pair[0]}2 and {pair[1]}2 drawn apart"
-    return Line(atoms, field, sum(radii), APART_TO_A, APART_STEP_A, says)
+    return Line(atoms, field, max(sum(radii), SHORTEST_A), APART_TO_A, APART_STEP_A, says)
 
 
 def _swing(atoms: Atoms, direction: Floats) -> Line:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 
 import numpy as np
 from ase import Atoms
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlff_probes.bands.relax import Calls, Report
 from mlff_probes.calculators.base import Calculator
+from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, evaluate
 from mlff_probes.measure.examples import (
     MILLI,
@@ -28,6 +30,8 @@ from mlff_probes.measure.results import Result
 from mlff_probes.protocols import Symmetry
 from mlff_probes.records import Case
 from mlff_probes.strategies import drawn, equivalent_cells, rotations
+
+CHANGES = ("rotation", "reflection", "translation", "permutation", "equivalent_cell", "extensivity")
 
 MIRROR = np.diag([1.0, 1.0, -1.0])
 FARTHEST_A = 20.0
@@ -81,43 +85,66 @@ def symmetry(calculator: Calculator, case: Case, *, report: Report) -> Result:
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
     strategy = tried_structures(calculator, case)
     if strategy is None:
-        return no_structures(worst)
+        return no_structures(worst, calculator, case)
     forces = calculator.supplies("forces")
     examples = drawn(strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), _changes(atoms))), case.protocol.examples)
-    report(f"{len(examples)} structures, each changed in up to six ways")
-    frames, names = [], []
-    for number, (atoms, changes) in enumerate(examples):
-        frames += [atoms, *(changed.atoms for changed in changes)]
-        names += [f"example {number}, {formula(atoms)}{say}" for say in ("", *(f", {c.says}" for c in changes))]
-    found = calls.add(evaluate(calculator, frames, forces=forces, name=names.__getitem__))
-    row, dtype = 0, seen_dtype(calculator, found)
-    for _, changes in examples:
-        base, row = row, row + 1
-        for changed in changes:
-            _compare(worst, found, (base, row), changed, dtype)
-            row += 1
-    for quantity in worst.units.keys() - worst.deviations.keys():
-        worst.without(quantity, "it needs a structure that is periodic in all directions", applicable=False)
+    trial = _Trial(calculator, worst, calls, forces=forces)
+    trial.evaluate_unchanged([atoms for atoms, _ in examples])
+    for name in CHANGES:
+        report(f"{len(examples)} structures: {name}")
+        trial.compare(name, [(n, c) for n, (_, changes) in enumerate(examples) for c in changes if c.name == name])
     if not forces:
         worst.without_forces()
-    return worst.result(calls, {"dtype": dtype, "examples": len(examples)})
+    return worst.result(calls, {"dtype": trial.dtype, "examples": len(examples)})
 
 
-def _compare(worst: Worst, found: Evaluation, rows: tuple[int, int], changed: Changed, dtype: str) -> None:
-    before, after = rows
-    atoms = changed.before
+@dataclass
+class _Trial:
+    """One kind of change after the other, so that a model that cannot stand one of them is tried on the others."""
 
-    def show() -> Shown:
-        frame = changed.atoms.copy()
-        frame.info["turned"] = changed.turned
-        frame.set_array("came_from", changed.origin)
-        return Shown((atoms, frame), f"{formula(atoms)}, {changed.says}")
+    calculator: Calculator
+    worst: Worst
+    calls: Calls
+    _: KW_ONLY
+    forces: bool
 
-    per_atom = found.energies[after] / len(changed.atoms), found.energies[before] / len(atoms)
-    worst.add(f"{changed.name}_energy", beyond_rounding(*per_atom, dtype) * MILLI, show)
-    if found.forces is not None:
-        expected = found.forces[before][changed.origin] @ changed.turned.T
-        worst.add(f"{changed.name}_force", largest(found.forces[after] - expected) * MILLI, show)
+    def evaluate_unchanged(self, structures: list[Atoms]) -> None:
+        names = [f"example {number}, {formula(atoms)}" for number, atoms in enumerate(structures)]
+        found = evaluate(self.calculator, structures, forces=self.forces, name=names.__getitem__)
+        self.unchanged, self.dtype = self.calls.add(found), seen_dtype(self.calculator, found)
+
+    def compare(self, name: str, changes: list[tuple[int, Changed]]) -> None:
+        quantities = [quantity for quantity in self.worst.units if quantity.startswith(f"{name}_")]
+        if not changes:
+            for quantity in quantities:
+                self.worst.without(quantity, "it needs a structure periodic in all directions", applicable=False)
+            return
+        names = [f"example {number}, {formula(change.before)}, {change.says}" for number, change in changes]
+        frames = [change.atoms for _, change in changes]
+        try:
+            found = evaluate(self.calculator, frames, forces=self.forces, name=names.__getitem__)
+        except EvaluationError as error:
+            for quantity in quantities:
+                self.worst.without(quantity, str(error))
+            return
+        self.calls.add(found)
+        for row, (number, change) in enumerate(changes):
+            self._compare_one(change, number, found, row)
+
+    def _compare_one(self, change: Changed, number: int, found: Evaluation, row: int) -> None:
+        show = partial(_shown, change)
+        per_atom = found.energies[row] / len(change.atoms), self.unchanged.energies[number] / len(change.before)
+        self.worst.add(f"{change.name}_energy", beyond_rounding(*per_atom, self.dtype) * MILLI, show)
+        if found.forces is not None and self.unchanged.forces is not None:
+            expected = self.unchanged.forces[number][change.origin] @ change.turned.T
+            self.worst.add(f"{change.name}_force", largest(found.forces[row] - expected) * MILLI, show)
+
+
+def _shown(change: Changed) -> Shown:
+    frame = change.atoms.copy()
+    frame.info["turned"] = change.turned
+    frame.set_array("came_from", change.origin)
+    return Shown((change.before, frame), f"{formula(change.before)}, {change.says}")
 
 
 def _changes(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
@@ -130,7 +157,8 @@ def _changes(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
 def _turns(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     def turned(name: str, matrix: Floats, says: str) -> Changed:
         after = atoms.copy()
-        after.set_cell(atoms.cell.array @ matrix.T)
+        # minus the vectors span the same lattice, and keep the cell of a mirror image as right-handed as it was
+        after.set_cell(atoms.cell.array @ matrix.T * np.linalg.det(matrix).round())
         after.positions = atoms.positions @ matrix.T
         return Changed(name, atoms, after, np.arange(len(atoms)), matrix, says)
 

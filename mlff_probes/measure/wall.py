@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlff_probes.bands.relax import Calls, Report
@@ -19,13 +18,15 @@ from mlff_probes.measure.examples import Shown, Worst, no_structures, tried_elem
 from mlff_probes.measure.results import Result
 from mlff_probes.protocols import ShortRangeWall
 from mlff_probes.records import Case
-from mlff_probes.strategies import drawn
 
 WALL_EV = 5.0
 """The least height that stops two atoms: 60 kT at 1,000 K, and out of reach of any relaxation."""
 
 HOLE_EV = 1.0
-"""A pair whose energy falls so far below its well on the way in has fallen into a hole."""
+"""A pair whose energy falls so far below its well on the way in from there has fallen into a hole."""
+
+BOND_EV = 12.0
+"""No two atoms are bound by more (CO, the most strongly bound pair of all: 11.2 eV; Huber and Herzberg, 1979)."""
 
 DISTANCES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Distances over the sum of the covalent radii, going in."""
@@ -50,15 +51,16 @@ def short_range_wall(calculator: Calculator, case: Case, *, report: Report) -> R
     """Press two atoms of every pair of elements together.
 
     The well of a pair is its lowest energy at 0.9 to 0.6 of the sum of the covalent radii. Going in from there to 0.2
-    the energy must rise to `WALL_EV` above it, before it falls by more than `HOLE_EV` below it. What the pair with the
-    lowest wall lacks is `wall_deficit`, eV. Real atoms all have that wall (Ziegler, Biersack, Littmark, The Stopping
-    and Range of Ions in Solids, 1985); in a model without it they fuse.
+    the energy must rise to `WALL_EV` above it, before it falls by more than `HOLE_EV` below it; nowhere may it fall by
+    more than `BOND_EV` below that at 0.9. What the pair with the lowest wall lacks is `wall_deficit`, eV. Real atoms
+    all have that wall (Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids, 1985); in a model without
+    it they fuse.
     """
     assert isinstance(case.protocol, ShortRangeWall)
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
     elements = tried_elements(calculator, case)
     if not elements:
-        return no_structures(worst)
+        return no_structures(worst, calculator, case)
     pairs = _pairs(elements, sorted(case.elements & set(elements)), case.protocol.examples)
     energies = np.full((len(pairs), len(DISTANCES)), np.nan)
     for columns in (range(COARSE), range(COARSE, len(DISTANCES))):
@@ -71,14 +73,13 @@ def short_range_wall(calculator: Calculator, case: Case, *, report: Report) -> R
             found = calls.add(evaluate(calculator, frames, forces=False, name=names.__getitem__))
             energies[np.ix_(rows, columns)] = found.energies.reshape(len(rows), len(columns))
     for pair, row in zip(pairs, energies, strict=True):
-        height = wall_height(row)
-        worst.add("wall_deficit", max(0.0, WALL_EV - height), partial(_shown, pair, height))
+        worst.add("wall_deficit", max(0.0, WALL_EV - wall_height(row)), partial(_shown, pair, row))
     lowest = np.argsort(worst.deviations["wall_deficit"])[::-1][:WORST_DRAWN]
     kept = [index for index, pair in enumerate(pairs) if set(pair) <= case.elements or index in lowest]
     arrays: dict[str, list[Any]] = {"pair": ["-".join(pair) for pair in pairs], "distance": list(DISTANCES)}
     for index in kept:
         known = energies[index][~np.isnan(energies[index])]
-        arrays[f"energy_{'-'.join(pairs[index])}"] = [float(energy) for energy in known - known[:WELL].min()]
+        arrays[f"energy_{'-'.join(pairs[index])}"] = [float(energy) for energy in known - known[0]]
     return worst.result(calls, {"examples": len(pairs)}, arrays)
 
 
@@ -87,8 +88,11 @@ def wall_height(energies: NDArray[np.float64]) -> float:
 
     Shape (n_distances,), from the outside in; NaN where it was not needed.
     """
-    well = int(np.argmin(energies[:WELL]))
-    inner = energies[well:][~np.isnan(energies[well:])] - energies[well]
+    known = energies[~np.isnan(energies)]
+    too_deep = np.flatnonzero(known < known[0] - BOND_EV)
+    known = known[: too_deep[0] if too_deep.size else None]
+    well = int(np.argmin(known[:WELL]))
+    inner = known[well:] - known[well]
     holes = np.flatnonzero(inner < -HOLE_EV)
     return float(inner[: holes[0] if holes.size else None].max())
 
@@ -99,8 +103,8 @@ def _pairs(elements: list[str], of_case: list[str], most: int) -> list[tuple[str
     if len(every) <= most:
         return every
     first = [*combinations_with_replacement(of_case, 2), *((e, e) for e in elements)]
-    drawn_ = drawn(st.permutations(every), 1)[0]
-    return sorted(list(dict.fromkeys([*first, *drawn_]))[:most])
+    others = (every[index] for index in np.random.default_rng(0).permutation(len(every)))
+    return sorted(list(dict.fromkeys([*first, *others]))[:most])
 
 
 def _dimer(pair: tuple[str, str], part: float) -> Atoms:
@@ -114,6 +118,8 @@ def _name(atoms: Atoms) -> str:
     return f"{'-'.join(atoms.get_chemical_symbols())} at {atoms.get_distance(0, 1):.2f} A"
 
 
-def _shown(pair: tuple[str, str], height: float) -> Shown:
+def _shown(pair: tuple[str, str], energies: NDArray[np.float64]) -> Shown:
     frames = tuple(_dimer(pair, part) for part in DISTANCES)
-    return Shown(frames, f"{pair[0]}-{pair[1]}, whose energy rises by {height:.2f} eV before it falls or atoms meet")
+    rise, fall = wall_height(energies), np.nanmin(energies) - energies[0]
+    says = f"{pair[0]}-{pair[1]}, with a wall of {rise:.2f} eV; its lowest energy is {fall:+.2f} eV from that at "
+    return Shown(frames, says + f"{DISTANCES[0]} of the covalent radii")

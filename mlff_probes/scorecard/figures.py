@@ -9,30 +9,24 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from ase.data import atomic_numbers
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.text import Text
 
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, Measurement
+from mlff_probes.scorecard import law_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves
 
 DPI = 130
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
-REFERENCE_COLOR = "black"
-COLORS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:cyan")
-MARKERS = "ovsD^<>P"
 PARITY_PANELS = (
     ("energy", "eV/atom, centred", "origin"),
     ("force", "eV/Å", "element"),
 )
-LEAST = 1e-6
-"""Deviations below this part of their tolerance are drawn there, zeros among them."""
-
 REGISTRY_TITLES = {"crystal": "crystal (u = 0)", "atop": "atop (u = 1/3)", "fault": "stacking fault (u = 2/3)"}
 
 
@@ -52,7 +46,7 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
         return None
     columns = min(len(drawn), MOST_COLUMNS)
     lines = -(-len(drawn) // columns)
-    sizes = [_DRAWERS[case.kind].size(len(_curves(card, case))) for case in drawn]
+    sizes = [_DRAWERS[case.kind].size(len(curves(card, case))) for case in drawn]
     width, height = (max(side) for side in zip(*sizes, strict=True))
     picture = Picture(figsize=(width * columns, height * lines), layout="constrained")
     parts = picture.subfigures(lines, columns, squeeze=False).ravel()
@@ -89,11 +83,11 @@ def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], li
 
 def _has_anything(card: Scorecard, case: CaseSummary) -> bool:
     """Whether there is a curve to draw; a parity plot needs a model, of the others the reference is worth a picture."""
-    return bool(_curves(card, case) or (case.reference_arrays and case.kind not in ("parity", "relaxed_path")))
+    return bool(curves(card, case) or (case.reference_arrays and case.kind not in ("parity", "relaxed_path")))
 
 
 def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
-    forces = [m.diagnostics.get("perpendicular_force_ev_per_a") for m, _ in _curves(card, case)]
+    forces = [m.diagnostics.get("perpendicular_force_ev_per_a") for m, _ in curves(card, case)]
     if any(forces) or case.reference_diagnostics.get("perpendicular_force_ev_per_a"):
         top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         bottom.set_ylabel("perpendicular\nforce (eV/Å)")
@@ -101,7 +95,7 @@ def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
         top = bottom = figure.subplots()
     if case.reference_arrays:
         _reference_path(card, case, top, bottom)
-    for (measurement, style), force in zip(_curves(card, case), forces, strict=True):
+    for (measurement, style), force in zip(curves(card, case), forces, strict=True):
         arrays = measurement.arrays
         top.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
         if force:
@@ -126,10 +120,10 @@ def _reference_path(card: Scorecard, case: CaseSummary, top: Axes, bottom: Axes)
 
 def _relaxed_path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     """Relaxed profiles on the left, and for each calculator how its band went: energy and fmax of each image."""
-    curves = _curves(card, case)
-    grid = figure.add_gridspec(2, 1 + len(curves))
+    drawn = curves(card, case)
+    grid = figure.add_gridspec(2, 1 + len(drawn))
     profile = figure.add_subplot(grid[:, 0])
-    for column, (measurement, style) in enumerate(curves, 1):
+    for column, (measurement, style) in enumerate(drawn, 1):
         arrays, outcome = measurement.arrays, str(measurement.diagnostics.get("outcome"))
         if "energy" in arrays:
             profile.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
@@ -167,7 +161,7 @@ def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     if case.reference_arrays:
         style = {"color": REFERENCE_COLOR, "marker": "o"}
         _slide_curve(top, bottom, case.reference_arrays, case.level_of_theory, style)
-    for measurement, style in _curves(card, case):
+    for measurement, style in curves(card, case):
         _slide_curve(top, bottom, measurement.arrays, measurement.calculator, style)
     for axes in (top, bottom):
         for u in (1 / 3, 2 / 3):
@@ -194,7 +188,7 @@ def _relaxed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
         if reference := case.reference_arrays:
             axes.plot(reference[f"gap_{name}"], reference[f"energy_{name}"], "-o", color=REFERENCE_COLOR, ms=4,
                       label=case.level_of_theory)  # fmt: skip
-        for measurement, style in _curves(card, case):
+        for measurement, style in curves(card, case):
             axes.plot(measurement.arrays[f"gap_{name}"], measurement.arrays[f"energy_{name}"], ms=4,
                       label=measurement.calculator, **style)  # fmt: skip
         axes.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
@@ -210,7 +204,7 @@ def _relaxed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
 def _vacancy(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     """E(a) of the crystal on the left, the energy along the band on the right; the reference as lines."""
     crystal, band = figure.subplots(1, 2)
-    for measurement, style in _curves(card, case):
+    for measurement, style in curves(card, case):
         arrays = measurement.arrays
         crystal.plot(arrays["lattice_constant"], arrays["crystal_energy"], label=measurement.calculator, **style)
         if "energy" in arrays:  # an exploded band is no path
@@ -227,97 +221,11 @@ def _vacancy(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     band.set_ylabel("energy, relaxed vacancy = 0 (eV)")
 
 
-def _laws(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
-    """The deviation of every example from each law, as a part of its tolerance."""
-    _deviations(figure.subplots(), card, case)
-
-
-def _deviations(axes: Axes, card: Scorecard, case: CaseSummary) -> None:
-    curves = _curves(card, case)
-    quantities = list(dict.fromkeys(r.quantity for r in card.results if r.case == case.id))[::-1]
-    for place, (measurement, style) in enumerate(curves):
-        for line, quantity in enumerate(quantities):
-            tolerance = _tolerance(card, measurement, quantity)
-            found = [max(value / tolerance, LEAST) for value in measurement.arrays.get(quantity, [])]
-            height = line + 0.6 * ((place + 0.5) / len(curves) - 0.5)
-            axes.plot(found, [height] * len(found), style["marker"], color=style["color"], ms=4, alpha=0.5, mec="none",
-                      label=measurement.calculator if line == 0 else None)  # fmt: skip
-    axes.axvline(1.0, color=REFERENCE_COLOR, linewidth=1.0)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("")
-    axes.set_xlim(left=LEAST / 2, right=max(3.0, axes.get_xlim()[1]))
-    axes.set_yticks(range(len(quantities)), [quantity.replace("_", " ") for quantity in quantities])
-    axes.set_ylim(-0.5, len(quantities) - 0.5)
-    for line in range(1, len(quantities)):
-        axes.axhline(line - 0.5, color="0.9", linewidth=0.8, zorder=0)
-    axes.set_xlabel(f"deviation / tolerance of each example (right of the line: failed; {LEAST:g}: none)")
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(curves))
-
-
-def _tolerance(card: Scorecard, measurement: Measurement, quantity: str) -> float:
-    """The tolerance that bound this calculator; 1 for what is only reported."""
-    for row in card.results:
-        if (row.calculator, row.case, row.quantity) == (measurement.calculator, measurement.case, quantity):
-            return row.expectation.tolerance.value if row.expectation else 1.0
-    return 1.0
-
-
-def _smoothness(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
-    """All deviations on the left; for each calculator energy and force along the line with the largest jump."""
-    curves = [(m, style) for m, style in _curves(card, case) if "place" in m.arrays]
-    grid = figure.add_gridspec(2, 1 + len(curves))
-    _deviations(figure.add_subplot(grid[:, 0]), card, case)
-    for column, (measurement, style) in enumerate(curves, 1):
-        arrays = measurement.arrays
-        panels = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
-        for axes, what, unit in zip(panels, ("energy", "force"), ("eV", "eV/Å"), strict=True):
-            axes.plot(arrays["place"], arrays[what], color=style["color"])
-            axes.axvline(arrays["jump"][0], color="0.6", linewidth=0.8, linestyle=":")
-            axes.set_ylabel(f"{what} ({unit})")
-        panels[0].set_title(f"{measurement.calculator}\n{measurement.diagnostics['line']}", fontsize=9)
-        panels[1].set_xlabel("place on the line (Å; dotted: largest jump of the force)")
-
-
-def _wall(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
-    """For each calculator the curves of some pairs above, and below what all pairs lack."""
-    curves = [(m, style) for m, style in _curves(card, case) if "pair" in m.arrays]
-    panels = figure.subplots(2, len(curves), squeeze=False, height_ratios=(1, 2))
-    for column, (measurement, _) in enumerate(curves):
-        arrays, (top, bottom) = measurement.arrays, panels[:, column]
-        for index, name in enumerate(key for key in arrays if key.startswith("energy_")):
-            energies = arrays[name]
-            top.plot(arrays["distance"][: len(energies)], energies, marker=MARKERS[index // len(COLORS) % len(MARKERS)],
-                     color=COLORS[index % len(COLORS)], ms=3, label=name.removeprefix("energy_"))  # fmt: skip
-        top.set_ylim(-6, 30)
-        top.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
-        top.set_title(measurement.calculator, fontsize=9)
-        top.set_xlabel("distance / sum of covalent radii")
-        top.set_ylabel("energy, well = 0 (eV)")
-        top.legend(frameon=False, fontsize=7, ncols=2)
-        _pairs(figure, bottom, arrays)
-
-
-def _pairs(figure: SubFigure, axes: Axes, arrays: dict[str, list[Any]]) -> None:
-    """What the wall of each pair of elements lacks, as a matrix."""
-    pairs = [tuple(name.split("-")) for name in arrays["pair"]]
-    elements = sorted({element for pair in pairs for element in pair}, key=atomic_numbers.__getitem__)
-    lacks = np.full((len(elements), len(elements)), np.nan)
-    for (one, other), value in zip(pairs, arrays["wall_deficit"], strict=True):
-        i, j = sorted((elements.index(one), elements.index(other)), reverse=True)
-        lacks[i, j] = value
-    image = axes.imshow(lacks, cmap="Reds", vmin=0.0, vmax=5.0)
-    size = 8 if len(elements) < 20 else 4
-    axes.set_xticks(range(len(elements)), elements, fontsize=size, rotation=90)
-    axes.set_yticks(range(len(elements)), elements, fontsize=size)
-    figure.colorbar(image, ax=axes, label="missing wall (eV)", shrink=0.6)
-
-
 def _parity(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     """Model against reference, one column a calculator: energies by origin above, forces by element below."""
-    curves = _curves(card, case)
-    panels = figure.subplots(2, len(curves), squeeze=False)
-    for column, (measurement, _) in enumerate(curves):
+    drawn = curves(card, case)
+    panels = figure.subplots(2, len(drawn), squeeze=False)
+    for column, (measurement, _) in enumerate(drawn):
         for row, (what, unit, group) in enumerate(PARITY_PANELS):
             axes = panels[row, column]
             x, y, labels = (measurement.arrays.get(f"{what}_{part}", []) for part in ("reference", "model", group))
@@ -367,24 +275,13 @@ _DRAWERS: dict[str, Drawer] = {
     "fixed_gap_slide": Drawer(_slide, lambda _: (6.4, 5.4)),
     "relaxed_gap_slide": Drawer(_relaxed, lambda _: (9.6, 4.0)),
     "fcc_vacancy": Drawer(_vacancy, lambda _: (8.4, 4.0)),
-    "symmetry": Drawer(_laws, lambda _: (7.2, 5.4)),
-    "derivatives": Drawer(_laws, lambda _: (7.2, 2.4)),
-    "smoothness": Drawer(_smoothness, lambda calculators: (5.2 + 4.2 * calculators, 4.8)),
-    "short_range_wall": Drawer(_wall, lambda calculators: (max(7.2 * calculators, 7.2), 10.8)),
-    "reproducibility": Drawer(_laws, lambda _: (7.2, 4.8)),
+    "symmetry": Drawer(law_figures.laws, lambda _: (7.2, 5.4)),
+    "derivatives": Drawer(law_figures.laws, lambda _: (7.2, 2.4)),
+    "smoothness": Drawer(law_figures.smoothness, lambda calculators: (5.2 + 4.2 * calculators, 4.8)),
+    "short_range_wall": Drawer(law_figures.wall, lambda calculators: (max(7.2 * calculators, 7.2), 10.8)),
+    "reproducibility": Drawer(law_figures.laws, lambda _: (7.2, 4.8)),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
-
-
-def _curves(card: Scorecard, case: CaseSummary) -> list[tuple[Measurement, dict[str, Any]]]:
-    """What was measured for `case`, with a colour and a marker that a calculator keeps in all figures."""
-    found = []
-    for index, identity in enumerate(card.calculators):
-        measurement = card.measurement(identity.label, case.id)
-        if measurement is not None and measurement.arrays:
-            style = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "linestyle": "--"}
-            found.append((measurement, style))
-    return found
 
 
 def _reference_name(case: CaseSummary) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -258,9 +257,7 @@ def overall_verdict(rows: Iterable[ProbeResult], *, strict: bool, incomplete: bo
     of them has not been judged.
     """
     rows = list(rows)
-    states = Counter(row.verdict.state for row in rows)
-    bad = states[State.FAILED] + states[State.ERROR] + (states[State.NOT_APPLICABLE] if strict else 0)
-    if bad:
+    if any(row.failing(strict=strict) for row in rows):
         return "failed"
     if incomplete:
         return "incomplete"

@@ -170,7 +170,7 @@ def script_of(row: ProbeResult, example: dict[str, Any], identity: CalculatorIde
     what, _, kind = row.quantity.rpartition("_")
     body = BODIES.get(row.quantity) or BODIES.get(what, SYMMETRY)
     if identity.family == "ase" and not identity.spec.startswith("ase:"):
-        load = f"calculator = ...  # the {identity.spec} of the run, which was handed over ready-made"
+        load = f'raise SystemExit("put the {identity.spec} of the run here: it was handed over ready-made")'
     else:
         choices = {"device": identity.device, "dtype": identity.dtype}
         given = "".join(f', {key}="{value}"' for key, value in choices.items() if value != NOT_STATED)

@@ -1,0 +1,23 @@
+"""Colours and markers that a calculator keeps in all figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlff_probes.records import Measurement
+from mlff_probes.scorecard.model import CaseSummary, Scorecard
+
+REFERENCE_COLOR = "black"
+COLORS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:cyan")
+MARKERS = "ovsD^<>P"
+
+
+def curves(card: Scorecard, case: CaseSummary) -> list[tuple[Measurement, dict[str, Any]]]:
+    """What was measured for `case`, with a colour and a marker that a calculator keeps in all figures."""
+    found = []
+    for index, identity in enumerate(card.calculators):
+        measurement = card.measurement(identity.label, case.id)
+        if measurement is not None and measurement.arrays:
+            style = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "linestyle": "--"}
+            found.append((measurement, style))
+    return found
