@@ -195,8 +195,6 @@ EXPECTED: dict[str, set[str]] = {
     "memory": {
         "physicality.batch_energy",
         "physicality.batch_force",
-        "physicality.first_call_energy",
-        "physicality.first_call_force",
         "physicality.history_energy",
         "physicality.history_force",
     },

@@ -18,6 +18,7 @@ from sound import Sound
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.registry import load_calculator
+from mlff_probes.measure.derivatives import FORCE, STRESS
 from mlff_probes.measure.wall import WALL_EV, wall_height
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.reference import DIRECTORY, load_cases
@@ -64,7 +65,7 @@ def said(kind: type[Sound], law: str, quantity: str, folder: Path) -> tuple[str,
     """What the script of a fault prints, its calculator filled in as the script asks, and the deviation."""
     script, value = broken(load(kind), law, folder)[quantity]
     text, filled = re.subn(
-        r"calculator = \.\.\..*", f"from faults import {kind.__name__}, load\n\ncalculator = load({kind.__name__})",
+        r"raise SystemExit\(.*\)", f"from faults import {kind.__name__}, load\n\ncalculator = load({kind.__name__})",
         script.read_text(),
     )  # fmt: skip
     assert filled == 1
@@ -96,7 +97,12 @@ def test_a_derivative(kind, quantity, scale, tmp_path):
     out, value = said(kind, "derivatives", quantity, tmp_path)
     by_energy = float(out.splitlines()[-2].split()[1])
     by_model = last(rf"by the \w+ {NUMBER}", out)
-    assert abs(by_energy - by_model) * scale == pytest.approx(value, rel=0.02)
+    # what is judged is what exceeds the uncertainty of the derivative
+    assert (
+        value - 1e-3
+        <= abs(by_energy - by_model) * scale
+        <= value + (FORCE if "force" in quantity else STRESS).coarse["float64"]
+    )
 
 
 @pytest.mark.parametrize(("kind", "what"), [(faults.EnergyJump, "energy"), (faults.ForceJump, "force")])

@@ -14,7 +14,14 @@ from typing import Any
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import refuse_options, sha256
 from mlff_probes.calculators.spec import is_file
-from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
+from mlff_probes.calculators.wrapping import (
+    built,
+    check_ase,
+    imported,
+    known_elements,
+    stated_dtype,
+    wrapped,
+)
 from mlff_probes.errors import InputError
 from mlff_probes.records import NOT_STATED
 
@@ -69,6 +76,7 @@ def load_py(request: CalculatorRequest) -> Calculator:
         arguments = _arguments(factory, factory_name, request)
         calculator = built(lambda: factory(**arguments), request.spec)
     check_ase(calculator, request, made_by=f"{factory_name}()")
+    _check_choices(calculator, arguments, factory_name, request)
     named = {"factory": f"{module_name}:{factory_name}"} if request.table else {}  # the spec does not name it then
     return wrapped(
         request,
@@ -109,12 +117,19 @@ def _arguments(factory: Callable[..., Any], name: str, request: CalculatorReques
         wanted = getattr(request, key)
         if wanted is not None and _takes(factory, key):
             arguments[key] = wanted
-        elif wanted is not None and wanted not in ("auto", "cpu"):
+    return arguments
+
+
+def _check_choices(calculator: Any, arguments: dict[str, Any], name: str, request: CalculatorRequest) -> None:
+    """Refuse a device or dtype that the factory does not take, unless it is what the calculator says it has."""
+    has = {"device": ("auto", "cpu"), "dtype": (stated_dtype(calculator),)}
+    for key, found in has.items():
+        wanted = getattr(request, key)
+        if wanted is not None and key not in arguments and wanted not in found:
             raise InputError(
                 f"--calculator={request.spec}: {key} {wanted} was asked for, but {name}() takes no "
                 f"argument '{key}'; give it one, or leave the {key} out"
             )
-    return arguments
 
 
 def _source_file(name: str, request: CalculatorRequest) -> Path | None:

@@ -85,7 +85,7 @@ def wrapped(
         sha256=sha256(file) if file else None,
         elements=elements,
         level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
-        dtype=_dtype(calculator) if dtype == NOT_STATED else dtype,
+        dtype=stated_dtype(calculator) if dtype == NOT_STATED else dtype,
         device=device,
         device_name=cpu_name() if device in ("cpu", NOT_STATED) else device,
         threads=torch.get_num_threads() if torch else cpu_count(),
@@ -120,7 +120,7 @@ def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
     raise InputError(f"`elements` of the calculator must be a list of symbols or atomic numbers, found {found!r}")
 
 
-def _dtype(calculator: Any) -> str:
+def stated_dtype(calculator: Any) -> str:
     """`dtype` of a calculator (a name, or numpy's or torch's own) where it says one of the two that we know."""
     stated = getattr(calculator, "dtype", NOT_STATED)
     name = np.dtype(stated).name if isinstance(stated, type | np.dtype) else str(stated).removeprefix("torch.")

@@ -164,7 +164,8 @@ def derivatives(calculator: Calculator, case: Case, *, report: Report) -> Result
     else:
         trial.forces(examples, found.forces)
     trial.stresses([example for example in examples if example.atoms.pbc.all()])
-    return worst.result(calls, {"dtype": dtype, "examples": len(examples)}, trial.uncertainties)
+    diagnostics = {"dtype": dtype, "examples": len(examples), "unresolved": trial.unresolved}
+    return worst.result(calls, diagnostics, trial.uncertainties)
 
 
 @dataclass
@@ -176,6 +177,7 @@ class _Trial:
     calls: Calls
     dtype: str
     uncertainties: dict[str, list[float]] = field(default_factory=dict)
+    unresolved: dict[str, int] = field(default_factory=dict)
 
     def forces(self, examples: list[Example], forces: Sequence[Floats]) -> None:
         analytic = [-float((f * e.direction).sum()) * MILLI for e, f in zip(examples, forces, strict=True)]
@@ -227,7 +229,7 @@ class _Trial:
             says = f"{kind.says} {slope.value:.6g} +- {slope.uncertainty:.2g}, the model says {said:.6g} {unit}"
             deviation = max(0.0, abs(slope.value - said) - slope.uncertainty)
             self.worst.add(kind.law, deviation, partial(example.show, kind, says))
-        unresolved = len(examples) - len(known)
+        unresolved = self.unresolved[kind.law] = len(examples) - len(known)
         if unresolved * 4 > len(examples):
             self.worst.without(
                 kind.law,
