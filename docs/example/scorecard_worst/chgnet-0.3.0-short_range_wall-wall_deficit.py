@@ -1,6 +1,6 @@
 """The worst example of wall_deficit for chgnet-0.3.0: 5 eV.
 
-Ba-Gd, whose energy rises by 0.00 eV before it falls or atoms meet.
+Ac-Gd, with a wall of 0.00 eV; its lowest energy is -175.80 eV from that at 0.9 of the covalent radii.
 
 Run it in the folder in which the run was started, so that the calculator is found.
 """
