@@ -23,9 +23,12 @@ class Faulty(Calculator):
         inside = 1 - (r / CUTOFF) ** 2
         along = (ways[:, 0] / r) ** 2
         wave, phase = WAVE * (1 + np.arange(len(atoms))), atoms.positions[:, 0]
-        energy = ((1 + FIELD * along) * inside**3 + KINK * np.maximum(0, KINK_A - r) + JUMP * (r < JUMP_A)).sum()
+        kink, jump = np.maximum(0, KINK_A - r), np.maximum(0, JUMP_A - r)
+        steps = KINK * (kink + kink**2) + JUMP * ((r < JUMP_A) + 2 * jump)  # beyond them it is smooth, but not the same
+        steps_slope = -KINK * ((r < KINK_A) + 2 * kink) - 2 * JUMP * (r < JUMP_A)
+        energy = ((1 + FIELD * along) * inside**3 + steps).sum()
         radial = -6 * inside**2 / CUTOFF**2 * (1 + FIELD * along) - 2 * FIELD * along * inside**3 / r**2
-        gradient = (radial - KINK * (r < KINK_A) / r)[:, None] * ways
+        gradient = (radial + steps_slope / r)[:, None] * ways
         gradient[:, 0] += 2 * FIELD * ways[:, 0] / r**2 * inside**3
         forces = np.zeros((len(atoms), 3))
         np.add.at(forces, first, 2 * gradient)
@@ -63,6 +66,7 @@ def pushed(x, q, height=8.0):
 DIMERS = {
     "sound": pushed,
     "sound_bond": lambda x, q: 60 * q * np.maximum(0, 0.8 - x) - 11.9 * gauss(x, 0.8, 0.03),
+    "sound_bond_far_in": lambda x, q: 60 * q * np.maximum(0, 0.6 - x) - 6 * gauss(x, 0.6, 0.03),
     "sound_dented": lambda x, q: pushed(x, q) - 4 * gauss(x, 0.5, 0.03),
     "sound_before_a_hole": lambda x, q: 3 * pushed(x, q) - 100 * gauss(x, 0.3, 0.03),
     "bond_too_deep": lambda x, q: 60 * q * np.maximum(0, 0.8 - x) - 12.1 * gauss(x, 0.8, 0.03),
