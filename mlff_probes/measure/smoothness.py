@@ -170,7 +170,8 @@ def smoothness(calculator: Calculator, case: Case, *, report: Report) -> Result:
 
     The lines: two pairs of atoms drawn apart, for all pairs of elements of the case and some others, and atoms of
     a structure that swing. Where the energy changes more than the forces say, or the force more than beside, the
-    interval is quartered until only a jump is left, which is as high in the last two intervals:
+    interval is quartered until only a jump is left; of the last two intervals the smaller value counts, since a
+    jump is as high in both and what is left of a curve is not:
 
     - `energy_jump`: ``|E(b) - E(a) + (b - a) (f(a) + f(b)) / 2|``, less the same of one of the intervals on either side
       (the smaller: forces that are no derivative are no jump), and less what rounding explains, meV;
