@@ -50,11 +50,11 @@ BOX_A = 30.0
 def short_range_wall(calculator: Calculator, case: Case, *, report: Report) -> Result:
     """Press two atoms of every pair of elements together.
 
-    The well of a pair is its lowest energy at 0.9 to 0.6 of the sum of the covalent radii. Going in from there to 0.2
-    the energy must rise to `WALL_EV` above it, before it falls by more than `HOLE_EV` below it; nowhere before that wall
-    may it fall by more than `BOND_EV` below that at 0.9. It is asked at the tenths 0.9, 0.8, … 0.2. What the pair with the lowest wall lacks is `wall_deficit`, eV. Real atoms
-    all have that wall (Ziegler, Biersack, Littmark, The Stopping and Range of Ions in Solids, 1985); in a model without
-    it they fuse.
+    The well of a pair is its lowest energy at 0.9 to 0.6 of the sum of the covalent radii. Going in from there to 0.2,
+    in steps of 0.1, the energy must rise to `WALL_EV` above it, before it falls by more than `HOLE_EV` below it;
+    nowhere before that wall may it fall by more than `BOND_EV` below that at 0.9. What the pair with the lowest wall
+    lacks is `wall_deficit`, eV. Real atoms all have that wall (Ziegler, Biersack, Littmark, The Stopping and Range of
+    Ions in Solids, 1985); in a model without it they fuse.
     """
     assert isinstance(case.protocol, ShortRangeWall)
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
