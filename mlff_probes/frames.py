@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +231,17 @@ def _law_structures(file: Path, protocol: Law) -> list[Atoms]:
         raise InputError(f"{file}: both `structures` and {beside.name} are given; keep one")
     files = [source for pattern in protocol.structures for source in _matching(file, pattern)]
     files += [beside] if beside.exists() else []
-    unique = {_fingerprint(frame): frame for source in files for frame in read_frames(source)}
-    problem = protocol.frame_problem(list(unique.values()))
+    structures = _structures(tuple((source.resolve(), source.stat().st_mtime_ns) for source in files))
+    problem = protocol.frame_problem(structures)
     if problem:
         raise InputError(f"{file}: {problem}")
-    return list(unique.values())
+    return list(structures)
+
+
+@lru_cache(maxsize=4)
+def _structures(files: tuple[tuple[Path, int], ...]) -> tuple[Atoms, ...]:
+    """The structures in some files, each once; `files` with their times of change, since several laws share them."""
+    return tuple({_fingerprint(frame): frame for file, _ in files for frame in read_frames(file)}.values())
 
 
 def _parity_sources(file: Path, protocol: Parity) -> list[tuple[str | None, Path]]:

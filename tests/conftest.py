@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +17,11 @@ def trained_mace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small MACE in float64, trained on this project's own frames in some 35 s; judged well, but not perfect."""
     from mace_models import trained_mace
 
-    return trained_mace(tmp_path_factory.mktemp("mace") / "trained.model")
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # one training for all workers
+    file = shared / "trained.model"
+    with FileLock(file.with_suffix(".lock")):
+        return file if file.exists() else trained_mace(file)
 
 
 @pytest.fixture(scope="session")

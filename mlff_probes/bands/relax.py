@@ -11,7 +11,6 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.optimize import BFGS
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -115,6 +114,8 @@ def relax_structure(
     EvaluationError
         If the calculator fails on the way.
     """
+    from ase.optimize import BFGS  # which brings scipy's optimizers along, in a third of a second
+
     relaxed = atoms.copy()
     relaxed.calc = _Counting(calculator, calls)
     optimizer = BFGS(relaxed, logfile=None)
