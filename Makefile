@@ -21,7 +21,7 @@ probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecar
 	  --probe-scorecard=$(SCORECARD)/scorecard.md --probe-scorecard=$(SCORECARD)/scorecard.json $(ARGS)
 
 test: $(VENV)/dev.done  ## the project's own tests
-	$(BIN)/pytest tests -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest tests -n 3 --dist loadfile $(ARGS)
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ from mlff_probes.scorecard.figures import draw_cases
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.suite import Suite
 
-METALS = ("Al", "Cu", "Pd", "Pt")
+METALS = ("Al", "Pt")
 """Those of the quick tier that EMT knows, and another."""
 
 REPEATS = 2
@@ -227,18 +227,9 @@ class Stretched(Calculator):
         self.results = {"energy": copy.get_potential_energy(), "forces": copy.get_forces() * self.factor}
 
 
-def test_a_wrong_lattice_constant_fails_the_lattice_constant_alone(recorded):
-    assert fails(Stretched(0.97), recorded) == {"lattice_constant": State.FAILED}
-
-
 def test_a_lattice_constant_far_from_the_guess_is_still_found():
     found = values(measured(Stretched(0.9)))
     assert found["lattice_constant"] == pytest.approx(values(measured(EMT()))["lattice_constant"] / 0.9, abs=1e-3)
-
-
-def test_vacancies_too_cheap_fail_the_formation_energy_alone(recorded):
-    cheap = Wrapped(lambda atoms, energy, forces: (energy - 0.3, forces))
-    assert fails(cheap, recorded) == {"formation_energy": State.FAILED}
 
 
 def test_a_minimum_that_is_not_bracketed_is_an_error_and_no_value(recorded):

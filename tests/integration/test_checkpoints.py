@@ -31,11 +31,10 @@ def hash_of(file):
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-def test_a_hostile_checkpoint_is_refused(folder, marker, run_probes_in, workers):
+def test_a_hostile_checkpoint_is_refused(folder, marker, run_probes_in):
     (folder / "card.json").unlink(missing_ok=True)
     found = hash_of(folder / "evil.model")
-    run = run_probes_in(folder, "--calculator=evil.model", f"--probe-sha256={found}", *workers)  # a pin is no pardon
+    run = run_probes_in(folder, "--calculator=evil.model", f"--probe-sha256={found}")  # a pin is no pardon
     run.assert_usage_error(
         "--calculator=evil.model: evil.model is refused, for loading it could run code that is in it",
         "(found: builtins.exec)",
