@@ -27,7 +27,8 @@ SHORTEST_A, LONGEST_A = 1.5, 4.5
 BACKEND = "mlff-probes"
 MOST_ATOMS = 8
 SIZES = (2, 3, 4, 5, 6, 7, MOST_ATOMS, 1)
-"""Numbers of atoms, the likelier the earlier: a single one feels no force."""
+"""Numbers of atoms, each as likely; the first is the simplest to hypothesis, which a single atom, without any force,
+shall not be."""
 
 MOST_ELEMENTS = 3
 RATTLE = 0.15

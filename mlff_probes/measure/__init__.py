@@ -56,17 +56,17 @@ WORKUPS: dict[type, Workup] = {
 }
 """From energies and forces of a case's frames to its quantities."""
 
-DRIVERS: dict[type, Callable[[Calculator, Case, Report], Result]] = {
-    Latency: lambda calculator, case, _: latency.force_call_latency(calculator, case),
-    RelaxedPath: lambda calculator, case, report: relaxed.relaxed_path(calculator, case, report=report),
-    FccVacancy: lambda calculator, case, report: vacancy.fcc_vacancy(calculator, case, report=report),
-    Symmetry: lambda calculator, case, report: symmetry.symmetry(calculator, case, report=report),
-    Derivatives: lambda calculator, case, report: derivatives.derivatives(calculator, case, report=report),
-    Smoothness: lambda calculator, case, report: smoothness.smoothness(calculator, case, report=report),
-    ShortRangeWall: lambda calculator, case, report: wall.short_range_wall(calculator, case, report=report),
-    Reproducibility: lambda calculator, case, report: reproducibility.reproducibility(calculator, case, report=report),
+DRIVERS: dict[type, Callable[..., Result]] = {
+    Latency: lambda calculator, case, **_: latency.force_call_latency(calculator, case),
+    RelaxedPath: relaxed.relaxed_path,
+    FccVacancy: vacancy.fcc_vacancy,
+    Symmetry: symmetry.symmetry,
+    Derivatives: derivatives.derivatives,
+    Smoothness: smoothness.smoothness,
+    ShortRangeWall: wall.short_range_wall,
+    Reproducibility: reproducibility.reproducibility,
 }
-"""Measurements that choose their frames as they go, or time them."""
+"""Measurements that choose their frames as they go, or time them: (calculator, case, report=…) -> Result."""
 
 
 def measure_case(
@@ -161,7 +161,7 @@ def _size(case: Case) -> str:
 
 def _result(calculator: Calculator, case: Case, report: Report) -> Result:
     if type(case.protocol) in DRIVERS:
-        return DRIVERS[type(case.protocol)](calculator, case, report)
+        return DRIVERS[type(case.protocol)](calculator, case, report=report)
     frames = [*case.frames, *sliding.periodic_images(case)]
     forces = case.protocol.uses_forces and calculator.supplies("forces")
     return WORKUPS[type(case.protocol)](case, evaluate(calculator, frames, forces=forces))

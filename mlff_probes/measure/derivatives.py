@@ -22,6 +22,7 @@ from mlff_probes.measure.examples import (
     Shown,
     Worst,
     bare,
+    displaced,
     formula,
     no_structures,
     resolution,
@@ -116,9 +117,7 @@ class Example:
 
     def displaced(self, step: float) -> Atoms:
         """The atoms moved by `step` A along the direction."""
-        moved = bare(self.atoms)
-        moved.positions += step * self.direction
-        return moved
+        return displaced(self.atoms, step * self.direction)
 
     def strained(self, step: float) -> Atoms:
         """Cell and atoms deformed by `step` times the strain."""

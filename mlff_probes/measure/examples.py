@@ -56,16 +56,14 @@ class Worst:
 
     units: Mapping[str, str]
     deviations: dict[str, list[float]] = field(default_factory=dict)
-    shown: dict[str, Shown] = field(default_factory=dict)
+    shows: dict[str, list[Callable[[], Shown]]] = field(default_factory=dict)
     reasons: dict[str, Value] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
 
     def add(self, quantity: str, deviation: float, show: Callable[[], Shown]) -> None:
-        """Record one example; `show` is called only if it is the worst so far."""
-        found = self.deviations.setdefault(quantity, [])
-        if not found or deviation > max(found):
-            self.shown[quantity] = show()
-        found.append(float(deviation))
+        """Record one example; `show` is called in the end, if it is the worst."""
+        self.deviations.setdefault(quantity, []).append(float(deviation))
+        self.shows.setdefault(quantity, []).append(show)
 
     def without(self, quantity: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
         """Say why a quantity has no value: an error, or, where the calculator has no such thing, not applicable.
@@ -73,7 +71,7 @@ class Worst:
         Examples that it had are forgotten. `by_nature`: nothing that is missing, see `Problem`.
         """
         self.deviations.pop(quantity, None)
-        self.shown.pop(quantity, None)
+        self.shows.pop(quantity, None)
         unit = self.units[quantity]
         self.reasons[quantity] = (
             missing(unit, reason) if applicable else not_supplied(unit, reason, by_nature=by_nature)
@@ -95,29 +93,21 @@ class Worst:
 
         All deviations go among the `arrays`, the worst examples among the `diagnostics`.
         """
-        values = {
-            quantity: self._value(quantity, unit)
-            if self.deviations.get(quantity)
-            else self.reasons.get(quantity, missing(unit, "no example could be made"))
-            for quantity, unit in self.units.items()
-        }
-        worst = {
-            quantity: {
-                "value": max(self.deviations[quantity]),
-                "unit": self.units[quantity],
-                "says": shown.says,
-                "extxyz": as_extxyz(shown.frames),
-            }
-            for quantity, shown in self.shown.items()
-        }
+        values, worst = {}, {}
+        for quantity, unit in self.units.items():
+            deviations = self.deviations.get(quantity)
+            if not deviations:
+                values[quantity] = self.reasons.get(quantity, missing(unit, "no example could be made"))
+                continue
+            largest_of_all = max(deviations)
+            shown = self.shows[quantity][deviations.index(largest_of_all)]()
+            remark = f" ({self.remarks[quantity]})" if quantity in self.remarks else ""
+            note = f"worst of {len(deviations)} examples{remark}: {shown.says}"
+            values[quantity] = Value(value=largest_of_all, unit=unit, note=note)
+            frames = as_extxyz(shown.frames)
+            worst[quantity] = {"value": largest_of_all, "unit": unit, "says": shown.says, "extxyz": frames}
         found = {**self.deviations, **(arrays or {})}
         return Result(values, found, calls.evaluation(), {**(diagnostics or {}), WORST: worst})
-
-    def _value(self, quantity: str, unit: str) -> Value:
-        found = self.deviations[quantity]
-        remark = f" ({self.remarks[quantity]})" if quantity in self.remarks else ""
-        note = f"worst of {len(found)} examples{remark}: {self.shown[quantity].says}"
-        return Value(value=max(found), unit=unit, note=note)
 
 
 def no_structures(worst: Worst, calculator: Calculator, case: Case) -> Result:
@@ -158,9 +148,8 @@ def tried_structures(calculator: Calculator, case: Case) -> st.SearchStrategy[At
 
 def _rattled(frame: Atoms) -> st.SearchStrategy[Atoms]:
     def moved(step: tuple[float, Floats]) -> Atoms:
-        atoms: Atoms = frame.copy()
-        atoms.positions += step[0] * step[1]
-        return atoms
+        size, direction = step
+        return displaced(frame, size * direction)
 
     return st.tuples(st.floats(0.0, RATTLE_A), directions(len(frame))).map(moved)
 
@@ -168,6 +157,11 @@ def _rattled(frame: Atoms) -> st.SearchStrategy[Atoms]:
 def bare(frame: Atoms) -> Atoms:
     """Elements, positions, cell and periodicity alone."""
     return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+
+
+def displaced(frame: Atoms, by: Floats) -> Atoms:
+    """The bare structure with its atoms moved by some vectors, A, shape (n_atoms, 3)."""
+    return Atoms(frame.numbers, frame.positions + by, cell=frame.cell, pbc=frame.pbc)
 
 
 def seen_dtype(calculator: Calculator, evaluation: Evaluation) -> str:

@@ -17,8 +17,8 @@ from mlff_probes.measure.examples import (
     MILLI,
     Shown,
     Worst,
-    bare,
     beyond_rounding,
+    displaced,
     formula,
     largest,
     no_structures,
@@ -185,6 +185,5 @@ def _two_at_least(structures: list[Atoms]) -> list[Atoms]:
     """The structures; a single one with another, since a calculator may hand out again what it still holds."""
     if len(structures) > 1:
         return structures
-    moved = bare(structures[0])
-    moved.positions += np.random.default_rng(0).normal(scale=0.01, size=moved.positions.shape)
-    return [*structures, moved]
+    (only,) = structures
+    return [only, displaced(only, np.random.default_rng(0).normal(scale=0.01, size=only.positions.shape))]

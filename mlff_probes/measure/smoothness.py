@@ -20,7 +20,7 @@ from mlff_probes.measure.examples import (
     Floats,
     Shown,
     Worst,
-    bare,
+    displaced,
     formula,
     no_structures,
     resolution,
@@ -66,9 +66,7 @@ class Line:
 
     def at(self, s: float) -> Atoms:
         """The structure at `s`."""
-        moved = bare(self.atoms)
-        moved.positions += s * self.field
-        return moved
+        return displaced(self.atoms, s * self.field)
 
     @property
     def points(self) -> Floats:
@@ -132,7 +130,7 @@ class Look:
 
     calculator: Calculator
     calls: Calls
-    dtype: str = "float64"
+    dtype: str = ""
 
     def __call__(self, wanted: list[tuple[Line, Floats]]) -> list[Stretch]:
         """From lines and places on each, A, to stretches."""
@@ -140,7 +138,7 @@ class Look:
         names = [f"{line.says}, at {s:.4f} A" for line, places in wanted for s in places]
         found = self.calls.add(evaluate(self.calculator, frames, name=names.__getitem__))
         assert found.forces is not None
-        self.dtype = seen_dtype(self.calculator, found)
+        self.dtype = self.dtype or seen_dtype(self.calculator, found)
         stretches, start = [], 0
         for line, places in wanted:
             rows = slice(start, start + len(places))
