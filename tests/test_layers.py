@@ -18,7 +18,7 @@ LAYERS = [
     {"frame_problems", "limits"},
     {"records", "protocols", "tables", "tolerances", "known_failures"},
     {"calculators", "evaluation", "memory", "analysis", "judge"},
-    {"bands", "strategies"},
+    {"bands", "dynamics", "strategies"},
     {"frames", "measure"},
     {"reference", "suite", "exchange"},
     {"scorecard"},

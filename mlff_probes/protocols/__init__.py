@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+from mlff_probes.protocols.dynamics import MolecularDynamics
 from mlff_probes.protocols.inference import Latency
 from mlff_probes.protocols.migration import FccVacancy, FixedPath, RelaxedPath
 from mlff_probes.protocols.parity import Parity
@@ -31,6 +32,7 @@ __all__ = [
     "FixedPath",
     "Latency",
     "Law",
+    "MolecularDynamics",
     "Parity",
     "Protocol",
     "RelaxedGapSlide",
@@ -54,6 +56,7 @@ Protocol = (
     | Smoothness
     | ShortRangeWall
     | Reproducibility
+    | MolecularDynamics
     | Latency
 )
 PROTOCOLS: tuple[type[Protocol], ...] = get_args(Protocol)

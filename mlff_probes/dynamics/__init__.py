@@ -1,0 +1,1 @@
+"""Simulations: engines that move atoms, and the trajectories they leave."""

@@ -1,0 +1,123 @@
+"""Dynamics: one simulation, and all that is read off its trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from mlff_probes.protocols.base import LENGTH, PURE, SMALL_FORCE, BaseProtocol
+from mlff_probes.records import Finite, Positive, Record, Text
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+OF_PAIRS = {"first_peak": LENGTH, "first_peak_height": PURE, "rdf_l1": PURE, "rdf_wasserstein": LENGTH}
+OF_ELEMENTS = {"diffusion": "cm^2/s", "mean_frequency": "THz", "vdos_l1": PURE, "vdos_wasserstein": "THz"}
+ALL = "all"
+"""Stands for all atoms where a pair of elements, or an element, could stand."""
+
+
+class ReferenceTrajectory(Record):
+    """A trajectory to compare with, of ab initio molecular dynamics say: a file that ASE reads, relative to the case.
+
+    Velocities are taken from the file, or else from the positions. The first `skip` frames are left out.
+    """
+
+    file: Text
+    interval_fs: Positive
+    skip: Annotated[int, Field(ge=0)] = 0
+
+
+class MolecularDynamics(BaseProtocol):
+    """Replicas of one supercell, equilibrated in NVT and then sampled in an ensemble.
+
+    The frame beside the case, or in the file `structure` (relative to the case), is repeated `supercell` times; each
+    of the `seeds` gives one replica its first velocities and its thermostat's random numbers. NVT and NPT are kept
+    with Langevin friction; NVE keeps the energy. `steps` and `equilibration_steps` count timesteps, and every
+    `sample_every` of them positions, velocities and forces are kept. `curves` and `trajectory` are what to compare
+    with: CSV files by quantity (`rdf_Cr_Te`, `rdf_all`, `vdos_Cr`, `vdos_all`), and a trajectory.
+    """
+
+    kind: Literal["molecular_dynamics"]
+    ensemble: Literal["NVE", "NVT", "NPT"]
+    temperature: Positive
+    pressure_bar: Finite = 1.0
+    timestep_fs: Positive = 1.0
+    equilibration_steps: Annotated[int, Field(ge=0)]
+    steps: Count
+    sample_every: Count
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    supercell: tuple[Count, Count, Count] = (1, 1, 1)
+    structure: Text | None = None
+    friction_per_fs: Positive = 0.01
+    barostat_fs: Positive = 1000.0
+    pressure_samples: Annotated[int, Field(ge=0)] = 40
+    rdf_max: Positive | None = None
+    rdf_bin: Positive = 0.05
+    hop_length: Positive = 3.0
+    curves: dict[str, Text] = Field(default_factory=dict)
+    trajectory: ReferenceTrajectory | None = None
+
+    family: ClassVar[str] = "dynamics"
+    uses_forces: ClassVar[bool] = True
+    needs_forces: ClassVar[bool] = True
+    frame_keys: ClassVar[tuple[str, ...]] = ()
+    quantities: ClassVar[dict[str, str]] = {
+        "survival": PURE,
+        "temperature": "K",
+        "temperature_offset": "%",
+        "temperature_drift": "K/ps",
+        "potential_energy": "eV/atom",
+        "potential_energy_drift": "eV/atom/ps",
+        "pressure": "GPa",
+        "pressure_drift": "GPa/ps",
+        "pressure_offset": "GPa",
+        "volume": "A^3/atom",
+        "volume_drift": "A^3/atom/ps",
+        "volume_offset": "%",
+        "energy_drift": "eV/atom/ps",
+        "net_force": SMALL_FORCE,
+        "rmsd_growth_rate": "A/ps",
+        "thermal_conductivity": "W/m/K",
+    }
+
+    @model_validator(mode="after")
+    def _samples(self) -> MolecularDynamics:
+        for name in ("equilibration_steps", "steps"):
+            if getattr(self, name) % self.sample_every:
+                raise ValueError(f"{name} must be a multiple of sample_every")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("two seeds are the same, and so would be their replicas")
+        return self
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        elements = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
+        pairs = ["_".join(pair) for pair in combinations_with_replacement(elements, 2)]
+        by_pair = {f"{name}_{pair}": unit for pair in (ALL, *pairs) for name, unit in OF_PAIRS.items()}
+        by_element = {f"{name}_{element}": unit for element in (ALL, *elements) for name, unit in OF_ELEMENTS.items()}
+        return self.quantities | by_pair | by_element
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`: pairs and elements share the tolerance."""
+        names = sorted((*OF_PAIRS, *OF_ELEMENTS), key=len, reverse=True)
+        return next((name for name in names if quantity.startswith(f"{name}_")), quantity)
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        if len(frames) != 1:
+            return f"molecular dynamics starts from exactly one frame, found {len(frames)}"
+        if not frames[0].pbc.all() or frames[0].cell.rank < 3:
+            return "the frame must be periodic in all three directions, in a cell with a volume"
+        return None
+
+    def start(self, frames: Sequence[Atoms]) -> Atoms:
+        """The supercell that the simulation starts from."""
+        supercell: Atoms = frames[0].repeat(self.supercell)
+        return supercell
