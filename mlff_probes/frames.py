@@ -17,9 +17,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from mlff_probes.dynamics.reference import ReferenceDynamics, read_curve, trajectory_of
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import Evaluation, describe
-from mlff_probes.protocols import Law, Parity, Protocol
+from mlff_probes.protocols import Law, MolecularDynamics, Parity, Protocol
 from mlff_probes.protocols.base import frame_key
 
 Labels = dict[str, NDArray[np.float64]]
@@ -42,6 +43,7 @@ class CaseFrames:
     frames: tuple[Atoms, ...]
     stored: Evaluation | None
     notes: tuple[str, ...] = ()
+    dynamics: ReferenceDynamics | None = None
 
 
 def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
@@ -58,6 +60,8 @@ def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
     beside = file.with_suffix(".extxyz")
     if isinstance(protocol, Law):
         return CaseFrames(tuple(_law_structures(file, protocol)), None)
+    if isinstance(protocol, MolecularDynamics):
+        return _dynamics(file, protocol)
     if built := protocol.built_frames():
         if beside.exists():
             raise InputError(f"{beside}: a case of kind '{protocol.kind}' builds its own cells; remove this file")
@@ -127,6 +131,36 @@ def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
         if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
             raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
     return Evaluation(energies=energies, forces=forces or None)
+
+
+def _dynamics(file: Path, protocol: MolecularDynamics) -> CaseFrames:
+    """The frame that a simulation starts from, and what it is compared with."""
+    beside = file.with_suffix(".extxyz")
+    if protocol.structure is not None and beside.exists():
+        raise InputError(f"{file}: both `structure` and {beside.name} are given; keep one")
+    structure = beside if protocol.structure is None else _only(file, protocol.structure)
+    frames = read_frames(structure)
+    if problem := protocol.frame_problem(frames):
+        raise InputError(f"{structure}: {problem} ([protocol] of {file.name})")
+    known = {unit.replace("_l1", "") for unit in protocol.units(frames) if "_l1_" in unit}
+    for name in protocol.curves:
+        if name not in known:
+            raise InputError(f"{file}: [protocol.curves] has no '{name}' here; it has {', '.join(sorted(known))}")
+    curves = {name: read_curve(_only(file, path)) for name, path in protocol.curves.items()}
+    trajectory, given = None, protocol.trajectory
+    if given is not None:
+        source = _only(file, given.file)
+        trajectory = trajectory_of(read_frames(source)[given.skip :], given.interval_fs, str(source))
+    bare = Atoms(frames[0].symbols, frames[0].positions, cell=frames[0].cell, pbc=True, masses=frames[0].get_masses())
+    return CaseFrames((bare,), None, dynamics=ReferenceDynamics(curves, trajectory))
+
+
+def _only(file: Path, name: str) -> Path:
+    """The one file that a case names."""
+    found = _matching(file, name)
+    if len(found) > 1:
+        raise InputError(f"{file}: '{name}' matches {len(found)} files; name one")
+    return found[0]
 
 
 def _has_mark(file: Path) -> bool:

@@ -6,6 +6,10 @@ import math
 
 from mlff_probes.records import Expectation, State, Value, Verdict
 
+RESOLVED = 0.5
+"""A value must be known to this part of its tolerance, within 95 %: one that sits in the middle then fails once in
+ten thousand runs, and one at twice the tolerance passes as rarely."""
+
 
 def judge(
     measured: Value,
@@ -28,7 +32,8 @@ def judge(
     -------
     Verdict
         `passed` exactly if ``abs(measured - reference) <= tolerance``. NaN, infinity and a missing
-        value are `error`, whatever the tolerance.
+        value are `error`, whatever the tolerance; so is a value that is not resolved: known to less than half the
+        tolerance, or only as an upper bound.
     """
     if measured.problem is not None:
         return Verdict(state=State(measured.problem.state), reason=measured.problem.reason)
@@ -40,7 +45,22 @@ def judge(
         reason = f"measured in {measured.unit}, but the reference is in {expectation.unit}"
         return Verdict(state=State.ERROR, reason=reason)
     deviation = measured.value - expectation.value
-    if not_comparable is not None:
-        return Verdict(state=State.NOT_COMPARABLE, deviation=deviation, reason=not_comparable)
-    passed = abs(deviation) <= expectation.tolerance.value
-    return Verdict(state=State.PASSED if passed else State.FAILED, deviation=deviation)
+    state, reason = State.NOT_COMPARABLE, not_comparable or ""
+    if not_comparable is None:
+        reason = _unresolved(measured, expectation)
+        passed = abs(deviation) <= expectation.tolerance.value
+        state = State.ERROR if reason else State.PASSED if passed else State.FAILED
+    return Verdict(state=state, deviation=deviation, reason=reason)
+
+
+def _unresolved(measured: Value, expectation: Expectation) -> str:
+    """Why a value is not known well enough to be judged; "" where it is."""
+    if measured.upper_bound:
+        return "unresolved: only an upper bound is known"
+    most = RESOLVED * expectation.tolerance.value
+    if measured.uncertainty is None or measured.uncertainty <= most:
+        return ""
+    return (
+        f"unresolved: known to {measured.uncertainty:.2g} {measured.unit} within 95 %, and must be to {most:g}, half "
+        "its tolerance; simulate longer, or with more replicas"
+    )

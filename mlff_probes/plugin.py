@@ -39,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="any: judge a calculator against references of another level of theory too")  # fmt: skip
     add("--probe-scorecard", action="append", default=[], metavar="FILE",
         help="write the scorecard: .json, .csv, or .md with figures beside it; repeatable")  # fmt: skip
+    add("--probe-store", metavar="DIR",
+        help="where trajectories are kept, and simulations resumed from (default: pytest's cache directory)")  # fmt: skip
+    add("--probe-no-store", action="store_true", help="keep no trajectories, and resume none")
     add("--probe-timeout", metavar="SECONDS",
         help="the longest one measurement may take; past it its quantities are errors (default: no limit)")  # fmt: skip
     add("--probe-sha256", action="append", default=[], metavar="HEX",

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlff_probes.dynamics.reference import ReferenceDynamics
     from mlff_probes.evaluation import Evaluation
     from mlff_probes.protocols import Protocol
 
@@ -84,7 +85,8 @@ class Context(Record):
 class Case:
     """Geometry + protocol + expectations of one measurement.
 
-    `reference` is what the suite's own measurement yields on the `stored` energies and forces.
+    `reference` is what the suite's own measurement yields on the `stored` energies and forces, or on a trajectory of
+    `dynamics`.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Case:
     context: tuple[Context, ...] = ()
     material: str | None = None
     reference: Measurement | None = None
+    dynamics: ReferenceDynamics | None = None
 
     @property
     def elements(self) -> frozenset[str]:
@@ -156,11 +159,15 @@ class Problem(Record):
 class Value(Record):
     """One measured number, or the reason there is none.
 
-    `also` holds the same number in other units, for instance ``{"J/m^2": 0.125}``; `note` says what it was seen on.
+    `uncertainty` is half the width of its 95 % interval, None for what is known exactly; `upper_bound` says that the
+    truth lies anywhere below `value`. `also` holds the same number in other units, for instance
+    ``{"J/m^2": 0.125}``; `note` says what it was seen on.
     """
 
     value: Finite | None
     unit: Text
+    uncertainty: NonNegative | None = None
+    upper_bound: bool = False
     also: dict[str, Finite] = {}
     note: str = ""
     problem: Problem | None = None

@@ -151,6 +151,7 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
         notes=(*table.notes, *read.notes),
         context=table.context,
         material=table.material,
+        dynamics=read.dynamics,
     )
     units = case.protocol.units(case.frames)
     names = [*table.report, *(row.quantity for row in table.expectation)]
@@ -163,7 +164,8 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
     if not table.expectation and not table.report:
         raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
     try:
-        case = replace(case, reference=reference_measurement(case))
+        wanted = [row.quantity for row in table.expectation if row.value is None]
+        case = replace(case, reference=reference_measurement(case, wanted))
     except (ValueError, ArithmeticError) as error:
         raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
     return replace(case, expectations=tuple(_expectations(file, case, table, policy, units)))

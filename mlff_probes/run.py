@@ -104,6 +104,7 @@ class ProbeRun:
             any_level_of_theory=options.any_level_of_theory,
             known_failures=known_failures,
             timeout=options.timeout_s,
+            store=_store(config),
         )
         run = cls(suite, options, scorecards)
         if known_failures is not None:
@@ -238,6 +239,28 @@ class ProbeRun:
                 writer.line("no probe was collected: name them with --pyargs mlff_probes.probes")
         for message in self.messages:
             writer.line(message)
+
+
+def _store(config: pytest.Config) -> Path | None:
+    """The directory where trajectories are kept; None where none are to be, or pytest has no cache directory.
+
+    Raises
+    ------
+    InputError
+        If both a directory and none are asked for, or something else is in its place.
+    """
+    given = config.getoption("--probe-store")
+    if config.getoption("--probe-no-store"):
+        if given:
+            raise InputError("--probe-store and --probe-no-store contradict each other; leave one out")
+        return None
+    if given:
+        directory = Path(given).expanduser()
+        if directory.exists() and not directory.is_dir():
+            raise InputError(f"--probe-store={given} is no directory")
+        return directory.resolve()
+    cache = getattr(config, "cache", None)
+    return None if cache is None else cache.mkdir("mlff-probes-trajectories")
 
 
 def _account(written: list[Path]) -> str:

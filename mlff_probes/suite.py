@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
@@ -73,6 +74,7 @@ class Suite:
     any_level_of_theory: bool = False
     known_failures: KnownFailures | None = None
     timeout: float | None = None
+    store: Path | None = None
     progress: Progress = no_progress
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     share: Share = made_here
@@ -114,7 +116,7 @@ class Suite:
 
             def make() -> Measurement:
                 with self.progress(calculator, case) as report:
-                    return measure_case(model, found, report=report, timeout=self.timeout)
+                    return measure_case(model, found, report=report, timeout=self.timeout, store=self.store)
 
             self.measurements[key] = self.share(calculator, case, make)
         return self.measurements[key]

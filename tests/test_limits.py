@@ -189,7 +189,7 @@ def test_only_the_model_is_interrupted(monkeypatch):
 
 
 def test_work_after_the_last_call_is_waited_for(monkeypatch):
-    def driver(*_):
+    def driver(*_, **__):
         time.sleep(2 * SHORT_S)
         return Result({}, {}, evaluate(DoubleWell(), CASE.frames))
 
@@ -200,7 +200,7 @@ def test_work_after_the_last_call_is_waited_for(monkeypatch):
 def test_without_a_limit_nothing_is_set_up():
     seen = []
 
-    def look(*_):
+    def look(*_, **__):
         seen.append((signal.getsignal(signal.SIGURG), threading.active_count()))
 
     before = (signal.getsignal(signal.SIGURG), threading.active_count())

@@ -91,7 +91,7 @@ class Trajectory:
         found: Floats = np.abs(np.linalg.det(self.cells))
         return found
 
-    def part(self, rows: slice) -> Trajectory:
+    def part(self, rows: slice | NDArray[np.int64]) -> Trajectory:
         """Some of the samples."""
         along = {
             field.name: getattr(self, field.name)[:, rows]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
@@ -18,6 +19,7 @@ from mlff_probes.evaluation import Evaluation, describe, evaluate
 from mlff_probes.limits import Limit, TimeUp, forget
 from mlff_probes.measure import (
     derivatives,
+    dynamics,
     latency,
     migration,
     parity,
@@ -36,6 +38,7 @@ from mlff_probes.protocols import (
     FixedGapSlide,
     FixedPath,
     Latency,
+    MolecularDynamics,
     Parity,
     RelaxedGapSlide,
     RelaxedPath,
@@ -76,19 +79,21 @@ def measure_case(
     clock: Callable[[], float] = time.perf_counter,
     report: Report = silent,
     timeout: float | None = None,
+    store: Path | None = None,
 ) -> Measurement:
-    """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of a band.
+    """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of what takes long.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
     applicable` if it does not know an element, `error` if it raised or returned unusable numbers, needs more memory
-    than there is, or more than `timeout` seconds (None: as many as it takes).
+    than there is, or more than `timeout` seconds (None: as many as it takes). Trajectories of simulations are kept in
+    the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept).
     """
     if timeout is None:
-        return _measured(calculator, case, clock, report)
+        return _measured(calculator, case, clock, report, store)
     start = clock()
     with Limit(timeout) as limit:
         try:
-            return _measured(replace(calculator, guard=limit.call), case, clock, limit.listen(report))
+            return _measured(replace(calculator, guard=limit.call), case, clock, limit.listen(report), store)
         except TimeUp:
             pass  # below, where nothing is left of what the model was doing
     forget(calculator.ase)
@@ -98,7 +103,9 @@ def measure_case(
     )
 
 
-def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], report: Report) -> Measurement:
+def _measured(
+    calculator: Calculator, case: Case, clock: Callable[[], float], report: Report, store: Path | None
+) -> Measurement:
     """The measurement, however long it takes."""
     start = clock()
     unknown = [] if case.protocol.chooses_elements else calculator.unknown_elements(case.elements)
@@ -112,7 +119,7 @@ def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], re
         # a user's `filterwarnings = error` is about their code, not about the inside of a model
         warnings.simplefilter("always")
         try:
-            result = _result(calculator, case, report)
+            result = _result(calculator, case, report, store)
         except EvaluationError as error:
             return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
         except MemoryError as error:  # our own: that of a calculator is an EvaluationError
@@ -136,11 +143,18 @@ def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], re
     )
 
 
-def reference_measurement(case: Case) -> Measurement | None:
-    """The quantities of `case` from its stored reference energies and forces; None if it has none."""
-    if case.stored is None or type(case.protocol) not in WORKUPS:
+def reference_measurement(case: Case, wanted: Sequence[str] = ()) -> Measurement | None:
+    """The quantities of `case` from its stored reference; None if it has none.
+
+    That is all of them from stored energies and forces, and those that are `wanted` from curves and trajectories.
+    """
+    result = None
+    if case.dynamics is not None:
+        result = dynamics.reference_dynamics(case, wanted)
+    elif case.stored is not None and type(case.protocol) in WORKUPS:
+        result = WORKUPS[type(case.protocol)](case, case.stored)
+    if result is None:
         return None
-    result = WORKUPS[type(case.protocol)](case, case.stored)
     return Measurement(
         calculator=case.level_of_theory,
         case=case.id,
@@ -159,7 +173,9 @@ def _size(case: Case) -> str:
     return f"{len(atoms)} structures of up to {max(atoms, default=0)} atoms"
 
 
-def _result(calculator: Calculator, case: Case, report: Report) -> Result:
+def _result(calculator: Calculator, case: Case, report: Report, store: Path | None) -> Result:
+    if isinstance(case.protocol, MolecularDynamics):
+        return dynamics.molecular_dynamics(calculator, case, report=report, store=store)
     if type(case.protocol) in DRIVERS:
         return DRIVERS[type(case.protocol)](calculator, case, report=report)
     frames = [*case.frames, *sliding.periodic_images(case)]

@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, Measurement
-from mlff_probes.scorecard import law_figures
+from mlff_probes.scorecard import dynamics_figures, law_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves
 
@@ -23,6 +23,7 @@ DPI = 130
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
+NEED_A_MODEL = ("parity", "relaxed_path", "molecular_dynamics")
 PARITY_PANELS = (
     ("energy", "eV/atom, centred", "origin"),
     ("force", "eV/Å", "element"),
@@ -82,8 +83,8 @@ def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], li
 
 
 def _has_anything(card: Scorecard, case: CaseSummary) -> bool:
-    """Whether there is a curve to draw; a parity plot needs a model, of the others the reference is worth a picture."""
-    return bool(curves(card, case) or (case.reference_arrays and case.kind not in ("parity", "relaxed_path")))
+    """Whether there is a curve to draw; some plots need a model, of the others the reference is worth a picture."""
+    return bool(curves(card, case) or (case.reference_arrays and case.kind not in NEED_A_MODEL))
 
 
 def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
@@ -280,6 +281,7 @@ _DRAWERS: dict[str, Drawer] = {
     "smoothness": Drawer(law_figures.smoothness, lambda calculators: (5.2 + 4.2 * calculators, 4.8)),
     "short_range_wall": Drawer(law_figures.wall, lambda calculators: (max(7.2 * calculators, 7.2), 10.8)),
     "reproducibility": Drawer(law_figures.laws, lambda _: (7.2, 4.8)),
+    "molecular_dynamics": Drawer(dynamics_figures.molecular_dynamics, lambda _: (13.2, 7.2)),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlff_probes.records import CalculatorIdentity, Checkpoint, Measurement, ProbeResult, State
+from mlff_probes.records import CalculatorIdentity, Checkpoint, Measurement, ProbeResult, State, Value
 from mlff_probes.scorecard.model import Scorecard, Spread
 
 DECIMALS = {
@@ -20,8 +20,18 @@ DECIMALS = {
     "calls": 0,
     "meV": 2,
     "GPa": 3,
+    "K": 1,
+    "K/ps": 1,
+    "%": 2,
+    "THz": 3,
+    "A/ps": 3,
+    "eV/atom": 4,
+    "A^3/atom": 3,
 }
 """Decimals shown for a unit: one more than its tolerances need."""
+
+POWERS_OF_TEN = ("cm^2/s", "eV/atom/ps")
+"""Units whose values differ by orders of magnitude."""
 
 MARK = {
     State.PASSED: "✓",
@@ -46,9 +56,25 @@ def number(value: float | None, unit: str, *, sign: bool = False, tolerance: flo
     """`value` with the decimals of its unit, or one more than `tolerance` has; an em dash for None; never '-0.000'."""
     if value is None:
         return "—"
+    if unit in POWERS_OF_TEN:
+        return f"{value + 0.0:{'+' if sign else ''}.1e}"
     decimals = max(DECIMALS.get(unit, 4), 1 - math.floor(math.log10(tolerance)) if tolerance < 1 else 0)
     rounded = round(value, decimals) + 0.0
     return f"{rounded:{'+' if sign else ''}.{decimals}f}"
+
+
+def measured_text(measured: Value | None, *, tolerance: float = math.inf) -> str:
+    """A measured number with its uncertainty, or as the upper bound that it is."""
+    if measured is None:
+        return number(None, "")
+    text = number(measured.value, measured.unit, tolerance=tolerance)
+    if measured.value is None:
+        return text
+    if measured.upper_bound:
+        return f"<{text}"
+    if measured.uncertainty is None:
+        return text
+    return f"{text}±{number(measured.uncertainty, measured.unit, tolerance=tolerance)}"
 
 
 def cells(row: ProbeResult) -> dict[str, str]:
@@ -58,7 +84,7 @@ def cells(row: ProbeResult) -> dict[str, str]:
     origin = {"override": "†", "case": "*"}.get(expected.tolerance.origin, "") if expected else ""
     tolerance = expected.tolerance.value if expected else math.inf
     return {
-        "measured": number(row.measured.value if row.measured else None, unit, tolerance=tolerance),
+        "measured": measured_text(row.measured, tolerance=tolerance),
         "reference": number(expected.value if expected else None, unit, tolerance=tolerance),
         "deviation": number(row.verdict.deviation, unit, sign=True, tolerance=tolerance),
         "tolerance": f"{expected.tolerance.value:g}{origin}" if expected else "—",

@@ -1,0 +1,111 @@
+"""What a simulation is compared with: curves in CSV files, and trajectories of other codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+
+from mlff_probes.dynamics.trajectory import Floats, Trajectory, unwrapped
+from mlff_probes.errors import InputError
+
+LEAST_POINTS = 8
+"""A curve of fewer points is a table of something else."""
+
+LEAST_SAMPLES = 20
+"""A trajectory of fewer samples has no averages."""
+
+
+@dataclass(frozen=True)
+class ReferenceDynamics:
+    """Curves by name (`rdf_Cr_Te`, `vdos_all`), x and y of each, and a trajectory, if they are given."""
+
+    curves: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    trajectory: Trajectory | None = None
+
+
+def read_curve(file: Path) -> tuple[Floats, Floats]:
+    """Two columns of a CSV file, separated by commas or blanks: x rising, y nowhere negative.
+
+    Lines that begin with ``#``, and a first line of words, are left out.
+
+    Raises
+    ------
+    InputError
+        If it is missing, holds anything else, or too few points.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: the curve cannot be read ({error})") from error
+    rows = [(number, line.replace(",", " ").replace(";", " ").split()) for number, line in enumerate(lines, 1)]
+    rows = [(number, row) for number, row in rows if row and not row[0].startswith("#")]
+    if rows and not _numbers(rows[0][1]):
+        rows = rows[1:]  # the names of the columns
+    for number, row in rows:
+        if len(row) != 2 or not _numbers(row):
+            raise InputError(f"{file}: line {number} must hold two numbers, x and y, found {' '.join(row)[:60]!r}")
+    table = np.array([[float(text) for text in row] for _, row in rows]).reshape(-1, 2)
+    if len(table) < LEAST_POINTS:
+        raise InputError(f"{file}: a curve needs at least {LEAST_POINTS} points, found {len(table)}")
+    x, y = table.T
+    if not np.isfinite(table).all() or (np.diff(x) <= 0).any() or (y < 0).any() or not y.any():
+        raise InputError(f"{file}: x must rise from line to line, y be finite, nowhere negative and somewhere positive")
+    return x, y
+
+
+def _numbers(row: Sequence[str]) -> bool:
+    try:
+        [float(text) for text in row]
+    except ValueError:
+        return False
+    return True
+
+
+def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str) -> Trajectory:
+    """The trajectory that `frames` are, `interval_fs` apart.
+
+    Velocities are those of the frames, or else central differences of the positions, which leave out the first and
+    the last frame. Where frames carry no energies or forces, these are NaN.
+
+    Raises
+    ------
+    InputError
+        If the frames differ in their atoms, or are too few.
+    """
+    if len(frames) < LEAST_SAMPLES:
+        raise InputError(f"{where}: a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
+    first = frames[0]
+    for index, frame in enumerate(frames):
+        if not np.array_equal(frame.numbers, first.numbers):
+            raise InputError(f"{where}: frame {index} has other atoms, or in another order, than frame 0")
+    if first.cell.rank < 3 or not first.pbc.all():
+        raise InputError(f"{where}: the frames must be periodic in all three directions, in a cell with a volume")
+    cells = np.array([frame.cell.array for frame in frames])[None]
+    positions = unwrapped(np.array([frame.positions for frame in frames])[None], cells, first.pbc)
+    results = [getattr(frame.calc, "results", {}) for frame in frames]
+    nothing = np.full((len(first), 3), np.nan)
+    found = Trajectory(
+        numbers=first.numbers,
+        masses=first.get_masses(),
+        pbc=first.pbc,
+        time_fs=np.arange(len(frames), dtype=float) * interval_fs,
+        positions=positions,
+        velocities=np.zeros_like(positions),
+        forces=np.array([row.get("forces", nothing) for row in results])[None],
+        energies=np.array([row.get("energy", np.nan) for row in results])[None],
+        cells=cells,
+    )
+    return _with_velocities(found, frames)
+
+
+def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Trajectory:
+    velocities = trajectory.velocities
+    if all(frame.has("momenta") for frame in frames):
+        velocities[0] = [frame.get_velocities() * units.fs for frame in frames]
+        return trajectory
+    velocities[:] = np.gradient(trajectory.positions, trajectory.interval_fs, axis=1)
+    return trajectory.part(np.s_[1:-1])

@@ -1,0 +1,218 @@
+"""Molecular dynamics: one simulation of a case, and what is read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlff_probes.analysis import diffusion as diffusing
+from mlff_probes.analysis import vibrations
+from mlff_probes.analysis.statistics import Unresolved
+from mlff_probes.bands.relax import Calls, Report, silent
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.dynamics.simulate import Simulation, simulate
+from mlff_probes.dynamics.store import TrajectoryStore
+from mlff_probes.dynamics.trajectory import Trajectory
+from mlff_probes.evaluation import Evaluation, evaluate
+from mlff_probes.measure.observables import FS_PER_PS, MOST_POINTS, Curves, Floats, Observables, Sample
+from mlff_probes.measure.results import Result, missing
+from mlff_probes.protocols import MolecularDynamics
+from mlff_probes.protocols.dynamics import ALL
+from mlff_probes.records import Case, Value
+
+SURVIVED_AT_MOST = 0.99
+"""What a simulation that ended early has survived, however late it ended."""
+
+
+def molecular_dynamics(
+    calculator: Calculator, case: Case, *, report: Report = silent, store: Path | None = None
+) -> Result:
+    """Simulate a case and work out the quantities that it asks for.
+
+    `survival` is the part of the planned steps that was simulated before anything ended it, 1 for all; where
+    something did, all other quantities are errors that say what. For the others see `Observables`.
+
+    Parameters
+    ----------
+    store
+        The directory where trajectories are kept and looked for; None to keep none.
+
+    Raises
+    ------
+    EvaluationError
+        If the calculator raises.
+    """
+    protocol = case.protocol
+    assert isinstance(protocol, MolecularDynamics)
+    start, wanted = protocol.start(case.frames), case.quantities
+    run = simulate(calculator, protocol, start, store=TrajectoryStore(store), report=report, case_id=case.id)
+    units, calls = protocol.units(case.frames), run.calls
+    values = {"survival": _survival(run)}
+    arrays = _history(run)
+    diagnostics: dict[str, Any] = {
+        "engine": run.engine,
+        "replicas": len(protocol.seeds),
+        "n_atoms": len(start),
+        "steps": run.done_steps,
+        "resumed_at_step": run.resumed_at_step,
+        "notes": list(run.notes),
+    }
+    if run.end is not None:
+        why = f"{run.end.kind}: {run.end.reason}"
+        values |= {name: missing(units[name], why) for name in wanted if name != "survival"}
+        diagnostics |= {"end": run.end.kind, "reason": run.end.reason, "end_step": run.end.step}
+        return Result(values, arrays, calls.evaluation(), diagnostics)
+    rows, stresses = _stresses(calculator, run.production, protocol, wanted, calls=calls, report=report)
+    sample = Sample(
+        trajectory=run.production,
+        start=start.positions,
+        start_energy=float(run.equilibration.energies[:, 0].mean()),
+        start_volume=float(start.get_volume()),
+        stress_rows=rows,
+        stresses=stresses,
+        reference=reference_curves(case.reference.arrays if case.reference else {}),
+    )
+    values |= worked_out(protocol, sample, wanted, units, arrays)
+    return Result(values, arrays, calls.evaluation(), diagnostics)
+
+
+def worked_out(
+    protocol: MolecularDynamics,
+    sample: Sample,
+    wanted: tuple[str, ...],
+    units: Mapping[str, str],
+    arrays: dict[str, list[Any]],
+) -> dict[str, Value]:
+    """The quantities of a sample, and into `arrays` the curves worth plotting."""
+    observables = Observables(protocol, sample, units)
+    values = {name: observables.value(name) for name in wanted if name != "survival"}
+    arrays |= observables.arrays | _pictured(observables)
+    return values
+
+
+def reference_dynamics(case: Case, wanted: Sequence[str]) -> Result | None:
+    """The quantities `wanted` of what a case is compared with, and its curves; None where there is nothing.
+
+    The distance of a curve to itself is 0; everything else is read off the trajectory, as it is for a model.
+    """
+    protocol, given = case.protocol, case.dynamics
+    assert isinstance(protocol, MolecularDynamics)
+    assert given is not None
+    units, arrays, values = protocol.units(case.frames), dict[str, list[Any]](), dict[str, Value]()
+    observables = _of_trajectory(protocol, given.trajectory, units)
+    for name in wanted:
+        curve = _curve(protocol, name)
+        if curve not in given.curves and observables is None:
+            values[name] = missing(units[name], "give a value, or a curve or trajectory to compare with ([protocol])")
+        elif curve in given.curves:
+            values[name] = Value(value=0.0, unit=units[name])
+        elif curve and observables is not None:
+            kind, _, group = curve.partition("_")
+            observables.pair_distribution(group) if kind == "rdf" else observables.spectrum(group)
+            values[name] = Value(value=0.0, unit=units[name])
+        elif observables is not None:
+            values[name] = observables.value(name)
+    arrays |= observables.arrays if observables else {}
+    for curve, (x, y) in given.curves.items():
+        arrays |= {_axis(curve): x.tolist(), curve: y.tolist()}
+    empty = Evaluation(energies=np.empty(0), forces=None)
+    return Result(values, arrays, empty) if values or arrays else None
+
+
+def _of_trajectory(
+    protocol: MolecularDynamics, trajectory: Trajectory | None, units: Mapping[str, str]
+) -> Observables | None:
+    if trajectory is None:
+        return None
+    energy, volume = float(trajectory.energies[0, 0]), float(trajectory.volumes[0, 0])
+    sample = Sample(trajectory, start=trajectory.positions[0, 0], start_energy=energy, start_volume=volume)
+    return Observables(protocol, sample, units)
+
+
+def _curve(protocol: MolecularDynamics, quantity: str) -> str:
+    """The curve (`rdf_Cr_Te`) that a quantity is a distance to; "" for any other quantity."""
+    name = protocol.policy_name(quantity)
+    kind, _, distance = name.partition("_")
+    return f"{kind}{quantity.removeprefix(name)}" if distance in ("l1", "wasserstein") else ""
+
+
+def _axis(curve: str) -> str:
+    """The array that holds the x of a curve."""
+    return f"{curve}_{'r' if curve.startswith('rdf_') else 'frequency'}"
+
+
+def reference_curves(arrays: Mapping[str, list[Any]]) -> Curves:
+    """The curves among the arrays of a reference, by name: x and y."""
+    return {
+        name: (np.asarray(arrays[_axis(name)]), np.asarray(arrays[name])) for name in arrays if _axis(name) in arrays
+    }
+
+
+def _survival(run: Simulation) -> Value:
+    if run.end is None:
+        return Value(value=1.0, unit="1")
+    survived = min(run.done_steps / run.planned_steps, SURVIVED_AT_MOST)
+    where = f"step {run.end.step:,} of {run.planned_steps:,} ({run.end.time_fs / FS_PER_PS:.3g} ps), replica "
+    return Value(value=survived, unit="1", note=f"{run.end.kind} at {where}{run.end.replica}: {run.end.reason}")
+
+
+def _stresses(
+    calculator: Calculator,
+    trajectory: Trajectory,
+    protocol: MolecularDynamics,
+    wanted: tuple[str, ...],
+    *,
+    calls: Calls,
+    report: Report,
+) -> tuple[NDArray[np.int64] | None, Floats | None]:
+    """Stresses at some samples of each replica, computed after the fact: a batched pass supplies none."""
+    if not any(name.startswith("pressure") for name in wanted) or not calculator.supplies("stress"):
+        return None, None
+    each = max(protocol.pressure_samples // trajectory.replicas, 1)
+    rows = np.unique(np.linspace(0, trajectory.samples - 1, each).round().astype(int))
+    report(f"stress of {len(rows) * trajectory.replicas} samples")
+    frames = [trajectory.atoms(replica, row) for replica in range(trajectory.replicas) for row in rows]
+    found = calls.add(evaluate(calculator, frames, forces=False, stress=True))
+    assert found.stresses is not None
+    return rows, found.stresses.reshape(trajectory.replicas, len(rows), 6)
+
+
+def _history(run: Simulation) -> dict[str, list[Any]]:
+    """Temperature and potential energy over time, mean of the replicas; equilibration at negative times."""
+    parts = [part for part in (run.equilibration, run.production) if part.samples]
+    if not parts:
+        return {}
+    begin = run.production.time_fs[0] if run.production.samples else parts[0].time_fs[-1]
+    time = np.concatenate([part.time_fs - begin for part in parts]) / FS_PER_PS
+    energies = np.concatenate([part.energies.mean(axis=0) for part in parts]) / len(run.production.numbers)
+    rows = np.unique(np.linspace(0, len(time) - 1, MOST_POINTS).round().astype(int))
+    return {
+        "time_ps": time[rows].tolist(),
+        "temperature": np.concatenate([part.temperatures.mean(axis=0) for part in parts])[rows].tolist(),
+        "potential_energy": (energies - energies[0])[rows].tolist(),
+    }
+
+
+def _pictured(observables: Observables) -> dict[str, list[Any]]:
+    """Curves that no quantity may have asked for: g(r) of all, mean squared displacements, and the VACF."""
+    t, arrays = observables.trajectory, dict[str, list[Any]]()
+    observables.pair_distribution(ALL)
+    with suppress(Unresolved):
+        observables.spectrum(ALL)
+    for element in observables.elements:
+        found = diffusing.mean_squared_displacement(t.positions, t.masses, observables.mask(element), t.time_fs)
+        arrays[f"msd_{element}_lag_ps"] = (found.lag_fs / FS_PER_PS).tolist()
+        arrays |= {f"msd_{element}": found.msd.tolist(), f"msd_{element}_uncertainty": found.uncertainty.tolist()}
+    vacf = vibrations.velocity_autocorrelation(t.velocities, t.masses, observables.mask(ALL))[:MOST_POINTS]
+    arrays |= {"vacf": vacf.tolist(), "vacf_lag_ps": (np.arange(len(vacf)) * t.interval_fs / FS_PER_PS).tolist()}
+    if observables.sample.stresses is not None and observables.sample.stress_rows is not None:
+        arrays["pressure_time_ps"] = (observables.time_ps - observables.time_ps[0])[
+            observables.sample.stress_rows
+        ].tolist()
+        arrays["pressure"] = observables.pressures.mean(axis=0).tolist()
+    return arrays

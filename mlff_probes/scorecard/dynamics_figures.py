@@ -1,0 +1,140 @@
+"""Pictures of simulations: temperature and pressure over time, structure, displacements, vibrations."""
+
+from __future__ import annotations
+
+from itertools import cycle
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import SubFigure
+
+from mlff_probes.records import Measurement
+from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.styles import REFERENCE_COLOR, curves
+
+Drawn = list[tuple[Measurement, dict[str, Any]]]
+
+LINES = ("-", "--", ":", "-.")
+"""One for each element, where the colour says the calculator."""
+
+SHELL_STEP = 1.15
+"""How far apart the g(r) of different pairs are drawn, over the highest of them."""
+
+
+def molecular_dynamics(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
+    """Six panels, every calculator in each."""
+    drawn = [(m, {"color": style["color"]}) for m, style in curves(card, case)]
+    panels = figure.subplots(2, 3)
+    (temperature, structure, displacement), (pressure, autocorrelation, spectrum) = panels
+    _temperature(temperature, drawn, case)
+    _pressure(pressure, drawn)
+    _structure(structure, drawn, card, case)
+    _displacement(displacement, drawn)
+    _autocorrelation(autocorrelation, drawn)
+    _spectrum(spectrum, drawn, case)
+
+
+def _temperature(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
+    for measurement, style in drawn:
+        arrays = measurement.arrays
+        end = measurement.diagnostics.get("end")
+        label = f"{measurement.calculator}: {end}" if end else measurement.calculator
+        axes.plot(arrays.get("time_ps", []), arrays.get("temperature", []), linewidth=0.8, label=label, **style)
+        if end and arrays.get("time_ps"):
+            axes.plot(arrays["time_ps"][-1], arrays["temperature"][-1], "x", ms=9, mew=2, **style)
+    axes.axhline(case.protocol["temperature"], color=REFERENCE_COLOR, linewidth=0.8)
+    axes.axvline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_xlabel("time (ps; production from 0 on)")
+    axes.set_ylabel("temperature (K)")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _pressure(axes: Axes, drawn: Drawn) -> None:
+    some = [(m.arrays, style) for m, style in drawn if "pressure" in m.arrays]
+    for arrays, style in some:
+        axes.plot(arrays["pressure_time_ps"], arrays["pressure"], "o-", ms=3, linewidth=0.8, **style)
+    if not some:  # where no stress is to be had, or none was asked for: the energy
+        for measurement, style in drawn:
+            arrays = measurement.arrays
+            axes.plot(arrays.get("time_ps", []), arrays.get("potential_energy", []), linewidth=0.8, **style)
+    axes.set_xlabel("time (ps)")
+    axes.set_ylabel("pressure (GPa)" if some else "potential energy, first = 0 (eV/atom)")
+
+
+def _structure(axes: Axes, drawn: Drawn, card: Scorecard, case: CaseSummary) -> None:
+    """One g(r) above the other, all atoms at the bottom; where first peaks are expected, a line."""
+    arrays = [(m.arrays, style) for m, style in drawn]
+    if case.reference_arrays:
+        arrays.insert(0, (case.reference_arrays, {"color": REFERENCE_COLOR}))
+    names = dict.fromkeys(n.removesuffix("_r") for found, _ in arrays for n in found if _is_axis(n, "rdf_", "_r"))
+    ordered = sorted(names, key=lambda name: (name != "rdf_all", name))
+    height = 0.0
+    for name in ordered:
+        peaks = [max(found[name]) for found, _ in arrays if name in found]
+        for found, style in arrays:
+            if name in found:
+                axes.plot(found[f"{name}_r"], [height + g for g in found[name]], linewidth=1.0, **style)
+        pair = name.removeprefix("rdf_")
+        axes.annotate(
+            pair.replace("_", "–"), (0.02, height), xycoords=("axes fraction", "data"), fontsize=8, va="bottom"
+        )
+        for row in card.results:
+            if (row.case, row.quantity) == (case.id, f"first_peak_{pair}") and row.expectation:
+                axes.plot(
+                    [row.expectation.value] * 2, [height, height + max(peaks)], color=REFERENCE_COLOR, linewidth=1.0
+                )
+        height += SHELL_STEP * max(peaks)
+    axes.set_xlabel("distance (Å; lines: expected first peaks)")
+    axes.set_ylabel("g(r), one above the other")
+
+
+def _is_axis(name: str, prefix: str, suffix: str) -> bool:
+    return name.startswith(prefix) and name.endswith(suffix)
+
+
+def _displacement(axes: Axes, drawn: Drawn) -> None:
+    """Mean squared displacements with their 95 % band, and the line fitted where something diffuses."""
+    for number, (measurement, style) in enumerate(drawn):
+        arrays = measurement.arrays
+        elements = [name.split("_")[1] for name in arrays if _is_axis(name, "msd_", "_lag_ps")]
+        for element, line in zip(elements, cycle(LINES), strict=False):
+            lag, msd = arrays[f"msd_{element}_lag_ps"], arrays[f"msd_{element}"]
+            off = arrays[f"msd_{element}_uncertainty"]
+            axes.plot(lag, msd, line, linewidth=1.0, label=element if number == 0 else None, **style)
+            low, high = zip(*((m - u, m + u) for m, u in zip(msd, off, strict=True)), strict=True)
+            axes.fill_between(lag, low, high, alpha=0.15, linewidth=0, **style)
+            if fit := arrays.get(f"msd_{element}_fit"):
+                begin, slope, intercept = fit
+                ends = (begin, lag[-1])
+                axes.plot(ends, [intercept + slope * t for t in ends], color=REFERENCE_COLOR, linewidth=0.8)
+    axes.set_xlabel("lag (ps)")
+    axes.set_ylabel("mean squared displacement (Å²)")
+    if drawn:
+        axes.legend(frameon=False, fontsize=8)
+
+
+def _autocorrelation(axes: Axes, drawn: Drawn) -> None:
+    for measurement, style in drawn:
+        axes.plot(measurement.arrays.get("vacf_lag_ps", []), measurement.arrays.get("vacf", []), linewidth=1.0, **style)
+    axes.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+    axes.set_xlabel("lag (ps)")
+    axes.set_ylabel("velocity autocorrelation")
+
+
+def _spectrum(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
+    arrays = [(m.arrays, style) for m, style in drawn]
+    if case.reference_arrays:
+        arrays.insert(0, (case.reference_arrays, {"color": REFERENCE_COLOR}))
+    names = {
+        n.removesuffix("_frequency"): "" for found, _ in arrays for n in found if _is_axis(n, "vdos_", "_frequency")
+    }
+    for name, line in zip(sorted(names, key=lambda n: (n != "vdos_all", n)), cycle(LINES), strict=False):
+        label: str | None = name.removeprefix("vdos_").replace("all", "all atoms")
+        for found, style in arrays:
+            if name in found:
+                axes.plot(found[f"{name}_frequency"], found[name], line, linewidth=1.0, label=label, **style)
+                label = None
+    axes.set_xlabel("frequency (THz)")
+    axes.set_ylabel("vibrational density of states (1/THz)")
+    if names:
+        axes.legend(frameon=False, fontsize=8)
