@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-scorecard", action="append", default=[], metavar="FILE",
         help="write the scorecard: .json, .csv, or .md with figures beside it; repeatable")  # fmt: skip
     add("--probe-store", metavar="DIR",
-        help="where trajectories are kept, and simulations resumed from (default: pytest's cache directory)")  # fmt: skip
+        help="where trajectories are kept, and simulations resumed from (default: pytest's cache)")  # fmt: skip
     add("--probe-no-store", action="store_true", help="keep no trajectories, and resume none")
     add("--probe-timeout", metavar="SECONDS",
         help="the longest one measurement may take; past it its quantities are errors (default: no limit)")  # fmt: skip

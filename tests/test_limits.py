@@ -200,7 +200,7 @@ def test_work_after_the_last_call_is_waited_for(monkeypatch):
 def test_without_a_limit_nothing_is_set_up():
     seen = []
 
-    def look(*_, **__):
+    def look(*_):
         seen.append((signal.getsignal(signal.SIGURG), threading.active_count()))
 
     before = (signal.getsignal(signal.SIGURG), threading.active_count())
