@@ -19,6 +19,16 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 OF_PAIRS = {"first_peak": LENGTH, "first_peak_height": PURE, "rdf_l1": PURE, "rdf_wasserstein": LENGTH}
 OF_ELEMENTS = {"diffusion": "cm^2/s", "mean_frequency": "THz", "vdos_l1": PURE, "vdos_wasserstein": "THz"}
+OF_ENSEMBLES = {
+    "energy_drift": ("NVE",),
+    "temperature_offset": ("NVT", "NPT"),
+    "pressure_offset": ("NPT",),
+    "volume": ("NPT",),
+    "volume_drift": ("NPT",),
+    "volume_offset": ("NPT",),
+}
+"""What is measured in some ensembles only: elsewhere it is fixed, or the thermostat's."""
+
 ALL = "all"
 """Stands for all atoms where a pair of elements, or an element, could stand."""
 
@@ -100,9 +110,11 @@ class MolecularDynamics(BaseProtocol):
         """All that this protocol measures on `frames`: quantity -> unit."""
         elements = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
         pairs = ["_".join(pair) for pair in combinations_with_replacement(elements, 2)]
+        others = [name for name, where in OF_ENSEMBLES.items() if self.ensemble not in where]
         by_pair = {f"{name}_{pair}": unit for pair in (ALL, *pairs) for name, unit in OF_PAIRS.items()}
         by_element = {f"{name}_{element}": unit for element in (ALL, *elements) for name, unit in OF_ELEMENTS.items()}
-        return self.quantities | by_pair | by_element
+        whole = {name: unit for name, unit in self.quantities.items() if name not in others}
+        return whole | by_pair | by_element
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: pairs and elements share the tolerance."""
