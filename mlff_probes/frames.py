@@ -142,7 +142,7 @@ def _dynamics(file: Path, protocol: MolecularDynamics) -> CaseFrames:
     frames = read_frames(structure)
     if problem := protocol.frame_problem(frames):
         raise InputError(f"{structure}: {problem} ([protocol] of {file.name})")
-    known = {unit.replace("_l1", "") for unit in protocol.units(frames) if "_l1_" in unit}
+    known = {name.replace("_wasserstein", "") for name in protocol.units(frames) if "_wasserstein_" in name}
     for name in protocol.curves:
         if name not in known:
             raise InputError(f"{file}: [protocol.curves] has no '{name}' here; it has {', '.join(sorted(known))}")

@@ -8,7 +8,10 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import ase.io
 import faults
@@ -19,9 +22,12 @@ from faults import load, slug
 from sound import Sound
 from support import record
 
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.dynamics.simulate import Simulation
 from mlff_probes.evaluation import evaluate
-from mlff_probes.measure import measure_case
-from mlff_probes.records import Case, ProbeResult, State
+from mlff_probes.measure import dynamics, measure_case
+from mlff_probes.protocols import MolecularDynamics
+from mlff_probes.records import Case, Measurement, ProbeResult, State
 from mlff_probes.reference import DIRECTORY, load_case, load_cases
 from mlff_probes.suite import Suite
 from mlff_probes.tolerances import load_policy
@@ -57,6 +63,9 @@ Written by `python tests/fault_table.py > docs/faults.md`.
 
 EXAMPLES = {"symmetry": 12, "derivatives": 12, "smoothness": 8, "short_range_wall": 15, "reproducibility": 6}
 """Fewer than the package's own, so that a fault is through all laws in a second."""
+
+SOUND_COPPER_A = 3.407
+"""Lattice constant of the sound calculator's copper."""
 
 HOP_CELL_A = 5.6
 """A cell of aluminium, of which copper sees the octahedral and the tetrahedral site as minima."""
@@ -97,11 +106,40 @@ fmax = 3.0
 saddle_fmax = 3.0
 max_steps = 8""",
 }
+MOVES = """kind = "molecular_dynamics"
+ensemble = "{ensemble}"
+temperature = {kelvin}
+timestep_fs = 5.0
+friction_per_fs = 0.05
+equilibration_steps = {before}
+steps = {steps}
+sample_every = 2
+seeds = {seeds}
+rdf_max = 4.5
+"""
+SIMULATIONS = {
+    "warm": (
+        MOVES.format(ensemble="NVT", kelvin=300.0, before=40, steps=200, seeds=[0, 1, 2]),
+        {"survival": "1", "temperature_offset": "%", "net_force": "meV/A", "first_peak_Cu_Cu": "A",
+         "rdf_l1_Cu_Cu": "1", "rdf_wasserstein_Cu_Cu": "A"},
+    ),
+    "free": (
+        MOVES.format(ensemble="NVE", kelvin=300.0, before=40, steps=400, seeds=[0, 1]),
+        {"survival": "1", "energy_drift": "eV/atom/ps", "net_force": "meV/A", "rmsd_growth_rate": "A/ps",
+         "mean_frequency_Cu": "THz", "vdos_wasserstein_Cu": "THz"},
+    ),
+    "slab": (MOVES.format(ensemble="NVT", kelvin=50.0, before=0, steps=400, seeds=[0]), {"survival": "1"}),
+}  # fmt: skip
+"""Simulations that take half a second each, and what is judged of them."""
+
+ROUGH = {"temperature_offset": 20.0, "rmsd_growth_rate": 0.2}
+"""Wider tolerances than the policy's, for what half a second does not resolve."""
+
 JUDGED = ("outcome", "barrier", "reverse_barrier", "reaction_energy", "lattice_constant", "formation_energy")
 
 
 def recorded_cases(target: Path) -> list[Case]:
-    """The cases of the package and two that relax, with what the sound calculator says of them as the reference."""
+    """The cases of the package and some that relax or move, with what the sound calculator says as the reference."""
     record(Sound(), target)
     (target / "parity").mkdir()
     shutil.copy(DIRECTORY / "parity" / "sb2te3_frames.toml", target / "parity")
@@ -109,6 +147,7 @@ def recorded_cases(target: Path) -> list[Case]:
     ase.io.write(target / "migration" / "hop.extxyz", hop(), format="extxyz")
     for name, protocol in OWN_CASES.items():
         record_relaxed(target / "migration" / f"{name}.toml", protocol)
+    record_simulations(target / "dynamics")
     cases = load_cases([target])
     assert all(isinstance(case, Case) for case in cases), cases
     return cases
@@ -143,6 +182,59 @@ def record_relaxed(file: Path, protocol: str) -> None:
     file.write_text(text + "".join(rows))
 
 
+def record_simulations(folder: Path) -> None:
+    """Write a crystal of copper, warm and left to itself, and a slab of two layers, with what the sound one gives."""
+    folder.mkdir()
+    copper = bulk("Cu", a=SOUND_COPPER_A, cubic=True).repeat((2, 2, 1))
+    for name, start in {"warm": copper, "free": copper, "slab": slab()}.items():
+        protocol, units = SIMULATIONS[name]
+        ase.io.write(folder / f"{name}.extxyz", start, format="extxyz")
+        file = folder / f"{name}.toml"
+        text = CASE.format(title=name, protocol=protocol)
+        plain = [quantity for quantity in units if "_l1_" not in quantity and "_wasserstein_" not in quantity]
+        file.write_text(text.replace('tier = "quick"', f'tier = "quick"\nreport = {plain}'))
+        found = measure_case(load(), load_case(file))
+        curves = [curve for curve in ("rdf_Cu_Cu", "vdos_Cu") if curve in found.arrays]
+        for curve in curves:
+            axis = found.arrays[f"{curve}_{'r' if curve.startswith('rdf') else 'frequency'}"]
+            points = zip(axis, found.arrays[curve], strict=True)
+            (folder / f"{name}_{curve}.csv").write_text("\n".join(f"{x},{max(y, 0.0)}" for x, y in points))
+        compared = "".join(f'{curve} = "{name}_{curve}.csv"\n' for curve in curves)
+        rows = "".join(_expected(quantity, unit, found) for quantity, unit in units.items())
+        file.write_text(text.replace("[reference]", f"[protocol.curves]\n{compared}\n[reference]") + rows)
+
+
+def slab() -> Atoms:
+    """Two quintuple layers of Sb2Te3 in a vacuum."""
+    layer = ase.io.read(DIRECTORY / "dynamics" / "sb2te3.extxyz").repeat((1, 1, 2))
+    layer.center(vacuum=6.0, axis=2)
+    return layer
+
+
+def _expected(quantity: str, unit: str, found: Measurement) -> str:
+    """An expectation: a law at its value, any other at that of the sound calculator, a distance as the curve says."""
+    exact = {"survival": 1.0, "temperature_offset": 0.0, "energy_drift": 0.0, "net_force": 0.0, "rmsd_growth_rate": 0.0}
+    known = quantity in exact or quantity in found.values
+    value = exact.get(quantity, found.values[quantity].value if quantity in found.values else None)
+    row = EXPECTATION.format(quantity=quantity, unit=unit, value=value)
+    row = row if known else row.replace("value = None\n", "")
+    wide = ROUGH.get(quantity)
+    reason = '"What half a second resolves."'
+    return row + (f'tolerance = {{ value = {wide}, unit = "{unit}", reason = {reason} }}\n' if wide else "")
+
+
+@contextmanager
+def planted(kind: type[Sound]) -> Iterator[None]:
+    """A fault in how atoms are moved, where `kind` has one: simulations are made of what it makes of them."""
+    simulate = dynamics.simulate
+
+    def simulated(calculator: Calculator, protocol: MolecularDynamics, start: Atoms, **rest: Any) -> Simulation:
+        return simulate(calculator, *kind.simulated(protocol, start), **rest)
+
+    with mock.patch.object(dynamics, "simulate", simulated):
+        yield
+
+
 def judged(kind: type[Sound], cases: list[Case]) -> Iterator[tuple[str, ProbeResult]]:
     """The results of all that is judged, each with the name of its probe.
 
@@ -154,7 +246,8 @@ def judged(kind: type[Sound], cases: list[Case]) -> Iterator[tuple[str, ProbeRes
         evaluate(calculator, [bulk("Al")])
         suite = Suite([calculator], [case])
         for request in suite.requests(case.protocol.kind):
-            result = suite.result(request)
+            with planted(kind):
+                result = suite.result(request)
             if result.verdict.state is not State.REPORTED:
                 yield f"{result.family}.{case.protocol.policy_name(result.quantity)}", result
 
@@ -164,7 +257,8 @@ def strengths(kind: type[Sound], cases: list[Case]) -> dict[str, float]:
     found: dict[str, float] = {}
     for probe, result in judged(kind, cases):
         deviation, expected = result.verdict.deviation, result.expectation
-        off = np.inf if deviation is None or expected is None else abs(deviation) / expected.tolerance.value
+        error = result.verdict.state is State.ERROR
+        off = np.inf if deviation is None or expected is None or error else abs(deviation) / expected.tolerance.value
         found[probe] = max(off, found.get(probe, 0.0))
     return found
 

@@ -370,6 +370,20 @@ class Swollen(Sound):
         return wells
 
 
+class SoftCrystal(Sound):
+    """Copper vibrates too slowly, at the right distances.
+
+    The systematic softening of universal models, which were trained near equilibrium (Deng et al., 2024).
+    """
+
+    factor = 0.75
+
+    def wells(self, pairs):
+        wells = super().wells(pairs)
+        wells[0][between(pairs, CU, CU)] *= self.factor
+        return wells
+
+
 class NoBrokenBonds(Sound):
     """Copper atoms with a missing neighbour cost too little.
 
@@ -527,6 +541,33 @@ class SinglePrecision(Sound):
 
     def evaluated(self, atoms):
         return scaled(super().evaluated(atoms), 1 + self.strength * (self.dtype == np.float32))
+
+
+# How the atoms are moved
+
+
+class HotThermostat(Sound):
+    """The thermostat keeps half the temperature more than it is told.
+
+    A friction or a temperature in another unit, or degrees of freedom that are counted twice.
+    """
+
+    @staticmethod
+    def simulated(protocol, start):
+        return protocol.model_copy(update={"temperature": 1.5 * protocol.temperature}), start
+
+
+class WrongMass(Sound):
+    """Atoms are half as heavy again.
+
+    A table of isotopes, or masses in the wrong order where types are numbered.
+    """
+
+    @staticmethod
+    def simulated(protocol, start):
+        heavy = start.copy()
+        heavy.set_masses(1.5 * start.get_masses())
+        return protocol, heavy
 
 
 def load(kind: type[Sound] = Sound, *, dtype: str = "float64") -> Calculator:

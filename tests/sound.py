@@ -16,6 +16,8 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from ase.data import atomic_numbers
 
+from mlff_probes.protocols import MolecularDynamics
+
 CUTOFF_A = 6.5
 """Far enough to tell the stacking fault from the crystal, by Te and Sb on either side of the gap."""
 
@@ -94,6 +96,11 @@ class Sound(AseCalculator):
         faces = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)  # distances of opposite faces
         most = np.floor(self.cutoff / faces + 0.5).astype(int) * pbc
         return np.array(list(np.ndindex(*(2 * most + 1)))) - most
+
+    @staticmethod
+    def simulated(protocol: MolecularDynamics, start: Atoms) -> tuple[MolecularDynamics, Atoms]:
+        """What is really simulated where `protocol` and `start` are asked for."""
+        return protocol, start
 
     def energy(self, pairs: Pairs) -> tuple[float, np.ndarray]:
         """Energy, and its derivative with respect to the way of each pair, shape (n_pairs, 3)."""

@@ -147,7 +147,7 @@ def test_a_curve_is_a_reference(folder):
 
 def test_without_a_curve_there_is_no_distance_to_it(folder):
     with pytest.raises(InputError, match="give a value, or a curve or trajectory"):
-        load_case(write(folder, rows=ROW.format(quantity="vdos_l1_Al", unit="1")))
+        load_case(write(folder, rows=ROW.format(quantity="vdos_wasserstein_Al", unit="THz")))
 
 
 @pytest.mark.parametrize(

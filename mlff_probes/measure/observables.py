@@ -166,14 +166,18 @@ class Observables:
         self.arrays |= {f"vdos_{element}_frequency": frequency.tolist(), f"vdos_{element}": dos.tolist()}
         return frequency, dos
 
-    def reference(self, curve: str, x: Floats) -> Floats:
-        """A curve to compare with, at `x`."""
+    def distance(self, curve: str, x: Floats, blocks: Floats, between: Callable[..., float]) -> Estimate:
+        """How far the mean of `blocks`, shape (n_blocks, n_points), is from the reference's curve of that name."""
         known = (self.sample.reference or {}).get(curve)
         if known is None:
             raise AbsentError(
                 f"there is no curve '{curve}' to compare with; the case may give one under [protocol.curves]"
             )
-        return distances.on_grid(x, *known)
+
+        def off(mean: Floats) -> float:
+            return between(*distances.common_grid(x, mean, *known))
+
+        return statistics.jackknife(off, blocks)
 
 
 class AbsentError(ValueError):
@@ -263,22 +267,26 @@ def _first_peak_height(o: Observables, pair: str) -> Estimate:
 
 
 def _rdf_l1(o: Observables, pair: str) -> Estimate:
-    r, blocks = o.pair_distribution(pair)
-    reference = o.reference(f"rdf_{pair}", r)
-    return statistics.jackknife(lambda g: distances.l1_distance(r, g, reference), blocks)
+    return o.distance(f"rdf_{pair}", *o.pair_distribution(pair), distances.l1_distance)
 
 
 def _rdf_wasserstein(o: Observables, pair: str) -> Estimate:
-    r, blocks = o.pair_distribution(pair)
-    reference = o.reference(f"rdf_{pair}", r)
-    return statistics.jackknife(lambda g: distances.wasserstein(r, r**2 * g, r**2 * reference), blocks)
+    """Of the pairs themselves, whose number in a shell goes with r^2 g(r)."""
+
+    def moved(r: Floats, g: Floats, reference: Floats) -> float:
+        return distances.wasserstein(r, r**2 * g, r**2 * reference)
+
+    return o.distance(f"rdf_{pair}", *o.pair_distribution(pair), moved)
 
 
 def _diffusion(o: Observables, element: str) -> Value:
     t = o.trajectory
     found = diffusing.diffusion(t.positions, t.masses, o.mask(element), t.time_fs, hop_length=o.protocol.hop_length)
     if found.fit is not None:
-        o.arrays[f"msd_{element}_fit"] = list(found.fit)
+        fit = found.fit
+        ends = [fit.start_fs / FS_PER_PS, fit.end_fs / FS_PER_PS]
+        o.arrays[f"msd_{element}_fit_lag_ps"] = ends
+        o.arrays[f"msd_{element}_fit"] = [fit.intercept + fit.slope * t * FS_PER_PS for t in ends]
     return Value(
         value=found.value,
         unit="-",
@@ -294,20 +302,11 @@ def _mean_frequency(o: Observables, element: str) -> Estimate:
     return vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs)
 
 
-def _vdos_l1(o: Observables, element: str) -> Estimate:
-    return _of_spectra(o, element, distances.l1_distance)
-
-
 def _vdos_wasserstein(o: Observables, element: str) -> Estimate:
-    return _of_spectra(o, element, distances.wasserstein)
-
-
-def _of_spectra(o: Observables, element: str, distance: Callable[[Floats, Floats, Floats], float]) -> Estimate:
-    frequency, _ = o.spectrum(element)
-    reference = o.reference(f"vdos_{element}", frequency)
+    o.spectrum(element)
     t = o.trajectory
-    blocks = vibrations.density_of_states_blocks(t.velocities, t.masses, o.mask(element), t.interval_fs)[1]
-    return statistics.jackknife(lambda dos: distance(frequency, dos, reference), blocks)
+    spectra = vibrations.power_spectra(t.velocities, t.masses, o.mask(element), t.interval_fs)
+    return o.distance(f"vdos_{element}", *spectra, distances.wasserstein)
 
 
 _WORKUPS: dict[str, Callable[[Observables, str], Estimate | Value]] = {
@@ -331,7 +330,6 @@ _WORKUPS: dict[str, Callable[[Observables, str], Estimate | Value]] = {
     "rdf_wasserstein": _rdf_wasserstein,
     "diffusion": _diffusion,
     "mean_frequency": _mean_frequency,
-    "vdos_l1": _vdos_l1,
     "vdos_wasserstein": _vdos_wasserstein,
     "thermal_conductivity": lambda o, _: not_supplied("-", NO_HEAT_FLUX, by_nature=True),
 }

@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 OF_PAIRS = {"first_peak": LENGTH, "first_peak_height": PURE, "rdf_l1": PURE, "rdf_wasserstein": LENGTH}
-OF_ELEMENTS = {"diffusion": "cm^2/s", "mean_frequency": "THz", "vdos_l1": PURE, "vdos_wasserstein": "THz"}
+OF_ELEMENTS = {"diffusion": "cm^2/s", "mean_frequency": "THz", "vdos_wasserstein": "THz"}
 OF_ENSEMBLES = {
     "energy_drift": ("NVE",),
     "temperature_offset": ("NVT", "NPT"),
