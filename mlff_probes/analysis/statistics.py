@@ -18,7 +18,7 @@ MINIMUM_SAMPLES = 10
 """Fewest independent samples of an estimate: with fewer, the correlation time, and so the interval, is a guess.
 
 Measured on first-order autoregressive series: of the intervals that are not refused, those of ten true samples hold
-0.90 of the truths, of fifteen 0.93 to 0.94, from twenty on 0.93 to 0.97. The number is itself estimated, so it is no
+0.90 of the truths, of fifteen 0.93 to 0.94, from twenty on 0.93 to 0.98. The number is itself estimated, so it is no
 full shield: of series of five true samples a third pass for ten or more, and their intervals hold but 0.73.
 """
 
