@@ -1,0 +1,192 @@
+"""Radial distribution functions, and their first peak."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.optimize import least_squares
+from scipy.signal import find_peaks
+
+from mlff_probes.analysis.statistics import Estimate, Unresolved, jackknife
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int_]
+
+SMOOTHING = 0.1
+"""Standard deviation of the Gaussian that a peak is looked for through, A: half of a shell's thermal width, so that
+it takes away the noise of single pairs but merges no shells."""
+
+PROMINENCE = 0.25
+"""Least prominence of the first peak (its height above the higher of the valleys beside it), as a share of the highest
+value of all.
+
+Shoulders and single pairs are less prominent. A shell of two neighbours before one of six, as of a metal atom between
+layers that are full of it, still reaches half.
+"""
+
+FITTED_SHARE = 0.5
+"""The Gaussian is fitted where the smoothed curve is above this share of its peak: the half that decides the apex."""
+
+FEWEST_BINS = 5
+"""Fewest bins of the fit of a Gaussian's three parameters."""
+
+
+def largest_r(cells: ArrayLike) -> float:
+    """Half the smallest distance of two opposite faces of any of these cells, A: within it, no atom has two images.
+
+    Cells have the shape (…, 3, 3); rows are the cell vectors.
+    """
+    return float(_widths(np.asarray(cells, dtype=float)).min() / 2)
+
+
+def radial_distribution(
+    positions: ArrayLike,
+    cells: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    r_max: float,
+    bin_width: float,
+    blocks: int = 1,
+) -> tuple[Floats, Floats]:
+    """Radial distribution function g(r) of `second` atoms about `first` ones, in a periodic cell.
+
+    g(r) = V n(r) / (N_second 4 pi r^2 dr), n(r) the mean number of second atoms in the shell about a first one: each
+    atom but itself, its own periodic images included. The shell's volume is exact.
+
+    Parameters
+    ----------
+    positions
+        A, wrapped or not, shape (n_replicas, n_samples, n_atoms, 3).
+    cells
+        A, shape (n_replicas, n_samples, 3, 3), rows are the cell vectors, of either handedness.
+    first, second
+        Booleans of shape (n_atoms,) or indices; both may hold the same atoms.
+    r_max
+        A; beyond `largest_r` the cell is repeated. Cut to a multiple of the bin's width.
+    bin_width
+        A.
+    blocks
+        Stretches of equal length (by at most one sample) that each replica is cut into.
+
+    Returns
+    -------
+    tuple
+        Centres of the bins, A, shape (n_bins,), and g by block, shape (n_replicas * blocks, n_bins).
+
+    Raises
+    ------
+    ValueError
+        Where shapes do not fit, a set of atoms or a block is empty, or there is no bin.
+    """
+    everything, boxes = np.asarray(positions, dtype=float), np.asarray(cells, dtype=float)
+    if everything.ndim != 4 or boxes.shape != (*everything.shape[:2], 3, 3):
+        raise ValueError(f"positions {everything.shape} and cells {boxes.shape} do not fit")
+    pair = (_indices(first, everything.shape[2]), _indices(second, everything.shape[2]))
+    bins = int(r_max / bin_width + 1e-9)  # a multiple may lie just below itself
+    if bins < 1 or not 1 <= blocks <= everything.shape[1]:
+        raise ValueError(f"{bins} bins and {blocks} blocks of {everything.shape[1]} samples: at least one of each")
+    edges = np.linspace(0, bins * bin_width, bins + 1)
+    shells = 4 / 3 * np.pi * np.diff(edges**3)
+    found = []
+    for replica, box in zip(everything, boxes, strict=True):
+        for part in np.array_split(np.arange(len(replica)), blocks):
+            samples = [_neighbours(replica[i], box[i], pair, edges) for i in part]
+            found.append(np.mean(samples, axis=0) / shells)
+    return (edges[:-1] + edges[1:]) / 2, np.array(found)
+
+
+def first_peak(r: ArrayLike, g_blocks: ArrayLike) -> tuple[Estimate, Estimate]:
+    """Position (A) and height of the first peak of g(r).
+
+    The peak is the first maximum of the smoothed mean of the blocks that rises by `PROMINENCE` of the highest value;
+    its apex is that of a Gaussian fitted to the values themselves about it, so that neither the smoothing nor the
+    bins move it. Intervals are from leaving out one block at a time.
+
+    Parameters
+    ----------
+    r
+        A, at equal intervals, shape (n_bins,).
+    g_blocks
+        Shape (n_blocks, n_bins); the blocks count as independent.
+
+    Raises
+    ------
+    Unresolved
+        Where there is no peak, the fit finds no apex within it, or there are too few blocks.
+    """
+    grid, blocks = np.asarray(r, dtype=float), np.asarray(g_blocks, dtype=float)
+    around = _peak_bins(grid, blocks.mean(axis=0))
+
+    def apex(part: int) -> Estimate:
+        return jackknife(lambda g: _gaussian_fit(grid[around], g[around])[part], blocks)
+
+    return apex(0), apex(1)
+
+
+def _widths(cells: Floats) -> Floats:
+    """Distances of opposite faces: the inverse lengths of the reciprocal vectors."""
+    found: Floats = 1 / np.linalg.norm(np.linalg.inv(cells), axis=-2)
+    return found
+
+
+def _indices(which: ArrayLike, count: int) -> Indices:
+    found: Indices = np.arange(count)[np.asarray(which)]
+    if not len(found):
+        raise ValueError("a radial distribution function needs atoms: one of the sets is empty")
+    return found
+
+
+def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], edges: Floats) -> Floats:
+    """Numbers of the pair's second atoms about a first one by bin, over their mean density: A^3, shape (n_bins,)."""
+    import freud
+
+    ones, others = pair
+    # freud wants an upper triangular matrix of column vectors; a turn or a mirror that makes one keeps all distances.
+    upper = np.linalg.qr(cell.T)[1]
+    upper *= np.sign(np.diag(upper))[:, None]
+    repeats = np.floor(2 * edges[-1] / _widths(cell) * (1 + 1e-6)).astype(int) + 1  # a little more than 2 r_max wide
+    shifts = np.array(list(itertools.product(*map(range, repeats))))
+    fractional = positions @ np.linalg.inv(cell)
+    fractional -= np.floor(fractional)
+    images = ((fractional[others] + shifts[:, None]).reshape(-1, 3) - repeats / 2) @ upper.T
+    centres = (fractional[ones] - repeats / 2) @ upper.T
+    histogram = freud.density.RDF(bins=len(edges) - 1, r_max=edges[-1])
+    histogram.compute((freud.box.Box.from_matrix(upper * repeats), images), query_points=centres, reset=True)
+    counts = histogram.bin_counts.astype(float)
+    counts[0] -= len(np.intersect1d(ones, others))  # each atom with itself
+    found: Floats = counts * abs(np.linalg.det(cell)) / (len(ones) * len(others))
+    return found
+
+
+def _peak_bins(r: Floats, g: Floats) -> slice:
+    """The bins about the first peak."""
+    smooth = gaussian_filter1d(g, SMOOTHING / (r[1] - r[0]), mode="nearest")
+    if not smooth.max() > 0:
+        raise Unresolved(f"no pair of atoms closer than {r[-1]:.3g} A: no peak")
+    peaks, _ = find_peaks(smooth, prominence=PROMINENCE * smooth.max())
+    if not len(peaks):
+        raise Unresolved(f"g(r) has no peak before {r[-1]:.3g} A")
+    low = np.flatnonzero(smooth < FITTED_SHARE * smooth[peaks[0]])
+    before, after = low[low < peaks[0]], low[low > peaks[0]]
+    start = before[-1] + 1 if len(before) else 0
+    stop = after[0] if len(after) else len(r)
+    missing = max(0, FEWEST_BINS - (stop - start))
+    return slice(max(0, start - (missing + 1) // 2), stop + (missing + 1) // 2)
+
+
+def _gaussian_fit(r: Floats, g: Floats) -> tuple[float, float]:
+    """Position and height of the Gaussian through these values by least squares."""
+    bin_width, total = r[1] - r[0], float(g.sum())
+    centre = float((r * g).sum()) / total if total > 0 else float(r.mean())
+    start = (centre, max(float(g.max()), np.finfo(float).tiny), (r[-1] - r[0]) / 3)
+    found = least_squares(lambda p: p[1] * np.exp(-((r - p[0]) ** 2) / (2 * p[2] ** 2)) - g, start, method="lm")
+    position, height, width = found.x
+    if not found.success or not r[0] <= position <= r[-1]:
+        raise Unresolved(f"the first peak of g(r), near {centre:.3g} A, has no apex within its upper half")
+    # Averages over bins are lower and wider than the curve, by a twelfth of the bin's square (Sheppard's correction).
+    sharper = max(width**2 - bin_width**2 / 12, width**2 / 2)
+    return float(position), float(height * abs(width) / np.sqrt(sharper))

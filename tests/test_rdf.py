@@ -1,0 +1,146 @@
+"""g(r) against ASE's neighbours, an ideal gas and shells of known distance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.neighborlist import neighbor_list
+
+from mlff_probes.analysis.rdf import first_peak, largest_r, radial_distribution
+from mlff_probes.analysis.statistics import Unresolved
+
+SKEWED = np.array([[6.0, 0.3, 0.0], [2.5, 5.5, 0.4], [-1.0, 1.8, 7.0]])
+
+
+def by_neighbour_list(positions, cell, first, second, r_max, bins):
+    i, j, d = neighbor_list("ijd", Atoms("H" * len(positions), positions, cell=cell, pbc=True), r_max)
+    counts, edges = np.histogram(d[np.isin(i, first) & np.isin(j, second)], bins=bins, range=(0, r_max))
+    density = len(second) / abs(np.linalg.det(cell))
+    return counts / (len(first) * density * 4 / 3 * np.pi * np.diff(edges**3))
+
+
+@pytest.mark.parametrize("cell", [SKEWED, SKEWED[[1, 0, 2]], np.diag([5.1, 6.2, 7.3])], ids=["skewed", "left", "box"])
+@pytest.mark.parametrize("r_max", [2.0, 4.0, 11.0])
+@pytest.mark.parametrize(("first", "second"), [(range(9), range(9)), (range(3), range(3, 9)), ([0], [0])])
+def test_agrees_with_the_neighbour_list_of_ase(cell, r_max, first, second):
+    positions = np.random.default_rng(4).normal(scale=20, size=(9, 3))  # far outside the cell
+    r, g = radial_distribution(
+        positions[None, None], cell[None, None], [*first], [*second], r_max=r_max, bin_width=0.25
+    )
+    assert r[0] == 0.125
+    assert len(r) == round(r_max / 0.25)
+    expected = by_neighbour_list(positions, cell, [*first], [*second], r_max, len(r))
+    np.testing.assert_allclose(g, expected[None], atol=1e-9)
+
+
+def test_masks_are_as_good_as_indices_and_partials_add_up():
+    positions = np.random.default_rng(5).uniform(size=(1, 2, 9, 3)) @ SKEWED
+    cells = np.broadcast_to(SKEWED, (1, 2, 3, 3))
+    a = np.arange(9) < 4
+
+    def g(first, second):
+        return radial_distribution(positions, cells, first, second, r_max=5.0, bin_width=0.1)[1]
+
+    np.testing.assert_array_equal(g(a, ~a), g(np.arange(4), np.arange(4, 9)))
+    np.testing.assert_allclose(g(a, ~a), g(~a, a))
+    everything = a | ~a
+    parts = [(x, y, x.sum() * y.sum() / 81) for x in (a, ~a) for y in (a, ~a)]
+    np.testing.assert_allclose(g(everything, everything), sum(share * g(x, y) for x, y, share in parts))
+
+
+def test_an_ideal_gas_has_no_structure():
+    rng = np.random.default_rng(6)
+    samples, atoms = 40, 100
+    cells = SKEWED * rng.uniform(1.4, 1.6, size=(1, samples, 1, 1))  # of changing volume
+    positions = rng.uniform(size=(1, samples, atoms, 3)) @ cells
+    r, g = radial_distribution(positions, cells, np.arange(atoms), np.arange(atoms), r_max=12.0, bin_width=0.5)
+    # density of the other atoms, and the own images further out
+    volume = np.abs(np.linalg.det(cells)).mean()
+    pairs = samples * atoms * (atoms - 1) / 2 * 4 * np.pi * r**2 * 0.5 / volume
+    short = r < largest_r(cells)
+    np.testing.assert_array_less(np.abs(g[0] - (atoms - 1) / atoms)[short] * np.sqrt(pairs[short]), 4)
+    np.testing.assert_allclose(g[0][~short], 1, atol=0.06)
+
+
+def test_blocks_are_stretches_of_each_replica():
+    positions = np.random.default_rng(7).uniform(size=(2, 7, 5, 3)) @ SKEWED
+    cells = np.broadcast_to(SKEWED, (2, 7, 3, 3))
+    options = {"first": np.arange(5), "second": np.arange(5), "r_max": 4.0, "bin_width": 0.5}
+    _, g = radial_distribution(positions, cells, **options, blocks=3)
+    assert g.shape == (6, 8)
+    _, one = radial_distribution(positions[1:, 3:5], cells[1:, 3:5], **options)
+    np.testing.assert_allclose(g[4], one[0])
+
+
+def test_what_makes_no_distribution_is_refused():
+    positions, cells = np.zeros((1, 2, 3, 3)), np.broadcast_to(SKEWED, (1, 2, 3, 3))
+    with pytest.raises(ValueError, match="one of the sets is empty"):
+        radial_distribution(positions, cells, [0], np.zeros(3, dtype=bool), r_max=3, bin_width=0.1)
+    with pytest.raises(ValueError, match="3 blocks of 2 samples"):
+        radial_distribution(positions, cells, [0], [1], r_max=3, bin_width=0.1, blocks=3)
+    with pytest.raises(ValueError, match="do not fit"):
+        radial_distribution(positions, cells[:, 0], [0], [1], r_max=3, bin_width=0.1)
+
+
+def test_largest_r_is_the_radius_of_the_sphere_inside():
+    assert largest_r(np.diag([4.0, 5.0, 6.0])) == 2.0
+    primitive = bulk("Cu", a=4.0).cell[:]
+    assert largest_r(primitive[None, None]) == pytest.approx(4.0 / np.sqrt(3) / 2)  # spacing of (111)
+
+
+def shells(rng, samples, broadening, *, radius=2.8, blocks=12):
+    """g(r) by block of one atom with six neighbours at a radius, and twelve further ones at half as far again."""
+    edges = np.arange(0, 6.0001, 0.05)
+    volumes = 4 / 3 * np.pi * np.diff(edges**3) * 0.03
+    g = []
+    for _ in range(blocks):
+        near = rng.normal(radius, broadening, size=6 * samples)
+        far = rng.normal(1.5 * radius, broadening, size=12 * samples)
+        g.append(np.histogram(np.concatenate([near, far]), edges)[0] / volumes / samples)
+    r = (edges[1:] + edges[:-1]) / 2
+    apex = (radius + np.sqrt(radius**2 - 8 * broadening**2)) / 2  # of exp(-(r - R)^2 / 2 s^2) / r^2
+    height = 6 * np.exp(-((apex - radius) ** 2) / (2 * broadening**2))
+    height /= np.sqrt(2 * np.pi) * broadening * 4 * np.pi * apex**2 * 0.03
+    return r, np.array(g), apex, height
+
+
+@pytest.mark.parametrize("broadening", [0.06, 0.12, 0.2])
+def test_the_first_peak_is_where_the_shell_is(broadening):
+    r, g, apex, height = shells(np.random.default_rng(8), 40, broadening)
+    position, top = first_peak(r, g)
+    assert position.value == pytest.approx(apex, abs=0.02)
+    assert position.uncertainty < 0.03
+    assert top.value == pytest.approx(height, rel=0.05)
+
+
+def test_intervals_of_the_first_peak_are_honest():
+    rng = np.random.default_rng(9)
+    hits = np.zeros(2)
+    for _ in range(100):
+        r, g, apex, height = shells(rng, 25, 0.2)
+        hits += [
+            abs(found.value - true) <= found.uncertainty
+            for found, true in zip(first_peak(r, g), (apex, height), strict=True)
+        ]
+    print(hits)
+    assert ((hits >= 90) & (hits <= 99)).all()
+
+
+def test_a_smaller_shell_before_a_larger_one_is_the_first_and_noise_is_not():
+    r = np.arange(0.025, 6, 0.05)
+    shell = 2 * np.exp(-((r - 3.1) ** 2) / 0.02) + 4 * np.exp(-((r - 3.9) ** 2) / 0.02)
+    noise = np.random.default_rng(10).uniform(0, 1.0, size=(12, len(r))) * (r > 1.5)
+    position, _ = first_peak(r, shell + noise)
+    assert position.value == pytest.approx(3.1, abs=0.05)
+
+
+def test_no_peak_is_unresolved():
+    r = np.arange(0.025, 6, 0.05)
+    with pytest.raises(Unresolved, match=r"no pair of atoms closer than 5.98 A"):
+        first_peak(r, np.zeros((12, len(r))))
+    with pytest.raises(Unresolved, match=r"no peak before"):
+        first_peak(r, np.tile(r, (12, 1)))
+    with pytest.raises(Unresolved, match="4 independent samples, at least 10"):
+        first_peak(r, np.tile(np.exp(-((r - 3) ** 2) / 0.02), (4, 1)))
