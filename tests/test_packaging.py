@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "calculators/allowed.py": ["torch", "e3nn"],  # of a checkpoint of MACE, whose package brings e3nn
     "calculators/constructors.py": ["torch"],
     "calculators/calc_file.py": ["pydantic-core"],  # pydantic's own errors are raised from there
+    "dynamics/choice.py": ["torch-sim-atomistic"],  # which both of these extras bring, too
+    "dynamics/torch_engine.py": ["torch", "torch-sim-atomistic"],
     "scorecard/rows.py": PROJECT["optional-dependencies"]["notebook"],
     "parallel.py": ["pytest-xdist"],  # once workers are asked for
     "scheduling.py": ["pytest-xdist"],  # which imports this file itself, by calling its own hook

@@ -135,12 +135,23 @@ def mean_frequency_estimate(
     ValueError
         As for `velocity_autocorrelation`.
     """
+    frequency, spectra = power_spectra(velocities, masses, mask, interval_fs, blocks=blocks)
+    return jackknife(lambda power: mean_frequency(frequency, power), spectra)
+
+
+def power_spectra(
+    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, blocks: int = 10
+) -> tuple[Floats, Floats]:
+    """Frequencies, THz, shape (n_points,), and the power spectrum of each block, shape (n_blocks, n_points).
+
+    Their mean is proportional to the density of states, at the resolution of a block. Arguments and errors are those
+    of `mean_frequency_estimate`.
+    """
     weighted = _moving(velocities, masses, mask)
     length = weighted.shape[1] // blocks
     parts = [replica[None, i * length : (i + 1) * length] for replica in weighted for i in range(blocks)]
     spectra = [_power(part, interval_fs, length // 2) for part in parts]
-    frequency = spectra[0][0]
-    return jackknife(lambda power: mean_frequency(frequency, power), [power for _, power in spectra])
+    return spectra[0][0], np.array([power for _, power in spectra])
 
 
 def aliasing(

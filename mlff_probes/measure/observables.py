@@ -29,8 +29,8 @@ RDF_LEAST_A, RDF_MOST_A = 5.0, 10.0
 """Distances to which g(r) goes where the case does not say: half the width of the supercell, but at least over the
 first shells (then into periodic images, in the model as in the reference) and at most over the order in a liquid."""
 
-RDF_BLOCKS = 12
-"""At least so many stretches of trajectory give the uncertainty of a peak, all replicas together."""
+BLOCKS = 12
+"""At least so many stretches of trajectory give the uncertainty of a curve, all replicas together."""
 
 MOST_POINTS = 400
 """Of a longer history only so many points are kept for the picture."""
@@ -115,6 +115,11 @@ class Observables:
         return sorted({chemical_symbols[z] for z in self.trajectory.numbers})
 
     @property
+    def blocks(self) -> int:
+        """Into how many stretches each replica is cut."""
+        return -(-BLOCKS // self.trajectory.replicas)
+
+    @property
     def time_ps(self) -> Floats:
         """Time of the samples, ps."""
         found: Floats = self.trajectory.time_fs / FS_PER_PS
@@ -151,7 +156,7 @@ class Observables:
             most = min(max(rdf.largest_r(trajectory.cells), RDF_LEAST_A), RDF_MOST_A)
         r, blocks = rdf.radial_distribution(
             trajectory.positions, trajectory.cells, self.mask(first), self.mask(second),
-            r_max=most, bin_width=self.protocol.rdf_bin, blocks=-(-RDF_BLOCKS // trajectory.replicas),
+            r_max=most, bin_width=self.protocol.rdf_bin, blocks=self.blocks,
         )  # fmt: skip
         self.arrays |= {f"rdf_{pair}_r": r.tolist(), f"rdf_{pair}": blocks.mean(axis=0).tolist()}
         return r, blocks
@@ -299,13 +304,13 @@ def _diffusion(o: Observables, element: str) -> Value:
 def _mean_frequency(o: Observables, element: str) -> Estimate:
     o.spectrum(element)
     t = o.trajectory
-    return vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs)
+    return vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.blocks)
 
 
 def _vdos_wasserstein(o: Observables, element: str) -> Estimate:
     o.spectrum(element)
     t = o.trajectory
-    spectra = vibrations.power_spectra(t.velocities, t.masses, o.mask(element), t.interval_fs)
+    spectra = vibrations.power_spectra(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.blocks)
     return o.distance(f"vdos_{element}", *spectra, distances.wasserstein)
 
 
