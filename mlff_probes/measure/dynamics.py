@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_probes.analysis import diffusion as diffusing
-from mlff_probes.analysis import vibrations
+from mlff_probes.analysis import displacement, vibrations
 from mlff_probes.analysis.statistics import Unresolved
 from mlff_probes.bands.relax import Calls, Report, silent
 from mlff_probes.calculators.base import Calculator
@@ -205,7 +204,7 @@ def _pictured(observables: Observables) -> dict[str, list[Any]]:
     with suppress(Unresolved):
         observables.spectrum(ALL)
     for element in observables.elements:
-        found = diffusing.mean_squared_displacement(t.positions, t.masses, observables.mask(element), t.time_fs)
+        found = displacement.mean_squared_displacement(t.positions, t.masses, observables.mask(element), t.time_fs)
         arrays[f"msd_{element}_lag_ps"] = (found.lag_fs / FS_PER_PS).tolist()
         arrays |= {f"msd_{element}": found.msd.tolist(), f"msd_{element}_uncertainty": found.uncertainty.tolist()}
     vacf = vibrations.velocity_autocorrelation(t.velocities, t.masses, observables.mask(ALL))[:MOST_POINTS]
