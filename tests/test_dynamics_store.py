@@ -1,188 +1,30 @@
-"""Trajectories that are kept: what is interrupted goes on bitwise, and nothing goes on that is not the same."""
+"""Trajectories that are kept: what is the same is used, and nothing is that is not."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from analytic import EinsteinCrystal, batched, copper, protocol
+from analytic import EinsteinCrystal, copper, protocol
 from ase import units
 from ase.io.trajectory import Trajectory as AseTrajectory
+from interrupted import RUNS, Stopping, each_sample_kept, folder, run, same, uninterrupted
 from sound import Sound
 
 import mlff_probes.dynamics.store as store_module
 from mlff_probes.calculators.base import as_calculator
-from mlff_probes.dynamics.simulate import CHECKPOINT_S, simulate
+from mlff_probes.dynamics.simulate import simulate
 from mlff_probes.dynamics.store import TrajectoryStore
-from mlff_probes.limits import TimeUp
-
-RUNS = [("ase", "NVE"), ("ase", "NVT"), ("ase", "NPT"), ("torch", "NVE"), ("torch", "NVT")]
-BEGINNING, EQUILIBRATING, FIRST_OF_PRODUCTION, PRODUCING, LAST = 2, 19, 43, 80, 122
-"""Model calls in which a run is interrupted; there are 2 to begin with, 40 of the equilibration, 80 of the production,
-where an ASE engine takes five steps of one replica and then five of the other."""
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-class Stopping(Sound):
-    """Raises in one of its calls."""
-
-    def __init__(self, call=None, error=KeyboardInterrupt):
-        super().__init__()
-        self.calls, self.call, self.error = 0, call, error
-
-    def evaluated(self, atoms):
-        self.calls += 1
-        if self.calls == self.call:
-            raise self.error
-        return super().evaluated(atoms)
-
-
-def prepared(engine, model):
-    return batched(model) if engine == "torch" else model
-
-
-def run(engine, ensemble, directory, model=None, clock=None, **changed):
-    start = copper()
-    start.rattle(0.05, seed=1)
-    model = prepared(engine, Stopping() if model is None else model)
-    kept = TrajectoryStore(directory)
-    more = {} if clock is None else {"clock": clock}
-    return simulate(model, protocol(ensemble, **changed), start, store=kept, **more)
-
-
-def each_sample_kept():
-    """A clock by which a checkpoint is due after each sample."""
-    times = iter(np.arange(0.0, 1e7, CHECKPOINT_S))
-    return lambda: float(next(times))
-
-
-def same(one, other):
-    for stage in ("equilibration", "production"):
-        a, b = getattr(one, stage), getattr(other, stage)
-        for field in fields(a):
-            np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name), err_msg=field.name)
-    assert (one.done_steps, one.end) == (other.done_steps, other.end)
-
-
-def folder(directory) -> Path:
-    (found,) = [path for path in directory.iterdir() if path.is_dir()]
-    return found
-
-
-@pytest.fixture(scope="module")
-def uninterrupted():
-    return {key: run(*key, None) for key in RUNS}
-
-
-@pytest.mark.parametrize("call", [BEGINNING, EQUILIBRATING, FIRST_OF_PRODUCTION, PRODUCING, LAST])
-@pytest.mark.parametrize(("engine", "ensemble"), RUNS)
-def test_what_was_interrupted_goes_on_bitwise(engine, ensemble, call, tmp_path, uninterrupted):
-    with pytest.raises(KeyboardInterrupt):
-        run(engine, ensemble, tmp_path, Stopping(call - (engine == "ase")))  # ASE recalls the second first call
-    resumed = run(engine, ensemble, tmp_path)
-    same(resumed, uninterrupted[engine, ensemble])
-    if call == BEGINNING:
-        assert resumed.resumed_at_step is None
-    else:
-        assert resumed.resumed_at_step == (call - 2 - 1) // 10 * 5
-        assert resumed.calls.calls == 2 + 2 * (60 - resumed.resumed_at_step)
-    assert not resumed.notes
-
-
-def test_it_may_be_interrupted_again_and_again(tmp_path, uninterrupted):
-    for _ in range(20):
-        try:
-            found = run("ase", "NPT", tmp_path, Stopping(14))
-        except KeyboardInterrupt:
-            continue
-        break
-    same(found, uninterrupted["ase", "NPT"])
-
-
-@pytest.mark.parametrize("error", [TimeUp, ValueError])
-def test_a_timeout_and_a_failure_cost_nothing_either(error, tmp_path, uninterrupted):
-    with pytest.raises((TimeUp, RuntimeError)):
-        run("torch", "NVT", tmp_path, Stopping(PRODUCING, error))
-    resumed = run("torch", "NVT", tmp_path)
-    assert resumed.resumed_at_step == 35
-    same(resumed, uninterrupted["torch", "NVT"])
 
 
 @pytest.mark.parametrize(("engine", "ensemble"), RUNS)
-def test_killed_between_samples_and_checkpoint(engine, ensemble, tmp_path, monkeypatch, uninterrupted):
-    written, savez = [], np.savez
-
-    def killed(*args, **arrays):
-        written.append(args)
-        if len(written) == 6:
-            raise Killed
-        savez(*args, **arrays)
-
-    monkeypatch.setattr(store_module.np, "savez", killed)
-    with pytest.raises(Killed):
-        run(engine, ensemble, tmp_path, clock=each_sample_kept())
-    assert len(AseTrajectory(folder(tmp_path) / "replica-0.traj")) == 7
-    resumed = run(engine, ensemble, tmp_path)
-    assert resumed.resumed_at_step == 25
-    same(resumed, uninterrupted[engine, ensemble])
-    assert [len(AseTrajectory(file)) for file in sorted(folder(tmp_path).glob("*.traj"))] == [13, 13]
-
-
-def test_killed_in_the_middle_of_a_frame(tmp_path, uninterrupted):
-    with pytest.raises(KeyboardInterrupt):
-        run("ase", "NVT", tmp_path, Stopping(PRODUCING))
-    with (folder(tmp_path) / "replica-1.traj").open("ab") as file:
-        file.write(b"half a frame" * 50)
-    resumed = run("ase", "NVT", tmp_path)
-    assert resumed.resumed_at_step == 35
-    same(resumed, uninterrupted["ase", "NVT"])
-    same(run("ase", "NVT", tmp_path), uninterrupted["ase", "NVT"])
-
-
-def test_a_process_that_is_killed_while_another_finds_the_place_taken(tmp_path, uninterrupted):
-    script = (
-        "import sys, time, os, signal\n"
-        "from pathlib import Path\n"
-        "import test_dynamics_store as t\n"
-        "class Waiting(t.Stopping):\n"
-        "    def evaluated(self, atoms):\n"
-        "        if self.calls == 60:\n"
-        "            print('there', flush=True); time.sleep(60)\n"
-        "        return super().evaluated(atoms)\n"
-        "Waiting.__name__ = 'Stopping'\n"
-        "t.run('ase', 'NVT', Path(sys.argv[1]), Waiting(), clock=t.each_sample_kept())\n"
-    )
-    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}) as child:
-        assert child.stdout.readline() == "there\n"
-        beside = run("ase", "NVT", tmp_path)
-        child.send_signal(signal.SIGKILL)
-    same(beside, uninterrupted["ase", "NVT"])
-    assert beside.resumed_at_step is None
-    place = folder(tmp_path)
-    assert beside.notes == (f"this trajectory is not kept: another process is simulating the same in {place}",)
-    resumed = run("ase", "NVT", tmp_path)
-    assert (resumed.resumed_at_step, resumed.notes) == (25, ())
-    same(resumed, uninterrupted["ase", "NVT"])
-
-
-@pytest.mark.parametrize(("engine", "ensemble"), RUNS)
-def test_what_is_done_is_checked_and_used(engine, ensemble, tmp_path, uninterrupted):
+def test_what_is_done_is_checked_and_used(engine, ensemble, tmp_path):
     run(engine, ensemble, tmp_path)
     model = Stopping()
     again = run(engine, ensemble, tmp_path, model)
-    same(again, uninterrupted[engine, ensemble])
+    same(again, uninterrupted(engine, ensemble))
     assert (model.calls, again.calls.calls, again.resumed_at_step) == (2, 2, 60)
 
 
@@ -289,23 +131,23 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
-def test_what_is_broken_or_foreign_starts_afresh_and_says_so(spoil, tmp_path, uninterrupted):
+def test_what_is_broken_or_foreign_starts_afresh_and_says_so(spoil, tmp_path):
     run("ase", "NVT", tmp_path)
     spoil(folder(tmp_path))
     found = run("ase", "NVT", tmp_path)
     assert found.resumed_at_step is None
     (note,) = found.notes
     assert note.startswith(f"started afresh in {folder(tmp_path)}: ")
-    same(found, uninterrupted["ase", "NVT"])
+    same(found, uninterrupted("ase", "NVT"))
     assert run("ase", "NVT", tmp_path).resumed_at_step == 60
 
 
-def test_trajectories_without_a_checkpoint_are_no_use(tmp_path, uninterrupted):
+def test_trajectories_without_a_checkpoint_are_no_use(tmp_path):
     run("ase", "NVT", tmp_path)
     (folder(tmp_path) / "checkpoint.npz").unlink()
     found = run("ase", "NVT", tmp_path)
     assert (found.resumed_at_step, found.notes) == (None, ())
-    same(found, uninterrupted["ase", "NVT"])
+    same(found, uninterrupted("ase", "NVT"))
 
 
 def test_files_are_ase_s_and_say_what_they_are(tmp_path):
@@ -326,21 +168,21 @@ def test_files_are_ase_s_and_say_what_they_are(tmp_path):
     assert about["start"]["formula"] == "Cu32"
 
 
-def test_a_directory_that_cannot_be_used_costs_no_simulation(tmp_path, uninterrupted):
+def test_a_directory_that_cannot_be_used_costs_no_simulation(tmp_path):
     (tmp_path / "file").touch()
     found = run("ase", "NVE", tmp_path / "file")
-    same(found, uninterrupted["ase", "NVE"])
+    same(found, uninterrupted("ase", "NVE"))
     (note,) = found.notes
     assert note.startswith(f"this trajectory is not kept in {tmp_path / 'file'}")
 
 
-def test_a_disk_that_is_full_costs_no_simulation(tmp_path, monkeypatch, uninterrupted):
+def test_a_disk_that_is_full_costs_no_simulation(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store_module.np, "savez", full)
     found = run("ase", "NVE", tmp_path, clock=each_sample_kept())
-    same(found, uninterrupted["ase", "NVE"])
+    same(found, uninterrupted("ase", "NVE"))
     (note,) = found.notes
     assert "from here on this trajectory is not kept" in note
     assert "No space left on device" in note
