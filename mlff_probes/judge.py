@@ -32,8 +32,8 @@ def judge(
     -------
     Verdict
         `passed` exactly if ``abs(measured - reference) <= tolerance``. NaN, infinity and a missing
-        value are `error`, whatever the tolerance; so is a value that is not resolved: known to less than half the
-        tolerance, or only as an upper bound.
+        value are `error`, whatever the tolerance; so is a value that is not resolved: only an upper bound, or not
+        known to half the tolerance, unless all of its interval lies outside.
     """
     if measured.problem is not None:
         return Verdict(state=State(measured.problem.state), reason=measured.problem.reason)
@@ -47,18 +47,19 @@ def judge(
     deviation = measured.value - expectation.value
     state, reason = State.NOT_COMPARABLE, not_comparable or ""
     if not_comparable is None:
-        reason = _unresolved(measured, expectation)
+        reason = _unresolved(measured, expectation, abs(deviation))
         passed = abs(deviation) <= expectation.tolerance.value
         state = State.ERROR if reason else State.PASSED if passed else State.FAILED
     return Verdict(state=state, deviation=deviation, reason=reason)
 
 
-def _unresolved(measured: Value, expectation: Expectation) -> str:
-    """Why a value is not known well enough to be judged; "" where it is."""
+def _unresolved(measured: Value, expectation: Expectation, off: float) -> str:
+    """Why a value is not known well enough to be judged; "" where it is, or where its interval lies outside."""
     if measured.upper_bound:
         return "unresolved: only an upper bound is known"
-    most = RESOLVED * expectation.tolerance.value
-    if measured.uncertainty is None or measured.uncertainty <= most:
+    tolerance = expectation.tolerance.value
+    most = RESOLVED * tolerance
+    if measured.uncertainty is None or measured.uncertainty <= most or off - measured.uncertainty > tolerance:
         return ""
     return (
         f"unresolved: known to {measured.uncertainty:.2g} {measured.unit} within 95 %, and must be to {most:g}, half "

@@ -376,7 +376,7 @@ class SoftCrystal(Sound):
     The systematic softening of universal models, which were trained near equilibrium (Deng et al., 2024).
     """
 
-    factor = 0.75
+    factor = 0.6
 
     def wells(self, pairs):
         wells = super().wells(pairs)

@@ -125,13 +125,13 @@ def mean_frequency_estimate(
 ) -> Estimate:
     """Mean frequency of the density of states, THz, with its interval by leaving out one block at a time.
 
-    Each replica is cut into `blocks` stretches; the window is at most half a block, so that the resolution is coarser
-    than that of `density_of_states`, which moves the mean but little. Other arguments as there.
+    Each replica is cut into `blocks` stretches, each with a window of its length: the resolution is that of
+    `density_of_states` for four blocks, and coarser for more. Other arguments as there.
 
     Raises
     ------
     Unresolved
-        With too few blocks, or fewer than `2 * FEWEST_SAMPLES` samples in a block.
+        With too few blocks, or fewer than `FEWEST_SAMPLES` samples in a block.
     ValueError
         As for `velocity_autocorrelation`.
     """
@@ -150,7 +150,7 @@ def power_spectra(
     weighted = _moving(velocities, masses, mask)
     length = weighted.shape[1] // blocks
     parts = [replica[None, i * length : (i + 1) * length] for replica in weighted for i in range(blocks)]
-    spectra = [_power(part, interval_fs, length // 2) for part in parts]
+    spectra = [_power(part, interval_fs, length) for part in parts]
     return spectra[0][0], np.array([power for _, power in spectra])
 
 

@@ -18,7 +18,7 @@ from mlff_probes.dynamics.simulate import Simulation, simulate
 from mlff_probes.dynamics.store import TrajectoryStore
 from mlff_probes.dynamics.trajectory import Trajectory
 from mlff_probes.evaluation import Evaluation, evaluate
-from mlff_probes.measure.observables import FS_PER_PS, MOST_POINTS, Curves, Floats, Observables, Sample
+from mlff_probes.measure.observables import FS_PER_PS, MOST_POINTS, Curves, Floats, Observables, Sample, thinned
 from mlff_probes.measure.results import Result, missing
 from mlff_probes.protocols import MolecularDynamics
 from mlff_probes.protocols.dynamics import ALL
@@ -67,10 +67,11 @@ def molecular_dynamics(
         diagnostics |= {"end": run.end.kind, "reason": run.end.reason, "end_step": run.end.step}
         return Result(values, arrays, calls.evaluation(), diagnostics)
     rows, stresses = _stresses(calculator, run.production, protocol, wanted, calls=calls, report=report)
+    first = run.equilibration if run.equilibration.samples else run.production
     sample = Sample(
         trajectory=run.production,
-        start=start.positions,
-        start_energy=float(run.equilibration.energies[:, 0].mean()),
+        start=first.positions[0, 0],
+        start_energy=float(first.energies[0, 0]),
         start_volume=float(start.get_volume()),
         stress_rows=rows,
         stresses=stresses,
@@ -172,8 +173,7 @@ def _stresses(
     """Stresses at some samples of each replica, computed after the fact: a batched pass supplies none."""
     if not any(name.startswith("pressure") for name in wanted) or not calculator.supplies("stress"):
         return None, None
-    each = max(protocol.pressure_samples // trajectory.replicas, 1)
-    rows = np.unique(np.linspace(0, trajectory.samples - 1, each).round().astype(int))
+    rows = thinned(trajectory.samples, max(protocol.pressure_samples // trajectory.replicas, 1))
     report(f"stress of {len(rows) * trajectory.replicas} samples")
     frames = [trajectory.atoms(replica, row) for replica in range(trajectory.replicas) for row in rows]
     found = calls.add(evaluate(calculator, frames, forces=False, stress=True))
@@ -189,7 +189,7 @@ def _history(run: Simulation) -> dict[str, list[Any]]:
     begin = run.production.time_fs[0] if run.production.samples else parts[0].time_fs[-1]
     time = np.concatenate([part.time_fs - begin for part in parts]) / FS_PER_PS
     energies = np.concatenate([part.energies.mean(axis=0) for part in parts]) / len(run.production.numbers)
-    rows = np.unique(np.linspace(0, len(time) - 1, MOST_POINTS).round().astype(int))
+    rows = thinned(len(time), MOST_POINTS)
     return {
         "time_ps": time[rows].tolist(),
         "temperature": np.concatenate([part.temperatures.mean(axis=0) for part in parts])[rows].tolist(),

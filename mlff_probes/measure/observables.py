@@ -32,6 +32,9 @@ first shells (then into periodic images, in the model as in the reference) and a
 BLOCKS = 12
 """At least so many stretches of trajectory give the uncertainty of a curve, all replicas together."""
 
+RDF_SAMPLES = 800
+"""So many samples of all replicas, evenly spread, give g(r): neighbouring ones say the same."""
+
 MOST_POINTS = 400
 """Of a longer history only so many points are kept for the picture."""
 
@@ -85,6 +88,7 @@ class Observables:
         self.protocol, self.sample, self.units = protocol, sample, units
         self.trajectory = sample.trajectory
         self.arrays: dict[str, list[Any]] = {}
+        self._known: dict[str, tuple[Floats, Floats]] = {}
 
     def value(self, quantity: str) -> Value:
         """One quantity; an error where it is not resolved, or where the trajectory lacks what it is made of."""
@@ -117,7 +121,7 @@ class Observables:
     @property
     def blocks(self) -> int:
         """Into how many stretches each replica is cut."""
-        return -(-BLOCKS // self.trajectory.replicas)
+        return max(-(-BLOCKS // self.trajectory.replicas), vibrations.STRETCHES)
 
     @property
     def time_ps(self) -> Floats:
@@ -149,8 +153,11 @@ class Observables:
 
     def pair_distribution(self, pair: str) -> tuple[Floats, Floats]:
         """Distances, A, and g(r) of each stretch of trajectory, shape (n_blocks, n_bins), of a pair (`Cr_Te`)."""
+        name = f"rdf_{pair}"
+        if name in self._known:
+            return self._known[name]
         first, second = (ALL, ALL) if pair == ALL else pair.split("_")
-        trajectory = self.trajectory
+        trajectory = self.trajectory.part(thinned(self.trajectory.samples, RDF_SAMPLES // self.trajectory.replicas))
         most = self.protocol.rdf_max
         if most is None:
             most = min(max(rdf.largest_r(trajectory.cells), RDF_LEAST_A), RDF_MOST_A)
@@ -158,17 +165,21 @@ class Observables:
             trajectory.positions, trajectory.cells, self.mask(first), self.mask(second),
             r_max=most, bin_width=self.protocol.rdf_bin, blocks=self.blocks,
         )  # fmt: skip
-        self.arrays |= {f"rdf_{pair}_r": r.tolist(), f"rdf_{pair}": blocks.mean(axis=0).tolist()}
+        self.arrays |= {f"{name}_r": r.tolist(), name: blocks.mean(axis=0).tolist()}
+        self._known[name] = r, blocks
         return r, blocks
 
     def spectrum(self, element: str) -> tuple[Floats, Floats]:
         """Frequencies, THz, and vibrational density of states of an element, refused where it is not sampled."""
-        t, mask = self.trajectory, self.mask(element)
+        name, t, mask = f"vdos_{element}", self.trajectory, self.mask(element)
+        if name in self._known:
+            return self._known[name]
         reason = vibrations.aliasing(t.velocities, t.forces, t.masses, mask, t.interval_fs)
         if reason:
             raise Unresolved(reason)
         frequency, dos = vibrations.density_of_states(t.velocities, t.masses, mask, t.interval_fs)
-        self.arrays |= {f"vdos_{element}_frequency": frequency.tolist(), f"vdos_{element}": dos.tolist()}
+        self.arrays |= {f"{name}_frequency": frequency.tolist(), name: dos.tolist()}
+        self._known[name] = frequency, dos
         return frequency, dos
 
     def distance(self, curve: str, x: Floats, blocks: Floats, between: Callable[..., float]) -> Estimate:
@@ -183,6 +194,12 @@ class Observables:
             return between(*distances.common_grid(x, mean, *known))
 
         return statistics.jackknife(off, blocks)
+
+
+def thinned(samples: int, most: int) -> NDArray[np.int64]:
+    """At most `most` of some samples, evenly spread, the first and the last among them."""
+    rows: NDArray[np.int64] = np.unique(np.linspace(0, samples - 1, min(most, samples)).round().astype(int))
+    return rows
 
 
 class AbsentError(ValueError):
