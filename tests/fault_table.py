@@ -128,7 +128,7 @@ SIMULATIONS = {
         {"survival": "1", "energy_drift": "eV/atom/ps", "net_force": "meV/A", "rmsd_growth_rate": "A/ps",
          "mean_frequency_Cu": "THz", "vdos_wasserstein_Cu": "THz"},
     ),
-    "slab": (MOVES.format(ensemble="NVE", kelvin=50.0, before=0, steps=300, seeds=[0]), {"survival": "1"}),
+    "slab": (MOVES.format(ensemble="NVE", kelvin=50.0, before=0, steps=380, seeds=[0]), {"survival": "1"}),
 }  # fmt: skip
 """Simulations that take half a second each, and what is judged of them."""
 

@@ -493,6 +493,29 @@ class Memory(Sound):
         self.results = scaled(self.results, 1 + self.strength * (before - charge))
 
 
+class LaggingForce(Sound):
+    """Forces lag behind: a little of them is that of the step before.
+
+    Charges or neighbours that are brought up to date every few steps; the work that is done so heats a crystal.
+    """
+
+    strength, near, most = 5e-3, 0.3, 6
+
+    def __init__(self, dtype="float64"):
+        super().__init__(dtype)
+        self.before = []
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        now = (atoms.positions.copy(), results["forces"])
+        for positions, forces in self.before:
+            if positions.shape == now[0].shape and np.abs(positions - now[0]).max() < self.near:
+                results["forces"] = now[1] + self.strength * (forces - now[1])
+                break
+        self.before = [now, *self.before][: self.most]
+        return results
+
+
 class Batched(Sound):
     """In a batch there is another answer.
 

@@ -106,6 +106,20 @@ def test_replicas_that_stay_apart_count_as_one_sample_each():
         mean(series)
 
 
+def test_replicas_say_what_one_that_wanders_cannot():
+    """Each replica has some three independent samples; four of them still give an honest slope."""
+    rng, time = np.random.default_rng(5), np.arange(200.0)
+
+    def slope():
+        return drift(time, autoregressive(rng, 4, 200, 60.0) + 0.02 * time), 0.02
+
+    hits, resolved = covered(slope)
+    assert resolved == 100
+    assert 90 <= hits <= 99
+    with pytest.raises(Unresolved):
+        drift(time, autoregressive(rng, 2, 200, 60.0))
+
+
 def test_drift_is_exact_without_noise_and_per_unit_of_time():
     time = np.arange(20) * 0.5
     found = drift(time, [3 + 2 * time, -1 + 2 * time])

@@ -41,6 +41,10 @@ ITERATIONS = 20
 """Passes of the correction for the fitted mean, which converges geometrically (ratio: one over the samples)."""
 
 
+ENOUGH_REPLICAS = 3
+"""From three independent slopes on, Student's interval is narrow enough to say something (4.3 standard errors)."""
+
+
 class Unresolved(ValueError):  # noqa: N818 - it is a verdict, not a mistake
     """The data hold too little for an answer; the message says why, in a line."""
 
@@ -131,12 +135,14 @@ def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
     Notes
     -----
     Least squares; the standard error is multiplied by the root of the statistical inefficiency of the residuals. The
-    intercepts beyond the first take one independent sample each, the line two degrees of freedom.
+    intercepts beyond the first take one independent sample each, the line two degrees of freedom. Where that leaves
+    fewer than `MINIMUM_SAMPLES`, as where the series is bent, the interval is Student's of the slopes of the replicas,
+    which are independent however slowly each one wanders.
 
     Raises
     ------
     Unresolved
-        With fewer than `MINIMUM_SAMPLES` independent samples left.
+        With fewer than `MINIMUM_SAMPLES` independent samples left, and fewer than `ENOUGH_REPLICAS` replicas.
     """
     values = _checked(series)
     centred = np.asarray(time, dtype=float)
@@ -153,6 +159,9 @@ def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
         return Estimate(slope, 0.0, float(values.size - replicas + 1))
     inefficiency = _inefficiency(residuals, fitted=replicas + 1)
     samples = values.size / inefficiency - replicas + 1
+    if samples < MINIMUM_SAMPLES and replicas >= ENOUGH_REPLICAS:
+        slopes = values @ centred / spread
+        return Estimate(slope, float(quantile(replicas - 1) * slopes.std(ddof=1) / np.sqrt(replicas)), float(replicas))
     require(samples)
     variance = (residuals**2).sum() / (values.size - inefficiency * (replicas + 1))
     error = np.sqrt(variance * inefficiency / (replicas * spread))
