@@ -159,7 +159,7 @@ def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
         return Estimate(slope, 0.0, float(values.size - replicas + 1))
     inefficiency = _inefficiency(residuals, fitted=replicas + 1)
     samples = values.size / inefficiency - replicas + 1
-    if samples < MINIMUM_SAMPLES and replicas >= ENOUGH_REPLICAS:
+    if samples < MINIMUM_SAMPLES <= len(centred) and replicas >= ENOUGH_REPLICAS:
         slopes = values @ centred / spread
         return Estimate(slope, float(quantile(replicas - 1) * slopes.std(ddof=1) / np.sqrt(replicas)), float(replicas))
     require(samples)
