@@ -229,7 +229,7 @@ def test_temperature_of_a_known_kinetic_energy():
 
 def test_unwrapping_follows_an_atom_through_many_cells():
     cell = np.array([[3.0, 0, 0], [1.0, 3.0, 0], [0, 0, 4.0]])
-    way = np.cumsum(np.random.default_rng(0).normal(scale=0.4, size=(200, 5, 3)), axis=0)
+    way = np.cumsum(np.random.default_rng(0).normal(scale=0.2, size=(200, 5, 3)), axis=0)
     wrapped = (way @ np.linalg.inv(cell) % 1.0) @ cell
     found = unwrapped(wrapped, np.tile(cell, (200, 1, 1)), np.array([True] * 3))
     np.testing.assert_allclose(found - found[0], way - way[0], atol=1e-9)

@@ -16,14 +16,19 @@ from mlff_probes.reference import DIRECTORY, load_case, load_cases
 from mlff_probes.tolerances import POLICY, load_policy
 
 CASES = load_cases()
+LAWS_OF_DYNAMICS = ("survival", "temperature_offset", "energy_drift", "net_force", "rmsd_growth_rate")
 BY_ID = {case.id: case for case in CASES}
 
 
 def test_all_cases_of_the_package_load():
-    assert [type(case) for case in CASES] == [Case] * 28
+    assert [type(case) for case in CASES] == [Case] * 41
     assert {case.family for case in CASES} == set(FAMILIES)
-    assert [case.id for case in CASES if case.tier != "quick"] == [
+    longer = [case for case in CASES if case.tier != "quick"]
+    assert [case.id for case in longer if case.family != "dynamics"] == [
         f"vacancy_{element}" for element in ("Ac", "Ag", "Au", "Ca", "Ir", "Pd", "Rh", "Sr", "Th")
+    ]
+    assert [case.id for case in longer if case.tier == "full"] == [
+        f"{material}_{kelvin}K_full" for material in ("cr_sb2te3", "sb2te3") for kelvin in (300, 600)
     ]
 
 
@@ -34,7 +39,7 @@ def test_every_expectation_can_be_judged(case):
         assert expectation.tolerance.reason.endswith(".")
         assert expectation.source
         assert expectation.level_of_theory in ("PBE", "exact")
-        exact = case.family == "physicality" or expectation.quantity in ("periodicity", "outcome")
+        exact = case.family == "physicality" or expectation.quantity in ("periodicity", "outcome", *LAWS_OF_DYNAMICS)
         assert (expectation.level_of_theory == "exact") == exact
 
 
@@ -357,6 +362,7 @@ def test_an_override_finer_than_the_reference_ends_the_run(tmp_path):
 def test_policy_covers_every_quantity_with_a_sentence():
     policy = load_policy()
     used = {(case.family, case.protocol.policy_name(e.quantity)) for case in CASES for e in case.expectations}
-    assert used == set(policy.tolerances)
+    distances = {("dynamics", name) for name in ("rdf_l1", "rdf_wasserstein", "mean_frequency", "vdos_wasserstein")}
+    assert used | distances == set(policy.tolerances)  # the latter for curves and trajectories of a user's own
     assert all(tolerance.reason.endswith(".") for tolerance in policy.tolerances.values())
     assert POLICY.is_file()
