@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from numpy.polynomial import Polynomial
+from numpy.polynomial.polynomial import polyval
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
@@ -28,10 +30,13 @@ layers that are full of it, still reaches half.
 """
 
 FITTED_SHARE = 0.5
-"""The Gaussian is fitted where the smoothed curve is above this share of its peak: the half that decides the apex."""
+"""The apex is fitted where the smoothed curve is above this share of its peak: the half that decides."""
 
-FEWEST_BINS = 5
-"""Fewest bins of the fit of a Gaussian's three parameters."""
+FEWEST_BINS = 6
+"""Fewest bins of the fit of four parameters."""
+
+REAL = 1e-9
+"""Imaginary part up to which a root is real."""
 
 
 def largest_r(cells: ArrayLike) -> float:
@@ -103,8 +108,9 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike) -> tuple[Estimate, Estimate]:
     """Position (A) and height of the first peak of g(r).
 
     The peak is the first maximum of the smoothed mean of the blocks that rises by `PROMINENCE` of the highest value;
-    its apex is that of a Gaussian fitted to the values themselves about it, so that neither the smoothing nor the
-    bins move it. Intervals are from leaving out one block at a time.
+    its apex is that of a skewed Gaussian, exp(cubic in r), fitted to the values themselves about it, so that neither
+    the smoothing nor the bins move it, nor the long tail of a liquid's shell. Intervals are from leaving out one block
+    at a time.
 
     Parameters
     ----------
@@ -122,7 +128,7 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike) -> tuple[Estimate, Estimate]:
     around = _peak_bins(grid, blocks.mean(axis=0))
 
     def apex(part: int) -> Estimate:
-        return jackknife(lambda g: _gaussian_fit(grid[around], g[around])[part], blocks)
+        return jackknife(lambda g: _skewed_fit(grid[around], g[around])[part], blocks)
 
     return apex(0), apex(1)
 
@@ -178,15 +184,19 @@ def _peak_bins(r: Floats, g: Floats) -> slice:
     return slice(max(0, start - (missing + 1) // 2), stop + (missing + 1) // 2)
 
 
-def _gaussian_fit(r: Floats, g: Floats) -> tuple[float, float]:
-    """Position and height of the Gaussian through these values by least squares."""
-    bin_width, total = r[1] - r[0], float(g.sum())
+def _skewed_fit(r: Floats, g: Floats) -> tuple[float, float]:
+    """Position and height of the apex of exp(cubic in r) through these values by least squares."""
+    bin_width, total, span = r[1] - r[0], float(g.sum()), float(r[-1] - r[0])
     centre = float((r * g).sum()) / total if total > 0 else float(r.mean())
-    start = (centre, max(float(g.max()), np.finfo(float).tiny), (r[-1] - r[0]) / 3)
-    found = least_squares(lambda p: p[1] * np.exp(-((r - p[0]) ** 2) / (2 * p[2] ** 2)) - g, start, method="lm")
-    position, height, width = found.x
-    if not found.success or not r[0] <= position <= r[-1]:
+    x = (r - centre) / span
+    start = (np.log(max(float(g.max()), np.finfo(float).tiny)), 0.0, -9 / 2, 0.0)  # a width of a third of the range
+    found = least_squares(lambda p: np.exp(np.clip(polyval(x, p), -50, 50)) - g, start, method="lm")
+    cubic = Polynomial(found.x)
+    slope, curvature = cubic.deriv(), cubic.deriv(2)
+    tops = [float(root.real) for root in slope.roots() if abs(root.imag) < REAL and curvature(root.real) < 0]
+    if not found.success or not tops or not x[0] <= tops[0] <= x[-1]:
         raise Unresolved(f"the first peak of g(r), near {centre:.3g} A, has no apex within its upper half")
     # Averages over bins are lower and wider than the curve, by a twelfth of the bin's square (Sheppard's correction).
-    sharper = max(width**2 - bin_width**2 / 12, width**2 / 2)
-    return float(position), float(height * abs(width) / np.sqrt(sharper))
+    square = -(span**2) / float(curvature(tops[0]))
+    sharper = max(square - bin_width**2 / 12, square / 2)
+    return centre + span * tops[0], float(np.exp(cubic(tops[0]))) * float(np.sqrt(square / sharper))

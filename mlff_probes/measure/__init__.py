@@ -112,9 +112,10 @@ def _measured(
     if unknown:
         reason = f"{calculator.label} does not know {', '.join(unknown)}"
         return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
-    if case.protocol.needs_forces and not calculator.supplies("forces"):
-        problem = Problem(state="not applicable", reason="the calculator implements no forces")
-        return _without_values(calculator, case, problem)
+    for name in case.protocol.needs:
+        if not calculator.supplies(name):
+            problem = Problem(state="not applicable", reason=f"the calculator implements no {name}")
+            return _without_values(calculator, case, problem)
     with warnings.catch_warnings(record=True) as caught:
         # a user's `filterwarnings = error` is about their code, not about the inside of a model
         warnings.simplefilter("always")

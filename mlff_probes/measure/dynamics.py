@@ -200,7 +200,8 @@ def _history(run: Simulation) -> dict[str, list[Any]]:
 def _pictured(observables: Observables) -> dict[str, list[Any]]:
     """Curves that no quantity may have asked for: g(r) of all, mean squared displacements, and the VACF."""
     t, arrays = observables.trajectory, dict[str, list[Any]]()
-    observables.pair_distribution(ALL)
+    with suppress(Unresolved):
+        observables.pair_distribution(ALL)
     with suppress(Unresolved):
         observables.spectrum(ALL)
     for element in observables.elements:

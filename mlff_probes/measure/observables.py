@@ -157,6 +157,7 @@ class Observables:
         if name in self._known:
             return self._known[name]
         first, second = (ALL, ALL) if pair == ALL else pair.split("_")
+        require_stretches(self.trajectory.samples, self.blocks)
         trajectory = self.trajectory.part(thinned(self.trajectory.samples, RDF_SAMPLES // self.trajectory.replicas))
         most = self.protocol.rdf_max
         if most is None:
@@ -200,6 +201,12 @@ def thinned(samples: int, most: int) -> NDArray[np.int64]:
     """At most `most` of some samples, evenly spread, the first and the last among them."""
     rows: NDArray[np.int64] = np.unique(np.linspace(0, samples - 1, min(most, samples)).round().astype(int))
     return rows
+
+
+def require_stretches(samples: int, blocks: int) -> None:
+    """Refuse to cut a replica into more stretches than it has samples."""
+    if samples < blocks:
+        raise Unresolved(f"{samples} samples of each replica cannot be cut into {blocks} stretches")
 
 
 class AbsentError(ValueError):

@@ -28,6 +28,11 @@ class BaseProtocol(Record):
     needs_forces: ClassVar[bool] = False
     chooses_elements: ClassVar[bool] = False
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The properties without which nothing is measured."""
+        return ("forces",) if self.needs_forces else ()
+
     def built_frames(self) -> tuple[Atoms, ...]:
         """Frames that the protocol builds itself; none where a file beside the case holds them."""
         return ()

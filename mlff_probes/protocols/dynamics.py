@@ -106,6 +106,11 @@ class MolecularDynamics(BaseProtocol):
             raise ValueError("two seeds are the same, and so would be their replicas")
         return self
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The properties without which nothing is measured: a cell that moves needs the stress."""
+        return ("forces", "stress") if self.ensemble == "NPT" else ("forces",)
+
     def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
         """All that this protocol measures on `frames`: quantity -> unit."""
         elements = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
