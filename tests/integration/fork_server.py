@@ -58,6 +58,7 @@ class ForkServer:
                 code = int(self.socket.recv(MOST_BYTES))
             except TimeoutError:
                 os.killpg(process, signal.SIGKILL)
+                self.socket.recv(MOST_BYTES)  # how that ended, which is not for the next run to hear
                 raise
             finally:
                 self.socket.settimeout(None)
