@@ -20,6 +20,8 @@ probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecar
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
 	  --probe-scorecard=$(SCORECARD)/scorecard.md --probe-scorecard=$(SCORECARD)/scorecard.json $(ARGS)
 
+# Three workers that each compute small matrices with a thread for every core slow each other down.
+test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(VENV)/dev.done  ## the project's own tests
 	$(BIN)/pytest tests -n 3 --dist loadfile $(ARGS)
 

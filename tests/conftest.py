@@ -14,7 +14,7 @@ from filelock import FileLock
 
 @pytest.fixture(scope="session")
 def trained_mace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small MACE in float64, trained on this project's own frames in some 35 s; judged well, but not perfect."""
+    """A small MACE in float64, trained on this project's own frames in some 15 s; judged well, but not perfect."""
     from mace_models import trained_mace
 
     base = tmp_path_factory.getbasetemp()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shlex
@@ -16,12 +17,14 @@ from mlff_probes.protocols import FAMILIES
 from mlff_probes.reference import load_cases
 from mlff_probes.scorecard import terminal
 from mlff_probes.scorecard.files import read
+from mlff_probes.scorecard.model import Scorecard
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
 ]
+PYTEST = [command for command in COMMANDS if command.startswith("pytest ")]
 SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
 CASES = [case.id for case in load_cases()]
 WHOLE_RUN = "MLFF_PROBES_SCORECARD"
@@ -47,18 +50,31 @@ def test_the_two_commands_are_there_and_make_knows_them():
             assert ".venv/bin/pytest" in done.stdout
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("pytest ")])
-def test_pytest_commands_run(command, trained_mace_file, tmp_path):
-    command = command.replace("path/to.model", str(trained_mace_file)).replace("scorecard/both", str(tmp_path / "both"))
-    # what relaxes takes a minute a model, and is run once below
-    command += "" if " -k " in command else f" {shlex.join(UNRELAXED)}"
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(command), "-p", "no:randomly"], cwd=ROOT, capture_output=True, text=True,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode in (0, 1), done.stdout + done.stderr
-    assert "verdict: FAILED" in done.stdout
-    assert ("both.md" not in command) or len(list(tmp_path.glob("both_figures/*.png"))) == 8
+@pytest.fixture(scope="module")
+def run(trained_mace_file, tmp_path_factory):
+    """Run a command of the README, each once: what it printed, and the folder with its scorecards."""
+
+    @functools.cache
+    def once(command):
+        folder = tmp_path_factory.mktemp("readme")
+        command = command.replace("path/to.model", str(trained_mace_file)).replace("scorecard/both", f"{folder}/both")
+        # what relaxes takes a minute a model, and is run once by `.ci/run`
+        command += "" if " -k " in command else f" {shlex.join(UNRELAXED)}"
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command), f"--probe-scorecard={folder}/card.json", "-p", "no:randomly"],
+            cwd=ROOT, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        return done.stdout, folder
+
+    return once
+
+
+@pytest.mark.parametrize("command", PYTEST)
+def test_pytest_commands_run(command, run):
+    printed, folder = run(command)
+    assert "verdict: FAILED" in printed
+    assert ("both.md" not in command) or len(list(folder.glob("both_figures/*.png"))) == 8
 
 
 def rows(text: str) -> dict[tuple[str, str], list[str]]:
@@ -75,14 +91,24 @@ def rows(text: str) -> dict[tuple[str, str], list[str]]:
     return found
 
 
-def test_the_scorecard_in_the_readme_is_what_chgnet_gets(tmp_path):
+def of_chgnet(card: Scorecard) -> Scorecard:
+    """What a scorecard says of CHGNet."""
+    (chgnet,) = (identity for identity in card.calculators if identity.label == "chgnet-0.3.0")
+    return card.model_copy(update={
+        "calculators": (chgnet,),
+        "results": card.rows(chgnet.label),
+        "measurements": tuple(m for m in card.measurements if m.calculator == chgnet.label),
+    })  # fmt: skip
+
+
+def test_the_scorecard_in_the_readme_is_what_chgnet_gets(request):
     """All of it where a whole run was made before, as `.ci/run` makes it, else what takes seconds."""
-    json = Path(os.environ.get(WHOLE_RUN, tmp_path / "card.json"))
-    if WHOLE_RUN not in os.environ:
-        command = [sys.executable, "-m", "pytest", "--calculator=chgnet", f"--probe-scorecard={json}", *UNRELAXED]
-        done = subprocess.run([*command, "-p", "no:randomly"], cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 1
-    shown, found = rows(SHOWN.group(1)), rows(terminal.render(read(json)))
+    if WHOLE_RUN in os.environ:
+        json = Path(os.environ[WHOLE_RUN])
+    else:
+        (both,) = (command for command in PYTEST if "--calculator=chgnet --calculator=" in command)
+        json = request.getfixturevalue("run")(both)[1] / "card.json"
+    shown, found = rows(SHOWN.group(1)), rows(terminal.render(of_chgnet(read(json))))
     assert len(shown) == 107
     assert len(found) == 107 if WHOLE_RUN in os.environ else 70
     assert shown.keys() >= found.keys()

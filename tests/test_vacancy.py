@@ -63,6 +63,12 @@ def values(measurement):
     return {name: value.value for name, value in measurement.values.items()}
 
 
+@pytest.fixture(scope="module")
+def copper():
+    """What EMT says of the vacancy in copper."""
+    return values(measured(EMT()))
+
+
 def by_plain_ase(element, repeats, guess):
     """Lattice constant, formation energy and barrier with ASE alone, both endpoints relaxed, five images."""
     a = guess
@@ -227,9 +233,9 @@ class Stretched(Calculator):
         self.results = {"energy": copy.get_potential_energy(), "forces": copy.get_forces() * self.factor}
 
 
-def test_a_lattice_constant_far_from_the_guess_is_still_found():
+def test_a_lattice_constant_far_from_the_guess_is_still_found(copper):
     found = values(measured(Stretched(0.9)))
-    assert found["lattice_constant"] == pytest.approx(values(measured(EMT()))["lattice_constant"] / 0.9, abs=1e-3)
+    assert found["lattice_constant"] == pytest.approx(copper["lattice_constant"] / 0.9, abs=1e-3)
 
 
 def test_a_minimum_that_is_not_bracketed_is_an_error_and_no_value(recorded):
@@ -311,7 +317,7 @@ def test_a_vacancy_that_does_not_relax_has_no_formation_energy():
     assert found.values["lattice_constant"].value is not None
 
 
-def test_a_lattice_that_gives_way_is_lost():
+def test_a_lattice_that_gives_way_is_lost(copper):
     def pushed(atoms, energy, forces):
         """The first atom is drawn to a place 1.2 A from its site."""
         off = atoms.positions[0] - pushed.goal
@@ -320,7 +326,7 @@ def test_a_lattice_that_gives_way_is_lost():
         return energy + 20 * (off @ off), forces
 
     protocol = load_case(DIRECTORY / "migration" / "vacancy_Cu.toml").protocol.model_copy(update={"repeats": REPEATS})
-    sites = protocol.vacancy_cell(values(measured(EMT()))["lattice_constant"]).positions
+    sites = protocol.vacancy_cell(copper["lattice_constant"]).positions
     pushed.goal = sites[0] + [0.0, 0.0, 1.2]
     assert measured(Wrapped(pushed)).diagnostics["outcome"] in ("lattice lost", "close contact")
 

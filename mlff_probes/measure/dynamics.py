@@ -52,7 +52,7 @@ def molecular_dynamics(
     run = simulate(calculator, protocol, start, store=TrajectoryStore(store), report=report, case_id=case.id)
     units, calls = protocol.units(case.frames), run.calls
     values = {"survival": _survival(run)}
-    arrays = _history(run)
+    arrays = _history(run, protocol)
     diagnostics: dict[str, Any] = {
         "engine": run.engine,
         "replicas": len(protocol.seeds),
@@ -77,7 +77,7 @@ def molecular_dynamics(
         stresses=stresses,
         reference=reference_curves(case.reference.arrays if case.reference else {}),
     )
-    values |= worked_out(protocol, sample, wanted, units, arrays)
+    values |= worked_out(protocol, sample, wanted, units, arrays=arrays, diagnostics=diagnostics)
     return Result(values, arrays, calls.evaluation(), diagnostics)
 
 
@@ -86,12 +86,14 @@ def worked_out(
     sample: Sample,
     wanted: tuple[str, ...],
     units: Mapping[str, str],
+    *,
     arrays: dict[str, list[Any]],
+    diagnostics: dict[str, Any],
 ) -> dict[str, Value]:
-    """The quantities of a sample, and into `arrays` the curves worth plotting."""
+    """The quantities of a sample; into `arrays` the curves worth plotting, into `diagnostics` why one is missing."""
     observables = Observables(protocol, sample, units)
     values = {name: observables.value(name) for name in wanted if name != "survival"}
-    arrays |= observables.arrays | _pictured(observables)
+    arrays |= _pictured(observables, diagnostics) | observables.arrays
     return values
 
 
@@ -181,13 +183,11 @@ def _stresses(
     return rows, found.stresses.reshape(trajectory.replicas, len(rows), 6)
 
 
-def _history(run: Simulation) -> dict[str, list[Any]]:
+def _history(run: Simulation, protocol: MolecularDynamics) -> dict[str, list[Any]]:
     """Temperature and potential energy over time, mean of the replicas; equilibration at negative times."""
-    parts = [part for part in (run.equilibration, run.production) if part.samples]
-    if not parts:
-        return {}
-    begin = run.production.time_fs[0] if run.production.samples else parts[0].time_fs[-1]
-    time = np.concatenate([part.time_fs - begin for part in parts]) / FS_PER_PS
+    parts = (run.equilibration, run.production)
+    before = run.equilibration.time_fs - protocol.equilibration_steps * protocol.timestep_fs
+    time = np.concatenate([before, run.production.time_fs]) / FS_PER_PS
     energies = np.concatenate([part.energies.mean(axis=0) for part in parts]) / len(run.production.numbers)
     rows = thinned(len(time), MOST_POINTS)
     return {
@@ -197,18 +197,21 @@ def _history(run: Simulation) -> dict[str, list[Any]]:
     }
 
 
-def _pictured(observables: Observables) -> dict[str, list[Any]]:
+def _pictured(observables: Observables, diagnostics: dict[str, Any]) -> dict[str, list[Any]]:
     """Curves that no quantity may have asked for: g(r) of all, mean squared displacements, and the VACF."""
     t, arrays = observables.trajectory, dict[str, list[Any]]()
     with suppress(Unresolved):
         observables.pair_distribution(ALL)
-    with suppress(Unresolved):
+    try:
         observables.spectrum(ALL)
+    except Unresolved as error:
+        diagnostics["spectrum"] = str(error)
     for element in observables.elements:
         found = displacement.mean_squared_displacement(t.positions, t.masses, observables.mask(element), t.time_fs)
         arrays[f"msd_{element}_lag_ps"] = (found.lag_fs / FS_PER_PS).tolist()
         arrays |= {f"msd_{element}": found.msd.tolist(), f"msd_{element}_uncertainty": found.uncertainty.tolist()}
-    vacf = vibrations.velocity_autocorrelation(t.velocities, t.masses, observables.mask(ALL))[:MOST_POINTS]
+    vacf = vibrations.velocity_autocorrelation(t.velocities, t.masses, observables.mask(ALL))
+    vacf = vacf[: min(len(vacf) // 2, MOST_POINTS)]
     arrays |= {"vacf": vacf.tolist(), "vacf_lag_ps": (np.arange(len(vacf)) * t.interval_fs / FS_PER_PS).tolist()}
     if observables.sample.stresses is not None and observables.sample.stress_rows is not None:
         arrays["pressure_time_ps"] = (observables.time_ps - observables.time_ps[0])[

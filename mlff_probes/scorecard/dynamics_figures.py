@@ -17,6 +17,12 @@ Drawn = list[tuple[Measurement, dict[str, Any]]]
 LINES = ("-", "--", ":", "-.")
 """One for each element, where the colour says the calculator."""
 
+MARGIN_A = 0.5
+"""How far before the closest pair g(r) is drawn, A."""
+
+WEIGHT = 0.995
+"""The part of a spectrum that is drawn, from zero on: beyond it there is nothing to see."""
+
 SHELL_STEP = 1.15
 """How far apart the g(r) of different pairs are drawn, over the highest of them."""
 
@@ -50,15 +56,19 @@ def _temperature(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
 
 
 def _pressure(axes: Axes, drawn: Drawn) -> None:
-    some = [(m.arrays, style) for m, style in drawn if "pressure" in m.arrays]
-    for arrays, style in some:
-        axes.plot(arrays["pressure_time_ps"], arrays["pressure"], "o-", ms=3, linewidth=0.8, **style)
+    some = any("pressure" in m.arrays for m, _ in drawn)
+    for measurement, style in drawn:
+        arrays, mean = measurement.arrays, measurement.values.get("pressure")
+        if "pressure" in arrays:
+            axes.plot(arrays["pressure_time_ps"], arrays["pressure"], "o-", ms=3, linewidth=0.8, **style)
+        if mean and mean.value is not None and mean.uncertainty is not None:
+            axes.axhspan(mean.value - mean.uncertainty, mean.value + mean.uncertainty, alpha=0.15, lw=0, **style)
     if not some:  # where no stress is to be had, or none was asked for: the energy
         for measurement, style in drawn:
             arrays = measurement.arrays
             axes.plot(arrays.get("time_ps", []), arrays.get("potential_energy", []), linewidth=0.8, **style)
     axes.set_xlabel("time (ps)")
-    axes.set_ylabel("pressure (GPa)" if some else "potential energy, first = 0 (eV/atom)")
+    axes.set_ylabel("pressure (GPa; band: mean, 95 %)" if some else "potential energy, first = 0 (eV/atom)")
 
 
 def _structure(axes: Axes, drawn: Drawn, card: Scorecard, case: CaseSummary) -> None:
@@ -84,8 +94,20 @@ def _structure(axes: Axes, drawn: Drawn, card: Scorecard, case: CaseSummary) -> 
                     [row.expectation.value] * 2, [height, height + max(peaks)], color=REFERENCE_COLOR, linewidth=1.0
                 )
         height += SHELL_STEP * max(peaks)
+    axes.set_xlim(left=_first(arrays, ordered))
     axes.set_xlabel("distance (Å; lines: expected first peaks)")
     axes.set_ylabel("g(r), one above the other")
+
+
+def _first(arrays: list[tuple[dict[str, list[Any]], dict[str, Any]]], names: list[str]) -> float:
+    """Where the picture of g(r) begins: a little before the closest pair."""
+    closest = [
+        next((r for r, g in zip(found[f"{name}_r"], found[name], strict=True) if g > 0), 0.0)
+        for found, _ in arrays
+        for name in names
+        if name in found
+    ]
+    return max(min(closest, default=0.0) - MARGIN_A, 0.0)
 
 
 def _is_axis(name: str, prefix: str, suffix: str) -> bool:
@@ -132,7 +154,24 @@ def _spectrum(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
             if name in found:
                 axes.plot(found[f"{name}_frequency"], found[name], line, linewidth=1.0, label=label, **style)
                 label = None
+    ends = [_end(found[f"{name}_frequency"], found[name]) for found, _ in arrays for name in names if name in found]
+    if ends:
+        axes.set_xlim(0.0, max(ends))
+    for line, (measurement, style) in enumerate(drawn):
+        if reason := measurement.diagnostics.get("spectrum"):
+            said = f"{measurement.calculator}: {reason}"
+            axes.text(0.05, 0.95 - 0.3 * line, said, transform=axes.transAxes, va="top", fontsize=8, wrap=True, **style)
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel("vibrational density of states (1/THz)")
     if names:
         axes.legend(frameon=False, fontsize=8)
+
+
+def _end(frequency: list[float], density: list[float]) -> float:
+    """The frequency below which nearly all of a spectrum lies."""
+    total, seen = sum(density), 0.0
+    for f, weight in zip(frequency, density, strict=True):
+        seen += weight
+        if seen >= WEIGHT * total:
+            return f
+    return frequency[-1]

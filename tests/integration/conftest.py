@@ -15,6 +15,7 @@ import ase.io
 import pytest
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
+from fork_server import ForkServer
 from judge_from_wheel import UNRELAXED
 
 from mlff_probes.reference import DIRECTORY
@@ -110,9 +111,12 @@ class Run:
 
 
 def environment():
-    """The environment without what the outer pytest leaves in it for its children, and without CUDA devices."""
+    """The environment without what the outer pytest leaves in it for its children, and without CUDA devices.
+
+    Bytecode is kept: without it each of the inner runs would compile the package anew.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
-    for name in ("FORCE_COLOR", "PY_COLORS", "CI", "BUILD_NUMBER", "COLUMNS"):
+    for name in ("FORCE_COLOR", "PY_COLORS", "CI", "BUILD_NUMBER", "COLUMNS", "PYTHONDONTWRITEBYTECODE"):
         kept.pop(name, None)
     return kept | {"CUDA_VISIBLE_DEVICES": ""}
 
@@ -136,13 +140,17 @@ def start_in(directory, *args):
 
 
 def wait_for(process, directory):
-    """What a started run says in the end; no run may ever show an internal failure."""
+    """What a started run says in the end."""
     try:
         stdout, stderr = process.communicate(timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    run = Run(process.returncode, stdout, stderr, Path(directory))
+    return without_internal_failure(Run(process.returncode, stdout, stderr, Path(directory)))
+
+
+def without_internal_failure(run):
+    """The same run; none may ever show one."""
     assert "Traceback" not in run.output, run.output
     assert "INTERNALERROR" not in run.output, run.output
     return run
@@ -153,19 +161,19 @@ def run_in(directory, *args):
     return wait_for(start_in(directory, *args), directory)
 
 
-def start_probes_in(directory, *args):
-    """Start the probes in `directory`, with a scorecard `card.json` there.
+def probes(directory, *args):
+    """Arguments of a run of the probes, with a scorecard `card.json` in `directory`.
 
     All that relaxes is left out, since it takes a minute in each of a hundred runs; a `-k` among `args` takes the
     place of that.
     """
     card = f"--probe-scorecard={directory}/card.json"
-    return start_in(directory, "--pyargs", "mlff_probes.probes", card, *ALONE, *UNRELAXED, *args)
+    return "--pyargs", "mlff_probes.probes", card, *ALONE, *UNRELAXED, *args
 
 
-def probes_in(directory, *args):
-    """Run the probes in `directory`, with a scorecard `card.json` there."""
-    return wait_for(start_probes_in(directory, *args), directory)
+def start_probes_in(directory, *args):
+    """Start the probes in `directory`, in a fresh interpreter."""
+    return start_in(directory, *probes(directory, *args))
 
 
 def record(target):
@@ -202,14 +210,27 @@ def inner_environment():
 
 @pytest.fixture(scope="session")
 def run_probes_in():
-    """`probes_in`, for fixtures that share a run."""
-    return probes_in
+    """Run the probes in a directory, in a fork."""
+    server = ForkServer()
+
+    def run(directory, *args):
+        done = server.run([str(arg) for arg in probes(directory, *args)], directory, environment(), TIMEOUT_S)
+        return without_internal_failure(Run(*done, Path(directory)))
+
+    yield run
+    server.stop()
 
 
 @pytest.fixture
-def run_probes(tmp_path):
-    """Run the probes in the test's own directory."""
-    return lambda *args: probes_in(tmp_path, *args)
+def run_probes(tmp_path, run_probes_in):
+    """The same in the test's own directory."""
+    return lambda *args: run_probes_in(tmp_path, *args)
+
+
+@pytest.fixture(scope="session")
+def run_fresh_probes_in():
+    """The same in a fresh interpreter, for tests of what is about the process."""
+    return lambda directory, *args: wait_for(start_probes_in(directory, *args), directory)
 
 
 @pytest.fixture(scope="session")

@@ -147,8 +147,7 @@ def test_message(spec, folder, monkeypatch):
         assert part.format(cwd=folder) in message
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("name", TORCH_DEVICES)
+@pytest.mark.parametrize(("name", "workers"), [*((name, ()) for name in TORCH_DEVICES), ("CUDA for all", ("-n", "2"))])
 def test_device_that_is_not_there(name, workers, folder, run_probes_in):
     """The inner runs see no CUDA device on any machine, see `environment`."""
     args, part = TORCH_DEVICES[name]

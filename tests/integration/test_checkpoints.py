@@ -8,8 +8,6 @@ import pytest
 from hostile import Call, poisoned, source
 from mace_models import random_mace
 
-WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="-n 2")]
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -43,12 +41,12 @@ def test_a_hostile_checkpoint_is_refused(folder, marker, run_probes_in):
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-def test_trust_is_shown_wherever_the_run_is(folder, marker, run_probes_in, workers):
+def test_trust_is_shown_wherever_the_run_is(folder, marker, run_probes_in):
+    """With workers, who must be told; a run without them is `test_a_sound_checkpoint_is_judged`."""
     found = hash_of(folder / "evil.model")
     run = run_probes_in(
         folder, "--calculator=evil.model", "--probe-trust-checkpoint", f"--probe-sha256={found}", "-k", "latency",
-        f"--probe-scorecard={folder}/card.md", *workers,
+        f"--probe-scorecard={folder}/card.md", "-n", "2",
     )  # fmt: skip
     assert marker.exists()
     unchecked = "checkpoint REFUSED by the check, loaded all the same (--probe-trust-checkpoint)"
@@ -73,17 +71,16 @@ def test_a_sound_checkpoint_is_judged(folder, run_probes_in):
 
 
 PINS = {
-    "of another file": (["--calculator=sound.model"], "0" * 64, "which --probe-sha256 does not name"),
-    "of nothing": (["--calculator=ase:EMT"], "0" * 64, "no calculator has this SHA-256 (none is read from a file)"),
-    "of no kind": (["--calculator=ase:EMT"], "12ab", "--probe-sha256=12ab: a SHA-256 is 64 hex digits"),
+    "of nothing": ("0" * 64, "no calculator has this SHA-256 (none is read from a file)"),
+    "of no kind": ("12ab", "--probe-sha256=12ab: a SHA-256 is 64 hex digits"),
 }
 
 
 @pytest.mark.parametrize("name", PINS)
 def test_a_pin_that_holds_nothing_is_an_error(folder, run_probes_in, name):
-    args, pin, part = PINS[name]
+    pin, part = PINS[name]
     (folder / "card.json").unlink(missing_ok=True)
-    run_probes_in(folder, *args, f"--probe-sha256={pin}").assert_usage_error(part)
+    run_probes_in(folder, "--calculator=ase:EMT", f"--probe-sha256={pin}").assert_usage_error(part)
 
 
 def test_a_pin_holds_every_checkpoint_file(folder, run_probes_in, tmp_path):

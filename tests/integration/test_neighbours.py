@@ -189,12 +189,13 @@ def warning():
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "-n 2"])
-def test_strict_configuration_of_a_user(workers, tmp_path, run_probes, counted, recorded_only):
+def test_strict_configuration_of_a_user(workers, tmp_path, run_fresh_probes_in, counted, recorded_only):
     """Warnings as errors and strict markers are about their own tests, not about the inside of a model."""
     (tmp_path / "pytest.ini").write_text(STRICT_INI)
     (tmp_path / "calc.py").write_text(counted + WARNING)
     (tmp_path / "test_own.py").write_text(OWN_MARKED)
-    run = run_probes("--calculator=py:./calc.py:warning", *recorded_only, "test_own.py", *workers)
+    options = ("--calculator=py:./calc.py:warning", *recorded_only, "test_own.py", *workers)
+    run = run_fresh_probes_in(tmp_path, *options)
     assert run.code == pytest.ExitCode.OK, run.output
     assert run.card.verdict == "passed"
     assert len(run.card.results) == STORED_QUANTITIES

@@ -95,7 +95,7 @@ def test_own_latency(number):
 
 
 @pytest.fixture(scope="module")
-def run_in_folder(tmp_path_factory, run_probes_in, counted, recorded):
+def run_in_folder(tmp_path_factory, run_fresh_probes_in, counted, recorded):
     """Run the probes of three cases in a folder of their own, with a temporary directory inside it."""
 
     def run(name, calculators, *args):
@@ -108,7 +108,7 @@ def run_in_folder(tmp_path_factory, run_probes_in, counted, recorded):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TMPDIR", str(folder / "tmp"))
             patch.delenv("OMP_NUM_THREADS", raising=False)
-            return run_probes_in(folder, *specs, *reference, *CASES, *args)
+            return run_fresh_probes_in(folder, *specs, *reference, *CASES, *args)
 
     return run
 
