@@ -132,7 +132,7 @@ SIMULATIONS = {
 }  # fmt: skip
 """Simulations that take half a second each, and what is judged of them."""
 
-ROUGH = {"temperature_offset": 20.0, "rmsd_growth_rate": 0.2, "mean_frequency_Cu": 0.6}
+ROUGH = {"temperature_offset": 20.0, "rmsd_growth_rate": 0.2, "mean_frequency_Cu": 0.75}
 """Wider tolerances than the policy's, for what half a second does not resolve."""
 
 JUDGED = ("outcome", "barrier", "reverse_barrier", "reaction_energy", "lattice_constant", "formation_energy")

@@ -58,6 +58,7 @@ def molecular_dynamics(
         "replicas": len(protocol.seeds),
         "n_atoms": len(start),
         "steps": run.done_steps,
+        "planned_steps": run.planned_steps,
         "resumed_at_step": run.resumed_at_step,
         "notes": list(run.notes),
     }

@@ -43,6 +43,8 @@ GPA = 1.0 / units.GPa
 FS_PER_PS = 1000.0
 EV_TO_MEV = 1000.0
 
+THERMOSTAT = "; the noise of the thermostat is part of it, so better in NVE"
+
 NO_HEAT_FLUX = (
     "no valid heat flux: for a message-passing model it needs the energies of atoms in an unfolded cell (Langer et "
     "al., 2023), which no calculator here supplies; nothing is put in its place"
@@ -177,7 +179,7 @@ class Observables:
             return self._known[name]
         reason = vibrations.aliasing(t.velocities, t.forces, t.masses, mask, t.interval_fs)
         if reason:
-            raise Unresolved(reason)
+            raise Unresolved(reason if self.protocol.ensemble == "NVE" else reason + THERMOSTAT)
         frequency, dos = vibrations.density_of_states(t.velocities, t.masses, mask, t.interval_fs)
         self.arrays |= {f"{name}_frequency": frequency.tolist(), name: dos.tolist()}
         self._known[name] = frequency, dos

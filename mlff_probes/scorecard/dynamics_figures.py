@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,6 +17,9 @@ Drawn = list[tuple[Measurement, dict[str, Any]]]
 
 LINES = ("-", "--", ":", "-.")
 """One for each element, where the colour says the calculator."""
+
+LETTERS = 60
+"""Of small print, in a line as wide as a panel."""
 
 MARGIN_A = 0.5
 """How far before the closest pair g(r) is drawn, A."""
@@ -157,10 +161,10 @@ def _spectrum(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
     ends = [_end(found[f"{name}_frequency"], found[name]) for found, _ in arrays for name in names if name in found]
     if ends:
         axes.set_xlim(0.0, max(ends))
-    for line, (measurement, style) in enumerate(drawn):
+    for row, (measurement, style) in enumerate(drawn):
         if reason := measurement.diagnostics.get("spectrum"):
-            said = f"{measurement.calculator}: {reason}"
-            axes.text(0.05, 0.95 - 0.3 * line, said, transform=axes.transAxes, va="top", fontsize=8, wrap=True, **style)
+            said = fill(f"{measurement.calculator}: {reason}", LETTERS)
+            axes.text(0.05, 0.95 - 0.3 * row, said, transform=axes.transAxes, va="top", fontsize=8, **style)
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel("vibrational density of states (1/THz)")
     if names:

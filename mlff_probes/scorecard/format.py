@@ -194,6 +194,23 @@ def latency_line(measurement: Measurement, identity: CalculatorIdentity) -> str:
     )
 
 
+def simulation_lines(card: Scorecard, calculator: str) -> list[str]:
+    """How each simulation was made, and what of it is from an earlier run."""
+    found = []
+    for measurement in card.measurements:
+        d = measurement.diagnostics
+        if measurement.calculator != calculator or "engine" not in d:
+            continue
+        line = (
+            f"{measurement.case}: {d['engine']}; {d['n_atoms']} atoms, {d['steps']:,} of {d['planned_steps']:,} steps"
+        )
+        step = d["resumed_at_step"]
+        if step is not None:
+            line += ", all kept from an earlier run" if step == d["steps"] else f", kept up to step {step:,}"
+        found.append("; ".join([line, *d["notes"]]))
+    return found
+
+
 def summary_rows(card: Scorecard, calculator: str) -> list[tuple[str, dict[State, int]]]:
     """Counts of each verdict by family."""
     found = []

@@ -57,6 +57,8 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
     for measurement in card.measurements:
         if measurement.calculator == identity.label and "latency" in measurement.values:
             lines += ["", f"Speed: {fmt.latency_line(measurement, identity)}."]
+    simulated = fmt.simulation_lines(card, identity.label)
+    lines += ["", *(f"- Simulated {line}." for line in simulated)] if simulated else []
     for family in card.families(identity.label):
         body = []
         for row in card.rows(identity.label, family):

@@ -72,6 +72,7 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
         for measurement in card.measurements:
             if measurement.calculator == identity.label and "latency" in measurement.values:
                 parts.append(Text(f"speed: {fmt.latency_line(measurement, identity)}"))
+        parts += [Text(f"simulated {line}") for line in fmt.simulation_lines(card, identity.label)]
         parts.append(Text())
     parts += _spreads(card)
     parts += [Text(line) for line in fmt.time_lines(card)]
