@@ -12,9 +12,12 @@ from mlff_probes.tolerances import load_policy
 
 EXPECTED: dict[str, set[str]] = {
     "force_head": {
+        "dynamics.energy_drift",
+        "dynamics.net_force",
         "physicality.force_consistency",
     },
     "energy_unit": {
+        "dynamics.energy_drift",
         "migration.barrier",
         "migration.energy_image",
         "migration.formation_energy",
@@ -35,6 +38,16 @@ EXPECTED: dict[str, set[str]] = {
         "sliding.stacking_fault_energy",
     },
     "force_unit": {
+        "dynamics.energy_drift",
+        "dynamics.first_peak",
+        "dynamics.mean_frequency",
+        "dynamics.net_force",
+        "dynamics.rdf_l1",
+        "dynamics.rdf_wasserstein",
+        "dynamics.rmsd_growth_rate",
+        "dynamics.survival",
+        "dynamics.temperature_offset",
+        "dynamics.vdos_wasserstein",
         "migration.barrier",
         "migration.force_mae",
         "migration.migrating_force_mae",
@@ -46,6 +59,7 @@ EXPECTED: dict[str, set[str]] = {
         "physicality.force_consistency",
     },
     "force_sign": {
+        "dynamics.survival",
         "migration.force_mae",
         "parity.force_cosine",
         "parity.force_mae",
@@ -69,6 +83,7 @@ EXPECTED: dict[str, set[str]] = {
         "physicality.rotation_force",
     },
     "egg_box": {
+        "dynamics.net_force",
         "physicality.equivalent_cell_energy",
         "physicality.equivalent_cell_force",
         "physicality.extensivity_energy",
@@ -92,6 +107,7 @@ EXPECTED: dict[str, set[str]] = {
         "physicality.extensivity_force",
     },
     "energy_jump": {
+        "dynamics.energy_drift",
         "physicality.energy_jump",
     },
     "force_jump": {
@@ -121,6 +137,7 @@ EXPECTED: dict[str, set[str]] = {
         "parity.force_rmse",
     },
     "unbound": {
+        "dynamics.survival",
         "parity.energy_mae",
         "parity.energy_rmse",
         "sliding.atop_energy",
@@ -144,7 +161,15 @@ EXPECTED: dict[str, set[str]] = {
         "sliding.profile_mae",
     },
     "swollen": {
+        "dynamics.vdos_wasserstein",
         "migration.lattice_constant",
+    },
+    "soft_crystal": {
+        "dynamics.mean_frequency",
+        "dynamics.rdf_l1",
+        "dynamics.vdos_wasserstein",
+        "migration.barrier",
+        "migration.formation_energy",
     },
     "no_broken_bonds": {
         "migration.barrier",
@@ -157,6 +182,7 @@ EXPECTED: dict[str, set[str]] = {
         "migration.reverse_barrier",
     },
     "noise": {
+        "dynamics.net_force",
         "physicality.batch_energy",
         "physicality.batch_force",
         "physicality.energy_jump",
@@ -198,11 +224,29 @@ EXPECTED: dict[str, set[str]] = {
         "physicality.history_energy",
         "physicality.history_force",
     },
+    "lagging_force": {
+        "dynamics.energy_drift",
+        "physicality.batch_force",
+        "physicality.float32_force",
+        "physicality.force_consistency",
+        "physicality.force_jump",
+        "physicality.history_force",
+    },
     "batched": {
         "physicality.batch_energy",
         "physicality.batch_force",
     },
     "gives_out": {
+        "dynamics.energy_drift",
+        "dynamics.first_peak",
+        "dynamics.mean_frequency",
+        "dynamics.net_force",
+        "dynamics.rdf_l1",
+        "dynamics.rdf_wasserstein",
+        "dynamics.rmsd_growth_rate",
+        "dynamics.survival",
+        "dynamics.temperature_offset",
+        "dynamics.vdos_wasserstein",
         "physicality.energy_jump",
         "physicality.force_consistency",
         "physicality.force_jump",
@@ -221,6 +265,14 @@ EXPECTED: dict[str, set[str]] = {
     "single_precision": {
         "physicality.float32_energy",
         "physicality.float32_force",
+    },
+    "hot_thermostat": {
+        "dynamics.rdf_l1",
+        "dynamics.temperature_offset",
+    },
+    "wrong_mass": {
+        "dynamics.mean_frequency",
+        "dynamics.vdos_wasserstein",
     },
 }
 

@@ -262,7 +262,9 @@ def overall_verdict(rows: Iterable[ProbeResult], *, strict: bool, incomplete: bo
     if incomplete:
         return "incomplete"
     judged = [row for row in rows if row.verdict.state in JUDGED]
-    left_out = [row for row in rows if row.verdict.state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)]
+    left_out = [
+        row for row in rows if row.expectation and row.verdict.state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
+    ]
     only_laws = all(map(_is_law, judged)) and not all(map(_is_law, left_out))
     return "nothing judged" if not judged or only_laws else "passed"
 
