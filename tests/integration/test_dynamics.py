@@ -152,8 +152,8 @@ def test_a_trajectory_is_kept_in_the_cache_and_used_again(run_probes, write, tmp
     options = write(steps=200, tolerance=50.0)
     first = run_probes(*options, made("slow"))
     assert "earlier run" not in first.output
-    (kept,) = (tmp_path / ".pytest_cache" / "d" / "mlff-probes-trajectories").glob("copper*")
-    trajectory = ase.io.read(kept / "replica-0.traj", ":")
+    (kept,) = (tmp_path / ".pytest_cache" / "d" / "mlff-probes-trajectories").glob("*copper*/replica-0.traj")
+    trajectory = ase.io.read(kept, ":")
     assert len(trajectory) == 61
     assert trajectory[-1].get_velocities().any()
     calls = first.calls
