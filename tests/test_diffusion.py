@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase import Atoms, units
+from ase.md.analysis import DiffusionCoefficient
 
 from mlff_probes.analysis.diffusion import diffusion
 from mlff_probes.analysis.statistics import Unresolved
@@ -123,3 +125,12 @@ def test_what_is_not_diffusive_is_unresolved():
         coefficient(np.cumsum(np.full((1, 100, 1, 3), 0.03), axis=1), hop_length=3.0)
     with pytest.raises(Unresolved, match="2 samples, at least 3"):
         coefficient(np.zeros((1, 2, 1, 3)), hop_length=3.0)
+
+
+def test_agrees_with_the_coefficient_of_ase():
+    """ASE fits a line to the displacement from the first frame, of many walkers at once."""
+    paths = brownian(np.random.default_rng(12), (1, 200, 300), 0.02)
+    theirs = DiffusionCoefficient([Atoms("H300", frame) for frame in paths[0]], INTERVAL_FS * units.fs)
+    slopes, _ = theirs.get_diffusion_coefficients()
+    ours = coefficient(paths, hop_length=1.5)
+    assert ours.value == pytest.approx(slopes[0] * units.fs * 1e-16 / 1e-15, rel=0.15)  # A^2/ASE time in cm^2/s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import ase.io
 import numpy as np
 import pytest
 from analytic import Argon, EinsteinCrystal, IdealGas, batched, copper
@@ -15,6 +16,7 @@ from mlff_probes.calculators.base import as_calculator
 from mlff_probes.measure import measure_case
 from mlff_probes.protocols import MolecularDynamics
 from mlff_probes.records import Case, Expectation, State, Tolerance
+from mlff_probes.reference import load_case
 from mlff_probes.suite import Suite
 
 FS_PER_PS = 1000.0
@@ -175,3 +177,64 @@ def test_a_finished_simulation_is_used_again(tmp_path):
     assert again.values["temperature"] == first.values["temperature"]
     assert crystal.evaluations == calls + 4  # the last sample of each replica, to know the model again
     assert again.diagnostics["resumed_at_step"] == 500
+
+
+COMPARED = """schema_version = 1
+title = "A crystal and its reference"
+tier = "quick"
+
+[protocol]
+kind = "molecular_dynamics"
+ensemble = "NVE"
+temperature = 300.0
+timestep_fs = 3.0
+equilibration_steps = 100
+steps = 1200
+sample_every = 4
+seeds = [5, 6, 7]
+rdf_max = 4.0
+
+[protocol.trajectory]
+file = "other/*/replica-0.traj"
+interval_fs = 12.0
+skip = 25
+
+[reference]
+level_of_theory = "PBE"
+source = "another code"
+"""
+EXPECTED = """
+[[expectation]]
+quantity = "{}"
+unit = "{}"
+uncertainty = 0.01
+"""
+
+
+def test_a_trajectory_of_another_code_is_a_reference(tmp_path):
+    """What is expected is read off it with the code that reads it off the model's, and a softer model is caught."""
+    start = copper()
+    (tmp_path / "dynamics").mkdir()
+    ase.io.write(tmp_path / "dynamics" / "here.extxyz", start)
+    other = case(start, "temperature", ensemble="NVE", timestep_fs=3.0, steps=3000, seeds=(1,))
+    measure_case(as_calculator(EinsteinCrystal(start, 3.0)), other, store=tmp_path / "dynamics" / "other")
+    wanted = {"first_peak_Cu_Cu": "A", "rdf_l1_Cu_Cu": "1", "rdf_wasserstein_Cu_Cu": "A", "mean_frequency_Cu": "THz",
+              "vdos_wasserstein_Cu": "THz"}  # fmt: skip
+    file = tmp_path / "dynamics" / "here.toml"
+    file.write_text(COMPARED + "".join(EXPECTED.format(*row) for row in wanted.items()))
+    here = load_case(file)
+    values = {row.quantity: row.value for row in here.expectations}
+    assert values["mean_frequency_Cu"] == pytest.approx(3.397, rel=0.01)
+    assert values["first_peak_Cu_Cu"] == pytest.approx(2.553, abs=0.01)
+    assert values["rdf_wasserstein_Cu_Cu"] == 0.0
+
+    def states(spring):
+        suite = Suite([batched(EinsteinCrystal(start, spring))], [here])
+        rows = [suite.result(request) for request in suite.requests("molecular_dynamics")]
+
+        return {row.quantity: row.verdict.state for row in rows}
+
+    assert set(states(3.0).values()) == {State.PASSED}
+    softer = states(1.5)
+    assert softer["first_peak_Cu_Cu"] is State.PASSED
+    assert softer["mean_frequency_Cu"] is softer["vdos_wasserstein_Cu"] is softer["rdf_l1_Cu_Cu"] is State.FAILED

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.geometry.rdf import get_rdf
 from ase.neighborlist import neighbor_list
 
 from mlff_probes.analysis.rdf import first_peak, largest_r, radial_distribution
@@ -144,3 +145,17 @@ def test_no_peak_is_unresolved():
         first_peak(r, np.tile(r, (12, 1)))
     with pytest.raises(Unresolved, match="4 independent samples, at least 10"):
         first_peak(r, np.tile(np.exp(-((r - 3) ** 2) / 0.02), (4, 1)))
+
+
+def test_agrees_with_the_distribution_of_ase():
+    """ASE's own g(r), which counts each pair of a cell once and goes to half its width."""
+    rng = np.random.default_rng(11)
+    atoms = bulk("Cu", cubic=True).repeat(3)
+    atoms.positions += rng.normal(scale=0.1, size=atoms.positions.shape)
+    theirs, distances = get_rdf(atoms, 5.0, 50)
+    r, ours = radial_distribution(
+        atoms.positions[None, None], atoms.cell.array[None, None], np.arange(108), np.arange(108), r_max=5.0,
+        bin_width=0.1,
+    )  # fmt: skip
+    np.testing.assert_allclose(distances, r)
+    np.testing.assert_allclose(ours[0], theirs * 108 / 107, atol=0.02 * theirs.max())

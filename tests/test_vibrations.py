@@ -11,6 +11,7 @@ from ase.md.verlet import VelocityVerlet
 
 from mlff_probes.analysis.statistics import Unresolved
 from mlff_probes.analysis.vibrations import (
+    PADDED,
     aliasing,
     density_of_states,
     mean_frequency,
@@ -55,11 +56,11 @@ def test_peaks_are_at_the_frequencies_each_with_its_share():
     velocities, _ = oscillators([1.0, 3.0, 6.5], MASSES, 20.0, 4000)
     frequency, dos = density_of_states(velocities, MASSES, ALL, 20.0)
     step = frequency[1]
-    assert step == pytest.approx(0.1)  # 10 ps
+    assert step == pytest.approx(0.1 / PADDED)  # 10 ps
     assert dos.sum() * step - (dos[0] + dos[-1]) * step / 2 == pytest.approx(1)
     for peak in (1.0, 3.0, 6.5):  # equal energies, whatever the mass
         near = np.abs(frequency - peak) < 0.5
-        assert frequency[near][np.argmax(dos[near])] == pytest.approx(peak, abs=step / 2)
+        assert frequency[near][np.argmax(dos[near])] == pytest.approx(peak, abs=step)
         assert dos[near].sum() * step == pytest.approx(1 / 3, abs=0.01)
     assert mean_frequency(frequency, dos) == pytest.approx(3.5, abs=0.02)
 
@@ -74,7 +75,7 @@ def test_a_gas_keeps_its_velocity_and_all_weight_is_at_zero():
     velocities = np.tile(np.random.default_rng(2).normal(size=(2, 1, 3, 3)), (1, 400, 1, 1))
     np.testing.assert_allclose(velocity_autocorrelation(velocities, MASSES, ALL), 1, atol=1e-10)
     frequency, dos = density_of_states(velocities, MASSES, ALL, 10.0)
-    assert dos[frequency > 2.5 * frequency[1]].max() < 1e-12  # a Hann window is two lines wide
+    assert dos[frequency > 2.5 * PADDED * frequency[1]].max() < 1e-3 * dos[0]  # a Hann window is two lines wide
     assert dos[0] == dos.max()
     assert aliasing(velocities, 0 * velocities, MASSES, ALL, 10.0) is None
 
@@ -183,6 +184,6 @@ def test_a_real_crystal_obeys_the_sum_rule_and_shows_where_its_samples_are_too_f
     frequency, dos = density_of_states(v, masses, everything, 20.0)
     exact = (f**2).sum() / masses[0] ** 2 / (v**2).sum() * (units.fs * 1000 / 2 / np.pi) ** 2 * units.fs**2
     assert (dos * frequency**2).sum() * frequency[1] == pytest.approx(exact, rel=0.05)
-    assert dos[frequency > 9].sum() * frequency[1] < 0.01
+    assert dos[frequency > 9].sum() * frequency[1] < 0.015
     assert aliasing(v, f, masses, everything, 20.0) is None
     assert "fold the spectrum" in aliasing(v[:, ::5], f[:, ::5], masses, everything, 100.0)

@@ -30,6 +30,10 @@ LONGEST_WINDOW_FS = 10_000.0
 """Longest stretch that is transformed, fs: the window's lines are then 0.15 THz wide, finer than any feature of a
 density of states that is broadened by heat; what is longer goes into the average."""
 
+PADDED = 4
+"""Windows are padded with zeros to so many times their length: points close enough that a line drawn through those of
+one spectrum can be compared with those of another."""
+
 STRETCHES = 4
 """Least number of stretches that a replica is cut into (overlapping by half, they give 7 spectra to average): that of a
 single stretch has errors of its own size however long it is."""
@@ -87,12 +91,12 @@ def velocity_autocorrelation(velocities: ArrayLike, masses: ArrayLike, mask: Arr
 
 
 def density_of_states(
-    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float
+    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, window: int | None = None
 ) -> tuple[Floats, Floats]:
     """Vibrational density of states: frequencies, THz, and density, 1/THz, of area 1 by trapezoids.
 
     The power spectrum of sqrt(m) v (the cosine transform of the velocity autocorrelation, by the theorem of Wiener
-    and Khinchin) by Welch's method: Hann windows of a quarter of the trajectory, at most 10 ps, that overlap by half.
+    and Khinchin) by Welch's method: Hann windows of at most 10 ps that overlap by half.
     The mean velocity is kept, so that diffusion shows at zero frequency.
 
     Parameters
@@ -101,16 +105,18 @@ def density_of_states(
         As for `velocity_autocorrelation`.
     interval_fs
         Time between samples, fs.
+    window
+        Samples in a window; a quarter of the trajectory where it is not given.
 
     Raises
     ------
     Unresolved
-        With fewer than `STRETCHES * FEWEST_SAMPLES` samples.
+        With fewer than `FEWEST_SAMPLES` samples in a window.
     ValueError
         As for `velocity_autocorrelation`.
     """
     weighted = _moving(velocities, masses, mask)
-    frequency, power = _power(weighted, interval_fs, weighted.shape[1] // STRETCHES)
+    frequency, power = _power(weighted, interval_fs, window or weighted.shape[1] // STRETCHES)
     return frequency, power / trapezoid(power, frequency)
 
 
@@ -238,9 +244,10 @@ def _power(weighted: Floats, interval_fs: float, longest: int) -> tuple[Floats, 
     length -= length % 2  # the last frequency is then the Nyquist frequency
     if length < FEWEST_SAMPLES:
         raise Unresolved(f"a spectrum of stretches of {length} samples, at least {FEWEST_SAMPLES} are needed")
-    total: Floats = np.zeros(length // 2 + 1)
+    points = PADDED * length
+    total: Floats = np.zeros(points // 2 + 1)
     for part in _parts(weighted):
-        frequency, power = welch(part, THZ / interval_fs, WINDOW, nperseg=length, detrend=False, axis=0)
+        frequency, power = welch(part, THZ / interval_fs, WINDOW, nperseg=length, nfft=points, detrend=False, axis=0)
         total += power.sum(axis=1)
     total[[0, -1]] *= 2  # welch doubles all but these, which have no mirror image; the trapezoids halve them
     return frequency, total

@@ -122,8 +122,19 @@ class Observables:
 
     @property
     def blocks(self) -> int:
-        """Into how many stretches each replica is cut."""
-        return max(-(-BLOCKS // self.trajectory.replicas), vibrations.STRETCHES)
+        """Into how many stretches each replica is cut, so that there are enough of them."""
+        return -(-BLOCKS // self.trajectory.replicas)
+
+    @property
+    def windows(self) -> int:
+        """Into how many windows for spectra: as long ones as a model's simulation has, wherever that can be.
+
+        A spectrum is the broader the shorter its window, and a reference is to be as broad as what is compared with it.
+        """
+        protocol = self.protocol
+        each = max(-(-BLOCKS // len(protocol.seeds)), vibrations.STRETCHES)
+        window = protocol.steps * protocol.timestep_fs / each / self.trajectory.interval_fs
+        return max(int(self.trajectory.samples / window), self.blocks)
 
     @property
     def time_ps(self) -> Floats:
@@ -180,7 +191,8 @@ class Observables:
         reason = vibrations.aliasing(t.velocities, t.forces, t.masses, mask, t.interval_fs)
         if reason:
             raise Unresolved(reason if self.protocol.ensemble == "NVE" else reason + THERMOSTAT)
-        frequency, dos = vibrations.density_of_states(t.velocities, t.masses, mask, t.interval_fs)
+        window = t.samples // self.windows
+        frequency, dos = vibrations.density_of_states(t.velocities, t.masses, mask, t.interval_fs, window=window)
         self.arrays |= {f"{name}_frequency": frequency.tolist(), name: dos.tolist()}
         self._known[name] = frequency, dos
         return frequency, dos
@@ -330,13 +342,13 @@ def _diffusion(o: Observables, element: str) -> Value:
 def _mean_frequency(o: Observables, element: str) -> Estimate:
     o.spectrum(element)
     t = o.trajectory
-    return vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.blocks)
+    return vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.windows)
 
 
 def _vdos_wasserstein(o: Observables, element: str) -> Estimate:
     o.spectrum(element)
     t = o.trajectory
-    spectra = vibrations.power_spectra(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.blocks)
+    spectra = vibrations.power_spectra(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.windows)
     return o.distance(f"vdos_{element}", *spectra, distances.wasserstein)
 
 
