@@ -33,7 +33,7 @@ FIT = 10_000
 MOST_ROWS = 1000
 """Of a longer table only what did not pass is shown, and no more than this of it."""
 
-LOG_WIDTH = 132
+LOG_WIDTH = 140
 """Columns of the scorecard where it goes into a file or a pipe."""
 
 
