@@ -13,7 +13,8 @@ from ase.geometry import find_mic
 from ase.utils import string2index
 
 from mlff_probes.errors import InputError
-from mlff_probes.frames import CaseFrames, read_frames, stored_evaluation
+from mlff_probes.frame_files import read_frames
+from mlff_probes.frames import CaseFrames, stored_evaluation
 from mlff_probes.measure.migration import prominence
 from mlff_probes.protocols import FixedPath
 from mlff_probes.protocols.base import ENERGY

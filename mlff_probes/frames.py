@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import glob
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,14 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from mlff_probes.dynamics.reference import ReferenceDynamics, read_curve, trajectory_of
+from mlff_probes.dynamics.reference import ReferenceDynamics, dynamics_case
 from mlff_probes.errors import InputError
-from mlff_probes.evaluation import Evaluation, describe
+from mlff_probes.evaluation import Evaluation
+from mlff_probes.frame_files import matching, read_frames
 from mlff_probes.protocols import Law, MolecularDynamics, Parity, Protocol
 from mlff_probes.protocols.base import frame_key
 
@@ -61,7 +59,7 @@ def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
     if isinstance(protocol, Law):
         return CaseFrames(tuple(_law_structures(file, protocol)), None)
     if isinstance(protocol, MolecularDynamics):
-        return _dynamics(file, protocol)
+        return CaseFrames(*dynamics_case(file, protocol))
     if built := protocol.built_frames():
         if beside.exists():
             raise InputError(f"{beside}: a case of kind '{protocol.kind}' builds its own cells; remove this file")
@@ -82,31 +80,6 @@ def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
     if problem:
         raise InputError(f"{beside}: {problem} ([protocol] of {file.name})")
     return CaseFrames(tuple(frames), stored_evaluation(frames, beside))
-
-
-def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
-    """All structures of a file; `format` as ASE names it, or None to go by name and content.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, empty or unreadable, or holds a position or cell that is not finite.
-    """
-    if not file.is_file():
-        raise InputError(f"{file}: there is no such file of frames")
-    try:
-        read: Any = ase.io.read(file, ":", format=format, do_not_split_by_at_sign=True)
-    except Exception as error:  # ASE's readers raise whatever a malformed line provokes
-        marked = " (it begins with a byte-order mark: save it as plain UTF-8)" if _has_mark(file) else ""
-        what = format or "structures"
-        raise InputError(f"{file}: cannot be read as {what} ({describe(error)}){marked}") from error
-    frames = read if isinstance(read, list) else [read]
-    if not frames:
-        raise InputError(f"{file}: holds no frame")
-    for index, frame in enumerate(frames):
-        if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
-            raise InputError(f"{file}: frame {index} has a position or cell that is not finite")
-    return frames
 
 
 def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
@@ -131,41 +104,6 @@ def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
         if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
             raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
     return Evaluation(energies=energies, forces=forces or None)
-
-
-def _dynamics(file: Path, protocol: MolecularDynamics) -> CaseFrames:
-    """The frame that a simulation starts from, and what it is compared with."""
-    beside = file.with_suffix(".extxyz")
-    if protocol.structure is not None and beside.exists():
-        raise InputError(f"{file}: both `structure` and {beside.name} are given; keep one")
-    structure = beside if protocol.structure is None else _only(file, protocol.structure)
-    frames = read_frames(structure)
-    if problem := protocol.frame_problem(frames):
-        raise InputError(f"{structure}: {problem} ([protocol] of {file.name})")
-    known = {name.replace("_wasserstein", "") for name in protocol.units(frames) if "_wasserstein_" in name}
-    for name in protocol.curves:
-        if name not in known:
-            raise InputError(f"{file}: [protocol.curves] has no '{name}' here; it has {', '.join(sorted(known))}")
-    curves = {name: read_curve(_only(file, path)) for name, path in protocol.curves.items()}
-    trajectory, given = None, protocol.trajectory
-    if given is not None:
-        source = _only(file, given.file)
-        trajectory = trajectory_of(read_frames(source)[given.skip :], given.interval_fs, str(source))
-    bare = Atoms(frames[0].symbols, frames[0].positions, cell=frames[0].cell, pbc=True, masses=frames[0].get_masses())
-    return CaseFrames((bare,), None, dynamics=ReferenceDynamics(curves, trajectory))
-
-
-def _only(file: Path, name: str) -> Path:
-    """The one file that a case names."""
-    found = _matching(file, name)
-    if len(found) > 1:
-        raise InputError(f"{file}: '{name}' matches {len(found)} files; name one")
-    return found[0]
-
-
-def _has_mark(file: Path) -> bool:
-    with file.open("rb") as handle:
-        return handle.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def _labels(frame: Atoms, file: Path, index: int) -> Labels:
@@ -263,7 +201,7 @@ def _law_structures(file: Path, protocol: Law) -> list[Atoms]:
     beside = file.with_suffix(".extxyz")
     if protocol.structures and beside.exists():
         raise InputError(f"{file}: both `structures` and {beside.name} are given; keep one")
-    files = [source for pattern in protocol.structures for source in _matching(file, pattern)]
+    files = [source for pattern in protocol.structures for source in matching(file, pattern)]
     files += [beside] if beside.exists() else []
     structures = _structures(tuple((source.resolve(), source.stat().st_mtime_ns) for source in files))
     problem = protocol.frame_problem(structures)
@@ -281,14 +219,7 @@ def _structures(files: tuple[tuple[Path, int], ...]) -> tuple[Atoms, ...]:
 def _parity_sources(file: Path, protocol: Parity) -> list[tuple[str | None, Path]]:
     if not protocol.origins:
         return [(None, file.with_suffix(".extxyz"))]
-    return [(origin, source) for origin, pattern in protocol.origins.items() for source in _matching(file, pattern)]
-
-
-def _matching(file: Path, pattern: str) -> list[Path]:
-    names = sorted(glob.glob(str(file.parent / Path(pattern).expanduser())))  # noqa: PTH207 - Path.glob knows no '..'
-    if not names:
-        raise InputError(f"{file}: no file matches '{pattern}' (looked from {file.parent})")
-    return [Path(name) for name in names]
+    return [(origin, source) for origin, pattern in protocol.origins.items() for source in matching(file, pattern)]
 
 
 def _origin(frame: Atoms) -> str:

@@ -196,6 +196,11 @@ def _expectations(
         if row.value is not None and known is not None:
             raise InputError(f"{where}: a value is given, but the frames carry energies that yield it; leave one out")
         value = row.value if known is None else known.value
+        if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
+            raise InputError(
+                f"{where}: the reference is known to {known.uncertainty:.2g} {unit} within 95 % only, and the "
+                f"tolerance is {tolerance.value:g} {unit}; a longer trajectory may do"
+            )
         if value is None:
             why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
             raise InputError(f"{where}: no value is given and none can be worked out: {why}")
@@ -205,7 +210,7 @@ def _expectations(
             quantity=row.quantity,
             value=value,
             unit=unit,
-            uncertainty=row.uncertainty,
+            uncertainty=max(row.uncertainty, (known.uncertainty or 0.0) if known else 0.0),
             level_of_theory=row.level_of_theory or case.level_of_theory,
             source=row.source or case.source,
             tolerance=tolerance,

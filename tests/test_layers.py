@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"frame_problems", "limits"},
     {"records", "protocols", "tables", "tolerances", "known_failures"},
-    {"calculators", "evaluation", "memory", "analysis", "judge"},
+    {"calculators", "evaluation", "frame_files", "memory", "analysis", "judge"},
     {"bands", "dynamics", "strategies"},
     {"frames", "measure"},
     {"reference", "suite", "exchange"},

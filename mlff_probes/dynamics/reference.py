@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
+from ase.formula import Formula
 
 from mlff_probes.dynamics.trajectory import Floats, Trajectory, unwrapped
 from mlff_probes.errors import InputError
+from mlff_probes.frame_files import only, read_frames
+from mlff_probes.protocols import MolecularDynamics
 
 LEAST_POINTS = 8
 """A curve of fewer points is a table of something else."""
@@ -25,6 +29,55 @@ class ReferenceDynamics:
 
     curves: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
     trajectory: Trajectory | None = None
+
+
+def dynamics_case(
+    file: Path, protocol: MolecularDynamics
+) -> tuple[tuple[Atoms], None, tuple[str, ...], ReferenceDynamics]:
+    """What a case file says of a simulation: the frame that it starts from, notes, and what it is compared with.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or unusable.
+    """
+    beside = file.with_suffix(".extxyz")
+    if protocol.structure is not None and beside.exists():
+        raise InputError(f"{file}: both `structure` and {beside.name} are given; keep one")
+    structure = beside if protocol.structure is None else only(file, protocol.structure)
+    frames = read_frames(structure)
+    if problem := protocol.frame_problem(frames):
+        raise InputError(f"{structure}: {problem} ([protocol] of {file.name})")
+    first = frames[0]
+    known = {curve for name in protocol.units(frames) if (curve := protocol.curve(name))}
+    for name in protocol.curves:
+        if name not in known:
+            raise InputError(f"{file}: [protocol.curves] has no '{name}' here; it has {', '.join(sorted(known))}")
+    curves = {name: read_curve(only(file, path)) for name, path in protocol.curves.items()}
+    trajectory = _reference_trajectory(file, protocol, first)
+    bare = Atoms(first.symbols, first.positions, cell=first.cell, pbc=True, masses=first.get_masses())
+    unused = {
+        "constraints": bool(first.constraints),
+        "magnetic moments": first.has("initial_magmoms"),
+        "charges": first.has("initial_charges"),
+        "velocities": first.has("momenta"),
+    }
+    left_out = ", ".join(name for name, there in unused.items() if there)
+    notes = (f"Not used of {structure.name}: {left_out}.",) if left_out else ()
+    return (bare,), None, notes, ReferenceDynamics(curves, trajectory)
+
+
+def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms) -> Trajectory | None:
+    """The trajectory that a case is compared with; it must be of the same material."""
+    given = protocol.trajectory
+    if given is None:
+        return None
+    source = only(file, given.file)
+    frames = read_frames(source)[given.skip :]
+    formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
+    if len(set(map(str, formulas))) > 1:
+        raise InputError(f"{source}: a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
+    return trajectory_of(frames, given.interval_fs, str(source))
 
 
 def read_curve(file: Path) -> tuple[Floats, Floats]:

@@ -31,6 +31,7 @@ from mlff_probes.measure import (
     vacancy,
     wall,
 )
+from mlff_probes.measure.reference_dynamics import reference_dynamics
 from mlff_probes.measure.results import Result
 from mlff_probes.protocols import (
     Derivatives,
@@ -151,7 +152,7 @@ def reference_measurement(case: Case, wanted: Sequence[str] = ()) -> Measurement
     """
     result = None
     if case.dynamics is not None:
-        result = dynamics.reference_dynamics(case, wanted)
+        result = reference_dynamics(case, wanted)
     elif case.stored is not None and type(case.protocol) in WORKUPS:
         result = WORKUPS[type(case.protocol)](case, case.stored)
     if result is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_probes.analysis import displacement, vibrations
-from mlff_probes.analysis.statistics import Unresolved
 from mlff_probes.bands.relax import Calls, Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.dynamics.simulate import Simulation, simulate
 from mlff_probes.dynamics.store import TrajectoryStore
 from mlff_probes.dynamics.trajectory import Trajectory
-from mlff_probes.evaluation import Evaluation, evaluate
-from mlff_probes.measure.observables import FS_PER_PS, MOST_POINTS, Curves, Floats, Observables, Sample, thinned
+from mlff_probes.evaluation import evaluate
+from mlff_probes.measure.observables import FS_PER_PS, MOST_POINTS, Floats, Observables, Sample, thinned
+from mlff_probes.measure.reference_dynamics import reference_curves
 from mlff_probes.measure.results import Result, missing
+from mlff_probes.measure.trajectory_quantities import quantity_value
 from mlff_probes.protocols import MolecularDynamics
 from mlff_probes.protocols.dynamics import ALL
 from mlff_probes.records import Case, Value
@@ -34,7 +34,7 @@ def molecular_dynamics(
     """Simulate a case and work out the quantities that it asks for.
 
     `survival` is the part of the planned steps that was simulated before anything ended it, 1 for all; where
-    something did, all other quantities are errors that say what. For the others see `Observables`.
+    something did, all other quantities are errors that say what. For the others see `trajectory_quantities`.
 
     Parameters
     ----------
@@ -78,82 +78,10 @@ def molecular_dynamics(
         stresses=stresses,
         reference=reference_curves(case.reference.arrays if case.reference else {}),
     )
-    values |= worked_out(protocol, sample, wanted, units, arrays=arrays, diagnostics=diagnostics)
-    return Result(values, arrays, calls.evaluation(), diagnostics)
-
-
-def worked_out(
-    protocol: MolecularDynamics,
-    sample: Sample,
-    wanted: tuple[str, ...],
-    units: Mapping[str, str],
-    *,
-    arrays: dict[str, list[Any]],
-    diagnostics: dict[str, Any],
-) -> dict[str, Value]:
-    """The quantities of a sample; into `arrays` the curves worth plotting, into `diagnostics` why one is missing."""
-    observables = Observables(protocol, sample, units)
-    values = {name: observables.value(name) for name in wanted if name != "survival"}
+    observables = Observables(protocol, sample)
+    values |= {name: quantity_value(observables, name, units[name]) for name in wanted if name != "survival"}
     arrays |= _pictured(observables, diagnostics) | observables.arrays
-    return values
-
-
-def reference_dynamics(case: Case, wanted: Sequence[str]) -> Result | None:
-    """The quantities `wanted` of what a case is compared with, and its curves; None where there is nothing.
-
-    The distance of a curve to itself is 0; everything else is read off the trajectory, as it is for a model.
-    """
-    protocol, given = case.protocol, case.dynamics
-    assert isinstance(protocol, MolecularDynamics)
-    assert given is not None
-    units, arrays, values = protocol.units(case.frames), dict[str, list[Any]](), dict[str, Value]()
-    observables = _of_trajectory(protocol, given.trajectory, units)
-    for name in wanted:
-        curve = _curve(protocol, name)
-        if curve not in given.curves and observables is None:
-            values[name] = missing(units[name], "give a value, or a curve or trajectory to compare with ([protocol])")
-        elif curve in given.curves:
-            values[name] = Value(value=0.0, unit=units[name])
-        elif curve and observables is not None:
-            kind, _, group = curve.partition("_")
-            observables.pair_distribution(group) if kind == "rdf" else observables.spectrum(group)
-            values[name] = Value(value=0.0, unit=units[name])
-        elif observables is not None:
-            values[name] = observables.value(name)
-    arrays |= observables.arrays if observables else {}
-    for curve, (x, y) in given.curves.items():
-        arrays |= {_axis(curve): x.tolist(), curve: y.tolist()}
-    empty = Evaluation(energies=np.empty(0), forces=None)
-    return Result(values, arrays, empty) if values or arrays else None
-
-
-def _of_trajectory(
-    protocol: MolecularDynamics, trajectory: Trajectory | None, units: Mapping[str, str]
-) -> Observables | None:
-    if trajectory is None:
-        return None
-    energy, volume = float(trajectory.energies[0, 0]), float(trajectory.volumes[0, 0])
-    sample = Sample(trajectory, start=trajectory.positions[0, 0], start_energy=energy, start_volume=volume)
-    return Observables(protocol, sample, units)
-
-
-def _curve(protocol: MolecularDynamics, quantity: str) -> str:
-    """The curve (`rdf_Cr_Te`) that a quantity is a distance to; "" for any other quantity."""
-    name = protocol.policy_name(quantity)
-    kind, _, distance = name.partition("_")
-    return f"{kind}{quantity.removeprefix(name)}" if distance in ("l1", "wasserstein") else ""
-
-
-def _axis(curve: str) -> str:
-    """The array that holds the x of a curve."""
-    return f"{curve}_{'r' if curve.startswith('rdf_') else 'frequency'}"
-
-
-def reference_curves(arrays: Mapping[str, list[Any]]) -> Curves:
-    """The curves among the arrays of a reference, by name: x and y."""
-    return {
-        name: (np.asarray(arrays[_axis(name)]), np.asarray(arrays[name])) for name in arrays if _axis(name) in arrays
-    }
+    return Result(values, arrays, calls.evaluation(), diagnostics)
 
 
 def _survival(run: Simulation) -> Value:
@@ -176,7 +104,7 @@ def _stresses(
     """Stresses at some samples of each replica, computed after the fact: a batched pass supplies none."""
     if not any(name.startswith("pressure") for name in wanted) or not calculator.supplies("stress"):
         return None, None
-    rows = thinned(trajectory.samples, max(protocol.pressure_samples // trajectory.replicas, 1))
+    rows = thinned(trajectory.samples, -(-protocol.pressure_samples // trajectory.replicas))
     report(f"stress of {len(rows) * trajectory.replicas} samples")
     frames = [trajectory.atoms(replica, row) for replica in range(trajectory.replicas) for row in rows]
     found = calls.add(evaluate(calculator, frames, forces=False, stress=True))
@@ -187,6 +115,8 @@ def _stresses(
 def _history(run: Simulation, protocol: MolecularDynamics) -> dict[str, list[Any]]:
     """Temperature and potential energy over time, mean of the replicas; equilibration at negative times."""
     parts = (run.equilibration, run.production)
+    if not any(part.samples for part in parts):
+        return {}
     before = run.equilibration.time_fs - protocol.equilibration_steps * protocol.timestep_fs
     time = np.concatenate([before, run.production.time_fs]) / FS_PER_PS
     energies = np.concatenate([part.energies.mean(axis=0) for part in parts]) / len(run.production.numbers)
@@ -201,22 +131,21 @@ def _history(run: Simulation, protocol: MolecularDynamics) -> dict[str, list[Any
 def _pictured(observables: Observables, diagnostics: dict[str, Any]) -> dict[str, list[Any]]:
     """Curves that no quantity may have asked for: g(r) of all, mean squared displacements, and the VACF."""
     t, arrays = observables.trajectory, dict[str, list[Any]]()
-    with suppress(Unresolved):
+    with suppress(ValueError):  # too few samples for a picture cost no verdict
         observables.pair_distribution(ALL)
     try:
         observables.spectrum(ALL)
-    except Unresolved as error:
+    except ValueError as error:
         diagnostics["spectrum"] = str(error)
-    for element in observables.elements:
-        found = displacement.mean_squared_displacement(t.positions, t.masses, observables.mask(element), t.time_fs)
-        arrays[f"msd_{element}_lag_ps"] = (found.lag_fs / FS_PER_PS).tolist()
-        arrays |= {f"msd_{element}": found.msd.tolist(), f"msd_{element}_uncertainty": found.uncertainty.tolist()}
+    for element in observables.elements if observables.protocol.ensemble != "NPT" else ():
+        with suppress(ValueError):
+            found = displacement.mean_squared_displacement(t.positions, t.masses, observables.mask(element), t.time_fs)
+            arrays[f"msd_{element}_lag_ps"] = (found.lag_fs / FS_PER_PS).tolist()
+            arrays |= {f"msd_{element}": found.msd.tolist(), f"msd_{element}_uncertainty": found.uncertainty.tolist()}
     vacf = vibrations.velocity_autocorrelation(t.velocities, t.masses, observables.mask(ALL))
     vacf = vacf[: min(len(vacf) // 2, MOST_POINTS)]
     arrays |= {"vacf": vacf.tolist(), "vacf_lag_ps": (np.arange(len(vacf)) * t.interval_fs / FS_PER_PS).tolist()}
     if observables.sample.stresses is not None and observables.sample.stress_rows is not None:
-        arrays["pressure_time_ps"] = (observables.time_ps - observables.time_ps[0])[
-            observables.sample.stress_rows
-        ].tolist()
+        arrays["pressure_time_ps"] = observables.time_ps[observables.sample.stress_rows].tolist()
         arrays["pressure"] = observables.pressures.mean(axis=0).tolist()
     return arrays

@@ -26,8 +26,11 @@ OF_ENSEMBLES = {
     "volume": ("NPT",),
     "volume_drift": ("NPT",),
     "volume_offset": ("NPT",),
+    "rmsd_growth_rate": ("NVE", "NVT"),
+    "diffusion": ("NVE", "NVT"),
 }
-"""What is measured in some ensembles only: elsewhere it is fixed, or the thermostat's."""
+"""What is measured in some ensembles only: elsewhere it is fixed, or the thermostat's, or the strain of a cell that
+moves is part of it."""
 
 ALL = "all"
 """Stands for all atoms where a pair of elements, or an element, could stand."""
@@ -67,9 +70,9 @@ class MolecularDynamics(BaseProtocol):
     structure: Text | None = None
     friction_per_fs: Positive = 0.01
     barostat_fs: Positive = 1000.0
-    pressure_samples: Annotated[int, Field(ge=0)] = 40
-    rdf_max: Positive | None = None
-    rdf_bin: Positive = 0.05
+    pressure_samples: Annotated[int, Field(ge=10)] = 40
+    rdf_max: Annotated[float, Field(ge=2.0, allow_inf_nan=False)] | None = None
+    rdf_bin: Annotated[float, Field(gt=0, le=0.2, allow_inf_nan=False)] = 0.05
     hop_length: Positive = 3.0
     curves: dict[str, Text] = Field(default_factory=dict)
     trajectory: ReferenceTrajectory | None = None
@@ -102,6 +105,8 @@ class MolecularDynamics(BaseProtocol):
         for name in ("equilibration_steps", "steps"):
             if getattr(self, name) % self.sample_every:
                 raise ValueError(f"{name} must be a multiple of sample_every")
+        if self.steps < 2 * self.sample_every:
+            raise ValueError("steps must be at least twice sample_every")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("two seeds are the same, and so would be their replicas")
         return self
@@ -115,16 +120,22 @@ class MolecularDynamics(BaseProtocol):
         """All that this protocol measures on `frames`: quantity -> unit."""
         elements = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
         pairs = ["_".join(pair) for pair in combinations_with_replacement(elements, 2)]
-        others = [name for name, where in OF_ENSEMBLES.items() if self.ensemble not in where]
         by_pair = {f"{name}_{pair}": unit for pair in (ALL, *pairs) for name, unit in OF_PAIRS.items()}
         by_element = {f"{name}_{element}": unit for element in (ALL, *elements) for name, unit in OF_ELEMENTS.items()}
-        whole = {name: unit for name, unit in self.quantities.items() if name not in others}
-        return whole | by_pair | by_element
+        every = self.quantities | by_pair | by_element
+        others = {name for name, where in OF_ENSEMBLES.items() if self.ensemble not in where}
+        return {name: unit for name, unit in every.items() if self.policy_name(name) not in others}
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: pairs and elements share the tolerance."""
         names = sorted((*OF_PAIRS, *OF_ELEMENTS), key=len, reverse=True)
         return next((name for name in names if quantity.startswith(f"{name}_")), quantity)
+
+    def curve(self, quantity: str) -> str:
+        """The curve (`rdf_Cr_Te`) that a quantity is a distance to; "" for any other quantity."""
+        name = self.policy_name(quantity)
+        kind, _, distance = name.partition("_")
+        return f"{kind}{quantity.removeprefix(name)}" if distance in ("l1", "wasserstein") else ""
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
@@ -132,6 +143,8 @@ class MolecularDynamics(BaseProtocol):
             return f"molecular dynamics starts from exactly one frame, found {len(frames)}"
         if not frames[0].pbc.all() or frames[0].cell.rank < 3:
             return "the frame must be periodic in all three directions, in a cell with a volume"
+        if self.ensemble == "NVE" and len(self.start(frames)) < 2:
+            return "a single atom cannot move without a thermostat: its momentum is that of the whole"
         return None
 
     def start(self, frames: Sequence[Atoms]) -> Atoms:

@@ -120,20 +120,22 @@ def _is_axis(name: str, prefix: str, suffix: str) -> bool:
 
 def _displacement(axes: Axes, drawn: Drawn) -> None:
     """Mean squared displacements with their 95 % band, and the line fitted where something diffuses."""
-    for number, (measurement, style) in enumerate(drawn):
+    named: set[str] = set()
+    for measurement, style in drawn:
         arrays = measurement.arrays
         elements = [name.split("_")[1] for name in arrays if _is_axis(name, "msd_", "_uncertainty")]
         for element, line in zip(elements, cycle(LINES), strict=False):
             lag, msd = arrays[f"msd_{element}_lag_ps"], arrays[f"msd_{element}"]
             off = arrays[f"msd_{element}_uncertainty"]
-            axes.plot(lag, msd, line, linewidth=1.0, label=element if number == 0 else None, **style)
+            axes.plot(lag, msd, line, linewidth=1.0, label=None if element in named else element, **style)
+            named.add(element)
             low, high = zip(*((m - u, m + u) for m, u in zip(msd, off, strict=True)), strict=True)
             axes.fill_between(lag, low, high, alpha=0.15, linewidth=0, **style)
             if fit := arrays.get(f"msd_{element}_fit"):
                 axes.plot(arrays[f"msd_{element}_fit_lag_ps"], fit, color=REFERENCE_COLOR, linewidth=0.8)
     axes.set_xlabel("lag (ps)")
     axes.set_ylabel("mean squared displacement (Å²)")
-    if drawn:
+    if named:
         axes.legend(frameon=False, fontsize=8)
 
 
