@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from mlff_probes.dynamics.reference import read_curve, trajectory_of
 from mlff_probes.dynamics.trajectory import Trajectory, unwrapped
@@ -233,3 +234,72 @@ def test_unwrapping_follows_an_atom_through_many_cells():
     wrapped = (way @ np.linalg.inv(cell) % 1.0) @ cell
     found = unwrapped(wrapped, np.tile(cell, (200, 1, 1)), np.array([True] * 3))
     np.testing.assert_allclose(found - found[0], way - way[0], atol=1e-9)
+
+
+def other(folder, frames, name="other.traj"):
+    ase.io.write(folder / name, frames)
+    return f"[protocol.trajectory]\nfile = '{name}'\ninterval_fs = 2.0"
+
+
+def shaken(count=60, scale=0.05, symbol="Al", *, results=True):
+    """Crystals whose atoms are moved at random."""
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(count):
+        atoms = bulk(symbol, cubic=True)
+        atoms.positions += rng.normal(scale=scale, size=(4, 3))
+        if results:
+            atoms.calc = SinglePointCalculator(atoms, energy=rng.normal(), forces=np.zeros((4, 3)))
+        frames.append(atoms)
+    return frames
+
+
+def test_a_trajectory_of_another_material_is_refused(folder):
+    protocol = other(folder, shaken(symbol="Cu"))
+    with pytest.raises(InputError, match=r"other.traj: a trajectory of Cu cannot be compared with Al \(al.toml\)"):
+        load_case(write(folder, protocol=protocol, rows=ROW.format(quantity="rdf_l1_all", unit="1")))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit", "says"),
+    [
+        ("net_force", "meV/A", "carries no forces"),
+        ("potential_energy", "eV/atom", "carries no energies"),
+        ("pressure", "GPa", "no pressure is read off a trajectory"),
+        ("diffusion_Al", "cm^2/s", "only an upper bound"),
+    ],
+)
+def test_what_a_trajectory_does_not_say_is_said(folder, quantity, unit, says):
+    protocol = other(folder, shaken(results=False))
+    with pytest.raises(InputError, match=says) as caught:
+        load_case(write(folder, protocol=protocol, rows=ROW.format(quantity=quantity, unit=unit)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reference_that_is_known_too_coarsely_is_refused(folder):
+    protocol = other(folder, shaken())
+    with pytest.raises(InputError, match=r"known to .* K within 95 % only, and the tolerance is 1 K"):
+        load_case(write(folder, protocol=protocol, rows=ROW.format(quantity="temperature", unit="K")))
+    rows = ROW.format(quantity="temperature", unit="K").replace("value = 1.0", "value = 1e7")
+    case = load_case(write(folder, protocol=protocol, rows=rows))
+    assert case.expectations[0].uncertainty > 0.01  # its own, which is larger than what the case states
+
+
+def test_a_spectrum_in_any_unit_has_area_one(folder):
+    file = folder / "vdos.csv"
+    file.write_text("\n".join(f"{f / 10},{300 * np.exp(-((f / 10 - 3) ** 2))}" for f in range(80)))
+    case = load_case(
+        write(
+            folder, protocol="[protocol.curves]\nvdos_Al = 'vdos.csv'",
+            rows=ROW.format(quantity="vdos_wasserstein_Al", unit="THz"),
+        )
+    )  # fmt: skip
+    arrays = case.reference.arrays
+    assert np.trapezoid(arrays["vdos_Al"], arrays["vdos_Al_frequency"]) == pytest.approx(1)
+
+
+def test_what_is_not_used_of_the_start_is_said(folder):
+    atoms = bulk("Al", cubic=True)
+    atoms.set_constraint(FixAtoms([0]))
+    atoms.set_initial_magnetic_moments([1.0] * 4)
+    ase.io.write(folder / "al.extxyz", atoms)
+    assert load_case(write(folder)).notes == ("Not used of al.extxyz: constraints, magnetic moments.",)

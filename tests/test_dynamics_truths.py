@@ -13,7 +13,8 @@ from ase.build import bulk
 from ase.calculators.calculator import all_changes
 
 from mlff_probes.calculators.base import as_calculator
-from mlff_probes.measure import measure_case
+from mlff_probes.dynamics.reference import ReferenceDynamics
+from mlff_probes.measure import measure_case, reference_measurement
 from mlff_probes.protocols import MolecularDynamics
 from mlff_probes.records import Case, Expectation, State, Tolerance
 from mlff_probes.reference import load_case
@@ -238,3 +239,51 @@ def test_a_trajectory_of_another_code_is_a_reference(tmp_path):
     softer = states(1.5)
     assert softer["first_peak_Cu_Cu"] is State.PASSED
     assert softer["mean_frequency_Cu"] is softer["vdos_wasserstein_Cu"] is softer["rdf_l1_Cu_Cu"] is State.FAILED
+
+
+class NeverANumber(EinsteinCrystal):
+    """Gives NaN from the first call on."""
+
+    def evaluated(self, atoms):
+        return {"energy": np.nan, "forces": np.full((len(atoms), 3), np.nan)}
+
+
+@pytest.mark.parametrize("wrap", [as_calculator, batched], ids=["ASE", "torch-sim"])
+def test_no_number_at_all_is_no_survival(wrap):
+    start = copper()
+    found = measure_case(wrap(NeverANumber(start)), case(start, "survival", "temperature"))
+    assert found.problem is None
+    assert found.values["survival"].value == 0.0
+    assert "non-finite at step 0" in found.values["survival"].note
+    assert found.values["temperature"].problem.reason.startswith("non-finite")
+    assert found.arrays == {}
+
+
+def test_a_curve_that_cannot_be_compared_costs_itself_alone():
+    start = copper()
+    curves = {"rdf_Cu_Cu": (np.linspace(20, 30, 50), np.ones(50))}
+    here = replace(case(start, "survival", "temperature", "rdf_l1_Cu_Cu", "rdf_wasserstein_all"),
+                   dynamics=ReferenceDynamics(curves))  # fmt: skip
+    here = replace(here, reference=reference_measurement(here))
+    found = measure_case(batched(EinsteinCrystal(start)), here)
+    assert found.values["survival"].value == 1.0
+    assert found.values["temperature"].problem is None
+    assert found.values["rdf_l1_Cu_Cu"].problem.state == "error"
+    assert "no curve 'rdf_all'" in found.values["rdf_wasserstein_all"].problem.reason
+
+
+def test_two_samples_are_enough_for_survival():
+    start = copper()
+    found = measure_case(
+        as_calculator(EinsteinCrystal(start)), case(start, "survival", "temperature", steps=8, seeds=(1,))
+    )
+    assert found.values["survival"].value == 1.0
+    assert "unresolved" in found.values["temperature"].problem.reason
+
+
+def test_a_cell_that_moves_has_no_displacements_of_its_atoms():
+    start = copper()
+    here = case(start, "volume", "pressure_offset", ensemble="NPT", steps=40, equilibration_steps=8, seeds=(1,))
+    assert not {"rmsd_growth_rate", "diffusion_Cu"} & set(here.protocol.units(here.frames))
+    found = measure_case(as_calculator(EinsteinCrystal(start)), here)
+    assert not [name for name in found.arrays if name.startswith("msd")]
