@@ -80,8 +80,27 @@ def test_without_equilibration_production_begins_at_the_first_step(prepared):
 def test_the_cell_moves_in_npt_alone():
     for ensemble, moves in (("NVE", False), ("NVT", False), ("NPT", True)):
         production = simulate(Sound(), protocol(ensemble, pressure_bar=1e5, barostat_fs=100.0), copper()).production
-        np.testing.assert_array_equal(production.cells[:, 0], [copper().cell.array] * 2)
         assert (np.abs(production.volumes[:, -1] / copper().get_volume() - 1) > 1e-3).all() == moves
+        assert np.array_equal(production.cells[:, 0], [copper().cell.array] * 2) != moves
+
+
+def test_npt_is_equilibrated_in_npt_and_goes_on_as_if_it_were_one_stage():
+    changed, told = {"pressure_bar": 1e5, "barostat_fs": 100.0}, []
+    found = simulate(Sound(), protocol("NPT", **changed), copper(), report=told.append)
+    whole = simulate(Sound(), protocol("NPT", equilibration_steps=0, steps=60, **changed), copper()).production
+    assert told[0].startswith("NPT equilibration, step 5 of 20, ")
+    np.testing.assert_array_equal(found.equilibration.cells[:, 0], [copper().cell.array] * 2)
+    for name in ("positions", "velocities", "cells"):
+        parts = [getattr(found.equilibration, name), getattr(found.production, name)]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), getattr(whole, name), err_msg=name)
+
+
+def test_the_volume_has_settled_when_production_begins():
+    changed = {"equilibration_steps": 300, "steps": 300, "timestep_fs": 2.0, "barostat_fs": 100.0, "seeds": (1,)}
+    found = simulate(Sound(), protocol("NPT", **changed), copper())
+    volumes, mean = found.equilibration.volumes, found.production.volumes.mean()
+    assert volumes[0, 0] > 1.1 * mean, "this crystal must shrink"
+    np.testing.assert_allclose(found.production.volumes, mean, rtol=0.06)
 
 
 def test_the_report_says_how_far_how_fast_and_how_long():
