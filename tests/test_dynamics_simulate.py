@@ -145,6 +145,37 @@ def test_an_end_in_the_equilibration_leaves_an_empty_production(prepared):
     assert (found.equilibration.samples, found.done_steps, found.end.step) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("equilibration_steps", [0, 20])
+@pytest.mark.parametrize("ensemble", ["NVE", "NVT", "NPT"])
+def test_a_first_call_without_numbers_is_an_end_at_step_0(prepared, ensemble, equilibration_steps, tmp_path):
+    def change(found, _):
+        found["energy"], found["forces"] = np.nan, found["forces"] * np.nan
+
+    settings = protocol(ensemble, equilibration_steps=equilibration_steps)
+    for _ in range(2):
+        model = prepared(Faulty(copper(), 1, change))
+        found = simulate(model, settings, copper(), store=TrajectoryStore(tmp_path))
+        assert (found.end.kind, found.end.step, found.end.replica, found.end.time_fs) == ("non-finite", 0, 0, 0.0)
+        assert (found.done_steps, found.planned_steps) == (0, 40 + equilibration_steps)
+        assert (found.resumed_at_step, found.notes) == (None, ())
+        for part in (found.equilibration, found.production):
+            assert part.time_fs.shape == (0,)
+            assert part.positions.shape == part.velocities.shape == part.forces.shape == (2, 0, 32, 3)
+            assert (part.energies.shape, part.cells.shape) == ((2, 0), (2, 0, 3, 3))
+
+
+def test_a_first_call_that_fails_is_no_end_on_a_sound_start_and_one_on_a_broken_start(prepared):
+    def fail(found, atoms):
+        raise ValueError("out of order")
+
+    with pytest.raises(EvaluationError, match="replica 0 in step 0.*: ValueError: out of order"):
+        simulate(prepared(Faulty(copper(), 1, fail)), protocol("NVT"), copper())
+    broken = copper()
+    broken.positions[1] = broken.positions[0]
+    found = simulate(prepared(Faulty(broken, 1, fail)), protocol("NVT"), broken)
+    assert (found.end.kind, found.end.step, found.equilibration.samples) == ("close contact", 0, 0)
+
+
 def test_atoms_that_collapse_end_it(prepared):
     start = copper()
     pair = start.get_distance(0, 1, vector=True)
