@@ -56,9 +56,10 @@ def test_another_start_dtype_or_file_has_another_place(tmp_path):
     moved = start.copy()
     moved.positions[0, 0] += 1e-9
     others = [replace(model, identity=model.identity.model_copy(update=new))
-              for new in ({"dtype": "float32"}, {"sha256": "0" * 64}, {"versions": {"torch": "9"}})]  # fmt: skip
+              for new in ({"dtype": "float32"}, {"sha256": "0" * 64}, {"versions": {"torch": "9"}},
+                          {"sha256": "0" * 64, "versions": {"torch": "9"}}, {"sha256": "0" * 64, "version": "9"})]  # fmt: skip
     counts = [len(shelf_of(*pair)) for pair in [(model, start), (model, moved), *((one, start) for one in others)]]
-    assert counts == [1, 2, 3, 4, 5]
+    assert counts == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_model_that_gives_other_numbers_starts_afresh(tmp_path):
@@ -186,6 +187,37 @@ def test_a_disk_that_is_full_costs_no_simulation(tmp_path, monkeypatch):
     (note,) = found.notes
     assert "from here on this trajectory is not kept" in note
     assert "No space left on device" in note
+
+
+def turned_into_a_directory(name):
+    def spoil(place):
+        (place / name).unlink(missing_ok=True)
+        (place / name / "within").mkdir(parents=True)
+
+    return spoil
+
+
+def without_a_checkpoint(place):
+    (place / "checkpoint.npz").unlink()
+    turned_into_a_directory("replica-1.traj")(place)
+
+
+NOT_REMOVED = {
+    "checkpoint": (turned_into_a_directory("checkpoint.npz"), ["started afresh in ", "from here on "]),
+    "trajectory": (turned_into_a_directory("replica-1.traj"), ["started afresh in ", "from here on "]),
+    "trajectory alone": (without_a_checkpoint, ["from here on "]),
+}
+
+
+@pytest.mark.parametrize(("spoil", "begin"), NOT_REMOVED.values(), ids=NOT_REMOVED)
+def test_what_cannot_be_removed_costs_no_simulation(spoil, begin, tmp_path):
+    run("ase", "NVT", tmp_path)
+    spoil(folder(tmp_path))
+    found = run("ase", "NVT", tmp_path, clock=each_sample_kept())
+    same(found, uninterrupted("ase", "NVT"))
+    assert found.resumed_at_step is None
+    assert [note[: len(start)] for note, start in zip(found.notes, begin, strict=True)] == begin
+    assert f"this trajectory is not kept in {folder(tmp_path)}: " in found.notes[-1]
 
 
 def test_nothing_is_kept_without_a_directory(tmp_path, monkeypatch):

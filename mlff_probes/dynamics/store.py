@@ -35,6 +35,9 @@ ONLY_ANALYSIS = {"pressure_samples", "rdf_max", "rdf_bin", "hop_length", "curves
 ONLY_START = {"structure", "supercell"}
 """Fields of the protocol that change nothing about how atoms move, and those that the structure stands for."""
 
+OF_MODEL = {"family", "version", "versions", "dtype", "device", "options"}
+"""What a model's numbers depend on beside its file: another version of a package may give others."""
+
 HASH_DIGITS = 16
 """Of the name of a folder: enough that no two of a store are the same by chance."""
 
@@ -89,7 +92,7 @@ class Shelf:
         if self._folder is None:
             return None
         if not self._checkpoint.exists():
-            self._remove()
+            self._remove()  # trajectories without one
             return None
         try:
             with np.load(self._checkpoint, allow_pickle=False) as file:
@@ -115,8 +118,7 @@ class Shelf:
             np.savez(part, **state, key=key(self._about), samples=samples)  # type: ignore[arg-type]
             part.replace(self._checkpoint)
         except OSError as error:  # the disk is full, say; the simulation goes on
-            self.notes.append(f"from here on this trajectory is not kept in {self._folder}: {describe(error)}")
-            self._folder = None
+            self._give_up(error)
         self._writing = False
 
     def discard(self, recorder: Recorder, why: str) -> None:
@@ -136,8 +138,16 @@ class Shelf:
 
     def _remove(self) -> None:
         assert self._folder is not None
-        for path in (self._checkpoint, *sorted(self._folder.glob("replica-*.traj"))):  # the checkpoint first
-            path.unlink(missing_ok=True)
+        try:
+            for path in (self._checkpoint, *sorted(self._folder.glob("replica-*.traj"))):  # the checkpoint first
+                path.unlink(missing_ok=True)
+        except OSError as error:  # a directory of that name, or files of somebody else; the simulation goes on
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Keep nothing from here on, and say why."""
+        self.notes.append(f"from here on this trajectory is not kept in {self._folder}: {describe(error)}")
+        self._folder = None
 
     def _read_samples(self, recorder: Recorder, samples: int) -> None:
         if not 0 < samples <= recorder.most:
@@ -183,7 +193,7 @@ def identity(
 ) -> dict[str, Any]:
     """All that a trajectory depends on, as plain values."""
     model = calculator.identity
-    source = {"sha256": model.sha256} if model.sha256 else model.model_dump(include={"spec", "version", "versions"})
+    source = {"sha256": model.sha256} if model.sha256 else {"spec": model.spec}
     start_bytes = b"".join(
         np.ascontiguousarray(array).tobytes()
         for array in (start.numbers, start.positions, start.cell.array, start.pbc, start.get_masses())
@@ -193,7 +203,7 @@ def identity(
         "calculator": {
             "label": model.label,
             **source,
-            **model.model_dump(mode="json", include={"family", "dtype", "device", "options"}),
+            **model.model_dump(mode="json", include=OF_MODEL),
         },
         "case": case_id,
         "engine": engine,
