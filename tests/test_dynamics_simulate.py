@@ -168,7 +168,7 @@ def test_a_first_call_that_fails_is_no_end_on_a_sound_start_and_one_on_a_broken_
     def fail(found, atoms):
         raise ValueError("out of order")
 
-    with pytest.raises(EvaluationError, match="replica 0 in step 0.*: ValueError: out of order"):
+    with pytest.raises(EvaluationError, match=r"replica 0 in step 0.*: ValueError: out of order"):
         simulate(prepared(Faulty(copper(), 1, fail)), protocol("NVT"), copper())
     broken = copper()
     broken.positions[1] = broken.positions[0]

@@ -84,8 +84,8 @@ def simulate(
     """Simulate replicas of one system: equilibration, then production in the protocol's ensemble.
 
     The equilibration is in NVT, or in NPT before a production in NPT, so that the volume has settled by then and the
-    barostat goes on as it was. First velocities are drawn after Maxwell and Boltzmann, without total momentum and scaled to the temperature. NVE
-    starts without total momentum from wherever the equilibration has left the energy.
+    barostat goes on as it was. First velocities are drawn after Maxwell and Boltzmann, without total momentum and
+    scaled to the temperature. NVE starts without total momentum from wherever the equilibration has left the energy.
 
     Parameters
     ----------
