@@ -56,8 +56,8 @@ def test_another_start_dtype_or_file_has_another_place(tmp_path):
     moved = start.copy()
     moved.positions[0, 0] += 1e-9
     other_versions, file = {"versions": {"torch": "9"}}, {"sha256": "0" * 64}
-    others = [replace(model, identity=model.identity.model_copy(update=new))
-              for new in ({"dtype": "float32"}, file, other_versions, file | other_versions, file | {"version": "9"})]  # fmt: skip
+    updates = ({"dtype": "float32"}, file, other_versions, file | other_versions, file | {"version": "9"})
+    others = [replace(model, identity=model.identity.model_copy(update=new)) for new in updates]
     counts = [len(shelf_of(*pair)) for pair in [(model, start), (model, moved), *((one, start) for one in others)]]
     assert counts == [1, 2, 3, 4, 5, 6, 7]
 
