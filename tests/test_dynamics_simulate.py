@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from analytic import EinsteinCrystal, IdealGas, batched, copper, protocol
 from ase import units
 from sound import Sound
 
+from mlff_probes.bands.relax import Calls
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.dynamics.engine import first_momenta
+from mlff_probes.dynamics.recorder import Recorder
 from mlff_probes.dynamics.simulate import simulate
 from mlff_probes.dynamics.store import TrajectoryStore
+from mlff_probes.dynamics.torch_engine import TorchEngine
 from mlff_probes.errors import EvaluationError
 
 
@@ -66,6 +72,27 @@ def test_atoms_that_cross_the_border_of_the_cell_make_no_jump():
     straight = trajectory.velocities * trajectory.time_fs[:, None, None]
     np.testing.assert_allclose(trajectory.positions - trajectory.positions[:, :1], straight, atol=1e-9)
     assert np.linalg.norm(straight[:, -1], axis=-1).max() > 0.1
+
+
+def test_a_long_trajectory_is_unwrapped_without_a_copy_of_it():
+    start, samples = copper(), 400
+    settings = protocol("NVT", equilibration_steps=100, steps=samples - 101, sample_every=1)
+    recorder, rng = Recorder(start, settings), np.random.default_rng(0)
+    straight = np.linspace(0, 5, samples)[:, None, None, None] * rng.normal(size=(2, 32, 3)) + start.positions
+    wrapped = straight - np.floor(straight @ np.linalg.inv(start.cell)) @ start.cell.array
+    engine = TorchEngine(batched(EinsteinCrystal(start)), settings, start, Calls())
+    engine.begin("NVT")
+    first = engine.sample()
+    for positions in wrapped:
+        recorder.add(replace(first, positions=positions))
+    tracemalloc.start()
+    parts = recorder.trajectories(wrapped=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * straight[:, 0].nbytes, "of one replica"
+    found = np.concatenate([part.positions for part in parts], axis=1)
+    expected = np.moveaxis(straight - straight[0], 0, 1)
+    np.testing.assert_allclose(found - found[:, :1], expected, atol=1e-9)
 
 
 def test_without_equilibration_production_begins_at_the_first_step(prepared):
