@@ -16,7 +16,7 @@ from sound import Sound
 import mlff_probes.dynamics.store as store_module
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.dynamics.simulate import simulate
-from mlff_probes.dynamics.store import TrajectoryStore
+from mlff_probes.dynamics.store import TrajectoryStore, in_pytest_cache
 
 
 @pytest.mark.parametrize(("engine", "ensemble"), RUNS)
@@ -175,6 +175,24 @@ def test_a_directory_that_cannot_be_used_costs_no_simulation(tmp_path):
     same(found, uninterrupted("ase", "NVE"))
     (note,) = found.notes
     assert note.startswith(f"this trajectory is not kept in {tmp_path / 'file'}")
+
+
+def test_pytest_s_cache_is_made_as_pytest_makes_it(tmp_path):
+    cache = tmp_path / "cache"
+    run("ase", "NVE", in_pytest_cache(cache))
+    assert {path.name for path in cache.iterdir()} == {".gitignore", "CACHEDIR.TAG", "d"}
+    assert (cache / ".gitignore").read_text() == "*\n"
+    assert (cache / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+    assert run("ase", "NVE", in_pytest_cache(cache)).resumed_at_step == 60
+
+
+def test_what_is_there_of_pytest_s_cache_stays_as_it_is(tmp_path):
+    (tmp_path / ".gitignore").write_text("# mine\n")
+    run("ase", "NVE", in_pytest_cache(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {".gitignore", "d"}
+    assert (tmp_path / ".gitignore").read_text() == "# mine\n"
+    run("ase", "NVE", tmp_path / "of_ones_own")
+    assert not list((tmp_path / "of_ones_own").glob(".gitignore"))
 
 
 def test_a_disk_that_is_full_costs_no_simulation(tmp_path, monkeypatch):

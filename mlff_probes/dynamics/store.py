@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,15 @@ ONLY_START = {"structure", "supercell"}
 
 OF_MODEL = {"family", "version", "versions", "dtype", "device", "options"}
 """What a model's numbers depend on beside its file: another version of a package may give others."""
+
+PYTEST_CACHE_FILES = {
+    ".gitignore": "*\n",
+    "CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n# See https://bford.info/cachedir/\n",
+}
+"""What keeps a cache out of git and of backups; pytest writes the like when it makes its cache, but not later."""
+
+PYTEST_CACHE_PLACE = Path("d", "mlff-probes-trajectories")
+"""Where pytest's cache has the directories of plugins, so that `--cache-clear` removes them."""
 
 HASH_DIGITS = 16
 """Of the name of a folder: enough that no two of a store are the same by chance."""
@@ -176,9 +185,26 @@ class Shelf:
         self._written = samples
 
 
+def in_pytest_cache(cache: Path) -> Path:
+    """The directory of trajectories in pytest's cache, which neither need be there."""
+    return cache / PYTEST_CACHE_PLACE
+
+
+def _make_pytest_cache(directory: Path) -> None:
+    """Make the cache around `directory` as pytest would, if it is there that `directory` shall be and it is not."""
+    if directory.parts[-2:] != PYTEST_CACHE_PLACE.parts or directory.parents[1].is_dir():
+        return
+    cache = directory.parents[1]
+    cache.mkdir(parents=True, exist_ok=True)
+    for name, text in PYTEST_CACHE_FILES.items():
+        with suppress(FileExistsError), (cache / name).open("x", encoding="utf-8") as file:  # pytest was faster
+            file.write(text)
+
+
 def _taken(lock: FileLock, folder: Path) -> str | None:
     """Take the lock; or else why this trajectory cannot be kept."""
     try:
+        _make_pytest_cache(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
