@@ -19,7 +19,7 @@ from mlff_probes.dynamics.ase_engine import CORRECTED, AseEngine, _Barostat
 from mlff_probes.dynamics.choice import choose_engine
 from mlff_probes.dynamics.engine import at_rest, first_momenta
 from mlff_probes.dynamics.torch_engine import TorchEngine
-from mlff_probes.errors import NonFiniteError
+from mlff_probes.errors import EvaluationError, NonFiniteError
 
 ENGINES = [AseEngine, TorchEngine]
 
@@ -144,10 +144,17 @@ def test_the_barostat_drags_all_directions_alike_where_the_cell_grows_alike():
     np.testing.assert_allclose(drag, (2.0 + 6.0 / 96) * np.eye(3))
 
 
-def test_an_ase_that_no_longer_calls_what_is_corrected_is_refused_for_npt_alone(monkeypatch):
+def test_each_step_in_npt_asks_the_corrected_barostat(monkeypatch):
+    engine, corrected, asked = begun(AseEngine, Sound(), copper(), "NPT", seeds=(5,)), getattr(_Barostat, CORRECTED), []
+    monkeypatch.setattr(_Barostat, CORRECTED, lambda integrator: asked.append(integrator) or corrected(integrator))
+    engine.advance(3)
+    assert asked == engine._integrators * 3
+
+
+def test_an_ase_without_what_is_corrected_is_refused_for_npt_alone(monkeypatch):
     assert CORRECTED in vars(_Barostat)
     monkeypatch.delattr(LangevinBAOAB, CORRECTED)
-    with pytest.raises(RuntimeError, match=f"its LangevinBAOAB has no {CORRECTED}"):
+    with pytest.raises(EvaluationError, match=f"its LangevinBAOAB has no {CORRECTED}"):
         begun(AseEngine, Sound(), copper(), "NPT")
     begun(AseEngine, Sound(), copper(), "NVT")
 

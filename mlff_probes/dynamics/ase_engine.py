@@ -18,6 +18,7 @@ from ase.md.verlet import VelocityVerlet
 from mlff_probes.bands.relax import Calls
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.dynamics.engine import THERMOSTAT, Engine, Ensemble, Sample, State, at_rest, first_momenta
+from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -155,17 +156,17 @@ class _Barostat(LangevinBAOAB):
 
 
 def _check_barostat() -> None:
-    """Make sure that ASE still calls what `_Barostat` corrects.
+    """Make sure that ASE still has what `_Barostat` corrects.
 
     Raises
     ------
-    RuntimeError
+    EvaluationError
         If not: the correction would have no effect, and nobody would see it.
     """
     if not hasattr(LangevinBAOAB, CORRECTED):
-        raise RuntimeError(
+        raise EvaluationError(
             f"NPT cannot be simulated with ASE {ase.__version__}: its LangevinBAOAB has no {CORRECTED}, "
-            "which is corrected here; use ASE 3.27 to 3.29"
+            "which must be corrected; ASE 3.29.0 has it"
         )
 
 
