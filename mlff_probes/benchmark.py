@@ -56,6 +56,9 @@ class Benchmark:
         Load a checkpoint that the check refuses all the same, with whatever code is in it.
     sha256
         Hashes of which every checkpoint file must have one, as after `--probe-sha256=`.
+    store
+        Directory where trajectories of simulations are kept and looked for, as after `--probe-store=`; made when
+        the first is kept. None to keep none.
     level_of_theory, uncertainty_ev, migrating_atom
         Of a band given as `migration_path`: see `mlff_probes.band.band_case`.
 
@@ -80,6 +83,7 @@ class Benchmark:
         timeout: float | None = None,
         trust_checkpoint: bool = False,
         sha256: str | Iterable[str] = (),
+        store: str | os.PathLike[str] | None = None,
         level_of_theory: str | None = None,
         uncertainty_ev: float | None = None,
         migrating_atom: int | None = None,
@@ -103,6 +107,7 @@ class Benchmark:
             tier=tier,
             any_level_of_theory=any_level_of_theory,
             timeout=seconds,
+            store=_directory(store),
         )
         self._options = RunOptions(
             tier=tier,
@@ -225,6 +230,18 @@ class Benchmark:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         return html.table(self.scorecard) if self._results else f"<p>{escape(repr(self))}</p>"
+
+
+def _directory(given: str | os.PathLike[str] | None) -> Path | None:
+    """The directory `store`, wherever the work goes on later."""
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise InputError(f"store={given!r} must be a directory, or None to keep nothing")
+    directory = Path(given).expanduser().resolve()
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"store={os.fspath(given)!r} is no directory")
+    return directory
 
 
 def _somebody_looks() -> bool:

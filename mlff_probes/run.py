@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pytest
 
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.calculators.safety import check_pins_used, checked_pins
+from mlff_probes.dynamics.store import in_pytest_cache
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
@@ -244,6 +246,8 @@ class ProbeRun:
 def _store(config: pytest.Config) -> Path | None:
     """The directory where trajectories are kept; None where none are to be, or pytest has no cache directory.
 
+    It is made when something is kept in it: most runs simulate nothing, and not every cache can be written.
+
     Raises
     ------
     InputError
@@ -259,8 +263,10 @@ def _store(config: pytest.Config) -> Path | None:
         if directory.exists() and not directory.is_dir():
             raise InputError(f"--probe-store={given} is no directory")
         return directory.resolve()
-    cache = getattr(config, "cache", None)
-    return None if cache is None else cache.mkdir("mlff-probes-trajectories")
+    if getattr(config, "cache", None) is None:
+        return None
+    cache = os.path.expanduser(config.getini("cache_dir"))  # noqa: PTH111 - as pytest, which lets no unknown ~user fail
+    return in_pytest_cache(config.rootpath / os.path.expandvars(cache))
 
 
 def _account(written: list[Path]) -> str:

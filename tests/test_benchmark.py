@@ -9,6 +9,7 @@ import sys
 
 import ase.io
 import pytest
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from support import DoubleWell, LookupCalculator, double_well_path
@@ -135,6 +136,49 @@ def test_pictures(lookup, tmp_path):
     assert lookup.plot_parity()._repr_png_().startswith(PNG)
 
 
+SIMULATION = """schema_version = 1
+title = "Copper"
+material = "Cu"
+tier = "quick"
+report = ["temperature"]
+
+[protocol]
+kind = "molecular_dynamics"
+ensemble = "NVE"
+temperature = 300.0
+equilibration_steps = 4
+steps = 12
+sample_every = 4
+
+[reference]
+level_of_theory = "exact"
+source = "exact"
+
+[[expectation]]
+quantity = "survival"
+unit = "1"
+value = 1.0
+uncertainty = 0.0
+"""
+
+
+def test_trajectories_are_kept_where_they_are_asked_to_be(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "dynamics").mkdir(parents=True)
+    ase.io.write(tmp_path / "mine" / "dynamics" / "copper.extxyz", bulk("Cu", cubic=True))
+    (tmp_path / "mine" / "dynamics" / "copper.toml").write_text(SIMULATION)
+    monkeypatch.chdir(tmp_path)
+
+    found = []
+    for store in ({}, {"store": "kept"}, {"store": tmp_path / "kept"}):
+        bench = Benchmark(model=EMT(), material="Cu", reference="mine", **store)
+        assert (tmp_path / "kept").exists() == (len(found) == 2), "made when something is kept"
+        (measured,) = bench.run("dynamics").scorecard.measurements
+        found.append(measured.diagnostics["resumed_at_step"])
+    assert found == [None, None, 16]
+    assert len(list((tmp_path / "kept").glob("EMT-copper-*/replica-0.traj"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "kept"}
+
+
 def test_texts(lookup):
     fresh = Benchmark(model=LookupCalculator(FRAMES))
     assert "not run yet" in repr(fresh)
@@ -198,6 +242,9 @@ def test_dataframe(lookup):
         ({"model": {1: EMT()}}, "a label is made of letters"),
         ({"device": "cuda"}, "device='cuda' cannot be given to a calculator that is made already"),
         ({"tier": "bogus"}, "tier='bogus' must be one of quick, standard, full"),
+        ({"store": ""}, "store='' must be a directory, or None to keep nothing"),
+        ({"store": 5}, "store=5 must be a directory, or None to keep nothing"),
+        ({"store": __file__}, "test_benchmark.py' is no directory"),
         ({"material": ""}, "material='' must be a text"),
         ({"migration_path": ""}, "migration_path='' is neither a case"),
         ({"migration_path": 5}, "migration_path=5 must be a case id, a file, a folder, or a list of Atoms"),

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from analytic import EinsteinCrystal, IdealGas, batched, copper, protocol
 from ase import Atoms, units
+from ase.md.langevinbaoab import LangevinBAOAB
 from scipy import constants
 from scipy.linalg import polar
 from sound import Sound
 
 from mlff_probes.bands.relax import Calls
 from mlff_probes.calculators.base import as_calculator
-from mlff_probes.dynamics.ase_engine import AseEngine
+from mlff_probes.dynamics.ase_engine import CORRECTED, AseEngine, _Barostat
 from mlff_probes.dynamics.choice import choose_engine
 from mlff_probes.dynamics.engine import at_rest, first_momenta
 from mlff_probes.dynamics.torch_engine import TorchEngine
-from mlff_probes.errors import NonFiniteError
+from mlff_probes.errors import EvaluationError, NonFiniteError
 
 ENGINES = [AseEngine, TorchEngine]
 
@@ -143,6 +144,21 @@ def test_the_barostat_drags_all_directions_alike_where_the_cell_grows_alike():
     np.testing.assert_allclose(drag, (2.0 + 6.0 / 96) * np.eye(3))
 
 
+def test_each_step_in_npt_asks_the_corrected_barostat(monkeypatch):
+    engine, corrected, asked = begun(AseEngine, Sound(), copper(), "NPT", seeds=(5,)), getattr(_Barostat, CORRECTED), []
+    monkeypatch.setattr(_Barostat, CORRECTED, lambda integrator: asked.append(integrator) or corrected(integrator))
+    engine.advance(3)
+    assert asked == engine._integrators * 3
+
+
+def test_an_ase_without_what_is_corrected_is_refused_for_npt_alone(monkeypatch):
+    assert CORRECTED in vars(_Barostat)
+    monkeypatch.delattr(LangevinBAOAB, CORRECTED)
+    with pytest.raises(EvaluationError, match=f"its LangevinBAOAB has no {CORRECTED}"):
+        begun(AseEngine, Sound(), copper(), "NPT")
+    begun(AseEngine, Sound(), copper(), "NVT")
+
+
 @pytest.mark.parametrize("kind", ENGINES)
 def test_atoms_that_do_not_see_each_other_fly_straight_on(kind):
     first, *_, last = samples(begun(kind, IdealGas(), copper()), 50)
@@ -257,7 +273,8 @@ def test_names_say_package_version_and_integrator():
     ase, torch_sim = metadata.version("ase"), metadata.version("torch-sim-atomistic")
     names = {
         (AseEngine, "NVE", (1,)): f"ASE {ase} VelocityVerlet",
-        (AseEngine, "NPT", (1, 2)): f"ASE {ase} LangevinBAOAB",
+        (AseEngine, "NVT", (1, 2)): f"ASE {ase} LangevinBAOAB",
+        (AseEngine, "NPT", (1, 2)): f"ASE {ase} LangevinBAOAB, corrected barostat",
         (TorchEngine, "NVE", (1,)): f"torch-sim {torch_sim} nve, 1 replica",
         (TorchEngine, "NVT", (1, 2, 3)): f"torch-sim {torch_sim} nvt_langevin, 3 replicas in a batch",
     }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from analytic import EinsteinCrystal, IdealGas, batched, copper, protocol
 from ase import units
 from sound import Sound
 
+from mlff_probes.bands.relax import Calls
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.dynamics.engine import first_momenta
+from mlff_probes.dynamics.recorder import Recorder
 from mlff_probes.dynamics.simulate import simulate
 from mlff_probes.dynamics.store import TrajectoryStore
+from mlff_probes.dynamics.torch_engine import TorchEngine
 from mlff_probes.errors import EvaluationError
 
 
@@ -68,6 +74,27 @@ def test_atoms_that_cross_the_border_of_the_cell_make_no_jump():
     assert np.linalg.norm(straight[:, -1], axis=-1).max() > 0.1
 
 
+def test_a_long_trajectory_is_unwrapped_without_a_copy_of_it():
+    start, samples = copper(), 400
+    settings = protocol("NVT", equilibration_steps=100, steps=samples - 101, sample_every=1)
+    recorder, rng = Recorder(start, settings), np.random.default_rng(0)
+    straight = np.linspace(0, 5, samples)[:, None, None, None] * rng.normal(size=(2, 32, 3)) + start.positions
+    wrapped = straight - np.floor(straight @ np.linalg.inv(start.cell)) @ start.cell.array
+    engine = TorchEngine(batched(EinsteinCrystal(start)), settings, start, Calls())
+    engine.begin("NVT")
+    first = engine.sample()
+    for positions in wrapped:
+        recorder.add(replace(first, positions=positions))
+    tracemalloc.start()
+    parts = recorder.trajectories(wrapped=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * straight[:, 0].nbytes, "of one replica"
+    found = np.concatenate([part.positions for part in parts], axis=1)
+    expected = np.moveaxis(straight - straight[0], 0, 1)
+    np.testing.assert_allclose(found - found[:, :1], expected, atol=1e-9)
+
+
 def test_without_equilibration_production_begins_at_the_first_step(prepared):
     found = simulate(prepared(EinsteinCrystal(copper())), protocol("NVE", equilibration_steps=0), copper())
     assert (found.equilibration.samples, found.production.samples) == (0, 9)
@@ -80,8 +107,27 @@ def test_without_equilibration_production_begins_at_the_first_step(prepared):
 def test_the_cell_moves_in_npt_alone():
     for ensemble, moves in (("NVE", False), ("NVT", False), ("NPT", True)):
         production = simulate(Sound(), protocol(ensemble, pressure_bar=1e5, barostat_fs=100.0), copper()).production
-        np.testing.assert_array_equal(production.cells[:, 0], [copper().cell.array] * 2)
         assert (np.abs(production.volumes[:, -1] / copper().get_volume() - 1) > 1e-3).all() == moves
+        assert np.array_equal(production.cells[:, 0], [copper().cell.array] * 2) != moves
+
+
+def test_npt_is_equilibrated_in_npt_and_goes_on_as_if_it_were_one_stage():
+    changed, told = {"pressure_bar": 1e5, "barostat_fs": 100.0}, []
+    found = simulate(Sound(), protocol("NPT", **changed), copper(), report=told.append)
+    whole = simulate(Sound(), protocol("NPT", equilibration_steps=0, steps=60, **changed), copper()).production
+    assert told[0].startswith("NPT equilibration, step 5 of 20, ")
+    np.testing.assert_array_equal(found.equilibration.cells[:, 0], [copper().cell.array] * 2)
+    for name in ("positions", "velocities", "cells"):
+        parts = [getattr(found.equilibration, name), getattr(found.production, name)]
+        np.testing.assert_array_equal(np.concatenate(parts, axis=1), getattr(whole, name), err_msg=name)
+
+
+def test_the_volume_has_settled_when_production_begins():
+    changed = {"equilibration_steps": 300, "steps": 300, "timestep_fs": 2.0, "barostat_fs": 100.0, "seeds": (1,)}
+    found = simulate(Sound(), protocol("NPT", **changed), copper())
+    volumes, mean = found.equilibration.volumes, found.production.volumes.mean()
+    assert volumes[0, 0] > 1.1 * mean, "this crystal must shrink"
+    np.testing.assert_allclose(found.production.volumes, mean, rtol=0.06)
 
 
 def test_the_report_says_how_far_how_fast_and_how_long():
@@ -124,6 +170,37 @@ def test_an_end_in_the_equilibration_leaves_an_empty_production(prepared):
     assert found.production.positions.shape == (2, 0, 32, 3)
     found = simulate(prepared(Faulty(copper(), 1, change)), protocol("NVE"), copper())
     assert (found.equilibration.samples, found.done_steps, found.end.step) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("equilibration_steps", [0, 20])
+@pytest.mark.parametrize("ensemble", ["NVE", "NVT", "NPT"])
+def test_a_first_call_without_numbers_is_an_end_at_step_0(prepared, ensemble, equilibration_steps, tmp_path):
+    def change(found, _):
+        found["energy"], found["forces"] = np.nan, found["forces"] * np.nan
+
+    settings = protocol(ensemble, equilibration_steps=equilibration_steps)
+    for _ in range(2):
+        model = prepared(Faulty(copper(), 1, change))
+        found = simulate(model, settings, copper(), store=TrajectoryStore(tmp_path))
+        assert (found.end.kind, found.end.step, found.end.replica, found.end.time_fs) == ("non-finite", 0, 0, 0.0)
+        assert (found.done_steps, found.planned_steps) == (0, 40 + equilibration_steps)
+        assert (found.resumed_at_step, found.notes) == (None, ())
+        for part in (found.equilibration, found.production):
+            assert part.time_fs.shape == (0,)
+            assert part.positions.shape == part.velocities.shape == part.forces.shape == (2, 0, 32, 3)
+            assert (part.energies.shape, part.cells.shape) == ((2, 0), (2, 0, 3, 3))
+
+
+def test_a_first_call_that_fails_is_no_end_on_a_sound_start_and_one_on_a_broken_start(prepared):
+    def fail(found, atoms):
+        raise ValueError("out of order")
+
+    with pytest.raises(EvaluationError, match=r"replica 0 in step 0.*: ValueError: out of order"):
+        simulate(prepared(Faulty(copper(), 1, fail)), protocol("NVT"), copper())
+    broken = copper()
+    broken.positions[1] = broken.positions[0]
+    found = simulate(prepared(Faulty(broken, 1, fail)), protocol("NVT"), broken)
+    assert (found.end.kind, found.end.step, found.equilibration.samples) == ("close contact", 0, 0)
 
 
 def test_atoms_that_collapse_end_it(prepared):

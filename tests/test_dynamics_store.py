@@ -16,7 +16,7 @@ from sound import Sound
 import mlff_probes.dynamics.store as store_module
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.dynamics.simulate import simulate
-from mlff_probes.dynamics.store import TrajectoryStore
+from mlff_probes.dynamics.store import TrajectoryStore, in_pytest_cache
 
 
 @pytest.mark.parametrize(("engine", "ensemble"), RUNS)
@@ -55,10 +55,11 @@ def test_another_start_dtype_or_file_has_another_place(tmp_path):
 
     moved = start.copy()
     moved.positions[0, 0] += 1e-9
-    others = [replace(model, identity=model.identity.model_copy(update=new))
-              for new in ({"dtype": "float32"}, {"sha256": "0" * 64}, {"versions": {"torch": "9"}})]  # fmt: skip
+    other_versions, file = {"versions": {"torch": "9"}}, {"sha256": "0" * 64}
+    updates = ({"dtype": "float32"}, file, other_versions, file | other_versions, file | {"version": "9"})
+    others = [replace(model, identity=model.identity.model_copy(update=new)) for new in updates]
     counts = [len(shelf_of(*pair)) for pair in [(model, start), (model, moved), *((one, start) for one in others)]]
-    assert counts == [1, 2, 3, 4, 5]
+    assert counts == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_model_that_gives_other_numbers_starts_afresh(tmp_path):
@@ -176,6 +177,24 @@ def test_a_directory_that_cannot_be_used_costs_no_simulation(tmp_path):
     assert note.startswith(f"this trajectory is not kept in {tmp_path / 'file'}")
 
 
+def test_pytest_s_cache_is_made_as_pytest_makes_it(tmp_path):
+    cache = tmp_path / "cache"
+    run("ase", "NVE", in_pytest_cache(cache))
+    assert {path.name for path in cache.iterdir()} == {".gitignore", "CACHEDIR.TAG", "d"}
+    assert (cache / ".gitignore").read_text() == "*\n"
+    assert (cache / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
+    assert run("ase", "NVE", in_pytest_cache(cache)).resumed_at_step == 60
+
+
+def test_what_is_there_of_pytest_s_cache_stays_as_it_is(tmp_path):
+    (tmp_path / ".gitignore").write_text("# mine\n")
+    run("ase", "NVE", in_pytest_cache(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {".gitignore", "d"}
+    assert (tmp_path / ".gitignore").read_text() == "# mine\n"
+    run("ase", "NVE", tmp_path / "of_ones_own")
+    assert not list((tmp_path / "of_ones_own").glob(".gitignore"))
+
+
 def test_a_disk_that_is_full_costs_no_simulation(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -186,6 +205,37 @@ def test_a_disk_that_is_full_costs_no_simulation(tmp_path, monkeypatch):
     (note,) = found.notes
     assert "from here on this trajectory is not kept" in note
     assert "No space left on device" in note
+
+
+def turned_into_a_directory(name):
+    def spoil(place):
+        (place / name).unlink(missing_ok=True)
+        (place / name / "within").mkdir(parents=True)
+
+    return spoil
+
+
+def without_a_checkpoint(place):
+    (place / "checkpoint.npz").unlink()
+    turned_into_a_directory("replica-1.traj")(place)
+
+
+NOT_REMOVED = {
+    "checkpoint": (turned_into_a_directory("checkpoint.npz"), ["started afresh in ", "from here on "]),
+    "trajectory": (turned_into_a_directory("replica-1.traj"), ["started afresh in ", "from here on "]),
+    "trajectory alone": (without_a_checkpoint, ["from here on "]),
+}
+
+
+@pytest.mark.parametrize(("spoil", "begin"), NOT_REMOVED.values(), ids=NOT_REMOVED)
+def test_what_cannot_be_removed_costs_no_simulation(spoil, begin, tmp_path):
+    run("ase", "NVT", tmp_path)
+    spoil(folder(tmp_path))
+    found = run("ase", "NVT", tmp_path, clock=each_sample_kept())
+    same(found, uninterrupted("ase", "NVT"))
+    assert found.resumed_at_step is None
+    assert [note[: len(start)] for note, start in zip(found.notes, begin, strict=True)] == begin
+    assert f"this trajectory is not kept in {folder(tmp_path)}: " in found.notes[-1]
 
 
 def test_nothing_is_kept_without_a_directory(tmp_path, monkeypatch):

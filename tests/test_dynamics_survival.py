@@ -122,6 +122,15 @@ def test_distances_are_looked_at_every_so_many_steps():
         assert looked[0] == seen >= GEOMETRY_STEPS
 
 
+@pytest.mark.parametrize("step", [8, 32], ids=["end of the equilibration", "last step"])
+def test_the_last_steps_are_looked_at_whatever_their_number(step):
+    fused = copper()
+    fused.positions[7] = fused.positions[3]
+    watch = Watch(copper(), protocol(sample_every=8, equilibration_steps=8, steps=24))
+    assert [s for s in range(8, 33, 8) if watch.sample(s, sample(fused))] == [8, 16, 32]
+    assert watch.sample(step, sample(fused)).step == step
+
+
 def test_a_single_atom_is_one_piece():
     atom = copper(1)[:1]
     assert widest_gap(atom) == 1.0

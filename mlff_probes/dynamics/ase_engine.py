@@ -18,10 +18,14 @@ from ase.md.verlet import VelocityVerlet
 from mlff_probes.bands.relax import Calls
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.dynamics.engine import THERMOSTAT, Engine, Ensemble, Sample, State, at_rest, first_momenta
+from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from mlff_probes.protocols import MolecularDynamics
+
+CORRECTED = "_barostat_BAOAB_OU_gamma_mod"
+"""The private method of ASE's `LangevinBAOAB` that `_Barostat` replaces."""
 
 
 class AseEngine(Engine):
@@ -32,15 +36,18 @@ class AseEngine(Engine):
 
     def __init__(self, calculator: Calculator, protocol: MolecularDynamics, start: Atoms, calls: Calls) -> None:
         super().__init__(replace(calculator, batch=None), protocol, start, calls)
+        if protocol.ensemble == "NPT":
+            _check_barostat()
         self._generators = [np.random.default_rng([seed, THERMOSTAT]) for seed in protocol.seeds]
         self._models = [_Model(self, replica) for replica in range(self.replicas)]
         self._integrators: list[Any] = []
 
     @property
     def name(self) -> str:
-        """As in "ASE 3.29.0 VelocityVerlet"."""
+        """As in "ASE 3.29.0 VelocityVerlet" or "ASE 3.29.0 LangevinBAOAB, corrected barostat"."""
         integrator = VelocityVerlet if self.protocol.ensemble == "NVE" else LangevinBAOAB
-        return f"ASE {ase.__version__} {integrator.__name__}"
+        corrected = ", corrected barostat" if self.protocol.ensemble == "NPT" else ""
+        return f"ASE {ase.__version__} {integrator.__name__}{corrected}"
 
     def begin(self, ensemble: Ensemble) -> None:
         """Give the replicas their first velocities and forces."""
@@ -146,6 +153,21 @@ class _Barostat(LangevinBAOAB):
 
     def _barostat_BAOAB_OU_gamma_mod(self) -> Any:  # noqa: N802 - as ASE calls it, where the trace goes everywhere
         return (self.p_eps + np.trace(self.p_eps) / self.Ndof * np.identity(3)) / self.barostat_mass
+
+
+def _check_barostat() -> None:
+    """Make sure that ASE still has what `_Barostat` corrects.
+
+    Raises
+    ------
+    EvaluationError
+        If not: the correction would have no effect, and nobody would see it.
+    """
+    if not hasattr(LangevinBAOAB, CORRECTED):
+        raise EvaluationError(
+            f"NPT cannot be simulated with ASE {ase.__version__}: its LangevinBAOAB has no {CORRECTED}, "
+            "which must be corrected; ASE 3.29.0 has it"
+        )
 
 
 class _Model(AseCalculator):

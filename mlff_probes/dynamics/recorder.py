@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_probes.dynamics.engine import Sample
-from mlff_probes.dynamics.trajectory import Trajectory, unwrapped
+from mlff_probes.dynamics.trajectory import Trajectory, unwrap
 
 if TYPE_CHECKING:
     from mlff_probes.protocols import MolecularDynamics
@@ -90,8 +90,7 @@ class Recorder:
         velocities *= units.fs
         if wrapped:
             for positions, cells in zip(self._positions, self._cells, strict=True):
-                kept = slice(self.samples)
-                positions[kept] = unwrapped(positions[kept], cells[kept], self._start.pbc)
+                unwrap(positions[: self.samples], cells[: self.samples], self._start.pbc)
         interval = self._protocol.sample_every * self._protocol.timestep_fs
         both = Trajectory(
             numbers=self._start.numbers, masses=masses, pbc=self._start.pbc,

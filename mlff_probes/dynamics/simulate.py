@@ -13,7 +13,7 @@ from ase import Atoms
 from mlff_probes.bands.relax import Calls, Report, silent
 from mlff_probes.calculators.base import Calculator, as_calculator
 from mlff_probes.dynamics.choice import choose_engine
-from mlff_probes.dynamics.engine import Engine, State
+from mlff_probes.dynamics.engine import Engine, Ensemble, State
 from mlff_probes.dynamics.recorder import Recorder
 from mlff_probes.dynamics.store import Shelf, TrajectoryStore
 from mlff_probes.dynamics.survival import End, Watch
@@ -81,10 +81,11 @@ def simulate(
     case_id: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Simulation:
-    """Simulate replicas of one system: equilibration in NVT, then production in the protocol's ensemble.
+    """Simulate replicas of one system: equilibration, then production in the protocol's ensemble.
 
-    First velocities are drawn after Maxwell and Boltzmann, without total momentum and scaled to the temperature. NVE
-    starts without total momentum from wherever the equilibration has left the energy.
+    The equilibration is in NVT, or in NPT before a production in NPT, so that the volume has settled by then and the
+    barostat goes on as it was. First velocities are drawn after Maxwell and Boltzmann, without total momentum and
+    scaled to the temperature. NVE starts without total momentum from wherever the equilibration has left the energy.
 
     Parameters
     ----------
@@ -128,6 +129,11 @@ def simulate(
         notes=tuple(shelf.notes),
         calls=calls,
     )
+
+
+def equilibrated_in(protocol: MolecularDynamics) -> Ensemble:
+    """The ensemble of the equilibration: where the cell moves later, it must have settled, too."""
+    return "NPT" if protocol.ensemble == "NPT" else "NVT"
 
 
 class _Run:
@@ -179,14 +185,14 @@ class _Run:
         protocol, engine = self.protocol, self.engine
         self._progress.begin(engine.step)
         if not self.recorder.samples:
-            engine.begin("NVT" if protocol.equilibration_steps else protocol.ensemble)
+            engine.begin(equilibrated_in(protocol) if protocol.equilibration_steps else protocol.ensemble)
             self._record()
         while True:
             end = self._watch.sample(engine.step, self.recorder.last())
             if end is not None or engine.step == self.planned:
                 return end
             engine.advance(protocol.sample_every)
-            if engine.step == protocol.equilibration_steps:
+            if engine.step == protocol.equilibration_steps and engine.ensemble != protocol.ensemble:
                 engine.switch(protocol.ensemble)
             self._record()
             self._progress.tell(engine.step, self.recorder)
@@ -247,7 +253,7 @@ class _Progress:
         protocol = self._protocol
         before = protocol.equilibration_steps
         stage = (
-            f"NVT equilibration, step {step:,} of {before:,}"
+            f"{equilibrated_in(protocol)} equilibration, step {step:,} of {before:,}"
             if step < before
             else f"{protocol.ensemble} production, step {step - before:,} of {protocol.steps:,}"
         )

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,18 @@ FORMAT = 1
 ONLY_ANALYSIS = {"pressure_samples", "rdf_max", "rdf_bin", "hop_length", "curves", "trajectory"}
 ONLY_START = {"structure", "supercell"}
 """Fields of the protocol that change nothing about how atoms move, and those that the structure stands for."""
+
+OF_MODEL = {"family", "version", "versions", "dtype", "device", "options"}
+"""What a model's numbers depend on beside its file: another version of a package may give others."""
+
+PYTEST_CACHE_FILES = {
+    ".gitignore": "*\n",
+    "CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n# See https://bford.info/cachedir/\n",
+}
+"""What keeps a cache out of git and of backups; pytest writes the like when it makes its cache, but not later."""
+
+PYTEST_CACHE_PLACE = Path("d", "mlff-probes-trajectories")
+"""Where pytest's cache has the directories of plugins, so that `--cache-clear` removes them."""
 
 HASH_DIGITS = 16
 """Of the name of a folder: enough that no two of a store are the same by chance."""
@@ -89,7 +101,7 @@ class Shelf:
         if self._folder is None:
             return None
         if not self._checkpoint.exists():
-            self._remove()
+            self._remove()  # trajectories without one
             return None
         try:
             with np.load(self._checkpoint, allow_pickle=False) as file:
@@ -115,8 +127,7 @@ class Shelf:
             np.savez(part, **state, key=key(self._about), samples=samples)  # type: ignore[arg-type]
             part.replace(self._checkpoint)
         except OSError as error:  # the disk is full, say; the simulation goes on
-            self.notes.append(f"from here on this trajectory is not kept in {self._folder}: {describe(error)}")
-            self._folder = None
+            self._give_up(error)
         self._writing = False
 
     def discard(self, recorder: Recorder, why: str) -> None:
@@ -136,8 +147,16 @@ class Shelf:
 
     def _remove(self) -> None:
         assert self._folder is not None
-        for path in (self._checkpoint, *sorted(self._folder.glob("replica-*.traj"))):  # the checkpoint first
-            path.unlink(missing_ok=True)
+        try:
+            for path in (self._checkpoint, *sorted(self._folder.glob("replica-*.traj"))):  # the checkpoint first
+                path.unlink(missing_ok=True)
+        except OSError as error:  # a directory of that name, or files of somebody else; the simulation goes on
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """Keep nothing from here on, and say why."""
+        self.notes.append(f"from here on this trajectory is not kept in {self._folder}: {describe(error)}")
+        self._folder = None
 
     def _read_samples(self, recorder: Recorder, samples: int) -> None:
         if not 0 < samples <= recorder.most:
@@ -166,9 +185,26 @@ class Shelf:
         self._written = samples
 
 
+def in_pytest_cache(cache: Path) -> Path:
+    """The directory of trajectories in pytest's cache, which neither need be there."""
+    return cache / PYTEST_CACHE_PLACE
+
+
+def _make_pytest_cache(directory: Path) -> None:
+    """Make the cache around `directory` as pytest would, if it is there that `directory` shall be and it is not."""
+    if directory.parts[-2:] != PYTEST_CACHE_PLACE.parts or directory.parents[1].is_dir():
+        return
+    cache = directory.parents[1]
+    cache.mkdir(parents=True, exist_ok=True)
+    for name, text in PYTEST_CACHE_FILES.items():
+        with suppress(FileExistsError), (cache / name).open("x", encoding="utf-8") as file:  # pytest was faster
+            file.write(text)
+
+
 def _taken(lock: FileLock, folder: Path) -> str | None:
     """Take the lock; or else why this trajectory cannot be kept."""
     try:
+        _make_pytest_cache(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
@@ -183,7 +219,7 @@ def identity(
 ) -> dict[str, Any]:
     """All that a trajectory depends on, as plain values."""
     model = calculator.identity
-    source = {"sha256": model.sha256} if model.sha256 else model.model_dump(include={"spec", "version", "versions"})
+    source = {"sha256": model.sha256} if model.sha256 else {"spec": model.spec}
     start_bytes = b"".join(
         np.ascontiguousarray(array).tobytes()
         for array in (start.numbers, start.positions, start.cell.array, start.pbc, start.get_masses())
@@ -193,7 +229,7 @@ def identity(
         "calculator": {
             "label": model.label,
             **source,
-            **model.model_dump(mode="json", include={"family", "dtype", "device", "options"}),
+            **model.model_dump(mode="json", include=OF_MODEL),
         },
         "case": case_id,
         "engine": engine,

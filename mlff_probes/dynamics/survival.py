@@ -27,7 +27,8 @@ Kind = Literal["non-finite", "close contact", "fragments separated", "runaway te
 
 GEOMETRY_STEPS = 10
 """Distances are looked at this many steps apart or more: in some 10 fs no fragment leaves, and atoms that fused stay
-so. A look takes 1 ms at 300 atoms, where ten steps of a model take a second."""
+so. A look takes 1 ms at 300 atoms, where ten steps of a model take a second. The last steps of the equilibration and
+of the whole simulation are looked at in any case: nothing comes after them that would show what they missed."""
 
 RUNAWAY_FACTOR, RUNAWAY_K, RUNAWAY_DEVIATIONS = 3.0, 1000.0, 10.0
 """A temperature has run away that is this many times its target, and this far above it, and above it by this many
@@ -67,7 +68,7 @@ class Watch:
     start
         The structure at the beginning: which gaps are normal is measured there.
     protocol
-        Temperature, timestep, and how often samples are taken.
+        Temperature, timestep, how many steps there are, and how often samples are taken.
     """
 
     def __init__(self, start: Atoms, protocol: MolecularDynamics) -> None:
@@ -77,6 +78,7 @@ class Watch:
         self._gap = widest_gap(start)
         self._highest_k = runaway_temperature(protocol.temperature, self._freedom)
         self._every = -(-GEOMETRY_STEPS // protocol.sample_every) * protocol.sample_every
+        self._always = (protocol.equilibration_steps, protocol.equilibration_steps + protocol.steps)
 
     def sample(self, step: int, sample: Sample) -> End | None:
         """What has ended the simulation in this sample, or None."""
@@ -84,7 +86,7 @@ class Watch:
             if not temperature <= self._highest_k:  # nor where it is no number
                 reason = f"{temperature:,.0f} K, above {self._highest_k:,.0f} K"
                 return self.end("runaway temperature", reason, step, replica)
-        if step % self._every:
+        if step % self._every and step not in self._always:
             return None
         for replica, (positions, cell) in enumerate(zip(sample.positions, sample.cells, strict=True)):
             self._frame.cell[:] = cell

@@ -119,9 +119,22 @@ def unwrapped(positions: Floats, cells: Floats, pbc: NDArray[np.bool_]) -> Float
     Shapes (…, n_samples, n_atoms, 3) and (…, n_samples, 3, 3). An atom that moves by more than half a cell vector
     between two samples cannot be told from one that was wrapped.
     """
-    fractional = positions @ np.linalg.inv(cells)
-    steps = np.diff(fractional, axis=-3)
-    jumps = np.cumsum(steps.round() * pbc, axis=-3)
-    fractional = np.concatenate([fractional[..., :1, :, :], fractional[..., 1:, :, :] - jumps], axis=-3)
-    found: Floats = fractional @ cells
+    found = np.array(positions, dtype=float)
+    for index in np.ndindex(found.shape[:-3]):
+        unwrap(found[index], cells[index], pbc)
     return found
+
+
+def unwrap(positions: Floats, cells: Floats, pbc: NDArray[np.bool_]) -> None:
+    """As `unwrapped`, in place and for one replica: a long trajectory of many atoms leaves no room for a copy.
+
+    Shapes (n_samples, n_atoms, 3) and (n_samples, 3, 3).
+    """
+    if not len(positions):
+        return
+    before, jumps = positions[0] @ np.linalg.inv(cells[0]), np.zeros(positions.shape[1:])
+    for row, (cell, inverse) in enumerate(zip(cells[1:], np.linalg.inv(cells[1:]), strict=True), start=1):
+        fractional = positions[row] @ inverse
+        jumps += (fractional - before).round() * pbc
+        positions[row] = (fractional - jumps) @ cell
+        before = fractional

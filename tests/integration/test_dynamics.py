@@ -171,6 +171,55 @@ def test_nothing_is_kept_where_nothing_shall_be(run_probes, write, tmp_path):
     assert len(list((tmp_path / "here").rglob("*.traj"))) == 3
 
 
+CACHED = {
+    "default": ((), {}, ".pytest_cache"),
+    "relative": (("-o", "cache_dir=some/where"), {}, "some/where"),
+    "variable": (("-o", "cache_dir=$PLACE/cache"), {"PLACE": "there"}, "there/cache"),
+}
+
+
+@pytest.mark.parametrize(("options", "environment", "place"), CACHED.values(), ids=CACHED)
+def test_the_place_in_the_cache_is_the_one_that_pytest_gives(
+    run_probes, write, tmp_path, monkeypatch, options, environment, place
+):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n\n\n@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session):\n"
+        "    session.config.cache.mkdir('mlff-probes-trajectories').joinpath('asked-pytest').touch()\n"
+    )
+    run = run_probes(*write(), made(), *options)
+    assert run.code == 0, run.output
+    directory = tmp_path / place / "d" / "mlff-probes-trajectories"
+    assert (directory / "asked-pytest").exists()
+    assert list(directory.glob("*copper*/replica-0.traj"))
+    assert (tmp_path / place / ".gitignore").read_text().endswith("*\n")
+
+
+def test_no_place_is_made_where_nothing_is_simulated(run_probes, write, tmp_path):
+    run_probes(*write(), made(), "--collect-only")
+    assert not (tmp_path / ".pytest_cache").exists()
+    run_probes("-k", "vacancy and nothing", made())
+    assert not list(tmp_path.rglob("mlff-probes-trajectories"))
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "-n 2"])
+def test_a_cache_that_cannot_be_written_costs_a_note_and_no_run(run_probes, write, workers):
+    run = run_probes(*write(), made(), "-o", "cache_dir=/proc/nope", *workers)
+    assert run.code == 0, run.output
+    assert "INTERNALERROR" not in run.output
+    (measured,) = run.card.measurements
+    (note,) = measured.diagnostics["notes"]
+    assert note.startswith("this trajectory is not kept in /proc/nope/d/mlff-probes-trajectories/")
+
+
+def test_without_pytest_s_cache_nothing_is_kept(run_probes, write, tmp_path):
+    run = run_probes(*write(), made(), "-p", "no:cacheprovider")
+    assert run.code == 0, run.output
+    assert run.card.measurements[0].diagnostics["notes"] == []
+    assert not list(tmp_path.rglob("*.traj"))
+
+
 def test_another_model_does_not_get_what_was_kept(run_probes, write, tmp_path):
     options = write()
     run_probes(*options, made())
