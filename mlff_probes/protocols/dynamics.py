@@ -48,7 +48,7 @@ class ReferenceTrajectory(Record):
 
 
 class MolecularDynamics(BaseProtocol):
-    """Replicas of one supercell, equilibrated in NVT and then sampled in an ensemble.
+    """Replicas of one supercell, equilibrated in NVT (in NPT where the ensemble is NPT) and then sampled.
 
     The frame beside the case, or in the file `structure` (relative to the case), is repeated `supercell` times; each
     of the `seeds` gives one replica its first velocities and its thermostat's random numbers. NVT and NPT are kept
