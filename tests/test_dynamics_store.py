@@ -42,7 +42,7 @@ def test_another_protocol_has_another_place(changed, tmp_path):
 
 def test_what_only_the_analysis_uses_is_the_same_simulation(tmp_path):
     run("torch", "NVT", tmp_path)
-    found = run("torch", "NVT", tmp_path, hop_length=2.0, rdf_bin=0.1, pressure_samples=3)
+    found = run("torch", "NVT", tmp_path, hop_length=2.0, rdf_bin=0.1, pressure_samples=13)
     assert found.resumed_at_step == 60
 
 

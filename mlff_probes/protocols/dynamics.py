@@ -105,8 +105,6 @@ class MolecularDynamics(BaseProtocol):
         for name in ("equilibration_steps", "steps"):
             if getattr(self, name) % self.sample_every:
                 raise ValueError(f"{name} must be a multiple of sample_every")
-        if self.steps < 2 * self.sample_every:
-            raise ValueError("steps must be at least twice sample_every")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("two seeds are the same, and so would be their replicas")
         return self
