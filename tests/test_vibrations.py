@@ -153,6 +153,17 @@ def test_a_spectrum_that_reaches_the_nyquist_frequency_is_refused():
     assert "every 35 fs or less" in reason
 
 
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_without_forces_only_the_nyquist_frequency_is_asked(missing):
+    velocities, _ = oscillators([1.0, 3.0, 6.5], MASSES, 10.0, 2000)
+    assert aliasing(velocities, np.full_like(velocities, missing), MASSES, ALL, 10.0) is None
+    velocities, forces = oscillators([1.0, 3.0, 6.5], MASSES, 70.0, 2000)
+    forces[0, 7] = missing
+    reason = aliasing(velocities, forces, MASSES, ALL, 70.0)
+    assert "33% of it lies above 80% of the Nyquist frequency, 7.14 THz" in reason
+    assert reason.endswith("record a sample every 35 fs or less (a smaller sample_every)")
+
+
 def test_what_makes_no_spectrum_is_refused():
     velocities, _ = oscillators([1.0, 3.0, 6.5], MASSES, 10.0, 31)
     with pytest.raises(Unresolved, match="stretches of 6 samples, at least 8"):

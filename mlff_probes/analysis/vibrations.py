@@ -172,12 +172,12 @@ def aliasing(
     The Hann window widens each line, which adds a third of the squared width of a bin to the second moment and is
     taken off. Copper in EMT keeps the rule within 2 %. A Langevin thermostat adds a tail of its own to the spectrum,
     as wide as the samples are dense: there the first test misses what the second, of the power near the Nyquist
-    frequency, has to find.
+    frequency, has to find. Where forces were not recorded, there is the second test alone.
 
     Parameters
     ----------
     velocities, forces
-        A/fs and eV/A, shape (n_replicas, n_samples, n_atoms, 3).
+        A/fs and eV/A, shape (n_replicas, n_samples, n_atoms, 3); forces that are not finite were not recorded.
     masses, mask, interval_fs
         As for `density_of_states`.
 
@@ -190,17 +190,16 @@ def aliasing(
     accelerations = _weighted(forces, 1 / np.asarray(masses, dtype=float), mask) * ACCELERATION
     if not np.any(accelerations):
         return None  # free flight: all at zero frequency
-    exact = (accelerations**2).sum() / (weighted**2).sum() / (2 * np.pi) ** 2 * THZ**2
+    known = bool(np.isfinite(accelerations).all())
+    exact = (accelerations**2).sum() / (weighted**2).sum() / (2 * np.pi) ** 2 * THZ**2 if known else 0.0
     frequency, dos = density_of_states(velocities, masses, mask, interval_fs)
     sampled = trapezoid(frequency**2 * dos, frequency) - frequency[1] ** 2 / 3
     nyquist = frequency[-1]
     edge = frequency >= EDGE * nyquist
     power = trapezoid(dos[edge], frequency[edge])
-    mend = (
-        f"record a sample every {min(THZ / (2 * SAFE_NYQUIST * np.sqrt(exact)), interval_fs / 2):.2g} fs or less "
-        "(a smaller sample_every)"
-    )
-    if sampled < (1 - SECOND_MOMENT_TOLERANCE) * exact:
+    finer = min(THZ / (2 * SAFE_NYQUIST * np.sqrt(exact)), interval_fs / 2) if known else interval_fs / 2
+    mend = f"record a sample every {finer:.2g} fs or less (a smaller sample_every)"
+    if known and sampled < (1 - SECOND_MOMENT_TOLERANCE) * exact:
         return (
             f"samples every {interval_fs:g} fs fold the spectrum: its root mean squared frequency is "
             f"{np.sqrt(sampled):.3g} THz, but forces and velocities say {np.sqrt(exact):.3g} THz; {mend}"
