@@ -17,14 +17,15 @@ SKEWED = np.array([[6.0, 0.3, 0.0], [2.5, 5.5, 0.4], [-1.0, 1.8, 7.0]])
 
 def by_neighbour_list(positions, cell, first, second, r_max, bins):
     i, j, d = neighbor_list("ijd", Atoms("H" * len(positions), positions, cell=cell, pbc=True), r_max)
-    counts, edges = np.histogram(d[np.isin(i, first) & np.isin(j, second)], bins=bins, range=(0, r_max))
-    density = len(second) / abs(np.linalg.det(cell))
-    return counts / (len(first) * density * 4 / 3 * np.pi * np.diff(edges**3))
+    chosen = np.isin(i, first) & np.isin(j, second) & (i != j)
+    counts, edges = np.histogram(d[chosen], bins=bins, range=(0, r_max))
+    pairs = sum(one != other for one in first for other in second)
+    return counts * abs(np.linalg.det(cell)) / (pairs * 4 / 3 * np.pi * np.diff(edges**3))
 
 
 @pytest.mark.parametrize("cell", [SKEWED, SKEWED[[1, 0, 2]], np.diag([5.1, 6.2, 7.3])], ids=["skewed", "left", "box"])
 @pytest.mark.parametrize("r_max", [2.0, 4.0, 11.0])
-@pytest.mark.parametrize(("first", "second"), [(range(9), range(9)), (range(3), range(3, 9)), ([0], [0])])
+@pytest.mark.parametrize(("first", "second"), [(range(9), range(9)), (range(3), range(3, 9)), (range(4), [2, 7])])
 def test_agrees_with_the_neighbour_list_of_ase(cell, r_max, first, second):
     positions = np.random.default_rng(4).normal(scale=20, size=(9, 3))  # far outside the cell
     r, g = radial_distribution(
@@ -47,7 +48,7 @@ def test_masks_are_as_good_as_indices_and_partials_add_up():
     np.testing.assert_array_equal(g(a, ~a), g(np.arange(4), np.arange(4, 9)))
     np.testing.assert_allclose(g(a, ~a), g(~a, a))
     everything = a | ~a
-    parts = [(x, y, x.sum() * y.sum() / 81) for x in (a, ~a) for y in (a, ~a)]
+    parts = [(x, y, (x.sum() * y.sum() - (x & y).sum()) / 72) for x in (a, ~a) for y in (a, ~a)]
     np.testing.assert_allclose(g(everything, everything), sum(share * g(x, y) for x, y, share in parts))
 
 
@@ -57,12 +58,23 @@ def test_an_ideal_gas_has_no_structure():
     cells = SKEWED * rng.uniform(1.4, 1.6, size=(1, samples, 1, 1))  # of changing volume
     positions = rng.uniform(size=(1, samples, atoms, 3)) @ cells
     r, g = radial_distribution(positions, cells, np.arange(atoms), np.arange(atoms), r_max=12.0, bin_width=0.5)
-    # density of the other atoms, and the own images further out
     volume = np.abs(np.linalg.det(cells)).mean()
     pairs = samples * atoms * (atoms - 1) / 2 * 4 * np.pi * r**2 * 0.5 / volume
     short = r < largest_r(cells)
-    np.testing.assert_array_less(np.abs(g[0] - (atoms - 1) / atoms)[short] * np.sqrt(pairs[short]), 4)
-    np.testing.assert_allclose(g[0][~short], 1, atol=0.06)
+    np.testing.assert_array_less(np.abs(g[0] - 1)[short] * np.sqrt(pairs[short]), 4)
+    np.testing.assert_allclose(g[0][~short], 1, atol=0.06)  # pairs and their images are not independent
+
+
+def test_an_atom_is_no_neighbour_of_its_own_images():
+    """Two atoms in a cell of 4 A: at 4 A, where both have six images of their own, there is no pair."""
+    positions, cells = np.array([[[[0.0, 0, 0], [2.0, 2.0, 2.0]]]]), 4 * np.eye(3)[None, None]
+    r, g = radial_distribution(positions, cells, [0, 1], [0, 1], r_max=7.0, bin_width=0.1)
+    shells = np.sqrt([12, 44])[:, None]  # 8 and 24 images of the other
+    np.testing.assert_array_equal(np.flatnonzero(g[0]), np.flatnonzero((np.abs(r - shells) < 0.05).any(axis=0)))
+    neighbours = g[0] * 4 / 3 * np.pi * np.diff(np.arange(71) ** 3) * 0.001 / 64
+    np.testing.assert_allclose(neighbours[neighbours > 0], [8, 24])
+    with pytest.raises(Unresolved, match=r"^there is only one such atom in the cell$"):
+        radial_distribution(positions, cells, [1], [1], r_max=6.0, bin_width=0.1)
 
 
 def test_blocks_are_stretches_of_each_replica():
@@ -143,6 +155,8 @@ def test_no_peak_is_unresolved():
         first_peak(r, np.zeros((12, len(r))))
     with pytest.raises(Unresolved, match=r"no peak before"):
         first_peak(r, np.tile(r, (12, 1)))
+    with pytest.raises(Unresolved, match=r"^a peak of g\(r\) needs at least 6 bins, there are 1$"):
+        first_peak(r[:1], np.ones((12, 1)))
     with pytest.raises(Unresolved, match="4 independent samples, at least 10"):
         first_peak(r, np.tile(np.exp(-((r - 3) ** 2) / 0.02), (4, 1)))
 

@@ -59,8 +59,10 @@ def radial_distribution(
 ) -> tuple[Floats, Floats]:
     """Radial distribution function g(r) of `second` atoms about `first` ones, in a periodic cell.
 
-    g(r) = V n(r) / (N_second 4 pi r^2 dr), n(r) the mean number of second atoms in the shell about a first one: each
-    atom but itself, its own periodic images included. The shell's volume is exact.
+    g(r) = V p(r) / (P 4 pi r^2 dr), p(r) the number of pairs in the shell and P that of all pairs of a first and
+    another, second atom: N_first N_second, less the atoms that are both. Neither an atom itself nor its own periodic
+    images make a pair, for their distances are those of the cell, not of the material; those of all others do. An
+    ideal gas of any number of atoms thus has g = 1 at all distances. The shell's volume is exact.
 
     Parameters
     ----------
@@ -84,6 +86,8 @@ def radial_distribution(
 
     Raises
     ------
+    Unresolved
+        Where both sets are one and the same atom.
     ValueError
         Where shapes do not fit, a set of atoms or a block is empty, or there is no bin.
     """
@@ -91,6 +95,8 @@ def radial_distribution(
     if everything.ndim != 4 or boxes.shape != (*everything.shape[:2], 3, 3):
         raise ValueError(f"positions {everything.shape} and cells {boxes.shape} do not fit")
     pair = (_indices(first, everything.shape[2]), _indices(second, everything.shape[2]))
+    if _pairs(*pair) == 0:
+        raise Unresolved("there is only one such atom in the cell")
     bins = int(r_max / bin_width + 1e-9)  # a multiple may lie just below itself
     if bins < 1 or not 1 <= blocks <= everything.shape[1]:
         raise ValueError(f"{bins} bins and {blocks} blocks of {everything.shape[1]} samples: at least one of each")
@@ -146,8 +152,13 @@ def _indices(which: ArrayLike, count: int) -> Indices:
     return found
 
 
+def _pairs(ones: Indices, others: Indices) -> int:
+    """Pairs of one of these and another one of those."""
+    return len(ones) * len(others) - len(np.intersect1d(ones, others))
+
+
 def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], edges: Floats) -> Floats:
-    """Numbers of the pair's second atoms about a first one by bin, over their mean density: A^3, shape (n_bins,)."""
+    """Share of the pairs in each bin, times the cell's volume: A^3, shape (n_bins,)."""
     import freud
 
     ones, others = pair
@@ -160,16 +171,23 @@ def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], 
     fractional -= np.floor(fractional)
     images = ((fractional[others] + shifts[:, None]).reshape(-1, 3) - repeats / 2) @ upper.T
     centres = (fractional[ones] - repeats / 2) @ upper.T
-    histogram = freud.density.RDF(bins=len(edges) - 1, r_max=edges[-1])
-    histogram.compute((freud.box.Box.from_matrix(upper * repeats), images), query_points=centres, reset=True)
-    counts = histogram.bin_counts.astype(float)
-    counts[0] -= len(np.intersect1d(ones, others))  # each atom with itself
-    found: Floats = counts * abs(np.linalg.det(cell)) / (len(ones) * len(others))
+    system = freud.box.Box.from_matrix(upper * repeats), images
+    if _widths(cell).min() > edges[-1] * (1 + 1e-6):  # no atom is that close to its own images: no list, so faster
+        histogram = freud.density.RDF(bins=len(edges) - 1, r_max=edges[-1])
+        counts = histogram.compute(system, query_points=centres).bin_counts.astype(float)
+        counts[0] -= len(np.intersect1d(ones, others))  # each atom with itself
+    else:
+        near = freud.locality.AABBQuery(*system).query(centres, {"mode": "ball", "r_max": edges[-1]}).toNeighborList()
+        pairs = ones[near.query_point_indices] != others[near.point_indices % len(others)]
+        counts = np.histogram(near.distances[pairs], len(edges) - 1, (edges[0], edges[-1]))[0].astype(float)
+    found: Floats = counts * abs(np.linalg.det(cell)) / _pairs(ones, others)
     return found
 
 
 def _peak_bins(r: Floats, g: Floats) -> slice:
-    """The bins about the first peak."""
+    """The bins about the first peak, at least `FEWEST_BINS`."""
+    if len(r) < FEWEST_BINS:
+        raise Unresolved(f"a peak of g(r) needs at least {FEWEST_BINS} bins, there are {len(r)}")
     smooth = gaussian_filter1d(g, SMOOTHING / (r[1] - r[0]), mode="nearest")
     if not smooth.max() > 0:
         raise Unresolved(f"no pair of atoms closer than {r[-1]:.3g} A: no peak")
@@ -181,7 +199,8 @@ def _peak_bins(r: Floats, g: Floats) -> slice:
     start = before[-1] + 1 if len(before) else 0
     stop = after[0] if len(after) else len(r)
     missing = max(0, FEWEST_BINS - (stop - start))
-    return slice(max(0, start - (missing + 1) // 2), stop + (missing + 1) // 2)
+    start = min(max(0, start - (missing + 1) // 2), len(r) - FEWEST_BINS)
+    return slice(start, max(stop + (missing + 1) // 2, start + FEWEST_BINS))
 
 
 def _skewed_fit(r: Floats, g: Floats) -> tuple[float, float]:
