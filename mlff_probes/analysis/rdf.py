@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 from numpy.polynomial import Polynomial
-from numpy.polynomial.polynomial import polyval
+from numpy.polynomial.polynomial import polyval, polyvander
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
@@ -110,31 +111,41 @@ def radial_distribution(
     return (edges[:-1] + edges[1:]) / 2, np.array(found)
 
 
-def first_peak(r: ArrayLike, g_blocks: ArrayLike) -> tuple[Estimate, Estimate]:
+def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple[Estimate, Estimate]:
     """Position (A) and height of the first peak of g(r).
 
     The peak is the first maximum of the smoothed mean of the blocks that rises by `PROMINENCE` of the highest value;
     its apex is that of a skewed Gaussian, exp(cubic in r), fitted to the values themselves about it, so that neither
     the smoothing nor the bins move it, nor the long tail of a liquid's shell. Intervals are from leaving out one block
-    at a time.
+    at a time. What single blocks add to the apex is mostly noise, under which it would not be seen that a shell moves
+    slowly; so their mean distance of the pairs of the shell, and their number near the apex, count as witnesses.
 
     Parameters
     ----------
     r
         A, at equal intervals, shape (n_bins,).
     g_blocks
-        Shape (n_blocks, n_bins); the blocks count as independent.
+        Shape (n_blocks, n_bins), replica by replica, in order of time in each; better 48 short ones than 12 long.
+    replicas
+        How many there are, each of as many blocks.
 
     Raises
     ------
     Unresolved
-        Where there is no peak, the fit finds no apex within it, or there are too few blocks.
+        Where there is no peak, the fit finds no apex within it, or there are too few independent blocks.
     """
     grid, blocks = np.asarray(r, dtype=float), np.asarray(g_blocks, dtype=float)
-    around = _peak_bins(grid, blocks.mean(axis=0))
+    around, shell = _peak_bins(grid, blocks.mean(axis=0))
+    pairs = grid[shell] ** 2 * blocks[:, shell]
+    distance = pairs @ (grid[shell] - np.average(grid[shell], weights=pairs.sum(axis=0)))
+    witnesses = [distance, blocks[:, around].sum(axis=1)]
+
+    @cache
+    def fit(g: bytes) -> tuple[float, float]:
+        return _skewed_fit(grid[around], np.frombuffer(g))
 
     def apex(part: int) -> Estimate:
-        return jackknife(lambda g: _skewed_fit(grid[around], g[around])[part], blocks)
+        return jackknife(lambda g: fit(g[around].tobytes())[part], blocks, replicas=replicas, witnesses=witnesses)
 
     return apex(0), apex(1)
 
@@ -184,8 +195,8 @@ def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], 
     return found
 
 
-def _peak_bins(r: Floats, g: Floats) -> slice:
-    """The bins about the first peak, at least `FEWEST_BINS`."""
+def _peak_bins(r: Floats, g: Floats) -> tuple[slice, slice]:
+    """The bins about the first peak, at least `FEWEST_BINS`, and those of its shell: to the lowest before the next."""
     if len(r) < FEWEST_BINS:
         raise Unresolved(f"a peak of g(r) needs at least {FEWEST_BINS} bins, there are {len(r)}")
     smooth = gaussian_filter1d(g, SMOOTHING / (r[1] - r[0]), mode="nearest")
@@ -200,7 +211,10 @@ def _peak_bins(r: Floats, g: Floats) -> slice:
     stop = after[0] if len(after) else len(r)
     missing = max(0, FEWEST_BINS - (stop - start))
     start = min(max(0, start - (missing + 1) // 2), len(r) - FEWEST_BINS)
-    return slice(start, max(stop + (missing + 1) // 2, start + FEWEST_BINS))
+    stop = max(stop + (missing + 1) // 2, start + FEWEST_BINS)
+    following = peaks[1] if len(peaks) > 1 else len(r)
+    valley = peaks[0] + int(smooth[peaks[0] : following].argmin())
+    return slice(start, stop), slice(0, max(valley, stop))
 
 
 def _skewed_fit(r: Floats, g: Floats) -> tuple[float, float]:
@@ -209,7 +223,12 @@ def _skewed_fit(r: Floats, g: Floats) -> tuple[float, float]:
     centre = float((r * g).sum()) / total if total > 0 else float(r.mean())
     x = (r - centre) / span
     start = (np.log(max(float(g.max()), np.finfo(float).tiny)), 0.0, -9 / 2, 0.0)  # a width of a third of the range
-    found = least_squares(lambda p: np.exp(np.clip(polyval(x, p), -50, 50)) - g, start, method="lm")
+
+    def curve(p: Floats) -> Floats:
+        return np.exp(np.clip(polyval(x, p), -50, 50))
+
+    powers = polyvander(x, len(start) - 1)
+    found = least_squares(lambda p: curve(p) - g, start, lambda p: curve(p)[:, None] * powers, method="lm")
     cubic = Polynomial(found.x)
     slope, curvature = cubic.deriv(), cubic.deriv(2)
     tops = [float(root.real) for root in slope.roots() if abs(root.imag) < REAL and curvature(root.real) < 0]
