@@ -118,7 +118,7 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple
     its apex is that of a skewed Gaussian, exp(cubic in r), fitted to the values themselves about it, so that neither
     the smoothing nor the bins move it, nor the long tail of a liquid's shell. Intervals are from leaving out one block
     at a time. What single blocks add to the apex is mostly noise, under which it would not be seen that a shell moves
-    slowly; so their mean distance of the pairs of the shell, and their number near the apex, count as witnesses.
+    slowly; so their mean distance of the pairs of the shell counts as a witness.
 
     Parameters
     ----------
@@ -138,14 +138,13 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple
     around, shell = _peak_bins(grid, blocks.mean(axis=0))
     pairs = grid[shell] ** 2 * blocks[:, shell]
     distance = pairs @ (grid[shell] - np.average(grid[shell], weights=pairs.sum(axis=0)))
-    witnesses = [distance, blocks[:, around].sum(axis=1)]
 
     @cache
     def fit(g: bytes) -> tuple[float, float]:
         return _skewed_fit(grid[around], np.frombuffer(g))
 
     def apex(part: int) -> Estimate:
-        return jackknife(lambda g: fit(g[around].tobytes())[part], blocks, replicas=replicas, witnesses=witnesses)
+        return jackknife(lambda g: fit(g[around].tobytes())[part], blocks, replicas=replicas, witnesses=[distance])
 
     return apex(0), apex(1)
 
