@@ -10,7 +10,7 @@ from ase.geometry.rdf import get_rdf
 from ase.neighborlist import neighbor_list
 from test_statistics import autoregressive
 
-from mlff_probes.analysis.rdf import first_peak, largest_r, radial_distribution
+from mlff_probes.analysis.rdf import first_peak, largest_r, radial_distribution, shell_distance
 from mlff_probes.analysis.statistics import Unresolved
 
 SKEWED = np.array([[6.0, 0.3, 0.0], [2.5, 5.5, 0.4], [-1.0, 1.8, 7.0]])
@@ -175,6 +175,15 @@ def test_a_shell_that_swung_but_thrice_is_mostly_refused(slow):
         resolved += 1
     print(resolved)
     assert resolved <= 20
+
+
+def test_the_distance_of_a_shell_follows_it():
+    r = np.arange(0.025, 6, 0.05)
+    moved = 0.1 * np.sin(np.arange(48) / 5)
+    g = np.exp(-((r - 3 - moved[:, None]) ** 2) / 0.05) + 0.5 * np.exp(-((r - 4.5) ** 2) / 0.05)
+    assert np.corrcoef(shell_distance(r, g), moved)[0, 1] > 0.99
+    with pytest.raises(Unresolved, match="no peak"):
+        shell_distance(r, np.tile(r, (12, 1)))
 
 
 def test_a_trajectory_shorter_than_a_vibration_is_refused():

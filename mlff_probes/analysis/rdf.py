@@ -135,9 +135,8 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple
         Where there is no peak, the fit finds no apex within it, or there are too few independent blocks.
     """
     grid, blocks = np.asarray(r, dtype=float), np.asarray(g_blocks, dtype=float)
-    around, shell = _peak_bins(grid, blocks.mean(axis=0))
-    pairs = grid[shell] ** 2 * blocks[:, shell]
-    distance = pairs @ (grid[shell] - np.average(grid[shell], weights=pairs.sum(axis=0)))
+    around, _ = _peak_bins(grid, blocks.mean(axis=0))
+    distance = shell_distance(grid, blocks)
 
     @cache
     def fit(g: bytes) -> tuple[float, float]:
@@ -147,6 +146,23 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple
         return jackknife(lambda g: fit(g[around].tobytes())[part], blocks, replicas=replicas, witnesses=[distance])
 
     return apex(0), apex(1)
+
+
+def shell_distance(r: ArrayLike, g_blocks: ArrayLike) -> Floats:
+    """How far the pairs of the first shell are off their mean distance, summed by block, shape (n_blocks,).
+
+    In arbitrary units: a witness for `jackknife` of how slowly the shell moves. Arguments as for `first_peak`.
+
+    Raises
+    ------
+    Unresolved
+        Where there is no peak.
+    """
+    grid, blocks = np.asarray(r, dtype=float), np.asarray(g_blocks, dtype=float)
+    _, shell = _peak_bins(grid, blocks.mean(axis=0))
+    pairs = grid[shell] ** 2 * blocks[:, shell]
+    found: Floats = pairs @ (grid[shell] - np.average(grid[shell], weights=pairs.sum(axis=0)))
+    return found
 
 
 def _widths(cells: Floats) -> Floats:
