@@ -156,10 +156,12 @@ def test_series_that_are_none_are_refused():
 
 
 def test_the_jackknife_of_the_mean_is_the_standard_error():
-    blocks = np.random.default_rng(19).normal(size=12)
+    blocks = np.resize([1.0, -1.0, 2.0, -2.0], 24)
     found = jackknife(float, blocks)
     assert found.value == pytest.approx(blocks.mean())
-    assert found.uncertainty == pytest.approx(2.20099 * blocks.std(ddof=1) / np.sqrt(12), rel=1e-5)  # t of 11
+    assert found.samples == 24
+    assert found.uncertainty == pytest.approx(2.20099 * blocks.std(ddof=1) / np.sqrt(24), rel=0.05)  # t of 11.5
+    assert jackknife(float, np.full(24, 0.1)).uncertainty == 0
     with pytest.raises(Unresolved, match="9 independent samples"):
         jackknife(float, blocks[:9])
 
@@ -170,5 +172,54 @@ def test_intervals_of_the_jackknife_are_honest():
     def ratio(means):
         return float(means[0] / means[1])
 
-    hits, _ = covered(lambda: (jackknife(ratio, rng.normal([2, 5], 0.5, size=(12, 2))), 0.4))
-    assert 90 <= hits <= 99
+    hits, resolved = covered(lambda: (jackknife(ratio, rng.normal([2, 5], 0.5, size=(48, 2))), 0.4))
+    assert resolved >= 95
+    assert hits >= 0.9 * resolved
+    hits, resolved = covered(lambda: (jackknife(ratio, rng.normal([2, 5], 0.5, size=(12, 2))), 0.4), trials=300)
+    assert resolved >= 90  # so few cannot be told from correlated ones for sure
+    assert hits >= 0.9 * resolved
+
+
+@pytest.mark.parametrize(
+    ("replicas", "samples", "correlation"), [(1, 300, 10), (4, 150, 10), (4, 75, 10), (10, 100, 3)]
+)
+def test_blocks_that_are_correlated_count_less(replicas, samples, correlation):
+    """48 blocks of series of 15 to 170 independent samples."""
+    rng, each = np.random.default_rng(21), -(-48 // replicas)
+
+    def exponential():
+        series = autoregressive(rng, replicas, samples, correlation)
+        blocks = [part.mean() for replica in series for part in np.array_split(replica, each)]
+        return jackknife(lambda x: float(np.exp(x / 2)), blocks, replicas=replicas), 1
+
+    hits, resolved = covered(exponential, trials=200)
+    assert resolved >= 120
+    assert 0.9 * resolved <= hits
+
+
+def test_a_few_slow_swings_are_mostly_refused():
+    rng = np.random.default_rng(22)
+
+    def one():
+        blocks = autoregressive(rng, 1, 300, 50)[0].reshape(50, 6).mean(axis=1)
+        return jackknife(float, blocks), 0
+
+    assert covered(one, trials=300)[1] <= 60
+    ramps = np.arange(12.0) + 0.01 * rng.normal(size=12)
+    for blocks in (ramps, np.tile(ramps, 3)):
+        with pytest.raises(Unresolved, match=r"^\d\.\d independent samples, at least 10 are needed$"):
+            jackknife(float, blocks, replicas=len(blocks) // 12)
+
+
+def test_a_witness_tells_of_slow_swings_under_noise():
+    rng = np.random.default_rng(23)
+    slow = np.sin(2 * np.pi * np.arange(48) / 48)
+    blocks = slow + 4 * rng.normal(size=48)
+    assert jackknife(float, blocks).samples > 20
+    with pytest.raises(Unresolved):
+        jackknife(float, blocks, witnesses=[slow])
+    plain, watched = jackknife(float, blocks), jackknife(float, blocks, witnesses=[np.tile([1, 2, 2, 1.0], 12)])
+    assert watched.samples <= plain.samples
+    assert watched.uncertainty >= plain.uncertainty
+    with pytest.raises(ValueError, match="48 blocks of 5 replicas"):
+        jackknife(float, blocks, replicas=5)

@@ -8,6 +8,7 @@ from ase import units
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.md.verlet import VelocityVerlet
+from test_statistics import autoregressive
 
 from mlff_probes.analysis.statistics import Unresolved
 from mlff_probes.analysis.vibrations import (
@@ -16,6 +17,7 @@ from mlff_probes.analysis.vibrations import (
     density_of_states,
     mean_frequency,
     mean_frequency_estimate,
+    power_spectra,
     velocity_autocorrelation,
 )
 
@@ -109,12 +111,55 @@ def noisy_spectrum(rng, samples):
 
 def test_intervals_of_the_mean_frequency_are_honest():
     rng = np.random.default_rng(3)
-    hits = 0
-    for _ in range(100):
-        found = mean_frequency_estimate(noisy_spectrum(rng, 1600), np.ones(3), ALL, 50.0)
-        assert found.samples == 20
-        hits += abs(found.value - 2.5) <= found.uncertainty
-    assert 90 <= hits <= 99
+    hits, found = covered(lambda: noisy_spectrum(rng, 1600), 2.5, blocks=10)
+    assert len(found) >= 95
+    assert hits >= 0.9 * len(found)
+    assert all(estimate.samples <= 38 for estimate in found)  # ten stretches of two replicas, overlapping by half
+
+
+def covered(make, truth, *, blocks, trials=100):
+    """How many estimates of the mean frequency hold the truth, and those that were resolved."""
+    found = []
+    for _ in range(trials):
+        try:
+            found.append(mean_frequency_estimate(make(), np.ones(3), ALL, 50.0, blocks=blocks))
+        except Unresolved:
+            continue
+    hits = sum(abs(estimate.value - truth) <= estimate.uncertainty for estimate in found)
+    print(hits, len(found))
+    return hits, found
+
+
+def exchanging_modes(rng, replicas, samples, correlation):
+    """Velocities of nine modes of 1 to 5 THz, whose amplitudes and phases last for so many samples of 50 fs."""
+    shape = (replicas * 9, samples)
+    amplitudes = autoregressive(rng, *shape, correlation) + 1j * autoregressive(rng, *shape, correlation)
+    turns = np.exp(2j * np.pi * 0.05 * np.multiply.outer(np.linspace(1, 5, 9), np.arange(samples)))
+    modes = (amplitudes.reshape(replicas, 9, samples) * turns).real
+    return np.moveaxis(modes, 1, 2).reshape(replicas, samples, 3, 3)
+
+
+@pytest.mark.parametrize(("replicas", "samples", "blocks"), [(3, 600, 6), (1, 1800, 18)])
+@pytest.mark.parametrize(("correlation", "least"), [(5, 90), (20, 85), (100, 60)])
+def test_modes_that_exchange_energy_slowly_are_known_less_well(replicas, samples, blocks, correlation, least):
+    """The energy of a mode lasts for half of the time of its amplitude: up to half a window of 100 samples."""
+    rng = np.random.default_rng(6)
+    frequency, spectra = power_spectra(
+        exchanging_modes(rng, 60, samples, correlation), np.ones(3), ALL, 50.0, blocks=samples // 100
+    )
+    truth = mean_frequency(frequency, spectra.mean(axis=0))
+    hits, found = covered(lambda: exchanging_modes(rng, replicas, samples, correlation), truth, blocks=blocks)
+    assert len(found) >= least
+    assert hits >= 0.9 * len(found)
+
+
+def test_modes_that_hardly_exchanged_energy_are_mostly_refused():
+    rng = np.random.default_rng(7)
+    _, found = covered(lambda: exchanging_modes(rng, 1, 1800, 600), 3.0, blocks=18)  # three times
+    assert len(found) <= 20
+    rest = np.ones((1, 100, 3, 3)) + 0.001 * np.arange(100)[:, None, None]  # 5 fs: all forward
+    with pytest.raises(Unresolved, match="independent samples"):
+        mean_frequency_estimate(rest, np.ones(3), ALL, 0.05, blocks=12)
 
 
 def test_a_crystal_sampled_finely_passes():
@@ -153,6 +198,17 @@ def test_a_spectrum_that_reaches_the_nyquist_frequency_is_refused():
     assert "every 35 fs or less" in reason
 
 
+@pytest.mark.parametrize("missing", [np.nan, np.inf])
+def test_without_forces_only_the_nyquist_frequency_is_asked(missing):
+    velocities, _ = oscillators([1.0, 3.0, 6.5], MASSES, 10.0, 2000)
+    assert aliasing(velocities, np.full_like(velocities, missing), MASSES, ALL, 10.0) is None
+    velocities, forces = oscillators([1.0, 3.0, 6.5], MASSES, 70.0, 2000)
+    forces[0, 7] = missing
+    reason = aliasing(velocities, forces, MASSES, ALL, 70.0)
+    assert "33% of it lies above 80% of the Nyquist frequency, 7.14 THz" in reason
+    assert reason.endswith("record a sample every 35 fs or less (a smaller sample_every)")
+
+
 def test_what_makes_no_spectrum_is_refused():
     velocities, _ = oscillators([1.0, 3.0, 6.5], MASSES, 10.0, 31)
     with pytest.raises(Unresolved, match="stretches of 6 samples, at least 8"):
@@ -161,7 +217,7 @@ def test_what_makes_no_spectrum_is_refused():
         velocity_autocorrelation(np.zeros((1, 9, 3, 3)), MASSES, ALL)
     with pytest.raises(ValueError, match="do not fit 2 masses"):
         velocity_autocorrelation(velocities, MASSES[:2], [0])
-    with pytest.raises(Unresolved, match="5 independent samples"):
+    with pytest.raises(Unresolved, match="9 independent samples"):
         mean_frequency_estimate(np.repeat(velocities, 8, axis=1), MASSES, ALL, 10.0, blocks=5)
 
 

@@ -60,26 +60,38 @@ def wasserstein(x: ArrayLike, y: ArrayLike, y_reference: ArrayLike) -> float:
 
 
 def common_grid(
-    x: ArrayLike, y: ArrayLike, reference_x: ArrayLike, reference_y: ArrayLike
+    x: ArrayLike, y: ArrayLike, reference_x: ArrayLike, reference_y: ArrayLike, *, zero_beyond: bool
 ) -> tuple[Floats, Floats, Floats]:
-    """Both curves on those points of x that the reference covers: (x, y, y_reference).
+    """Both curves on the points of both grids: (x, y, y_reference), so that no weight of either is overlooked.
 
-    The reference is interpolated linearly, so its grid should not be much coarser than x.
+    Between its points a curve is interpolated linearly, so neither grid should be coarse; before its first point it
+    is zero, as a spectrum is below its lowest frequency and g(r) below the distances that anyone tabulates.
+
+    Parameters
+    ----------
+    x, y, reference_x, reference_y
+        Two curves, each on a strictly rising grid of its own.
+    zero_beyond
+        Whether a curve is zero after its last point too, as a spectrum is. Otherwise, as for g(r), nothing is known
+        there, and both are compared up to the end of the one that ends first.
 
     Raises
     ------
     ValueError
-        Where fewer than two points of x lie within the reference's range, or it is not a curve on a rising grid.
+        Where the ranges do not overlap, or either is not a curve on a rising grid.
     """
     grid, curve, _ = _checked(x, y, y)
     other, reference, _ = _checked(reference_x, reference_y, reference_y)
-    inside = (grid >= other[0]) & (grid <= other[-1])
-    if inside.sum() < 2:
+    end = min(grid[-1], other[-1])
+    if end <= max(grid[0], other[0]):
         raise ValueError(
             f"the reference runs from {other[0]:g} to {other[-1]:g} and the curve from {grid[0]:g} to {grid[-1]:g}: "
-            "fewer than two points in common"
+            "they do not overlap"
         )
-    return grid[inside], curve[inside], np.interp(grid[inside], other, reference)
+    both = np.union1d(grid, other)
+    if not zero_beyond:
+        both = both[both <= end]
+    return both, np.interp(both, grid, curve, 0, 0), np.interp(both, other, reference, 0, 0)
 
 
 def _checked(*arrays: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import numpy as np
 from numpy.polynomial import Polynomial
-from numpy.polynomial.polynomial import polyval
+from numpy.polynomial.polynomial import polyval, polyvander
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
@@ -59,8 +60,10 @@ def radial_distribution(
 ) -> tuple[Floats, Floats]:
     """Radial distribution function g(r) of `second` atoms about `first` ones, in a periodic cell.
 
-    g(r) = V n(r) / (N_second 4 pi r^2 dr), n(r) the mean number of second atoms in the shell about a first one: each
-    atom but itself, its own periodic images included. The shell's volume is exact.
+    g(r) = V p(r) / (P 4 pi r^2 dr), p(r) the number of pairs in the shell and P that of all pairs of a first and
+    another, second atom: N_first N_second, less the atoms that are both. Neither an atom itself nor its own periodic
+    images make a pair, for their distances are those of the cell, not of the material; those of all others do. An
+    ideal gas of any number of atoms thus has g = 1 at all distances. The shell's volume is exact.
 
     Parameters
     ----------
@@ -84,6 +87,8 @@ def radial_distribution(
 
     Raises
     ------
+    Unresolved
+        Where both sets are one and the same atom.
     ValueError
         Where shapes do not fit, a set of atoms or a block is empty, or there is no bin.
     """
@@ -91,6 +96,8 @@ def radial_distribution(
     if everything.ndim != 4 or boxes.shape != (*everything.shape[:2], 3, 3):
         raise ValueError(f"positions {everything.shape} and cells {boxes.shape} do not fit")
     pair = (_indices(first, everything.shape[2]), _indices(second, everything.shape[2]))
+    if _pairs(*pair) == 0:
+        raise Unresolved("there is only one such atom in the cell")
     bins = int(r_max / bin_width + 1e-9)  # a multiple may lie just below itself
     if bins < 1 or not 1 <= blocks <= everything.shape[1]:
         raise ValueError(f"{bins} bins and {blocks} blocks of {everything.shape[1]} samples: at least one of each")
@@ -104,33 +111,58 @@ def radial_distribution(
     return (edges[:-1] + edges[1:]) / 2, np.array(found)
 
 
-def first_peak(r: ArrayLike, g_blocks: ArrayLike) -> tuple[Estimate, Estimate]:
+def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple[Estimate, Estimate]:
     """Position (A) and height of the first peak of g(r).
 
     The peak is the first maximum of the smoothed mean of the blocks that rises by `PROMINENCE` of the highest value;
     its apex is that of a skewed Gaussian, exp(cubic in r), fitted to the values themselves about it, so that neither
     the smoothing nor the bins move it, nor the long tail of a liquid's shell. Intervals are from leaving out one block
-    at a time.
+    at a time. What single blocks add to the apex is mostly noise, under which it would not be seen that a shell moves
+    slowly; so their mean distance of the pairs of the shell counts as a witness.
 
     Parameters
     ----------
     r
         A, at equal intervals, shape (n_bins,).
     g_blocks
-        Shape (n_blocks, n_bins); the blocks count as independent.
+        Shape (n_blocks, n_bins), replica by replica, in order of time in each; better 48 short ones than 12 long.
+    replicas
+        How many there are, each of as many blocks.
 
     Raises
     ------
     Unresolved
-        Where there is no peak, the fit finds no apex within it, or there are too few blocks.
+        Where there is no peak, the fit finds no apex within it, or there are too few independent blocks.
     """
     grid, blocks = np.asarray(r, dtype=float), np.asarray(g_blocks, dtype=float)
-    around = _peak_bins(grid, blocks.mean(axis=0))
+    around, _ = _peak_bins(grid, blocks.mean(axis=0))
+    distance = shell_distance(grid, blocks)
+
+    @cache
+    def fit(g: bytes) -> tuple[float, float]:
+        return _skewed_fit(grid[around], np.frombuffer(g))
 
     def apex(part: int) -> Estimate:
-        return jackknife(lambda g: _skewed_fit(grid[around], g[around])[part], blocks)
+        return jackknife(lambda g: fit(g[around].tobytes())[part], blocks, replicas=replicas, witnesses=[distance])
 
     return apex(0), apex(1)
+
+
+def shell_distance(r: ArrayLike, g_blocks: ArrayLike) -> Floats:
+    """How far the pairs of the first shell are off their mean distance, summed by block, shape (n_blocks,).
+
+    In arbitrary units: a witness for `jackknife` of how slowly the shell moves. Arguments as for `first_peak`.
+
+    Raises
+    ------
+    Unresolved
+        Where there is no peak.
+    """
+    grid, blocks = np.asarray(r, dtype=float), np.asarray(g_blocks, dtype=float)
+    _, shell = _peak_bins(grid, blocks.mean(axis=0))
+    pairs = grid[shell] ** 2 * blocks[:, shell]
+    found: Floats = pairs @ (grid[shell] - np.average(grid[shell], weights=pairs.sum(axis=0)))
+    return found
 
 
 def _widths(cells: Floats) -> Floats:
@@ -146,8 +178,13 @@ def _indices(which: ArrayLike, count: int) -> Indices:
     return found
 
 
+def _pairs(ones: Indices, others: Indices) -> int:
+    """Pairs of one of these and another one of those."""
+    return len(ones) * len(others) - len(np.intersect1d(ones, others))
+
+
 def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], edges: Floats) -> Floats:
-    """Numbers of the pair's second atoms about a first one by bin, over their mean density: A^3, shape (n_bins,)."""
+    """Share of the pairs in each bin, times the cell's volume: A^3, shape (n_bins,)."""
     import freud
 
     ones, others = pair
@@ -160,16 +197,23 @@ def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], 
     fractional -= np.floor(fractional)
     images = ((fractional[others] + shifts[:, None]).reshape(-1, 3) - repeats / 2) @ upper.T
     centres = (fractional[ones] - repeats / 2) @ upper.T
-    histogram = freud.density.RDF(bins=len(edges) - 1, r_max=edges[-1])
-    histogram.compute((freud.box.Box.from_matrix(upper * repeats), images), query_points=centres, reset=True)
-    counts = histogram.bin_counts.astype(float)
-    counts[0] -= len(np.intersect1d(ones, others))  # each atom with itself
-    found: Floats = counts * abs(np.linalg.det(cell)) / (len(ones) * len(others))
+    system = freud.box.Box.from_matrix(upper * repeats), images
+    if _widths(cell).min() > edges[-1] * (1 + 1e-6):  # no atom is that close to its own images: no list, so faster
+        histogram = freud.density.RDF(bins=len(edges) - 1, r_max=edges[-1])
+        counts = histogram.compute(system, query_points=centres).bin_counts.astype(float)
+        counts[0] -= len(np.intersect1d(ones, others))  # each atom with itself
+    else:
+        near = freud.locality.AABBQuery(*system).query(centres, {"mode": "ball", "r_max": edges[-1]}).toNeighborList()
+        pairs = ones[near.query_point_indices] != others[near.point_indices % len(others)]
+        counts = np.histogram(near.distances[pairs], len(edges) - 1, (edges[0], edges[-1]))[0].astype(float)
+    found: Floats = counts * abs(np.linalg.det(cell)) / _pairs(ones, others)
     return found
 
 
-def _peak_bins(r: Floats, g: Floats) -> slice:
-    """The bins about the first peak."""
+def _peak_bins(r: Floats, g: Floats) -> tuple[slice, slice]:
+    """The bins about the first peak, at least `FEWEST_BINS`, and those of its shell: to the lowest before the next."""
+    if len(r) < FEWEST_BINS:
+        raise Unresolved(f"a peak of g(r) needs at least {FEWEST_BINS} bins, there are {len(r)}")
     smooth = gaussian_filter1d(g, SMOOTHING / (r[1] - r[0]), mode="nearest")
     if not smooth.max() > 0:
         raise Unresolved(f"no pair of atoms closer than {r[-1]:.3g} A: no peak")
@@ -181,7 +225,11 @@ def _peak_bins(r: Floats, g: Floats) -> slice:
     start = before[-1] + 1 if len(before) else 0
     stop = after[0] if len(after) else len(r)
     missing = max(0, FEWEST_BINS - (stop - start))
-    return slice(max(0, start - (missing + 1) // 2), stop + (missing + 1) // 2)
+    start = min(max(0, start - (missing + 1) // 2), len(r) - FEWEST_BINS)
+    stop = max(stop + (missing + 1) // 2, start + FEWEST_BINS)
+    following = peaks[1] if len(peaks) > 1 else len(r)
+    valley = peaks[0] + int(smooth[peaks[0] : following].argmin())
+    return slice(start, stop), slice(0, max(valley, stop))
 
 
 def _skewed_fit(r: Floats, g: Floats) -> tuple[float, float]:
@@ -190,7 +238,12 @@ def _skewed_fit(r: Floats, g: Floats) -> tuple[float, float]:
     centre = float((r * g).sum()) / total if total > 0 else float(r.mean())
     x = (r - centre) / span
     start = (np.log(max(float(g.max()), np.finfo(float).tiny)), 0.0, -9 / 2, 0.0)  # a width of a third of the range
-    found = least_squares(lambda p: np.exp(np.clip(polyval(x, p), -50, 50)) - g, start, method="lm")
+
+    def curve(p: Floats) -> Floats:
+        return np.exp(np.clip(polyval(x, p), -50, 50))
+
+    powers = polyvander(x, len(start) - 1)
+    found = least_squares(lambda p: curve(p) - g, start, lambda p: curve(p)[:, None] * powers, method="lm")
     cubic = Polynomial(found.x)
     slope, curvature = cubic.deriv(), cubic.deriv(2)
     tops = [float(root.real) for root in slope.roots() if abs(root.imag) < REAL and curvature(root.real) < 0]

@@ -168,33 +168,53 @@ def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
     return Estimate(slope, float(quantile(SHARE_OF_DEGREES * (samples - 2)) * error), float(samples))
 
 
-def jackknife(function: Callable[[Floats], float], blocks: ArrayLike) -> Estimate:
-    """A function of the mean of independent blocks, with its interval by leaving out one block at a time.
+def jackknife(
+    function: Callable[[Floats], float], blocks: ArrayLike, *, replicas: int = 1, witnesses: ArrayLike = ()
+) -> Estimate:
+    """A function of the mean of blocks of a trajectory, with its interval by leaving out one block at a time.
 
     Parameters
     ----------
     function
         Takes the mean of some blocks, shape (…), gives a number.
     blocks
-        Shape (n_blocks, …); each must be longer than the correlation time, for they count as independent.
+        Shape (n_blocks, …), replica by replica, in order of time in each. They may be correlated; that is found out
+        the better the more there are: of 48 independent ones 98 % are recognised as such, of 21 90 %, of 12 45 %.
+    replicas
+        How many there are, each of as many blocks.
+    witnesses
+        Other quantities by block, shape (n_witnesses, n_blocks), with less noise than what the block adds to the
+        function: where there are too few independent samples of one of them, there are too few of the function.
 
     Notes
     -----
-    Variance (n - 1)/n sum of (f without block i - their mean)^2, Student's t with n - 1 degrees of freedom: Efron and
-    Tibshirani, An Introduction to the Bootstrap (1993), chapter 11.
+    What each block adds to the function (its pseudo-value, less their mean) is (n - 1) (mean of f - f without it):
+    Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapter 11. The interval is that of the `mean` of
+    these as a series: for independent blocks the standard error is that of the jackknife, for others larger by the
+    root of their statistical inefficiency.
 
     Raises
     ------
     Unresolved
-        With fewer than `MINIMUM_SAMPLES` blocks.
+        With fewer than `MINIMUM_SAMPLES` independent blocks.
+    ValueError
+        Where the replicas are not of equally many blocks.
     """
     values = np.asarray(blocks, dtype=float)
     count = len(values)
+    if count % replicas:
+        raise ValueError(f"{count} blocks of {replicas} replicas: each must have as many")
     require(count)
     whole = values.mean(axis=0)
+    centre = float(function(whole))
     left_out = np.array([function((whole * count - block) / (count - 1)) for block in values])
-    error = np.sqrt((count - 1) * left_out.var())
-    return Estimate(float(function(whole)), float(quantile(count - 1) * error), float(count))
+    known = [mean(np.asarray(witness, dtype=float).reshape(replicas, -1)).samples for witness in np.asarray(witnesses)]
+    if _constant(left_out):
+        return Estimate(centre, 0.0, float(min([count, *known])))
+    found = mean(((count - 1) * (left_out.mean() - left_out)).reshape(replicas, -1))
+    samples = min([found.samples, *known])
+    wider = quantile(SHARE_OF_DEGREES * (samples - 1)) / quantile(SHARE_OF_DEGREES * (found.samples - 1))
+    return Estimate(centre, float(wider * found.uncertainty), samples)
 
 
 def _checked(series: ArrayLike) -> Floats:
@@ -225,6 +245,8 @@ def _inefficiency(residuals: Floats, fitted: int) -> float:
     if count < MINIMUM_BLOCKS or covariance[: len(covariance) // 2].min() > -OSCILLATION * covariance[0]:
         return plain
     blocks = residuals[:, : count * length].reshape(len(residuals), count, length).mean(axis=2)
+    if _constant(residuals, blocks):
+        return plain  # whole periods
     again = _summed(_autocovariance(blocks), fitted / blocks.size)
     return float(max(plain, length * again * (blocks**2).mean() / (residuals**2).mean()))
 

@@ -129,7 +129,7 @@ def mean_frequency(frequency: ArrayLike, dos: ArrayLike) -> float:
 def mean_frequency_estimate(
     velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, blocks: int = 10
 ) -> Estimate:
-    """Mean frequency of the density of states, THz, with its interval by leaving out one block at a time.
+    """Mean frequency of the density of states, THz, with its interval by leaving out one window at a time.
 
     Each replica is cut into `blocks` stretches, each with a window of its length: the resolution is that of
     `density_of_states` for four blocks, and coarser for more. Other arguments as there.
@@ -137,25 +137,29 @@ def mean_frequency_estimate(
     Raises
     ------
     Unresolved
-        With too few blocks, or fewer than `FEWEST_SAMPLES` samples in a block.
+        With too few independent windows, or fewer than `FEWEST_SAMPLES` samples in a block.
     ValueError
         As for `velocity_autocorrelation`.
     """
     frequency, spectra = power_spectra(velocities, masses, mask, interval_fs, blocks=blocks)
-    return jackknife(lambda power: mean_frequency(frequency, power), spectra)
+    replicas = np.shape(velocities)[0]
+    return jackknife(lambda power: mean_frequency(frequency, power), spectra, replicas=replicas)
 
 
 def power_spectra(
     velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, blocks: int = 10
 ) -> tuple[Floats, Floats]:
-    """Frequencies, THz, shape (n_points,), and the power spectrum of each block, shape (n_blocks, n_points).
+    """Frequencies, THz, shape (n_points,), and the power spectrum of each window, shape (n_windows, n_points).
 
-    Their mean is proportional to the density of states, at the resolution of a block. Arguments and errors are those
-    of `mean_frequency_estimate`.
+    Windows are of one block and overlap by half: 2 blocks - 1 of each replica, replica by replica, in order of time.
+    The power of neighbouring Hann windows is hardly correlated (by a thirty-sixth for noise), so that they say nearly
+    twice as much as blocks that do not overlap. Their mean is proportional to the density of states, at the resolution
+    of a block. Arguments and errors are those of `mean_frequency_estimate`.
     """
     weighted = _moving(velocities, masses, mask)
     length = weighted.shape[1] // blocks
-    parts = [replica[None, i * length : (i + 1) * length] for replica in weighted for i in range(blocks)]
+    starts = [i * length // 2 for i in range(2 * blocks - 1)]
+    parts = [replica[None, start : start + length] for replica in weighted for start in starts]
     spectra = [_power(part, interval_fs, length) for part in parts]
     return spectra[0][0], np.array([power for _, power in spectra])
 
@@ -172,12 +176,12 @@ def aliasing(
     The Hann window widens each line, which adds a third of the squared width of a bin to the second moment and is
     taken off. Copper in EMT keeps the rule within 2 %. A Langevin thermostat adds a tail of its own to the spectrum,
     as wide as the samples are dense: there the first test misses what the second, of the power near the Nyquist
-    frequency, has to find.
+    frequency, has to find. Where forces were not recorded, there is the second test alone.
 
     Parameters
     ----------
     velocities, forces
-        A/fs and eV/A, shape (n_replicas, n_samples, n_atoms, 3).
+        A/fs and eV/A, shape (n_replicas, n_samples, n_atoms, 3); forces that are not finite were not recorded.
     masses, mask, interval_fs
         As for `density_of_states`.
 
@@ -190,17 +194,16 @@ def aliasing(
     accelerations = _weighted(forces, 1 / np.asarray(masses, dtype=float), mask) * ACCELERATION
     if not np.any(accelerations):
         return None  # free flight: all at zero frequency
-    exact = (accelerations**2).sum() / (weighted**2).sum() / (2 * np.pi) ** 2 * THZ**2
+    known = bool(np.isfinite(accelerations).all())
+    exact = (accelerations**2).sum() / (weighted**2).sum() / (2 * np.pi) ** 2 * THZ**2 if known else 0.0
     frequency, dos = density_of_states(velocities, masses, mask, interval_fs)
     sampled = trapezoid(frequency**2 * dos, frequency) - frequency[1] ** 2 / 3
     nyquist = frequency[-1]
     edge = frequency >= EDGE * nyquist
     power = trapezoid(dos[edge], frequency[edge])
-    mend = (
-        f"record a sample every {min(THZ / (2 * SAFE_NYQUIST * np.sqrt(exact)), interval_fs / 2):.2g} fs or less "
-        "(a smaller sample_every)"
-    )
-    if sampled < (1 - SECOND_MOMENT_TOLERANCE) * exact:
+    finer = min(THZ / (2 * SAFE_NYQUIST * np.sqrt(exact)), interval_fs / 2) if known else interval_fs / 2
+    mend = f"record a sample every {finer:.2g} fs or less (a smaller sample_every)"
+    if known and sampled < (1 - SECOND_MOMENT_TOLERANCE) * exact:
         return (
             f"samples every {interval_fs:g} fs fold the spectrum: its root mean squared frequency is "
             f"{np.sqrt(sampled):.3g} THz, but forces and velocities say {np.sqrt(exact):.3g} THz; {mend}"
