@@ -186,13 +186,14 @@ tier = "quick"
 
 [protocol]
 kind = "molecular_dynamics"
-ensemble = "NVE"
+ensemble = "NVT"
 temperature = 300.0
+friction_per_fs = 0.004
 timestep_fs = 3.0
 equilibration_steps = 100
-steps = 1200
+steps = 2000
 sample_every = 4
-seeds = [5, 6, 7]
+seeds = [5, 6, 7, 8]
 rdf_max = 4.0
 
 [protocol.trajectory]
@@ -217,15 +218,16 @@ def test_a_trajectory_of_another_code_is_a_reference(tmp_path):
     start = copper()
     (tmp_path / "dynamics").mkdir()
     ase.io.write(tmp_path / "dynamics" / "here.extxyz", start)
-    other = case(start, "temperature", ensemble="NVE", timestep_fs=3.0, steps=3000, seeds=(1,))
-    measure_case(as_calculator(EinsteinCrystal(start, 3.0)), other, store=tmp_path / "dynamics" / "other")
+    other = case(start, "temperature", timestep_fs=3.0, steps=8000, seeds=(1,), friction_per_fs=0.004)
+    found = measure_case(as_calculator(EinsteinCrystal(start, 3.0)), other, store=tmp_path / "dynamics" / "other")
+    assert found.values["temperature"].problem is None
     wanted = {"first_peak_Cu_Cu": "A", "rdf_l1_Cu_Cu": "1", "rdf_wasserstein_Cu_Cu": "A", "mean_frequency_Cu": "THz",
               "vdos_wasserstein_Cu": "THz"}  # fmt: skip
     file = tmp_path / "dynamics" / "here.toml"
     file.write_text(COMPARED + "".join(EXPECTED.format(*row) for row in wanted.items()))
     here = load_case(file)
     values = {row.quantity: row.value for row in here.expectations}
-    assert values["mean_frequency_Cu"] == pytest.approx(3.397, rel=0.01)
+    assert 3.4 < values["mean_frequency_Cu"] < 5.0  # the thermostat's noise reaches to high frequencies
     assert values["first_peak_Cu_Cu"] == pytest.approx(2.553, abs=0.01)
     assert values["rdf_wasserstein_Cu_Cu"] == 0.0
 

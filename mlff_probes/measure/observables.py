@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,8 +27,15 @@ RDF_LEAST_A, RDF_MOST_A = 5.0, 10.0
 """Distances to which g(r) goes where the case does not say: half the width of the supercell, but at least over the
 first shells (then into periodic images, in the model as in the reference) and at most over the order in a liquid."""
 
-BLOCKS = 12
-"""At least so many stretches of trajectory give the uncertainty of a curve, all replicas together."""
+RDF_BLOCKS = 48
+"""Into so many stretches all replicas together are cut for g(r): enough to see whether they are independent."""
+
+WINDOWS = 18
+"""Spectra are of so many windows, all replicas together: fewer hardly show whether they are independent, and more are
+shorter, which broadens the lines."""
+
+FEWEST_WINDOWS = 2
+"""Of a replica, however many there are."""
 
 RDF_SAMPLES = 800
 """So many samples of all replicas, evenly spread, give g(r): neighbouring ones say the same."""
@@ -92,20 +100,15 @@ class Observables:
         return sorted({chemical_symbols[z] for z in self.trajectory.numbers})
 
     @property
-    def blocks(self) -> int:
-        """Into how many stretches each replica is cut, so that there are enough of them."""
-        return -(-BLOCKS // self.trajectory.replicas)
-
-    @property
     def windows(self) -> int:
         """Into how many windows for spectra: as long ones as a model's simulation has, wherever that can be.
 
         A spectrum is the broader the shorter its window, and a reference is to be as broad as what is compared with it.
         """
         protocol = self.protocol
-        each = max(-(-BLOCKS // len(protocol.seeds)), vibrations.STRETCHES)
+        each = max(-(-WINDOWS // len(protocol.seeds)), FEWEST_WINDOWS)
         window = protocol.steps * protocol.timestep_fs / each / self.trajectory.interval_fs
-        return max(int(self.trajectory.samples / window), self.blocks)
+        return max(int(self.trajectory.samples / window), -(-WINDOWS // self.trajectory.replicas))
 
     @property
     def time_ps(self) -> Floats:
@@ -141,14 +144,14 @@ class Observables:
         if name in self._known:
             return self._known[name]
         first, second = (ALL, ALL) if pair == ALL else pair.split("_")
-        require_stretches(self.trajectory.samples, self.blocks)
         trajectory = self.trajectory.part(thinned(self.trajectory.samples, RDF_SAMPLES // self.trajectory.replicas))
         most = self.protocol.rdf_max
         if most is None:
             most = min(max(rdf.largest_r(trajectory.cells), RDF_LEAST_A), RDF_MOST_A)
         r, blocks = rdf.radial_distribution(
             trajectory.positions, trajectory.cells, self.mask(first), self.mask(second),
-            r_max=most, bin_width=self.protocol.rdf_bin, blocks=self.blocks,
+            r_max=most, bin_width=self.protocol.rdf_bin,
+            blocks=min(-(-RDF_BLOCKS // trajectory.replicas), trajectory.samples),
         )  # fmt: skip
         self.arrays |= {f"{name}_r": r.tolist(), name: blocks.mean(axis=0).tolist()}
         self._known[name] = r, blocks
@@ -176,22 +179,22 @@ class Observables:
                 f"there is no curve '{curve}' to compare with; the case may give one under [protocol.curves]"
             )
 
-        def off(mean: Floats) -> float:
-            return between(*distances.common_grid(x, mean, *known))
+        spectra = curve.startswith("vdos_")
+        witnesses: list[Floats] = []
+        if not spectra:
+            with suppress(Unresolved):  # a g(r) without a shell has no distance of one
+                witnesses = [rdf.shell_distance(x, blocks)]
 
-        return statistics.jackknife(off, blocks)
+        def off(mean: Floats) -> float:
+            return between(*distances.common_grid(x, mean, *known, zero_beyond=spectra))
+
+        return statistics.jackknife(off, blocks, replicas=self.trajectory.replicas, witnesses=witnesses)
 
 
 def thinned(samples: int, most: int) -> NDArray[np.int64]:
     """At most `most` of some samples, evenly spread, the first and the last among them."""
     rows: NDArray[np.int64] = np.unique(np.linspace(0, samples - 1, min(most, samples)).round().astype(int))
     return rows
-
-
-def require_stretches(samples: int, blocks: int) -> None:
-    """Refuse to cut a replica into more stretches than it has samples."""
-    if samples < blocks:
-        raise Unresolved(f"{samples} samples of each replica cannot be cut into {blocks} stretches")
 
 
 class AbsentError(ValueError):

@@ -115,11 +115,11 @@ def _rmsd_growth_rate(o: Observables, _: str) -> Estimate:
 
 
 def _first_peak(o: Observables, pair: str) -> Estimate:
-    return rdf.first_peak(*o.pair_distribution(pair))[0]
+    return rdf.first_peak(*o.pair_distribution(pair), replicas=o.trajectory.replicas)[0]
 
 
 def _first_peak_height(o: Observables, pair: str) -> Estimate:
-    return rdf.first_peak(*o.pair_distribution(pair))[1]
+    return rdf.first_peak(*o.pair_distribution(pair), replicas=o.trajectory.replicas)[1]
 
 
 def _rdf_l1(o: Observables, pair: str) -> Estimate:
