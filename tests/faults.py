@@ -404,7 +404,7 @@ class LongBonds(Sound):
     Training data of another functional than the reference, in one kind of bond.
     """
 
-    factor = 1.05
+    factor = 1.1
 
     def wells(self, pairs):
         wells = super().wells(pairs)
@@ -527,7 +527,7 @@ class LaggingForce(Sound):
     Charges or neighbours that are brought up to date every few steps; the work that is done so heats a crystal.
     """
 
-    strength, near, most = 5e-3, 0.3, 6
+    strength, near, most = 5e-3, 0.3, 24
 
     def __init__(self, dtype="float64"):
         super().__init__(dtype)
