@@ -11,10 +11,15 @@ from analytic import Argon, EinsteinCrystal, IdealGas, batched, copper
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.calculator import all_changes
+from sound import Sound
 
+from mlff_probes.analysis.statistics import mean
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.dynamics.reference import ReferenceDynamics
+from mlff_probes.dynamics.simulate import simulate
+from mlff_probes.evaluation import evaluate
 from mlff_probes.measure import measure_case, reference_measurement
+from mlff_probes.measure.observables import Observables, Sample
 from mlff_probes.protocols import MolecularDynamics
 from mlff_probes.records import Case, Expectation, State, Tolerance
 from mlff_probes.reference import load_case
@@ -111,6 +116,29 @@ def test_liquid_argon_is_that_of_rahman():
     assert diffusion.value + slower == pytest.approx(2.43e-5 * warmer, abs=2 * diffusion.uncertainty + 0.1e-5)
     assert found.values["first_peak_Ar_Ar"].value == pytest.approx(3.7, abs=0.05)
     assert found.values["first_peak_height_Ar_Ar"].value == pytest.approx(2.9, abs=0.2)
+
+
+def series(calculator):
+    """Temperatures (K), potential energies (eV) and pressures (GPa) of copper with the calculator's engine."""
+    start = bulk("Cu", a=3.407, cubic=True).repeat((2, 1, 1))
+    here = case(start, friction_per_fs=0.05, steps=600, sample_every=5, seeds=(0, 1, 2, 3, 4, 5)).protocol
+    run = simulate(calculator, here, start)
+    frames = [run.production.atoms(replica, row) for replica in range(6) for row in range(run.production.samples)]
+    stresses = evaluate(calculator, frames, stress=True).stresses.reshape(6, -1, 6)
+    rows = np.arange(run.production.samples)
+    sample = Sample(run.production, start.positions, 0.0, start.get_volume(), stress_rows=rows, stresses=stresses)
+    return run.engine, (run.production.temperatures, run.production.energies, Observables(here, sample).pressures)
+
+
+def test_both_engines_sample_the_same_ensemble():
+    """Temperature, energy and pressure have the same mean and the same variance."""
+    (ase_engine, theirs), (torch_engine, ours) = series(as_calculator(Sound())), series(batched(Sound()))
+    assert ase_engine.startswith("ASE")
+    assert torch_engine.startswith("torch-sim")
+    for one, other in zip(theirs, ours, strict=True):
+        a, b = mean(one), mean(other)
+        assert abs(a.value - b.value) <= 1.5 * np.hypot(a.uncertainty, b.uncertainty)
+        assert one.var() == pytest.approx(other.var(), rel=0.25)
 
 
 def test_too_short_is_unresolved_and_never_passed():
