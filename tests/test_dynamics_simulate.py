@@ -138,11 +138,11 @@ def test_the_report_says_how_far_how_fast_and_how_long():
     assert told[0].startswith("NVT equilibration, step 5 of 20, ")
     assert told[3].startswith("NVT production, step 0 of 40, ")
     assert told[-1].startswith("NVT production, step 40 of 40, ")
-    assert told[-1].endswith(" ns/day, 0:00 left")
+    assert ", 0:00 left, " in told[-1]
     # the clock is asked once to begin with, then twice a sample, once by the report: 10 fs of 2 replicas every second
-    _, _, kelvin, speed, left = told[2].split(", ")
+    _, _, left, speed, kelvin = told[2].split(", ")
     assert 200 < float(kelvin.removesuffix(" K")) < 500
-    assert speed == "1 ns/day"
+    assert speed == "1.00 ns/day"
     assert left == "0:08 left"
 
 

@@ -262,4 +262,5 @@ class _Progress:
         step_s = max(self._clock() - self._start_s, 1e-9) / (step - self._first)
         speed = protocol.timestep_fs / FS_IN_NS * recorder.replicas * DAY_S / step_s
         minutes, seconds = divmod(round((before + protocol.steps - step) * step_s), 60)
-        self._report(f"{stage}, {kelvin:.0f} K, {speed:.2g} ns/day, {minutes}:{seconds:02d} left")
+        pace = f"{speed:.2f}" if speed < 10 else f"{speed:,.0f}"
+        self._report(f"{stage}, {minutes}:{seconds:02d} left, {pace} ns/day, {kelvin:.0f} K")
