@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from mlff_probes.bands import outcomes
 from mlff_probes.bands.interpolation import interpolate_band
-from mlff_probes.bands.outcomes import Watch, closest_contact, widest_gap
+from mlff_probes.bands.neighbours import widest_gap
+from mlff_probes.bands.outcomes import Watch, closest_contact
 from mlff_probes.bands.relax import BandSettings
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.measure import measure_case

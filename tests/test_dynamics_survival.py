@@ -7,12 +7,15 @@ import pytest
 from analytic import copper, protocol
 from ase import Atoms
 from ase.data import covalent_radii
+from ase.geometry import get_distances
 from ase.neighborlist import neighbor_list
+from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.stats import chi2
 
 from mlff_probes.bands import outcomes
+from mlff_probes.bands.neighbours import near_pairs, widest_gap
 from mlff_probes.dynamics.engine import Sample, first_momenta
-from mlff_probes.dynamics.survival import GEOMETRY_STEPS, Watch, near_pairs, runaway_temperature, widest_gap
+from mlff_probes.dynamics.survival import GEOMETRY_STEPS, Watch, runaway_temperature
 
 
 def random_crystal(seed):
@@ -47,7 +50,10 @@ def test_near_pairs_and_gaps_are_those_of_all_distances(seed):
     first, second, distances = neighbor_list("ijd", atoms, 1.7 * 2 * covalent_radii[atoms.numbers].max())
     ratios = distances / (covalent_radii[atoms.numbers[first]] + covalent_radii[atoms.numbers[second]])
     np.testing.assert_allclose(np.sort(near_pairs(atoms, 1.7).ratios), np.sort(ratios[ratios <= 1.7]))
-    assert widest_gap(atoms) == pytest.approx(outcomes.widest_gap(atoms))
+    all_distances = get_distances(atoms.positions, cell=atoms.cell, pbc=atoms.pbc)[1]
+    radii = covalent_radii[atoms.numbers]
+    tree = minimum_spanning_tree(all_distances / (radii[:, None] + radii[None, :]))
+    assert widest_gap(atoms) == pytest.approx(tree.data.max())
 
 
 def test_a_crystal_that_shakes_lives():
@@ -63,7 +69,7 @@ def test_two_atoms_that_fuse():
     end = Watch(start, protocol()).sample(20, sample(start, fused))
     assert (end.kind, end.step, end.time_fs, end.replica) == ("close contact", 20, 20.0, 1)
     assert end.reason == "Cu 3 and Cu 7 are at 0.39 of the sum of their covalent radii"
-    assert outcomes.structure_explosion(fused, outcomes.widest_gap(start)) == (end.kind, end.reason)
+    assert outcomes.structure_explosion(fused, widest_gap(start)) == (end.kind, end.reason)
 
 
 def test_an_atom_that_meets_its_own_image():
@@ -76,7 +82,7 @@ def test_an_atom_that_meets_its_own_image():
 def test_a_layer_that_leaves(gap, kind):
     end = Watch(two_layers(), protocol()).sample(0, sample(two_layers(gap)))
     assert (end and end.kind) == kind
-    found = outcomes.structure_explosion(two_layers(gap), outcomes.widest_gap(two_layers()))
+    found = outcomes.structure_explosion(two_layers(gap), widest_gap(two_layers()))
     assert (found and found[0]) == kind
     assert found is None or found[1] == end.reason
 

@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from ase.geometry import get_distances
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import minimum_spanning_tree
+
+from mlff_probes.bands.neighbours import connected, near_pairs, widest_gap
 
 Floats = NDArray[np.float64]
 
@@ -150,42 +151,31 @@ def geometry_explosion(step: int, images: Sequence[Atoms], normal_gap: float) ->
 
 def structure_explosion(atoms: Atoms, normal_gap: float) -> tuple[Kind, str] | None:
     """What is wrong with the geometry of one structure, its kind and why, or None; `normal_gap` is a `widest_gap`."""
-    ratio, pair = closest_contact(atoms)
-    if ratio < CONTACT:
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        return "non-finite", "positions or cell are not finite"
+    pairs = near_pairs(atoms, SEPARATED * normal_gap)
+    if pairs.ratios.size and (ratio := pairs.ratios.min()) < CONTACT:
+        row = int(pairs.ratios.argmin())
+        pair = sorted((int(pairs.first[row]), int(pairs.second[row])))
         names = " and ".join(f"{atoms.symbols[atom]} {atom}" for atom in pair)
         return "close contact", f"{names} are at {ratio:.2f} of the sum of their covalent radii"
-    gap = widest_gap(atoms)
-    if gap > SEPARATED * normal_gap:
+    if not connected(pairs, len(atoms)):
+        gap = widest_gap(atoms)
         return "fragments separated", f"its widest gap has become {gap / normal_gap:.1f} times what it was"
     return None
 
 
 def closest_contact(atoms: Atoms) -> tuple[float, tuple[int, int]]:
     """Shortest minimum-image distance over the sum of covalent radii, and the two atoms; (inf, …) for one atom."""
-    ratios = _distance_ratios(atoms)
+    radii = covalent_radii[atoms.numbers]
+    distances = get_distances(atoms.positions, cell=atoms.cell, pbc=atoms.pbc)[1]
+    ratios = distances / (radii[:, None] + radii[None, :])
     np.fill_diagonal(ratios, np.inf)
     first, second = np.unravel_index(int(ratios.argmin()), ratios.shape)
     return float(ratios[first, second]), (int(first), int(second))
-
-
-def widest_gap(atoms: Atoms) -> float:
-    """The widest gap that must be bridged to hold all atoms together, over the sum of covalent radii.
-
-    It is the longest edge of the minimum spanning tree of the atoms; it grows when layers or fragments part.
-    """
-    if len(atoms) < 2:
-        return 1.0
-    return float(minimum_spanning_tree(_distance_ratios(atoms)).data.max())
 
 
 def image_distances(images: Sequence[Atoms]) -> Floats:
     """Distance of each image to the next, over all 3 n_atoms components, A, shape (n_images - 1,)."""
     steps = [b.positions - a.positions for a, b in pairwise(images)]
     return np.array([np.linalg.norm(step) for step in steps])
-
-
-def _distance_ratios(atoms: Atoms) -> Floats:
-    distances = get_distances(atoms.positions, cell=atoms.cell, pbc=atoms.pbc)[1]
-    radii = covalent_radii[atoms.numbers]
-    ratios: Floats = distances / (radii[:, None] + radii[None, :])
-    return ratios

@@ -11,7 +11,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlff_probes.bands.interpolation import interpolate_band, unwrapped
-from mlff_probes.bands.outcomes import Outcome, structure_explosion, widest_gap
+from mlff_probes.bands.neighbours import widest_gap
+from mlff_probes.bands.outcomes import Outcome, structure_explosion
 from mlff_probes.bands.relax import (
     BandRun,
     BandSettings,
