@@ -15,6 +15,7 @@ from rich import get_console
 from rich.progress import Progress
 
 from mlff_probes.calculators.safety import checked_pins
+from mlff_probes.dynamics.store import store_directory
 from mlff_probes.errors import InputError
 from mlff_probes.limits import positive_seconds
 from mlff_probes.protocols import BY_KIND, FAMILIES
@@ -238,10 +239,7 @@ def _directory(given: str | os.PathLike[str] | None) -> Path | None:
         return None
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):
         raise InputError(f"store={given!r} must be a directory, or None to keep nothing")
-    directory = Path(given).expanduser().resolve()
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"store={os.fspath(given)!r} is no directory")
-    return directory
+    return store_directory(given, f"store={os.fspath(given)!r}")
 
 
 def _somebody_looks() -> bool:

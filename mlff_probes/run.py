@@ -11,7 +11,7 @@ import pytest
 
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.calculators.safety import check_pins_used, checked_pins
-from mlff_probes.dynamics.store import in_pytest_cache
+from mlff_probes.dynamics.store import in_pytest_cache, store_directory
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
@@ -259,10 +259,7 @@ def _store(config: pytest.Config) -> Path | None:
             raise InputError("--probe-store and --probe-no-store contradict each other; leave one out")
         return None
     if given:
-        directory = Path(given).expanduser()
-        if directory.exists() and not directory.is_dir():
-            raise InputError(f"--probe-store={given} is no directory")
-        return directory.resolve()
+        return store_directory(given, f"--probe-store={given}")
     if getattr(config, "cache", None) is None:
         return None
     cache = os.path.expanduser(config.getini("cache_dir"))  # noqa: PTH111 - as pytest, which lets no unknown ~user fail

@@ -8,6 +8,7 @@ from ase import Atoms, units
 from ase.md.analysis import DiffusionCoefficient
 
 from mlff_probes.analysis.diffusion import diffusion
+from mlff_probes.analysis.displacement import mean_squared_displacement
 from mlff_probes.analysis.statistics import Unresolved
 
 INTERVAL_FS = 250.0
@@ -38,7 +39,8 @@ def hoppers(rng, shape, rate, length):
 def coefficient(paths, *, hop_length, chain=150):
     positions, masses = with_host(paths)
     time = 7000 + INTERVAL_FS * np.arange(paths.shape[1])
-    return diffusion(positions, masses, np.arange(len(masses)) > 0, time, hop_length=hop_length, chain=chain)
+    found = mean_squared_displacement(positions, masses, np.arange(len(masses)) > 0, time)
+    return diffusion(found, hop_length=hop_length, chain=chain)
 
 
 def test_intervals_of_diffusion_are_honest():

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.stats import chi2
 
-from mlff_probes.analysis.displacement import MSD, mean_squared_displacement
+from mlff_probes.analysis.displacement import MSD
 from mlff_probes.analysis.statistics import CONFIDENCE, Unresolved, quantile, require
 
 Floats = NDArray[np.float64]
@@ -96,21 +96,13 @@ class Diffusion:
     fit: LinearFit | None
 
 
-def diffusion(
-    positions: ArrayLike,
-    masses: ArrayLike,
-    mask: ArrayLike,
-    time_fs: ArrayLike,
-    *,
-    hop_length: float,
-    chain: int = 1000,
-) -> Diffusion:
+def diffusion(found: MSD, *, hop_length: float, chain: int = 1000) -> Diffusion:
     """Diffusion coefficient of some atoms in three dimensions, cm^2/s.
 
     Parameters
     ----------
-    positions, masses, mask, time_fs
-        As for `mean_squared_displacement`. Atoms and replicas count as independent.
+    found
+        From `mean_squared_displacement`. Atoms and replicas count as independent.
     hop_length
         Distance between neighbouring sites, A.
     chain
@@ -132,10 +124,7 @@ def diffusion(
     ------
     Unresolved
         With too few samples, too few lags after 1 ps, or where the displacement is still ballistic.
-    ValueError
-        As for `mean_squared_displacement`.
     """
-    found = mean_squared_displacement(positions, masses, mask, time_fs)
     half = hop_length**2 / 2
     if found.msd[-1] < half:
         return _bound(found, hop_length)

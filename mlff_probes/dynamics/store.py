@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from filelock import FileLock, Timeout
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.dynamics.engine import State
 from mlff_probes.dynamics.recorder import Recorder
+from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 
 if TYPE_CHECKING:
@@ -183,6 +185,20 @@ class Shelf:
             mode = "a" if self._written else "w"
             _write(self._file(replica), mode, recorder, replica, range(self._written, samples))
         self._written = samples
+
+
+def store_directory(given: str | os.PathLike[str], said: str) -> Path:
+    """The directory that the user gave for trajectories, wherever the work goes on later; `said` names it in errors.
+
+    Raises
+    ------
+    InputError
+        If something else is in its place.
+    """
+    directory = Path(given).expanduser().resolve()
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{said} is no directory")
+    return directory
 
 
 def in_pytest_cache(cache: Path) -> Path:

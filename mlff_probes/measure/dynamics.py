@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_probes.analysis import displacement, vibrations
+from mlff_probes.analysis import vibrations
 from mlff_probes.bands.relax import Calls, Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.dynamics.simulate import Simulation, simulate
@@ -139,7 +139,7 @@ def _pictured(observables: Observables, diagnostics: dict[str, Any]) -> dict[str
         diagnostics["spectrum"] = str(error)
     for element in observables.elements if observables.protocol.ensemble != "NPT" else ():
         with suppress(ValueError):
-            found = displacement.mean_squared_displacement(t.positions, t.masses, observables.mask(element), t.time_fs)
+            found = observables.displacement(element)
             arrays[f"msd_{element}_lag_ps"] = (found.lag_fs / FS_PER_PS).tolist()
             arrays |= {f"msd_{element}": found.msd.tolist(), f"msd_{element}_uncertainty": found.uncertainty.tolist()}
     vacf = vibrations.velocity_autocorrelation(t.velocities, t.masses, observables.mask(ALL))

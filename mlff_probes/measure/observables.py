@@ -14,6 +14,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from mlff_probes.analysis import distances, rdf, statistics, vibrations
+from mlff_probes.analysis.displacement import MSD, mean_squared_displacement
 from mlff_probes.analysis.rmsd import rmsd
 from mlff_probes.analysis.statistics import Estimate, Unresolved
 from mlff_probes.dynamics.trajectory import Trajectory
@@ -88,6 +89,7 @@ class Observables:
         self.trajectory = sample.trajectory
         self.arrays: dict[str, list[Any]] = {}
         self._known: dict[str, tuple[Floats, Floats]] = {}
+        self._displacements: dict[str, MSD] = {}
 
     @property
     def atoms(self) -> int:
@@ -137,6 +139,15 @@ class Observables:
     def rmsd(self) -> Floats:
         """Root mean square displacement from the start, A, shape (n_replicas, n_samples)."""
         return rmsd(self.trajectory.positions, self.sample.start, self.trajectory.masses)
+
+    def displacement(self, element: str) -> MSD:
+        """Mean squared displacement of an element by lag."""
+        if element not in self._displacements:
+            t = self.trajectory
+            self._displacements[element] = mean_squared_displacement(
+                t.positions, t.masses, self.mask(element), t.time_fs
+            )
+        return self._displacements[element]
 
     def pair_distribution(self, pair: str) -> tuple[Floats, Floats]:
         """Distances, A, and g(r) of each stretch of trajectory, shape (n_blocks, n_bins), of a pair (`Cr_Te`)."""

@@ -135,8 +135,7 @@ def _rdf_wasserstein(o: Observables, pair: str) -> Estimate:
 
 
 def _diffusion(o: Observables, element: str) -> Value:
-    t = o.trajectory
-    found = diffusion(t.positions, t.masses, o.mask(element), t.time_fs, hop_length=o.protocol.hop_length)
+    found = diffusion(o.displacement(element), hop_length=o.protocol.hop_length)
     if found.fit is not None:
         fit = found.fit
         ends = [fit.start_fs / FS_PER_PS, fit.end_fs / FS_PER_PS]
