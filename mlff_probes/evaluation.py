@@ -102,7 +102,7 @@ def evaluate(
         return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
     start = clock()
     found, batches = _passes(model, frames, (forces, stress), name)
-    model.synchronize()
+    model.device.synchronize()
     elapsed = clock() - start
     return Evaluation(
         energies=np.array([_checked_energy(values[0], name(row)) for row, values in enumerate(found)]),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
+import resource
 import sys
+from pathlib import Path
 
 from mlff_probes.records import NOT_STATED
 
@@ -53,3 +55,25 @@ def release() -> None:
     if torch is not None:
         with contextlib.suppress(RuntimeError):  # a device that has failed altogether
             torch.cuda.empty_cache()
+
+
+def reset_host_peak() -> bool:
+    """Begin anew to look for the peak memory of this process; False where the system cannot (not Linux)."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def host_peak_bytes() -> int:
+    """Peak resident memory of this process, in bytes: since `reset_host_peak` where that can be, else so far."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        status = ""
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    if found:
+        return int(found[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB

@@ -173,6 +173,28 @@ class Value(Record):
     problem: Problem | None = None
 
 
+class Timing(Record):
+    """One thing that was timed: how often, on how many atoms, and how long each call took.
+
+    `what` is what was asked of the model; `atoms` counts those of all `structures` of a call. `seconds` has one entry
+    a timed call, in their order, after `warm_up_calls` that do not count; `steady` says whether these had ceased to
+    become faster. `stages` are the mean seconds a call of its parts. The peaks are those of its own calls, in bytes;
+    that of the device is None where it has no memory of its own.
+    """
+
+    name: Text
+    what: Literal["energy", "energy and forces", "energy, forces and stress"]
+    through: Literal["ase", "batch"]
+    structures: Annotated[int, Field(ge=1)]
+    atoms: Annotated[int, Field(ge=1)]
+    seconds: tuple[NonNegative, ...]
+    warm_up_calls: int
+    steady: bool
+    stages: dict[str, NonNegative] = {}
+    host_peak_bytes: int
+    device_peak_bytes: int | None = None
+
+
 class Measurement(Record):
     """All that was measured for one calculator and one case, in one go."""
 
@@ -183,6 +205,7 @@ class Measurement(Record):
     diagnostics: dict[str, Any] = {}
     model_calls: int = 0
     batches: int = 0
+    timings: tuple[Timing, ...] = ()
     model_s: NonNegative = 0.0
     wall_s: NonNegative = 0.0
     problem: Problem | None = None
@@ -218,7 +241,10 @@ class ProbeResult(Record):
 class CalculatorIdentity(Record):
     """Who was measured, so that the result can be traced to one file, device and version.
 
-    `sha256` is that of the file that was loaded; `pinned` says that the user named it (`--probe-sha256`).
+    `sha256` is that of the file that was loaded; `pinned` says that the user named it (`--probe-sha256`). `dtype` to
+    `threads`, `compile_mode` to `driver` and `versions` are the path that its numbers take: `compile_mode` None stands
+    for eager, `kernels` names the library of its tensor products, `tf32` says whether float32 products are rounded to
+    TF32; None for what the family does not have or state.
     """
 
     spec: Text
@@ -236,6 +262,11 @@ class CalculatorIdentity(Record):
     device_name: Text
     threads: int
     batched: bool = False
+    compile_mode: str | None = None
+    kernels: str | None = None
+    tf32: bool | None = None
+    cuda: str | None = None
+    driver: str | None = None
     options: dict[str, Any] = {}
     versions: dict[str, str] = {}
     load_s: NonNegative = 0.0

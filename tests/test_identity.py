@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 
 import pytest
 import torch
 
-from mlff_probes.calculators.base import CUDA_BATCH_ATOMS, Calculator, as_calculator, process_peak_bytes
-from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, torch_device, torch_hooks, versions
+from mlff_probes.calculators.base import CPU_BATCH_ATOMS, CUDA_BATCH_ATOMS, batch_atoms
+from mlff_probes.calculators.device import HOST, torch_device_of
+from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, torch_device, versions
 from mlff_probes.errors import InputError
+from mlff_probes.memory import host_peak_bytes, reset_host_peak
 
 
 @pytest.fixture
@@ -22,6 +25,7 @@ def two_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: calls.append(("synchronize", device)))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: calls.append(("reset", device)))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 12345)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {"allocated_bytes.all.allocated": 678})
     return calls
 
 
@@ -61,14 +65,18 @@ def test_nonsense_devices(two_gpus, wanted):
 
 
 def test_clock_and_memory_of_an_accelerator(two_gpus):
-    hooks = torch_hooks("cuda:1")
-    hooks["synchronize"]()
-    hooks["reset_peak"]()
+    device = torch_device_of("cuda:1")
+    device.synchronize()
+    device.reset_peak()
     assert two_gpus == [("synchronize", "cuda:1"), ("reset", "cuda:1")]
-    assert (hooks["peak_bytes"](), hooks["memory_of"], hooks["batch_atoms"]) == (12345, "device", CUDA_BATCH_ATOMS)
-    calculator = Calculator(identity=as_calculator(object()).identity, ase=object(), **hooks)
-    assert calculator.memory_of == "device"
-    assert torch_hooks("cpu") == {}
+    assert (device.peak_bytes(), device.allocated_bytes()) == (12345, 678)
+    assert batch_atoms("cuda:1") == CUDA_BATCH_ATOMS
+
+
+def test_a_processor_has_no_memory_of_its_own():
+    assert torch_device_of("cpu") is HOST
+    assert HOST.peak_bytes is None
+    assert batch_atoms("cpu") == CPU_BATCH_ATOMS
 
 
 def test_identity_of_a_file_and_of_packages(tmp_path):
@@ -82,4 +90,17 @@ def test_identity_of_a_file_and_of_packages(tmp_path):
 def test_this_machine():
     assert cpu_count() >= 1
     assert cpu_name().strip()
-    assert process_peak_bytes() > 10 * 2**20
+    assert host_peak_bytes() > 10 * 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
+def test_the_peak_of_the_process_is_that_since_the_last_reset():
+    before = bytearray(80 * 2**20)
+    del before
+    assert reset_host_peak()
+    now = host_peak_bytes()
+    block = bytearray(40 * 2**20)
+    assert 39 * 2**20 < host_peak_bytes() - now < 60 * 2**20
+    del block
+    assert reset_host_peak()
+    assert host_peak_bytes() < now + 10 * 2**20

@@ -17,7 +17,7 @@ LAYERS = [
     {"errors"},
     {"frame_problems", "limits"},
     {"records", "protocols", "tables", "tolerances", "known_failures"},
-    {"calculators", "evaluation", "frame_files", "memory", "analysis", "judge"},
+    {"calculators", "evaluation", "frame_files", "memory", "stages", "analysis", "judge"},
     {"bands", "dynamics", "strategies"},
     {"frames", "measure"},
     {"reference", "suite", "exchange"},

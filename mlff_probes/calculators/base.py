@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlff_probes.calculators.device import HOST, Device
 from mlff_probes.records import CalculatorIdentity
 
 if TYPE_CHECKING:
@@ -28,19 +27,14 @@ CUDA_BATCH_ATOMS = 4096
 """Atoms in one batch on an accelerator: bounds memory to some gigabytes for the largest models."""
 
 
-def _nothing() -> None:
-    """Stand-in for a device that needs no synchronising and no resetting."""
+def batch_atoms(device: str) -> int:
+    """The most atoms in one batch on this torch device."""
+    return CUDA_BATCH_ATOMS if device.startswith("cuda") else CPU_BATCH_ATOMS
 
 
 def unguarded(where: str, structures: int) -> AbstractContextManager[None]:
     """Stand-in for a guard where a model call may do as it likes."""
     return nullcontext()
-
-
-def process_peak_bytes() -> int:
-    """Peak resident memory of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
 
 
 @dataclass(frozen=True)
@@ -59,17 +53,16 @@ class Calculator:
         The most atoms that one batch may hold.
     properties
         The ASE properties it implements; None if unknown.
-    synchronize
-        Waits until the device has finished; called before a clock is read.
-    peak_bytes, reset_peak
-        Peak memory in bytes since the last reset (of the process on a CPU, which cannot be reset).
-    memory_of
-        What `peak_bytes` speaks of.
+    device
+        Where it computes.
     labelled
         Whether the user chose its label, and so may give it to several replicates.
     fresh
-        Loads the same calculator once more, as ``fresh()`` or ``fresh(dtype="float32")``; raises `InputError` where
-        it cannot be had so. None where the calculator was not loaded here.
+        Loads the same calculator once more, as ``fresh()``, or with some of what was asked for changed, as
+        ``fresh(dtype="float32", device="cpu")`` (fields of `CalculatorRequest`); raises `InputError` where it cannot be
+        had so. None where the calculator was not loaded here.
+    other_kernels
+        Kernel libraries that are installed and that the calculator, loaded with ``fresh(kernels=…)``, could use.
     guard
         Around each model call: what may end it (`mlff_probes.limits`).
     """
@@ -79,12 +72,10 @@ class Calculator:
     batch: BatchFunction | None = None
     batch_atoms: int = CPU_BATCH_ATOMS
     properties: frozenset[str] | None = None
-    synchronize: Callable[[], None] = _nothing
-    peak_bytes: Callable[[], int] = process_peak_bytes
-    reset_peak: Callable[[], None] = _nothing
-    memory_of: str = "process"
+    device: Device = HOST
     labelled: bool = False
     fresh: Callable[..., Calculator] | None = None
+    other_kernels: tuple[str, ...] = ()
     guard: Guard = unguarded
 
     @property
@@ -120,6 +111,11 @@ class CalculatorRequest:
         The keys of that name; None (True for `batch`) where they were not given.
     device, dtype
         The same, or else what `--probe-device` and `--probe-dtype` say: to be honoured or refused.
+    compile_mode, kernels
+        The keys ``compile`` and ``kernels``: how a model is compiled, and the library that computes its tensor
+        products; None for the plain path. To be honoured or refused.
+    gpu
+        Which CUDA device is meant where none is numbered.
     elements
         Symbols that a calculator file says the calculator knows.
     options
@@ -141,6 +137,9 @@ class CalculatorRequest:
     dtype: str | None = None
     level_of_theory: str | None = None
     batch: bool = True
+    compile_mode: str | None = None
+    kernels: str | None = None
+    gpu: int = 0
     elements: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     table: Path | None = None

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlff_probes.calculators.base import Calculator, CalculatorRequest
+from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
+from mlff_probes.calculators.device import torch_device_of
 from mlff_probes.calculators.identity import (
     import_family,
     refuse_options,
     torch_device,
-    torch_hooks,
     versions,
 )
 from mlff_probes.calculators.safety import File, load_weights, read
@@ -77,7 +77,8 @@ def load(request: CalculatorRequest) -> Calculator:
         ase=CHGNetCalculator(model, use_device=device),
         batch=_batch(model) if request.batch else None,
         properties=frozenset({"energy", "free_energy", "forces", "stress", "magmoms"}),
-        **torch_hooks(device),
+        device=torch_device_of(device),
+        batch_atoms=batch_atoms(device),
     )
 
 

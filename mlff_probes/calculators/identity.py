@@ -82,25 +82,6 @@ def torch_device(wanted: str | None, spec: str) -> tuple[str, str]:
     return device, cpu_name() if kind == "cpu" else "Apple MPS"
 
 
-def torch_hooks(device: str) -> dict[str, Any]:
-    """Keyword arguments of `Calculator` that depend on the torch device: clock and memory."""
-    import torch
-
-    from mlff_probes.calculators.base import CUDA_BATCH_ATOMS
-
-    if device == "mps":
-        return {"synchronize": torch.mps.synchronize}
-    if not device.startswith("cuda"):
-        return {}
-    return {
-        "synchronize": lambda: torch.cuda.synchronize(device),
-        "peak_bytes": lambda: int(torch.cuda.max_memory_allocated(device)),
-        "reset_peak": lambda: torch.cuda.reset_peak_memory_stats(device),
-        "memory_of": "device",
-        "batch_atoms": CUDA_BATCH_ATOMS,
-    }
-
-
 def refuse_options(options: dict[str, Any], known: tuple[str, ...], *, spec: str, family: str) -> None:
     """Refuse a key that the family does not know, rather than ignoring it."""
     unknown = sorted(set(options) - set(known))

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mlff_probes.calculators.base import Calculator, CalculatorRequest
+from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
+from mlff_probes.calculators.device import torch_device_of
 from mlff_probes.calculators.identity import (
     import_family,
     refuse_options,
     torch_device,
-    torch_hooks,
     versions,
 )
 from mlff_probes.calculators.safety import File, load_model, read, weights_only_kept
@@ -92,7 +92,8 @@ def load(request: CalculatorRequest) -> Calculator:
         ase=ase_calculator,
         batch=_batch(ase_calculator) if request.batch else None,
         properties=frozenset({"energy", "free_energy", "forces", "stress", "energies"}),
-        **torch_hooks(device),
+        device=torch_device_of(device),
+        batch_atoms=batch_atoms(device),
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
@@ -93,9 +94,9 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
     pinned = identity.sha256 in request.pins
     identity = identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label, "pinned": pinned})
 
-    def fresh(dtype: str | None = None) -> Calculator:
+    def fresh(**changes: Any) -> Calculator:
         same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
-        return _loaded(replace(request, dtype=dtype or request.dtype, pins=same), family)
+        return _loaded(replace(request, pins=same, **changes), family)
 
     return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh)
 

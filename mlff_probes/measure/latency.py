@@ -14,6 +14,7 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, evaluate
 from mlff_probes.measure.results import Result
+from mlff_probes.memory import host_peak_bytes, reset_host_peak
 from mlff_probes.protocols import Latency
 from mlff_probes.records import Case, Value
 
@@ -44,7 +45,7 @@ def force_call_latency(
     frame = case.frames[0]
     rng = np.random.default_rng(seed)
     loop = replace(calculator, batch=None)  # molecular dynamics calls ASE, one frame at a time
-    calculator.reset_peak()
+    reset_host_peak()
     seconds: list[float] = []
     calls, spent = 0, 0.0
     collecting = gc.isenabled()
@@ -53,7 +54,7 @@ def force_call_latency(
         while len(seconds) < TIMED_CALLS:
             moved = frame.copy()
             moved.positions += rng.normal(scale=MOVE_A, size=moved.positions.shape)
-            calculator.synchronize()
+            calculator.device.synchronize()
             start = clock()
             evaluate(loop, [moved])
             elapsed = clock() - start
@@ -76,8 +77,8 @@ def force_call_latency(
         "steps_per_s": 1 / median,
         "timestep_fs": protocol.timestep_fs,
         "ns_per_day": 86400 / median * protocol.timestep_fs * 1e-6,
-        "peak_memory_mib": calculator.peak_bytes() / MIB,
-        "peak_memory_of": calculator.memory_of,
+        "peak_memory_mib": host_peak_bytes() / MIB,
+        "peak_memory_of": "process",
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set"),
         "seed": seed,
     }
