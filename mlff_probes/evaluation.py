@@ -102,8 +102,7 @@ def evaluate(
         return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
     start = clock()
     found, batches = _passes(model, frames, (forces, stress), name)
-    model.device.synchronize()
-    elapsed = clock() - start
+    elapsed = model.device.now(clock) - start
     return Evaluation(
         energies=np.array([_checked_energy(values[0], name(row)) for row, values in enumerate(found)]),
         forces=tuple(_checked_forces(v[1], frames[row], name(row)) for row, v in enumerate(found)) if forces else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import re
 import resource
 import sys
@@ -64,6 +65,15 @@ def reset_host_peak() -> bool:
     except OSError:
         return False
     return True
+
+
+def host_bytes_available() -> float:
+    """Memory that this process could still have, in bytes; infinite where the system does not say (not Linux)."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found else math.inf
 
 
 def host_peak_bytes() -> int:

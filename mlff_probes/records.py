@@ -173,6 +173,11 @@ class Value(Record):
     problem: Problem | None = None
 
 
+Asked = Literal["energy", "energy and forces", "energy, forces and stress"]
+Through = Literal["ase", "batch"]
+"""The two ways to a model: its ASE calculator, one structure a call, or its batched pass."""
+
+
 class Timing(Record):
     """One thing that was timed: how often, on how many atoms, and how long each call took.
 
@@ -183,8 +188,8 @@ class Timing(Record):
     """
 
     name: Text
-    what: Literal["energy", "energy and forces", "energy, forces and stress"]
-    through: Literal["ase", "batch"]
+    what: Asked
+    through: Through
     structures: Annotated[int, Field(ge=1)]
     atoms: Annotated[int, Field(ge=1)]
     seconds: tuple[NonNegative, ...]

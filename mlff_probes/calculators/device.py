@@ -31,6 +31,11 @@ class Device:
     peak_bytes: Callable[[], int] | None = None
     allocated_bytes: Callable[[], int] | None = None
 
+    def now(self, clock: Callable[[], float]) -> float:
+        """What `clock` says once the device has finished."""
+        self.synchronize()
+        return clock()
+
 
 HOST = Device()
 """The processor and memory of the process itself."""

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mlff_probes.bands.relax import Report, silent
@@ -20,13 +21,13 @@ from mlff_probes.limits import Limit, TimeUp, forget
 from mlff_probes.measure import (
     derivatives,
     dynamics,
-    latency,
     migration,
     parity,
     relaxed,
     reproducibility,
     sliding,
     smoothness,
+    speed,
     symmetry,
     vacancy,
     wall,
@@ -38,7 +39,6 @@ from mlff_probes.protocols import (
     FccVacancy,
     FixedGapSlide,
     FixedPath,
-    Latency,
     MolecularDynamics,
     Parity,
     RelaxedGapSlide,
@@ -46,11 +46,13 @@ from mlff_probes.protocols import (
     Reproducibility,
     ShortRangeWall,
     Smoothness,
+    Speed,
     Symmetry,
 )
 from mlff_probes.records import Case, Measurement, Problem
 
 Workup = Callable[[Case, Evaluation], Result]
+Make = Callable[[Calculator], Result]
 
 WORKUPS: dict[type, Workup] = {
     FixedPath: migration.fixed_path,
@@ -61,7 +63,6 @@ WORKUPS: dict[type, Workup] = {
 """From energies and forces of a case's frames to its quantities."""
 
 DRIVERS: dict[type, Callable[..., Result]] = {
-    Latency: lambda calculator, case, **_: latency.force_call_latency(calculator, case),
     RelaxedPath: relaxed.relaxed_path,
     FccVacancy: vacancy.fcc_vacancy,
     Symmetry: symmetry.symmetry,
@@ -81,20 +82,24 @@ def measure_case(
     report: Report = silent,
     timeout: float | None = None,
     store: Path | None = None,
+    shared: str = "",
 ) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of what takes long.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
     applicable` if it does not know an element, `error` if it raised or returned unusable numbers, needs more memory
     than there is, or more than `timeout` seconds (None: as many as it takes). Trajectories of simulations are kept in
-    the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept).
+    the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept). Nothing is
+    timed where the machine is `shared` with others: the reason, or empty where it is not.
     """
     if timeout is None:
-        return _measured(calculator, case, clock, report, store)
+        make = partial(_result, case=case, report=report, store=store, shared=shared)
+        return _measured(calculator, case, clock, make)
     start = clock()
     with Limit(timeout) as limit:
         try:
-            return _measured(replace(calculator, guard=limit.call), case, clock, limit.listen(report), store)
+            make = partial(_result, case=case, report=limit.listen(report), store=store, shared=shared)
+            return _measured(replace(calculator, guard=limit.call), case, clock, make)
         except TimeUp:
             pass  # below, where nothing is left of what the model was doing
     forget(calculator.ase)
@@ -104,10 +109,8 @@ def measure_case(
     )
 
 
-def _measured(
-    calculator: Calculator, case: Case, clock: Callable[[], float], report: Report, store: Path | None
-) -> Measurement:
-    """The measurement, however long it takes."""
+def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], make: Make) -> Measurement:
+    """The measurement that `make` makes, however long it takes."""
     start = clock()
     unknown = [] if case.protocol.chooses_elements else calculator.unknown_elements(case.elements)
     if unknown:
@@ -121,7 +124,7 @@ def _measured(
         # a user's `filterwarnings = error` is about their code, not about the inside of a model
         warnings.simplefilter("always")
         try:
-            result = _result(calculator, case, report, store)
+            result = make(calculator)
         except EvaluationError as error:
             return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
         except MemoryError as error:  # our own: that of a calculator is an EvaluationError
@@ -138,6 +141,7 @@ def _measured(
         values=result.values,
         arrays=result.arrays,
         diagnostics={"dtype": identity.dtype, **result.diagnostics, "warnings": said, "device": identity.device},
+        timings=result.timings,
         model_calls=result.evaluation.calls,
         batches=result.evaluation.batches,
         model_s=result.evaluation.model_s,
@@ -175,7 +179,9 @@ def _size(case: Case) -> str:
     return f"{len(atoms)} structures of up to {max(atoms, default=0)} atoms"
 
 
-def _result(calculator: Calculator, case: Case, report: Report, store: Path | None) -> Result:
+def _result(calculator: Calculator, *, case: Case, report: Report, store: Path | None, shared: str) -> Result:
+    if isinstance(case.protocol, Speed):
+        return speed.speed(calculator, case, report=report, shared=shared)
     if isinstance(case.protocol, MolecularDynamics):
         return dynamics.molecular_dynamics(calculator, case, report=report, store=store)
     if type(case.protocol) in DRIVERS:

@@ -10,7 +10,7 @@ from mlff_probes.bands.outcomes import Outcome
 from mlff_probes.bands.relax import Calls
 from mlff_probes.evaluation import Evaluation
 from mlff_probes.protocols.base import CALLS, PURE
-from mlff_probes.records import Problem, Value
+from mlff_probes.records import Problem, Timing, Value
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Result:
     arrays: dict[str, list[Any]]
     evaluation: Evaluation
     diagnostics: dict[str, Any] = field(default_factory=dict)
+    timings: tuple[Timing, ...] = ()
 
 
 def missing(unit: str, reason: str) -> Value:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import get_args
 
 from mlff_probes.protocols.dynamics import MolecularDynamics
-from mlff_probes.protocols.inference import Latency
+from mlff_probes.protocols.inference import Speed
 from mlff_probes.protocols.migration import FccVacancy, FixedPath, RelaxedPath
 from mlff_probes.protocols.parity import Parity
 from mlff_probes.protocols.physicality import (
@@ -30,7 +30,6 @@ __all__ = [
     "FccVacancy",
     "FixedGapSlide",
     "FixedPath",
-    "Latency",
     "Law",
     "MolecularDynamics",
     "Parity",
@@ -41,6 +40,7 @@ __all__ = [
     "ShortRangeWall",
     "Slide",
     "Smoothness",
+    "Speed",
     "Symmetry",
 ]
 
@@ -57,7 +57,7 @@ Protocol = (
     | ShortRangeWall
     | Reproducibility
     | MolecularDynamics
-    | Latency
+    | Speed
 )
 PROTOCOLS: tuple[type[Protocol], ...] = get_args(Protocol)
 BY_KIND: dict[str, type[Protocol]] = {get_args(p.model_fields["kind"].annotation)[0]: p for p in PROTOCOLS}

@@ -3,25 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from mlff_probes.protocols.base import BaseProtocol
+from pydantic import Field, model_validator
+
+from mlff_probes.protocols.base import PURE, BaseProtocol
 from mlff_probes.records import Positive
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+Count = Annotated[int, Field(ge=1)]
 
-class Latency(BaseProtocol):
-    """Time of one force call on a cell whose atoms are moved between calls."""
 
-    kind: Literal["latency"]
-    timestep_fs: Positive
+class Speed(BaseProtocol):
+    """Time of model calls on repeats of one cell, from small to large, and on several structures at once.
+
+    The frame beside the case is repeated as each of `repeats` says, in the order of size, until the next size would
+    take longer than is left of `seconds`, or more memory than there is. `batches` says how many structures of the
+    smallest size are evaluated together. `extrapolate_to` is the number of atoms for which a nanosecond is predicted.
+    """
+
+    kind: Literal["speed"]
+    repeats: Annotated[tuple[tuple[Count, Count, Count], ...], Field(min_length=1)]
+    batches: tuple[Annotated[int, Field(ge=2)], ...] = ()
+    seconds: Positive = 12.0
+    timestep_fs: Positive = 1.0
+    extrapolate_to: Count = 10_000
 
     family: ClassVar[str] = "inference"
     needs_forces: ClassVar[bool] = True
     frame_keys: ClassVar[tuple[str, ...]] = ()
-    quantities: ClassVar[dict[str, str]] = {"latency": "ms"}
+    quantities: ClassVar[dict[str, str]] = {
+        "batch_speedup": PURE,
+        "overhead": "ms",
+        "time_per_atom": "us/atom",
+        "size_exponent": PURE,
+        "on_device": PURE,
+        "unsynchronised": "%",
+    }
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Speed:
+        cells = [a * b * c for a, b, c in self.repeats]
+        if sorted(set(cells)) != cells:
+            raise ValueError("repeats must go from small to large, each size once")
+        if sorted(set(self.batches)) != list(self.batches):
+            raise ValueError("batches must go from small to large, each once")
+        return self
+
+    def sizes(self, frame: Atoms) -> list[int]:
+        """Atoms of each repeat of `frame`."""
+        return [len(frame) * a * b * c for a, b, c in self.repeats]
+
+    @property
+    def nanosecond(self) -> str:
+        """The quantity that says what a nanosecond of `extrapolate_to` atoms takes."""
+        return f"nanosecond_{self.extrapolate_to}"
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        latencies = {f"latency_{atoms}": "ms" for frame in frames[:1] for atoms in self.sizes(frame)}
+        return latencies | self.quantities | {self.nanosecond: "h"}
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""

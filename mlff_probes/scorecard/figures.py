@@ -15,7 +15,7 @@ from matplotlib.text import Text
 
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, Measurement
-from mlff_probes.scorecard import dynamics_figures, law_figures
+from mlff_probes.scorecard import dynamics_figures, law_figures, speed_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves
 
@@ -282,6 +282,7 @@ _DRAWERS: dict[str, Drawer] = {
     "short_range_wall": Drawer(law_figures.wall, lambda calculators: (max(7.2 * calculators, 7.2), 10.8)),
     "reproducibility": Drawer(law_figures.laws, lambda _: (7.2, 4.8)),
     "molecular_dynamics": Drawer(dynamics_figures.molecular_dynamics, lambda _: (13.2, 7.2)),
+    "speed": Drawer(speed_figures.speed, lambda calculators: (4.2 * (2 + calculators), 4.4)),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
 

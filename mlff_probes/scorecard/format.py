@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlff_probes.records import CalculatorIdentity, Checkpoint, Measurement, ProbeResult, State, Value
+from mlff_probes.records import CalculatorIdentity, Checkpoint, ProbeResult, State, Value
 from mlff_probes.scorecard.model import Scorecard, Spread
 
 DECIMALS = {
@@ -18,6 +18,8 @@ DECIMALS = {
     "meV/A": 1,
     "1": 3,
     "calls": 0,
+    "us/atom": 1,
+    "h": 1,
     "meV": 2,
     "GPa": 3,
     "K": 1,
@@ -158,8 +160,7 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
     lines = [
         f"calculator {identity.label}: {identity.spec}",
         f"  {family}, {parameters}, {known}, {level}{options}",
-        f"  dtype {identity.dtype}, device {identity.device} ({identity.device_name}), {identity.threads} threads, "
-        f"{'batched' if identity.batched else 'one frame a call'}",
+        f"  {path_line(identity)}, {'batched' if identity.batched else 'one frame a call'}",
     ]
     if identity.sha256:
         lines.append(f"  sha256 {identity.sha256}{' (pinned)' if identity.pinned else ''}")
@@ -167,6 +168,20 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
         lines.append(f"  {CHECKPOINT[identity.checkpoint]}")
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in identity.versions.items()))
     return lines
+
+
+def path_line(identity: CalculatorIdentity, device: str | None = None) -> str:
+    """The path that the numbers of a calculator take, on `device` if that is another than the identity's."""
+    device = device or identity.device
+    parts = [f"dtype {identity.dtype}", f"device {device} ({identity.device_name})", f"{identity.threads} threads"]
+    parts.append("eager" if identity.compile_mode is None else f"compiled ({identity.compile_mode})")
+    if identity.kernels:
+        parts.append(f"{identity.kernels} kernels")
+    if identity.cuda:
+        parts.append(f"CUDA {identity.cuda}, driver {identity.driver or 'not stated'}")
+    if identity.tf32 is not None:
+        parts.append(f"TF32 {'on' if identity.tf32 else 'off'}")
+    return ", ".join(parts)
 
 
 def time_lines(card: Scorecard) -> list[str]:
@@ -178,20 +193,6 @@ def time_lines(card: Scorecard) -> list[str]:
         f"{time.measured_s:.2f} s measuring; {time.load_s:.1f} s importing and loading before",
         f"model calls: {time.model_calls} structures in {time.batches} forward passes",
     ]
-
-
-def latency_line(measurement: Measurement, identity: CalculatorIdentity) -> str:
-    """The speed of one force call, with the device it was measured on."""
-    d = measurement.diagnostics
-    median = measurement.values["latency"].value
-    return (
-        f"{median:.1f} ms a force call on {d['n_atoms']} atoms (quartiles {d['latency_p25_ms']:.1f} to "
-        f"{d['latency_p75_ms']:.1f}, {d['timed_calls']} calls), {d['us_per_atom']:.0f} us/atom, "
-        f"{d['steps_per_s']:.1f} steps/s, {d['ns_per_day']:.3g} ns/day at {d['timestep_fs']:g} fs, "
-        f"peak memory {d['peak_memory_mib']:.0f} MiB ({d['peak_memory_of']}), "
-        f"dtype {identity.dtype}, device {identity.device} ({identity.device_name}), "
-        f"{identity.threads} threads, OMP_WAIT_POLICY {d['omp_wait_policy']}"
-    )
 
 
 def simulation_lines(card: Scorecard, calculator: str) -> list[str]:

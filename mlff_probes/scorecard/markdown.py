@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
+from mlff_probes.scorecard.speed import speed_reports
 from mlff_probes.scorecard.terminal import notes
 
 COLUMNS = ("case", "quantity", "measured", "reference", "deviation", "tolerance", "unit", "verdict")
@@ -54,9 +56,9 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
     rows = fmt.summary_rows(card, identity.label)
     used = [state for state in State if any(counts[state] for _, counts in rows)]
     lines += _table(["family", *(s.value for s in used)], [[f, *(str(c[s]) for s in used)] for f, c in rows])
-    for measurement in card.measurements:
-        if measurement.calculator == identity.label and "latency" in measurement.values:
-            lines += ["", f"Speed: {fmt.latency_line(measurement, identity)}."]
+    for report in speed_reports(card, identity):
+        lines += ["", f"Speed: {report.path}.", "", *_table(SPEED_COLUMNS, report.rows), ""]
+        lines += [f"- {line}." for line in report.lines]
     simulated = fmt.simulation_lines(card, identity.label)
     lines += ["", *(f"- Simulated {line}." for line in simulated)] if simulated else []
     for family in card.families(identity.label):

@@ -13,6 +13,7 @@ from rich.text import Text
 from mlff_probes.records import NOT_STATED, ProbeResult, State
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.scorecard.speed import COLUMNS, SpeedReport, speed_reports
 
 STYLE = {
     State.PASSED: "green",
@@ -69,9 +70,8 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
             table, *below = _results(card, identity.label, wide=False)
         parts += [Text(f"{identity.label} against the references", style="bold"), table, *below]
         parts += [Text(), *_summary(card, identity.label), Text()]
-        for measurement in card.measurements:
-            if measurement.calculator == identity.label and "latency" in measurement.values:
-                parts.append(Text(f"speed: {fmt.latency_line(measurement, identity)}"))
+        for report in speed_reports(card, identity):
+            parts += _speed(report)
         parts += [Text(f"simulated {line}") for line in fmt.simulation_lines(card, identity.label)]
         parts.append(Text())
     parts += _spreads(card)
@@ -166,6 +166,16 @@ def _cells(row: ProbeResult, reasons: dict[str, int]) -> list[str | Text]:
         verdict += f" [{reasons.setdefault(row.verdict.reason, len(reasons) + 1)}]"
     numbers = [cell[name] for name in ("measured", "reference", "deviation", "tolerance", "unit")]
     return [row.quantity, *numbers, Text(verdict, style=STYLE[state])]
+
+
+def _speed(report: SpeedReport) -> list[RenderableType]:
+    """The table of what was timed, under the path it was timed on."""
+    table = _table()
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in report.rows:
+        table.add_row(*row)
+    return [Text(f"speed: {report.path}"), table, *map(Text, report.lines)]
 
 
 def _spreads(card: Scorecard) -> list[RenderableType]:

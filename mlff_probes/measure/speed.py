@@ -1,0 +1,390 @@
+"""The time of model calls: on a ladder of sizes, in batches, and by the parts of a call."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mlff_probes.analysis.cost import cost_model
+from mlff_probes.analysis.statistics import Unresolved
+from mlff_probes.bands.relax import Calls, Report, silent
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.device import HOST
+from mlff_probes.calculators.identity import path_not_stated
+from mlff_probes.errors import EvaluationError, OutOfMemoryError
+from mlff_probes.evaluation import evaluate
+from mlff_probes.measure.results import Result, missing, not_supplied
+from mlff_probes.memory import host_bytes_available, host_peak_bytes, reset_host_peak
+from mlff_probes.protocols import Speed
+from mlff_probes.records import Asked, Case, Through, Timing, Value, as_lists
+from mlff_probes.stages import Stopwatch
+
+LEAST_CALLS, MOST_CALLS = 5, 30
+"""Timed calls of one size: as many as fit into its `SHARE` of the case's time, within these bounds."""
+
+SHARE, BATCH_SHARE = 0.04, 0.3
+"""Parts of the case's time that one size may take beyond its least number of calls, and that batches may take."""
+
+BATCH_CALLS, APART_CALLS = 3, 5
+"""Timed calls of a batch, and of energies alone, with forces and with stress."""
+
+STAGED_CALLS = 2
+"""Calls of which the parts are timed; a clock read within a call keeps the device from working ahead."""
+
+CALLS_A_SIZE = LEAST_CALLS + STAGED_CALLS + 2
+"""Calls that a size takes at least, those to warm up included."""
+
+COLD, WARM = 3, 1
+"""Calls in a row that must not have become faster before the clock counts: for a model that was never called (just in
+time compilers look at two or three calls before they compile), and for one that is called with another size."""
+
+BARELY_FASTER = 0.95
+"""A call that takes more than this part of the fastest before it has not become faster."""
+
+MOST_WARM_UP_CALLS = 20
+
+MOVE_A = 0.01
+"""Standard deviation of the displacement between calls, A: enough to defeat ASE's result cache and to
+rebuild neighbour lists, too little to change the work."""
+
+SMALL_ATOMS = 128
+"""Energies alone, with forces and with stress are compared on the largest size up to this one."""
+
+MEMORY_SHARE = 0.8
+"""The part of the host's available memory that the next size may be expected to need."""
+
+DRAWN = 60
+"""Points of the cost model's curve."""
+
+ENERGY: Asked = "energy"
+FORCES: Asked = "energy and forces"
+STRESS: Asked = "energy, forces and stress"
+HOUR_S, STEPS_A_NS_FS = 3600.0, 1e6
+
+
+def speed(
+    calculator: Calculator,
+    case: Case,
+    *,
+    report: Report = silent,
+    shared: str = "",
+    seed: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Result:
+    """Time model calls on repeats of the case's cell.
+
+    Every call sees moved positions; the device has finished before each reading of the clock; the garbage collector
+    rests; calls count once they have ceased to become faster.
+
+    - `latency_N` is the median time of an energy-and-forces call on N atoms through ASE, as molecular dynamics makes
+      it, ms; its uncertainty is that of a median, 1.57 IQR / sqrt(n) (McGill, Tukey & Larsen, Am. Stat. 32, 12 (1978));
+    - `batch_speedup`: how many times faster the largest batch of the smallest size is than as many single calls;
+    - `overhead` (ms), `time_per_atom` (us, at 1,000 atoms), `size_exponent`: the cost model, `analysis.cost`;
+      `nanosecond_N`: the hours of a nanosecond of N atoms by that model;
+    - `on_device`: the part of the timed calls in which the device that is named allocated memory;
+    - `unsynchronised`: how long the device went on after the clock was read, in per cent of the time that was read.
+
+    Parameters
+    ----------
+    shared
+        Why the machine is not ours alone, so that nothing is timed; empty where it is.
+    seed
+        Of the displacements.
+    clock
+        Seconds.
+    """
+    protocol = case.protocol
+    assert isinstance(protocol, Speed)
+    units = protocol.units(case.frames)
+    reason = shared or path_not_stated(calculator.identity)
+    if reason:
+        values = {name: not_supplied(unit, reason) for name, unit in units.items()}
+        return Result(values, {}, Calls().evaluation())
+    timer = Timer(calculator, clock, np.random.default_rng(seed), report)
+    with collector_at_rest():
+        values, left_out = _ladder(timer, protocol, case.frames[0], clock() + protocol.seconds)
+    ladder = [timing for timing in timer.timings if timing.name.startswith("latency")]
+    fitted, arrays, model = _cost(ladder, protocol)
+    values |= fitted | _laws(calculator, timer)
+    diagnostics = {
+        "timestep_fs": protocol.timestep_fs,
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "not set"),
+        "seed": seed,
+        "notes": _notes(timer, left_out),
+        "cost_model": model,
+    }
+    arrays["atoms"] = [float(timing.atoms) for timing in ladder]
+    ordered = {name: values[name] for name in units}
+    return Result(ordered, arrays, timer.calls.evaluation(), diagnostics, tuple(timer.timings))
+
+
+def _notes(timer: Timer, left_out: str) -> list[str]:
+    notes = [f"larger sizes were left out: {left_out}"] if left_out else []
+    unsteady = [timing.name for timing in timer.timings if not timing.steady]
+    if unsteady:
+        notes.append(f"still becoming faster after {MOST_WARM_UP_CALLS} calls: {', '.join(unsteady)}")
+    return notes
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """No garbage collection within, and afterwards as before."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@dataclass
+class Timer:
+    """Times calls of one calculator, and keeps what it timed.
+
+    Attributes
+    ----------
+    timed_s, after_s
+        All that the clock read, and how long the device still worked after it was read.
+    worked, asked
+        Timed calls in which the device allocated memory, and all of them.
+    """
+
+    calculator: Calculator
+    clock: Callable[[], float]
+    random: np.random.Generator
+    report: Report
+    calls: Calls = field(default_factory=Calls)
+    timings: list[Timing] = field(default_factory=list)
+    timed_s: float = 0.0
+    after_s: float = 0.0
+    worked: int = 0
+    asked: int = 0
+
+    def time(
+        self,
+        name: str,
+        frames: Sequence[Atoms],
+        *,
+        what: Asked = FORCES,
+        through: Through = "ase",
+        seconds: float = 0.0,
+        least: int = LEAST_CALLS,
+        staged: bool = False,
+    ) -> Timing:
+        """Time `least` calls on `frames`, and more, up to `MOST_CALLS`, until `seconds` are over.
+
+        `staged`: also their parts; of a size that was timed before, so that nothing needs to warm up.
+        """
+        device = self.calculator.device
+        watch = Stopwatch(self.clock, device.synchronize)
+        reset_host_peak()
+        device.reset_peak()
+        warm_up, steady = (0, True) if staged else self._warm_up(name, frames, what, through)
+        found: list[float] = []
+        begun = self.clock()
+        with watch.looking() if staged else nullcontext():
+            while len(found) < least or (len(found) < MOST_CALLS and self.clock() - begun < seconds):
+                self.report(f"{name}, call {len(found) + 1}")
+                found.append(self._call(frames, what, through))
+        timing = Timing(
+            name=name,
+            what=what,
+            through=through,
+            structures=len(frames),
+            atoms=sum(map(len, frames)),
+            seconds=tuple(found),
+            warm_up_calls=warm_up,
+            steady=steady,
+            stages={stage: total / len(found) for stage, total in watch.seconds.items()},
+            host_peak_bytes=host_peak_bytes(),
+            device_peak_bytes=device.peak_bytes() if device.peak_bytes else None,
+        )
+        self.timings.append(timing)
+        return timing
+
+    def too_large(self, atoms: int, deadline: float) -> str:
+        """Why so many atoms are not begun, going by the last timing; empty where they are."""
+        if not self.timings:
+            return ""
+        last, smallest = self.timings[-1], self.timings[0]
+        more = atoms / last.atoms
+        takes, left = CALLS_A_SIZE * more * float(np.median(last.seconds)), max(deadline - self.clock(), 0.0)
+        if takes > left:
+            return f"{atoms} atoms would take some {takes:.1f} s, and {left:.1f} s are left of the time of the case"
+        needs = more * max(last.host_peak_bytes - smallest.host_peak_bytes, 0)
+        if needs > MEMORY_SHARE * host_bytes_available():
+            return f"{atoms} atoms would need some {needs / 2**30:.1f} GiB of memory"
+        return ""
+
+    def _warm_up(self, name: str, frames: Sequence[Atoms], what: Asked, through: Through) -> tuple[int, bool]:
+        """How many calls were made until they ceased to become faster, and whether they did."""
+        patience = WARM if self.timings else COLD
+        fastest, since = np.inf, 0
+        for call in range(1, MOST_WARM_UP_CALLS + 1):
+            self.report(f"{name}, warm-up call {call}")
+            elapsed = self._call(frames, what, through, counted=False)
+            since = since + 1 if elapsed > BARELY_FASTER * fastest else 0
+            fastest = min(fastest, elapsed)
+            if since >= patience:
+                return call, True
+        return MOST_WARM_UP_CALLS, False
+
+    def _call(self, frames: Sequence[Atoms], what: Asked, through: Through, *, counted: bool = True) -> float:
+        """Seconds of one call on moved frames."""
+        device = self.calculator.device
+        model = replace(self.calculator, batch=None) if through == "ase" else self.calculator
+        moved = [self._moved(frame) for frame in frames]
+        allocated = device.allocated_bytes() if device.allocated_bytes else 0
+        start = device.now(self.clock)
+        self.calls.add(evaluate(model, moved, forces=what != ENERGY, stress=what == STRESS))
+        end = device.now(self.clock)
+        device.synchronize()
+        after = self.clock()
+        if counted:
+            self.timed_s += end - start
+            self.after_s += after - end
+            self.asked += 1
+            self.worked += bool(device.allocated_bytes and device.allocated_bytes() > allocated)
+        return end - start
+
+    def _moved(self, frame: Atoms) -> Atoms:
+        moved: Atoms = frame.copy()
+        moved.positions += self.random.normal(scale=MOVE_A, size=moved.positions.shape)
+        return moved
+
+
+def latency_value(timing: Timing) -> Value:
+    """Median and its uncertainty, ms."""
+    low, median, high = np.percentile(timing.seconds, (25, 50, 75)) * 1e3
+    uncertainty = 1.57 * (high - low) / np.sqrt(len(timing.seconds))
+    return Value(value=float(median), unit="ms", uncertainty=float(uncertainty))
+
+
+def _ladder(timer: Timer, protocol: Speed, cell: Atoms, deadline: float) -> tuple[dict[str, Value], str]:
+    """`latency_N` for each size, as far as time and memory reach, and why larger sizes were left out."""
+    values: dict[str, Value] = {}
+    sizes = protocol.sizes(cell)
+    apart = max((atoms for atoms in sizes if atoms <= SMALL_ATOMS), default=sizes[0])
+    left_out = ""
+    for atoms, repeat in zip(sizes, protocol.repeats, strict=True):
+        quantity = f"latency_{atoms}"
+        left_out = left_out or timer.too_large(atoms, deadline)
+        if left_out:
+            values[quantity] = not_supplied("ms", left_out, by_nature=True)
+            continue
+        frames = [cell.repeat(repeat)]
+        try:
+            timing = timer.time(f"latency of {atoms} atoms", frames, seconds=SHARE * protocol.seconds)
+            values[quantity] = latency_value(timing)
+            if atoms == sizes[0]:
+                values |= _batches(timer, protocol, frames[0])
+            _parts(timer, frames, apart=atoms == apart)
+        except OutOfMemoryError as error:
+            if not timer.timings:
+                raise
+            left_out = str(error)
+            values.setdefault(quantity, not_supplied("ms", left_out, by_nature=True))
+        except EvaluationError as error:
+            raise EvaluationError(f"with {atoms} atoms, their positions moved: {error}") from error
+    return values, left_out
+
+
+def _parts(timer: Timer, frames: Sequence[Atoms], *, apart: bool) -> None:
+    """The stages of a call where the family tells them apart; and, if `apart`, what forces and stress add."""
+    atoms, calculator = len(frames[0]), timer.calculator
+    through: Through = "batch" if calculator.batch else "ase"
+    if calculator.batch is not None:
+        timer.time(f"stages of {atoms} atoms", frames, through="batch", least=STAGED_CALLS, staged=True)
+    if not apart:
+        return
+    for what in (ENERGY, FORCES, STRESS):
+        if what != STRESS or calculator.supplies("stress"):
+            way: Through = "ase" if what == STRESS else through
+            timer.time(f"{what} of {atoms} atoms", frames, what=what, through=way, least=APART_CALLS)
+
+
+def _batches(timer: Timer, protocol: Speed, frame: Atoms) -> dict[str, Value]:
+    """`batch_speedup`, from batches of the smallest size, within their share of the time."""
+    name, found = "batch_speedup", None
+    if timer.calculator.batch is None or not protocol.batches:
+        why = "the case names no batches" if timer.calculator.batch else "the calculator takes one structure a call"
+        return {name: not_supplied("1", why, by_nature=True)}
+    single = latency_value(timer.timings[0])
+    deadline = timer.clock() + BATCH_SHARE * protocol.seconds
+    for structures in protocol.batches:
+        why = timer.too_large(structures * len(frame), deadline)
+        try:
+            if why:
+                raise OutOfMemoryError(why)
+            batch = f"batch of {structures} structures"
+            many = latency_value(timer.time(batch, [frame] * structures, through="batch", least=BATCH_CALLS))
+        except OutOfMemoryError as error:
+            return {name: found or not_supplied("1", f"in a batch of {structures}: {error}", by_nature=True)}
+        except EvaluationError as error:
+            return {name: missing("1", f"in a batch of {structures}: {error}")}
+        found = _ratio(single, many, structures, note=f"{structures} structures of {len(frame)} atoms at once")
+    assert found is not None
+    return {name: found}
+
+
+def _ratio(single: Value, many: Value, structures: int, *, note: str) -> Value:
+    """How many times faster a batch is than as many single calls."""
+    assert single.value
+    assert many.value
+    factor = structures * single.value / many.value
+    relative = np.hypot((single.uncertainty or 0.0) / single.value, (many.uncertainty or 0.0) / many.value)
+    return Value(value=factor, unit="1", uncertainty=float(factor * relative), note=note)
+
+
+def _cost(ladder: Sequence[Timing], protocol: Speed) -> tuple[dict[str, Value], dict[str, list[Any]], dict[str, Any]]:
+    """The cost model's quantities, its curve, and its numbers with their intervals."""
+    names = {
+        "overhead": ("overhead_s", 1e3),
+        "time_per_atom": ("slope_s_per_atom", 1e6),
+        "size_exponent": ("exponent", 1.0),
+        protocol.nanosecond: ("nanosecond_h", 1.0),
+    }
+    units = protocol.quantities | {protocol.nanosecond: "h"}
+    try:
+        model = cost_model([timing.atoms for timing in ladder], [timing.seconds for timing in ladder])
+    except Unresolved as error:
+        why = f"no cost model: {error}"
+        return {name: not_supplied(units[name], why, by_nature=True) for name in names}, {}, {}
+    hours = STEPS_A_NS_FS / protocol.timestep_fs / HOUR_S
+    intervals = {
+        name: [found.value, found.low, found.high]
+        for name in ("overhead_s", "slope_s_per_atom", "exponent")
+        for found in [getattr(model, name)]
+    }
+    intervals["nanosecond_h"] = [hours * float(time_s) for time_s in model.predict(protocol.extrapolate_to)]
+    values = {}
+    for name, (key, scale) in names.items():
+        value, low, high = (scale * number for number in intervals[key])
+        values[name] = Value(value=value, unit=units[name], uncertainty=(high - low) / 2)
+    drawn = np.geomspace(ladder[0].atoms / 1.5, max(protocol.extrapolate_to, 1.5 * ladder[-1].atoms), DRAWN)
+    curve = dict(zip(("fit_s", "fit_low_s", "fit_high_s"), model.predict(drawn), strict=True))
+    sizes = {"largest": ladder[-1].atoms, "extrapolate_to": protocol.extrapolate_to}
+    return values, as_lists({"fit_atoms": drawn} | curve), intervals | sizes
+
+
+def _laws(calculator: Calculator, timer: Timer) -> dict[str, Value]:
+    """`on_device` and `unsynchronised`."""
+    device, name = calculator.device, calculator.identity.device
+    if name == "cpu" and device is HOST:
+        why = "it computes on the CPU, for which no clock need wait"
+        units = {"on_device": "1", "unsynchronised": "%"}
+        return {quantity: not_supplied(unit, why, by_nature=True) for quantity, unit in units.items()}
+    worked = Value(value=timer.worked / timer.asked, unit="1")
+    if device.allocated_bytes is None:
+        worked = not_supplied("1", f"nobody counts what is allocated on {name}")
+    return {"on_device": worked, "unsynchronised": Value(value=100 * timer.after_s / timer.timed_s, unit="%")}
