@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
+from matplotlib.ticker import LogLocator
 
 from mlff_probes.records import Measurement, Timing
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
@@ -33,17 +34,21 @@ def speed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
         for timings, filled, label in ((single, color, "one structure"), (batches, "none", "batches")):
             _medians(throughput, timings, 1e6, each=True, color=color, marker=marker, markerfacecolor=filled,
                      label=f"{measurement.calculator}, {label}")  # fmt: skip
-    for axes, name in ((cost, "time of a call (ms)"), (throughput, "time an atom (us)")):
+    for axes in (cost, throughput):
         axes.set_xscale("log")
-        axes.set_yscale("log")
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.yaxis.set_major_formatter("{x:,g}")
-        axes.set_ylabel(name)
+        axes.xaxis.set_minor_formatter("")
         axes.grid(which="major", color="0.92")
         axes.legend(frameon=False, fontsize=8)
+    cost.set_yscale("log")
+    cost.yaxis.set_major_formatter("{x:,g}")
+    cost.yaxis.set_minor_formatter("")
+    cost.set_ylabel("time of a call (ms)")
     cost.set_xlabel("atoms (line and band: cost model, 95 %)")
+    throughput.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    throughput.set_ylim(bottom=0.0)
+    throughput.set_ylabel("time of a call, an atom (us)")
     throughput.set_xlabel("atoms in a call")
-    throughput.yaxis.set_minor_formatter("")
     for axes, measurement in zip(panels[2:], staged, strict=True):
         _parts(axes, measurement)
 
