@@ -68,7 +68,7 @@ def test_statistics_are_those_of_pytest_benchmark_to_the_last_digit():
     series = [list(rng.lognormal(-4, 0.5, size=size)) for size in range(1, 42)]
     series += [list(rng.integers(1, 5, size=size) * 1e-3) for size in range(1, 22)]  # ties
     series += [[0.1] * size for size in range(1, 9)]
-    series += [list(SECONDS), [0.0], [0.0, 0.0]]
+    series += [list(SECONDS), [0.0], [0.0, 0.0], [0.5] + 7 * [1.0]]  # the last one: calls on their own fence
     for seconds in series:
         theirs = Stats()
         for one in seconds:
