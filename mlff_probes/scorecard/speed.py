@@ -93,8 +93,9 @@ def ns_per_day(seconds: float, timestep_fs: float) -> float:
 
 def three_digits(value: float) -> str:
     """A number with three significant digits, and no exponent."""
-    decimals = 2 - math.floor(math.log10(abs(value))) if value else 0
-    return f"{round(value, decimals):,.{min(max(decimals, 0), 4)}f}"
+    rounded = float(f"{value:.3g}")
+    decimals = 2 - math.floor(math.log10(abs(rounded))) if rounded else 0
+    return f"{rounded:,.{min(max(decimals, 0), 4)}f}"
 
 
 def _extras(measurement: Measurement) -> str:
