@@ -85,10 +85,10 @@ def cuda_facts(device: str) -> dict[str, Any]:
     return {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, "driver": driver}
 
 
-def path_not_stated(identity: CalculatorIdentity) -> str | None:
-    """What nobody stated of the path that a calculator's numbers take, and how to state it; None if all is stated."""
+def path_not_stated(identity: CalculatorIdentity, *, of: tuple[str, ...] = ("device", "dtype")) -> str | None:
+    """What of a calculator's path (the fields `of`) nobody stated, and how to state it; None if all is stated."""
     what = {"device": "on which device", "dtype": "in which precision"}
-    missing = [name for name in what if getattr(identity, name) == NOT_STATED]
+    missing = [name for name in of if getattr(identity, name) == NOT_STATED]
     if not missing:
         return None
     names = " and ".join(f"'{name}'" for name in missing)

@@ -36,14 +36,14 @@ COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
 PLAIN = "e3nn"
 """The kernels that every MACE has."""
 
-KERNELS = {
-    "cuequivariance": ("enable_cueq", ("cuequivariance", "cuequivariance_torch")),
-    "openequivariance": ("enable_oeq", ("openequivariance",)),
-}
-"""Accelerated kernels: how MACE's calculator calls them, and the modules that they need."""
+KERNELS = {"cuequivariance": "enable_cueq", "openequivariance": "enable_oeq"}
+"""Libraries of accelerated kernels, and the argument of MACE's calculator that chooses each."""
 
-CUDA_ONLY = ("openequivariance",)
-"""Kernels without a path for the CPU."""
+PACKAGES = ("cuequivariance", "cuequivariance-torch", "cuequivariance-ops-torch", "openequivariance")
+"""What they need, as pip writes it; the third, with what is compiled for CUDA, has CUDA's version behind it."""
+
+VERSIONED = (*PACKAGES, "cuequivariance-ops-torch-cu12", "cuequivariance-ops-torch-cu13")
+"""Distributions whose versions are part of the path, beside e3nn."""
 
 
 def load(request: CalculatorRequest) -> Calculator:
@@ -129,7 +129,7 @@ def load(request: CalculatorRequest) -> Calculator:
         kernels=kernels,
         **cuda_facts(device),
         options={"head": head},
-        versions=versions("torch", "mace-torch", "e3nn", *_packages(kernels)),
+        versions=versions("torch", "mace-torch", "e3nn", *(name for name in VERSIONED if name.startswith(kernels))),
     )
     return Calculator(
         identity=identity,
@@ -158,23 +158,26 @@ def _accelerated(request: CalculatorRequest, device: str) -> dict[str, Any]:
         )
     if reason := _why_not(request.kernels, device):
         raise InputError(f"--calculator={request.spec}: kernels={request.kernels} was asked for, but {reason}")
-    return {KERNELS[request.kernels][0]: True}
+    return {KERNELS[request.kernels]: True}
 
 
 def _why_not(kernels: str, device: str) -> str | None:
     """Why these kernels cannot be had on this device; None where they can, as far as a look at the packages tells."""
-    _, modules = KERNELS[kernels]
-    missing = [module.replace("_", "-") for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        return f"{missing[0]} is not installed; pip install {' '.join(missing)}"
-    if kernels in CUDA_ONLY and not device.startswith("cuda"):
+    gpu = device.startswith("cuda")
+    if kernels == "openequivariance" and not gpu:
         return f"{kernels} runs on CUDA devices only, not on {device}; add ,device=cuda or leave the kernels out"
-    return None
+    needed = [name for name in PACKAGES if name.startswith(kernels) and (gpu or "-ops-" not in name)]
+    missing = [name for name in needed if importlib.util.find_spec(name.replace("-", "_")) is None]
+    if not missing:
+        return None
+    install = " ".join(f"{name}-cu{_cuda_major()}" if "-ops-" in name else name for name in missing)
+    return f"{' and '.join(missing)} cannot be found; install it with: pip install {install}"
 
 
-def _packages(kernels: str) -> list[str]:
-    """The distributions of these kernels."""
-    return [module.replace("_", "-") for module in KERNELS[kernels][1]] if kernels in KERNELS else []
+def _cuda_major() -> str:
+    import torch
+
+    return str(torch.version.cuda).partition(".")[0]
 
 
 @contextmanager

@@ -81,20 +81,23 @@ def measure_case(
     report: Report = silent,
     timeout: float | None = None,
     store: Path | None = None,
+    shared: str = "",
 ) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of what takes long.
 
     A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
     applicable` if it does not know an element, `error` if it raised or returned unusable numbers, needs more memory
     than there is, or more than `timeout` seconds (None: as many as it takes). Trajectories of simulations are kept in
-    the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept).
+    the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept). `shared`
+    says why times would not be the calculator's own, if they would not.
     """
     if timeout is None:
-        return _measured(calculator, case, clock, report, store)
+        return _measured(calculator, case, clock, report, store, shared=shared)
     start = clock()
     with Limit(timeout) as limit:
         try:
-            return _measured(replace(calculator, guard=limit.call), case, clock, limit.listen(report), store)
+            watched = replace(calculator, guard=limit.call)
+            return _measured(watched, case, clock, limit.listen(report), store, shared=shared)
         except TimeUp:
             pass  # below, where nothing is left of what the model was doing
     forget(calculator.ase)
@@ -105,7 +108,13 @@ def measure_case(
 
 
 def _measured(
-    calculator: Calculator, case: Case, clock: Callable[[], float], report: Report, store: Path | None
+    calculator: Calculator,
+    case: Case,
+    clock: Callable[[], float],
+    report: Report,
+    store: Path | None,
+    *,
+    shared: str,
 ) -> Measurement:
     """The measurement, however long it takes."""
     start = clock()
@@ -121,7 +130,7 @@ def _measured(
         # a user's `filterwarnings = error` is about their code, not about the inside of a model
         warnings.simplefilter("always")
         try:
-            result = _result(calculator, case, report, store)
+            result = _result(calculator, case, report, store, shared)
         except EvaluationError as error:
             return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
         except MemoryError as error:  # our own: that of a calculator is an EvaluationError
@@ -175,9 +184,11 @@ def _size(case: Case) -> str:
     return f"{len(atoms)} structures of up to {max(atoms, default=0)} atoms"
 
 
-def _result(calculator: Calculator, case: Case, report: Report, store: Path | None) -> Result:
+def _result(calculator: Calculator, case: Case, report: Report, store: Path | None, shared: str) -> Result:
     if isinstance(case.protocol, MolecularDynamics):
         return dynamics.molecular_dynamics(calculator, case, report=report, store=store)
+    if isinstance(case.protocol, Latency):
+        return DRIVERS[Latency](calculator, case, report=report, shared=shared)
     if type(case.protocol) in DRIVERS:
         return DRIVERS[type(case.protocol)](calculator, case, report=report)
     frames = [*case.frames, *sliding.periodic_images(case)]
