@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import sys
 import tempfile
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mlff_probes.calculators.identity import cpu_count
+from mlff_probes.calculators.identity import cpu_count, cuda_devices
 from mlff_probes.exchange import Exchange, killed
 from mlff_probes.probe import properties
 from mlff_probes.protocols import BY_KIND
-from mlff_probes.records import State
+from mlff_probes.records import CalculatorIdentity, State
 from mlff_probes.scorecard.format import failure_text
 from mlff_probes.suite import ProbeRequest
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 DIRECTORY = "mlff_probes_exchange"
 """The name under which a worker is told where measurements are shared."""
+
+PLACE = "mlff_probes_place"
+"""The name under which a local worker is told which it is, counted from 0, and how many there are."""
 
 RESTARTS_A_WORKER = 4
 """Dead workers that pytest-xdist replaces by default, for each worker; we add one for each measurement."""
@@ -38,6 +42,7 @@ class ParallelRun:
         self.run = run
         self._by_id = {request.id: request for kind in BY_KIND for request in run.suite.requests(kind)}
         self._directory: str | None = None
+        self._places: dict[Any, int] = {}
         self._exchange: Exchange | None = None
         if directory := getattr(config, "workerinput", {}).get(DIRECTORY):
             self._exchange = Exchange(Path(directory))
@@ -57,10 +62,19 @@ class ParallelRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """Tell a worker where measurements are shared."""
+        """Tell a worker where measurements are shared, and a local one which of how many it is."""
         if self._directory is None:
             self._directory = _temporary_directory(node.config)
         node.workerinput[DIRECTORY] = self._directory
+        if node.gateway.spec.popen:
+            place = next(n for n in itertools.count() if n not in self._places.values())
+            self._places[node] = place
+            node.workerinput[PLACE] = (place, _local(node.config))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Keep the place of a dead worker for the one that replaces it."""
+        self._places.pop(node, None)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
@@ -129,13 +143,44 @@ def share_cores(config: pytest.Config) -> None:
 
     Otherwise each worker computes with a thread for every processor, and they get in each other's way.
     """
-    local = sum("popen" in worker for worker in _workers(config))
+    local = _local(config)
     if local < 2 or "OMP_NUM_THREADS" in os.environ:
         return
     threads = max(1, cpu_count() // local)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if torch := sys.modules.get("torch"):  # a plugin or conftest brought it in
         torch.set_num_threads(threads)
+
+
+def own_gpu(config: pytest.Config) -> int:
+    """The CUDA device of this worker: where a machine has several, its workers take them in turn; else 0."""
+    place, _ = _place(config)
+    return place % max(1, cuda_devices()) if place else 0
+
+
+def shared_machine(config: pytest.Config, identity: CalculatorIdentity) -> str:
+    """Why times of a calculator in this process are not its own: other workers compute on its device.
+
+    Empty where it has the device to itself: without workers, or where each has a CUDA device and it computes on that.
+    """
+    _, workers = _place(config)
+    if workers < 2:
+        return ""
+    kind, _, number = identity.device.partition(":")
+    if kind == "cuda" and workers <= cuda_devices() and int(number or 0) == own_gpu(config):
+        return ""
+    return f"shared machine: {workers} workers (-n {workers}) compute beside each other; time without -n"
+
+
+def _place(config: pytest.Config) -> tuple[int, int]:
+    """Which of how many local workers this process is; the first of one where it is none."""
+    place, workers = getattr(config, "workerinput", {}).get(PLACE, (0, 1))
+    return place, workers
+
+
+def _local(config: pytest.Config) -> int:
+    """How many workers of this run compute on this machine."""
+    return sum("popen" in worker for worker in _workers(config))
 
 
 def _workers(config: pytest.Config) -> list[str]:

@@ -27,6 +27,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="force field to judge: a checkpoint file, chgnet, chgnet:0.2.0, ase:EMT, py:module:factory, "
         "py:./file.py:factory, calc.toml, or an installed family; repeatable; write it with '='")  # fmt: skip
     add("--probe-device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps or auto (default: cuda where there is one)")
+    add("--probe-require-device", choices=("cpu", "cuda", "mps"),
+        help="refuse to run where a calculator computes elsewhere, or does not say where")  # fmt: skip
     add("--probe-dtype", choices=("float32", "float64"), help="precision (default: the checkpoint's own)")
     add("--probe-tier", choices=("quick", "standard", "full"), default="quick", help="how much to run (default: quick)")
     add("--probe-reference", action="append", default=[], metavar="DIR", help="add the cases of DIR; repeatable")

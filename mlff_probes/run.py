@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlff_probes.calculators.identity import path_not_stated
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.calculators.safety import check_pins_used, checked_pins
 from mlff_probes.dynamics.store import in_pytest_cache, store_directory
@@ -16,11 +17,11 @@ from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.known_failures import load_known_failures
 from mlff_probes.limits import positive_seconds
-from mlff_probes.parallel import share_cores
+from mlff_probes.parallel import own_gpu, share_cores, shared_machine
 from mlff_probes.plugin import PROBES
 from mlff_probes.probe import RESULT, Probe
 from mlff_probes.progress import terminal_progress
-from mlff_probes.records import CalculatorIdentity, Measurement, ProbeResult
+from mlff_probes.records import NOT_STATED, CalculatorIdentity, Measurement, ProbeResult
 from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import files, terminal
 from mlff_probes.scorecard.format import identity_lines, verdict_line
@@ -86,19 +87,24 @@ class ProbeRun:
             timeout_s=positive_seconds(option("--probe-timeout"), "--probe-timeout"),
             trust_checkpoint=option("--probe-trust-checkpoint"),
             sha256=checked_pins(option("--probe-sha256"), option="--probe-sha256"),
+            require_device=option("--probe-require-device"),
         )
         share_cores(config)
+        gpu = own_gpu(config)
         calculators = [
             load_calculator(
                 spec,
                 device=option("--probe-device"),
                 dtype=option("--probe-dtype"),
+                gpu=gpu,
                 trust_checkpoint=options.trust_checkpoint,
                 sha256=options.sha256,
             )
             for spec in option("probe_calculators")
         ]
         check_pins_used(options.sha256, [each.identity for each in calculators], option="--probe-sha256")
+        for calculator in calculators:
+            _check_device(calculator.identity, options.require_device)
         suite = Suite(
             calculators,
             cases,
@@ -107,6 +113,7 @@ class ProbeRun:
             known_failures=known_failures,
             timeout=options.timeout_s,
             store=_store(config),
+            shared=lambda identity: shared_machine(config, identity),
         )
         run = cls(suite, options, scorecards)
         if known_failures is not None:
@@ -241,6 +248,25 @@ class ProbeRun:
                 writer.line("no probe was collected: name them with --pyargs mlff_probes.probes")
         for message in self.messages:
             writer.line(message)
+
+
+def _check_device(identity: CalculatorIdentity, required: str | None) -> None:
+    """Refuse a calculator that computes elsewhere than `--probe-require-device` says.
+
+    Raises
+    ------
+    InputError
+        If it does, or nobody stated where it computes.
+    """
+    if required is None or identity.device.partition(":")[0] == required:
+        return
+    said = f"--probe-require-device={required}: --calculator={identity.spec}"
+    if identity.device == NOT_STATED:
+        raise InputError(f"{said}: {path_not_stated(identity, of=('device',))}")
+    raise InputError(
+        f"{said} computes on {identity.device} ({identity.device_name}); add --probe-device={required} or "
+        f",device={required}, run it where there is such a device, or leave --probe-require-device out"
+    )
 
 
 def _store(config: pytest.Config) -> Path | None:

@@ -18,6 +18,7 @@ from mlff_probes.records import (
     NOT_STATED,
     TIERS,
     BrokenCase,
+    CalculatorIdentity,
     Case,
     Expectation,
     Measurement,
@@ -55,6 +56,15 @@ class ProbeRequest:
         return f"{self.calculator}-{self.case}-{self.quantity}"
 
 
+Shared = Callable[[CalculatorIdentity], str]
+"""Why the time of a calculator would not be its own in this process; empty where it is."""
+
+
+def unshared(identity: CalculatorIdentity) -> str:
+    """Nobody else computes here."""
+    return ""
+
+
 Progress = Callable[[str, str], AbstractContextManager[Report]]
 """(calculator, case) -> a context that gives what is told of each step."""
 
@@ -78,6 +88,7 @@ class Suite:
     progress: Progress = no_progress
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     share: Share = made_here
+    shared: Shared = unshared
 
     def __post_init__(self) -> None:
         """Tell the calculators apart, and leave out what is not of this tier."""
@@ -115,8 +126,11 @@ class Suite:
             model = self._calculator[calculator]
 
             def make() -> Measurement:
+                shared = self.shared(model.identity)
                 with self.progress(calculator, case) as report:
-                    return measure_case(model, found, report=report, timeout=self.timeout, store=self.store)
+                    return measure_case(
+                        model, found, report=report, timeout=self.timeout, store=self.store, shared=shared
+                    )
 
             self.measurements[key] = self.share(calculator, case, make)
         return self.measurements[key]

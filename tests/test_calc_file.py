@@ -124,6 +124,15 @@ def test_the_file_wins_over_the_options_of_the_run(folder):
     assert (request.device, request.dtype) == ("cpu", "float64")
 
 
+def test_the_path_of_the_numbers_belongs_above_the_arguments(folder):
+    spec = write(folder, 'factory = "calc.py:make"\ncompile = "default"\nkernels = "mine"')
+    calculator = load_calculator(f"{spec},kernels=other")
+    assert calculator.ase.given == {"compile": "default", "kernels": "other"}
+    assert (calculator.identity.compile_mode, calculator.identity.kernels) == ("default", "other")
+    message = refusal(write(folder, 'factory = "calc.py:make"\n[arguments]\ncompile = "default"'))
+    assert "compile belongs above [arguments]" in message
+
+
 @pytest.mark.parametrize("where", ["beside", "nested", "absolute", "module"])
 def test_where_the_factory_is(folder, where, monkeypatch):
     (folder / "sub").mkdir()

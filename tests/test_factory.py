@@ -8,6 +8,7 @@ import sys
 import pytest
 from ase.calculators.emt import EMT
 
+from mlff_probes.calculators.device import HOST
 from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.errors import InputError
 
@@ -24,6 +25,11 @@ def make(sigma=2.0):
 def on_device(device="cpu", dtype="float64"):
     found = LennardJones()
     found.asked = (device, dtype)
+    return found
+
+def on_path(device="cpu", compile=None, kernels=None):
+    found = LennardJones()
+    found.asked = (device, compile, kernels)
     return found
 
 def breaks():
@@ -62,6 +68,90 @@ def test_device_and_dtype_go_to_a_factory_that_takes_them(source):
     assert calculator.identity.dtype == "float32"
     with pytest.raises(InputError, match="takes no argument 'dtype'"):
         load_calculator("py:calc.py:make", dtype="float32")
+
+
+def test_compile_and_kernels_go_to_a_factory_that_takes_them(source):
+    calculator = load_calculator("py:calc.py:on_path,compile=max-autotune,kernels=mine")
+    identity = calculator.identity
+    assert calculator.ase.asked == ("cpu", "max-autotune", "mine")
+    assert (identity.compile_mode, identity.kernels, identity.options) == ("max-autotune", "mine", {})
+    plain = load_calculator("py:calc.py:on_path")
+    assert plain.ase.asked == ("cpu", None, None)
+    assert (plain.identity.compile_mode, plain.identity.kernels) == (None, None)
+    for key in ("compile", "kernels"):
+        with pytest.raises(InputError, match=f"{key} mine was asked for, but make.. takes no argument '{key}'"):
+            load_calculator(f"py:calc.py:make,{key}=mine")
+
+
+def test_a_factory_gets_the_device_of_this_process(source):
+    assert load_calculator("py:calc.py:on_path", device="cuda", gpu=1).ase.asked[0] == "cuda:1"
+    assert load_calculator("py:calc.py:on_path", device="cuda").ase.asked[0] == "cuda"
+    assert load_calculator("py:calc.py:on_path,device=cuda:0", gpu=1).ase.asked[0] == "cuda:0"
+    again = load_calculator("py:calc.py:on_path", device="cuda", gpu=1).fresh(device="cpu")
+    assert (again.ase.asked[0], again.identity.device) == ("cpu", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "device"),
+    [
+        (None, "cpu", "cpu"),
+        (None, "cpu:0", "cpu"),
+        (None, "cuda:1", "cuda:1"),
+        (None, "somewhere", "not stated"),
+        ("auto", "cuda", "cuda"),
+        ("auto", "none", "not stated"),
+        ("cuda:1", "cuda", "cuda:1"),
+        ("cuda", "cuda:0", "cuda:0"),
+        ("cpu", "none", "cpu"),
+    ],
+)
+def test_where_a_calculator_computes_is_what_it_says_or_else_what_was_asked(source, monkeypatch, asked, said, device):
+    from ase.calculators.lj import LennardJones
+
+    monkeypatch.setattr(LennardJones, "device", said, raising=False)
+    spec = "py:calc.py:on_path" if asked else "py:calc.py:make"
+    assert load_calculator(spec, device=asked).identity.device == device
+
+
+def test_the_device_of_torch_is_a_device(source, monkeypatch):
+    import torch
+    from ase.calculators.lj import LennardJones
+
+    monkeypatch.setattr(LennardJones, "device", torch.device("cpu"), raising=False)
+    calculator = load_calculator("py:calc.py:make", device="cpu")
+    assert calculator.identity.device == "cpu"
+    assert calculator.device is HOST
+
+
+def test_a_calculator_without_a_word_on_its_device_that_was_asked_for_the_cpu(source):
+    assert load_calculator("py:calc.py:make,device=cpu").identity.device == "cpu"
+    assert load_calculator("py:calc.py:make").identity.device == "not stated"
+    with pytest.raises(InputError, match="takes no argument 'device'"):
+        load_calculator("py:calc.py:make,device=cuda")
+
+
+@pytest.mark.parametrize(("asked", "said"), [("cuda", "cpu"), ("cuda:1", "cuda:0"), ("mps", "cuda")])
+def test_a_calculator_that_falls_back_to_another_device_is_refused(source, monkeypatch, asked, said):
+    from ase.calculators.lj import LennardJones
+
+    monkeypatch.setattr(LennardJones, "device", said, raising=False)
+    with pytest.raises(InputError, match=f"device {asked} was asked for, but .* computes on {said}"):
+        load_calculator("py:calc.py:on_path", device=asked)
+
+
+def test_a_calculator_that_says_it_computes_on_an_accelerator_is_waited_for(source, monkeypatch):
+    import torch
+
+    waited = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    calculator = load_calculator("py:calc.py:on_path", device="cuda:1")
+    calculator.device.synchronize()
+    assert waited == ["cuda:1"]
+    assert (calculator.identity.device_name, calculator.identity.cuda) == ("GPU of cuda:1", "12.8")
+    assert calculator.identity.tf32 is torch.backends.cuda.matmul.allow_tf32
 
 
 def test_a_file_may_import_its_neighbours_also_later(source):

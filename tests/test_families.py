@@ -143,6 +143,20 @@ def test_a_calculator_of_ours_keeps_what_it_says_and_gets_what_we_know(install):
     assert list(evaluate(calculator, frames, forces=False).energies) == [1, 2]
 
 
+def test_a_family_gets_the_whole_path_and_the_device_of_this_process(install):
+    module = install({"toy": "load"})
+    identity = load_calculator("toy,compile=fast,kernels=mine", device="cuda", gpu=1).identity
+    (request,) = sys.modules[module].requests
+    assert (request.compile_mode, request.kernels, request.device, request.gpu) == ("fast", "mine", "cuda:1", 1)
+    assert (identity.compile_mode, identity.kernels, identity.device) == ("fast", "mine", "cuda:1")
+
+
+@pytest.mark.parametrize("key", ["compile", "kernels"])
+def test_a_family_that_does_not_know_a_key_of_the_path_is_not_believed_to_have_heeded_it(install, key):
+    install({"toy": "whole"})
+    assert f"{key}=fast was asked for, but the family 'toy'" in refusal(f"toy,{key}=fast")
+
+
 WHO = "the family 'toy' of toy-package 1.2"
 NO_CALCULATOR = "which is no ASE calculator (it has no get_potential_energy)"
 REFUSED = {

@@ -8,11 +8,23 @@ import sys
 import pytest
 import torch
 
+from mlff_probes.calculators import identity
 from mlff_probes.calculators.base import CPU_BATCH_ATOMS, CUDA_BATCH_ATOMS, batch_atoms
 from mlff_probes.calculators.device import HOST, torch_device_of
-from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, torch_device, versions
+from mlff_probes.calculators.identity import (
+    cpu_count,
+    cpu_name,
+    cuda_devices,
+    cuda_facts,
+    driver_version,
+    path_not_stated,
+    sha256,
+    torch_device,
+    versions,
+)
 from mlff_probes.errors import InputError
 from mlff_probes.memory import host_peak_bytes, reset_host_peak
+from mlff_probes.records import CalculatorIdentity
 
 
 @pytest.fixture
@@ -45,6 +57,26 @@ def test_the_cpu_is_what_remains(no_gpu, wanted):
 )
 def test_an_accelerator_is_used_where_there_is_one(two_gpus, wanted, device):
     assert torch_device(wanted, "chgnet") == (device, f"GPU of {device}")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "gpu", "device"),
+    [
+        (None, 1, "cuda:1"),
+        ("auto", 1, "cuda:1"),
+        ("cuda", 1, "cuda:1"),
+        ("cuda:0", 1, "cuda:0"),
+        ("cpu", 1, "cpu"),
+        (None, 2, "cuda"),
+        (None, 3, "cuda:1"),
+    ],
+)
+def test_an_unnumbered_accelerator_is_the_one_of_this_process(two_gpus, wanted, gpu, device):
+    assert torch_device(wanted, "chgnet", gpu)[0] == device
+
+
+def test_the_number_changes_nothing_where_there_is_no_accelerator(no_gpu):
+    assert torch_device(None, "chgnet", 1)[0] == "cpu"
 
 
 def test_a_device_that_is_not_there(two_gpus):
@@ -85,6 +117,80 @@ def test_identity_of_a_file_and_of_packages(tmp_path):
     assert sha256(file) == hashlib.sha256(b"abc").hexdigest()
     found = versions("torch", "no-such-package")
     assert list(found) == ["mlff-probes", "python", "ase", "numpy", "torch"]
+
+
+OPEN = """NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.86.15  Release Build  (dvs-builder@U16)
+GCC version:  gcc version 12.3.0 (Ubuntu 12.3.0-1ubuntu1~22.04)
+"""
+CLOSED = """NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104  Sat Aug 19 01:15:15 UTC 2023
+GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [(OPEN, "570.86.15"), (CLOSED, "535.104"), ("", None), ("GCC version:  gcc version 12.3.0 (", None)],
+)
+def test_the_driver_says_its_version(text, version):
+    assert driver_version(text) == version
+
+
+@pytest.fixture
+def allow_tf32():
+    """Switch TF32 in a test; put back afterwards."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    yield lambda value: setattr(torch.backends.cuda.matmul, "allow_tf32", value)
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_the_path_on_an_accelerator(monkeypatch, tmp_path, allow_tf32):
+    monkeypatch.setattr(identity, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert cuda_facts("cpu") == {}
+    for tf32 in (True, False):
+        allow_tf32(tf32)
+        assert cuda_facts("cuda:1") == {"tf32": tf32, "cuda": "12.8", "driver": None}
+    (tmp_path / "version").write_text(OPEN)
+    assert cuda_facts("cuda")["driver"] == "570.86.15"
+
+
+@pytest.mark.parametrize(
+    ("visible", "count"), [(None, 3), ("0,2", 2), ("1", 1), ("", 0), ("-1", 0), ("0,-1,1", 1), ("0,1,2,3", 3)]
+)
+def test_accelerators_are_counted_without_torch(monkeypatch, visible, count):
+    monkeypatch.delitem(sys.modules, "torch")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(identity.Path, "glob", lambda self, pattern: [f"{self}/nvidia{n}" for n in range(3)])
+    assert cuda_devices() == count
+    assert "torch" not in sys.modules
+
+
+def test_torch_is_asked_for_accelerators_where_it_is_loaded(two_gpus):
+    assert cuda_devices() == 2
+
+
+def stated(**path):
+    return CalculatorIdentity(spec="s", label="l", family="py", device_name="d", threads=1, **path)
+
+
+def test_what_nobody_stated_of_the_path():
+    unknown = "not stated"
+    assert path_not_stated(stated(device="cpu", dtype="float64")) is None
+    assert path_not_stated(stated(device=unknown, dtype="float64")) == (
+        "the calculator does not say on which device it computes; give its factory an argument 'device', the "
+        "calculator an attribute of that name, or add ,device=cpu"
+    )
+    assert path_not_stated(stated(device="cuda", dtype=unknown)) == (
+        "the calculator does not say in which precision it computes; give its factory an argument 'dtype' or the "
+        "calculator an attribute of that name"
+    )
+    assert path_not_stated(stated(device=unknown, dtype=unknown)) == (
+        "the calculator does not say on which device and in which precision it computes; give its factory the "
+        "arguments 'device' and 'dtype' or the calculator attributes of those names"
+    )
+    assert path_not_stated(stated(device="cpu", dtype=unknown), of=("device",)) is None
 
 
 def test_this_machine():

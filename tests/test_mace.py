@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from mace_models import labelled_frames, random_mace
 from support import refusal
 
 from mlff_probes import evaluate, load_calculator, load_cases, measure_case
+from mlff_probes.calculators.mace import _why_not
 from mlff_probes.errors import EvaluationError
 from mlff_probes.reference import DIRECTORY
 
@@ -193,6 +195,167 @@ def test_a_head_called_default_is_the_default(tmp_path):
 
 def test_an_unknown_key_is_refused(checkpoint):
     assert "no option 'heads'" in refusal(f"{checkpoint},heads=Default")
+
+
+# compiled models and other kernels
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """Compile by leaving the model as it is, and note what `torch.compile` was asked for."""
+    asked = []
+
+    def compiled(model, **options):
+        asked.append(options)
+        return model
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    return asked
+
+
+def test_the_plain_path_is_stated(checkpoint):
+    for spec in (checkpoint, f"{checkpoint},kernels=e3nn"):
+        identity = load_calculator(str(spec)).identity
+        assert (identity.kernels, identity.compile_mode, identity.tf32) == ("e3nn", None, None)
+        assert not any("equivariance" in package for package in identity.versions)
+
+
+@pytest.mark.parametrize("default", DTYPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_compiled_model_keeps_its_precision(checkpoint, frames, compilations, default_dtype, dtype, default):
+    """MACE rebuilds a model to compile it, in torch's default dtype if nobody minds."""
+    default_dtype(default)
+    calculator = load_calculator(f"{checkpoint},compile=reduce-overhead,dtype={dtype}")
+    assert compilations == [{"mode": "reduce-overhead", "fullgraph": True}]
+    assert {p.dtype for p in calculator.ase.models[0].parameters()} == {getattr(torch, dtype)}
+    assert torch.get_default_dtype() == getattr(torch, default)
+    identity = calculator.identity
+    assert (identity.compile_mode, identity.kernels, identity.dtype) == ("reduce-overhead", "e3nn", dtype)
+    plain = load_calculator(f"{checkpoint},dtype={dtype},batch=off")
+    energy, force = largest_difference(evaluate(calculator, frames), evaluate(plain, frames))
+    assert energy < (1e-9 if dtype == "float64" else FLOAT32_EV)
+    assert force < (1e-9 if dtype == "float64" else FLOAT32_EV_PER_A)
+    assert identity.parameters == plain.identity.parameters
+
+
+def test_a_compiled_model_goes_one_by_one(checkpoint, frames, compilations):
+    calculator = load_calculator(f"{checkpoint},compile=default")
+    assert calculator.batch is None
+    assert not calculator.identity.batched
+    assert calculator.supplies("stress")
+    stresses = evaluate(calculator, frames[:2], stress=True).stresses
+    expected = evaluate(load_calculator(str(checkpoint)), frames[:2], stress=True).stresses
+    np.testing.assert_allclose(stresses, expected, rtol=0, atol=1e-10)
+
+
+def test_a_compiled_model_of_an_old_mace_gives_no_stress(checkpoint, compilations, monkeypatch):
+    from mace.calculators import MACECalculator
+
+    monkeypatch.delattr(MACECalculator, "_slice_real_outputs")
+    assert not load_calculator(f"{checkpoint},compile=default").supplies("stress")
+    assert load_calculator(str(checkpoint)).supplies("stress")
+
+
+def test_torch_compiles_the_model(checkpoint, frames, monkeypatch):
+    """With the compiler proper, though without the generator of code, which takes most of a minute."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, mode, **more: compiled(model, backend="eager", **more))
+    calculator = load_calculator(f"{checkpoint},compile=default")
+    assert type(calculator.ase.models[0]).__name__ == "OptimizedModule"
+    energy, force = largest_difference(
+        evaluate(calculator, frames[:2]), evaluate(load_calculator(str(checkpoint)), frames[:2])
+    )
+    assert energy < 1e-9
+    assert force < 1e-9
+
+
+def test_a_model_that_mace_cannot_rebuild(checkpoint, monkeypatch):
+    from mace.calculators import mace
+
+    def extract_model(model, map_location):
+        raise TypeError("no such\nmodel")
+
+    monkeypatch.setattr(mace, "extract_model", extract_model)
+    message = refusal(f"{checkpoint},compile=default")
+    assert "MACE cannot rebuild this ScaleShiftMACE to be compiled or for other kernels: TypeError: no such model" in (
+        message
+    )
+    assert load_calculator(str(checkpoint)).identity.compile_mode is None
+
+
+def test_the_kernels_of_cuequivariance(checkpoint, frames):
+    plain = load_calculator(str(checkpoint))
+    assert plain.other_kernels == ("cuequivariance",)
+    for calculator in (load_calculator(f"{checkpoint},kernels=cuequivariance"), plain.fresh(kernels="cuequivariance")):
+        identity = calculator.identity
+        assert (identity.kernels, identity.batched, calculator.other_kernels) == ("cuequivariance", True, ())
+        assert {"cuequivariance", "cuequivariance-torch"} <= set(identity.versions)
+        assert any(type(part).__module__.startswith("cuequivariance") for part in calculator.ase.models[0].modules())
+        energy, force = largest_difference(evaluate(calculator, frames), evaluate(plain, frames))
+        assert energy < 1e-9
+        assert force < 1e-9
+
+
+def test_other_kernels_keep_the_precision(checkpoint, frames, default_dtype):
+    default_dtype("float32")
+    calculator = load_calculator(f"{checkpoint},kernels=cuequivariance,dtype=float32")
+    assert calculator.identity.dtype == "float32"
+    assert {p.dtype for p in calculator.ase.models[0].parameters()} == {torch.float32}
+    assert torch.get_default_dtype() == torch.float32
+    energy, force = largest_difference(evaluate(calculator, frames), evaluate(load_calculator(str(checkpoint)), frames))
+    assert 0 < energy < FLOAT32_EV
+    assert 0 < force < FLOAT32_EV_PER_A
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """Choose which of the kernels' modules can be found."""
+
+    def only(*there):
+        found = importlib.util.find_spec
+        kernels = ("cuequivariance", "openequivariance")
+        monkeypatch.setattr(
+            importlib.util,
+            "find_spec",
+            lambda name, *more: name in there or None if name.startswith(kernels) else found(name, *more),
+        )
+
+    return only
+
+
+def test_kernels_that_are_not_installed(checkpoint, modules):
+    modules("cuequivariance")
+    assert refusal(f"{checkpoint},kernels=cuequivariance").endswith(
+        "kernels=cuequivariance was asked for, but cuequivariance-torch cannot be found; "
+        "install it with: pip install cuequivariance-torch"
+    )
+    assert load_calculator(str(checkpoint)).other_kernels == ()
+
+
+def test_what_kernels_need_on_each_device(modules, monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    modules()
+    assert "pip install cuequivariance cuequivariance-torch" in _why_not("cuequivariance", "cpu")
+    assert "pip install openequivariance" in _why_not("openequivariance", "cuda")
+    assert "runs on CUDA devices only, not on cpu" in _why_not("openequivariance", "cpu")
+    modules("cuequivariance", "cuequivariance_torch", "openequivariance")
+    assert _why_not("cuequivariance", "cpu") is None
+    assert _why_not("cuequivariance", "cuda:1").endswith("pip install cuequivariance-ops-torch-cu12")
+    assert _why_not("openequivariance", "cuda") is None
+    modules("cuequivariance", "cuequivariance_torch", "cuequivariance_ops_torch")
+    assert _why_not("cuequivariance", "cuda:1") is None
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("compile=fast", "compile=fast was asked for; MACE is compiled with default, reduce-overhead, max-autotune"),
+        ("kernels=mine", "kernels=mine was asked for; MACE has e3nn, cuequivariance and openequivariance"),
+        ("kernels=openequivariance,device=cpu", "openequivariance runs on CUDA devices only, not on cpu"),
+    ],
+)
+def test_what_mace_does_not_have(checkpoint, key, says):
+    assert says in refusal(f"{checkpoint},{key}")
 
 
 # files that are no MACE checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,21 @@ def test_a_key_of_the_spec_wins_over_the_option():
     request = parse_request("chgnet,device=cuda:1,dtype=float64,batch=off,level=PBE", device="cpu", dtype="float32")
     assert (request.device, request.dtype) == ("cuda:1", "float64")
     assert (request.batch, request.level_of_theory) == (False, "PBE")
+
+
+def test_keys_of_the_path():
+    request = parse_request("x.model,compile=default,kernels=cuequivariance,head=pbe")
+    assert (request.compile_mode, request.kernels, request.options) == ("default", "cuequivariance", {"head": "pbe"})
+    plain = parse_request("x.model")
+    assert (plain.compile_mode, plain.kernels, plain.gpu) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "numbered"),
+    [("cuda", 0, "cuda"), ("cuda", 2, "cuda:2"), ("cuda:1", 2, "cuda:1"), ("cpu", 2, "cpu"), (None, 2, None)],
+)
+def test_the_number_of_a_device(device, gpu, numbered):
+    assert replace(parse_request("x", device=device), gpu=gpu).numbered_device == numbered
 
 
 def test_an_existing_file_comes_first_and_may_hold_commas(tmp_path, monkeypatch):
@@ -75,6 +91,11 @@ def test_literals(text, value):
         ("ase:NoSuch", "ASE has no calculator 'NoSuch'"),
         ("ase:EMT,dtype=float32", "float64, not float32"),
         ("ase:EMT,device=cuda", "not on cuda"),
+        ("ase:EMT,compile=default", "compile=default was asked for, but ASE's own calculators have neither"),
+        ("ase:EMT,kernels=e3nn", "kernels=e3nn was asked for, but ASE's own calculators have neither"),
+        ("chgnet,compile=default", "CHGNet has neither compiled models nor other kernels"),
+        ("chgnet,kernels=cuequivariance", "CHGNet has neither compiled models nor other kernels"),
+        ("chgnet,kernels=", "'kernels' has no value"),
         ("ase:LennardJones,sigmaa=1", "sigmaa"),
         ("py:factory", "write py:package.module:factory"),
         ("py:no_such_module_here:make", "No module named 'no_such_module_here'"),

@@ -152,6 +152,11 @@ class CalculatorRequest:
         return None if self.path is not None else self.target.partition(":")[2] or None
 
     @property
+    def numbered_device(self) -> str | None:
+        """`device`, with the number of the CUDA device that is meant where that is not the first."""
+        return f"cuda:{self.gpu}" if self.device == "cuda" and self.gpu else self.device
+
+    @property
     def folder(self) -> Path:
         """Where relative paths of `target` begin: at the calculator file, else at the working directory."""
         return Path.cwd() if self.table is None else self.table.parent.resolve()

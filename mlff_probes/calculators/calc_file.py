@@ -42,7 +42,7 @@ def _symbol(text: str) -> str:
 
 
 def _arguments(table: dict[str, Any]) -> dict[str, Any]:
-    ours = sorted({"device", "dtype"} & set(table))
+    ours = sorted({"device", "dtype", "compile", "kernels"} & set(table))
     if ours:
         raise PydanticCustomError("arguments", f"{ours[0]} belongs above [arguments], where options can override it")
     return table
@@ -57,6 +57,8 @@ class CalculatorFile(Record):
     elements: Annotated[tuple[Annotated[str, AfterValidator(_symbol)], ...], Field(min_length=1)] | None = None
     device: Text | None = None
     dtype: Literal["float32", "float64"] | None = None
+    compile: Text | None = None
+    kernels: Text | None = None
     arguments: Annotated[dict[str, Any], AfterValidator(_arguments)] = Field(default_factory=dict)
 
 
@@ -80,6 +82,8 @@ def described(request: CalculatorRequest, file: Path) -> CalculatorRequest:
         elements=said.elements,
         device=request.device or said.device,
         dtype=request.dtype or said.dtype,
+        compile_mode=request.compile_mode or said.compile,
+        kernels=request.kernels or said.kernels,
         options=_placed(said.arguments, str(request.folder)) | request.options,
     )
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
-from mlff_probes.calculators.identity import refuse_options, sha256
+from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import (
     built,
     check_ase,
     imported,
     known_elements,
+    stated_device,
     stated_dtype,
     wrapped,
 )
@@ -58,8 +59,8 @@ def load_ase(request: CalculatorRequest) -> Calculator:
 def load_py(request: CalculatorRequest) -> Calculator:
     """Load what a factory returns: `py:package.module:factory` or `py:./file.py:factory`.
 
-    The options are handed to the factory; `device` and `dtype` too, if it takes them. A calculator may
-    carry an attribute `elements` (symbols it knows) and `level_of_theory`.
+    The options are handed to the factory; `device`, `dtype`, `compile` and `kernels` too, if it takes them. A
+    calculator may carry attributes `elements` (symbols it knows), `level_of_theory`, `device` and `dtype`.
     """
     module_name, _, factory_name = request.target.removeprefix("py:").rpartition(":")
     if not module_name or not factory_name:
@@ -85,7 +86,7 @@ def load_py(request: CalculatorRequest) -> Calculator:
         family="py",
         elements=known_elements(calculator, request),
         file=file,
-        device=str(arguments.get("device", NOT_STATED)),
+        device=str(arguments.get("device", request.device or NOT_STATED)),
         dtype=str(arguments.get("dtype", NOT_STATED)),
         options=named | request.options,
     )
@@ -113,19 +114,26 @@ def _arguments(factory: Callable[..., Any], name: str, request: CalculatorReques
         raise InputError(
             f"--calculator={request.spec}: {name}() takes no argument '{unknown[0]}'; its arguments are: {takes}"
         )
-    for key in ("device", "dtype"):
-        wanted = getattr(request, key)
-        if wanted is not None and _takes(factory, key):
-            arguments[key] = wanted
-    return arguments
+    wanted = _path(request)
+    return arguments | {key: wanted[key] for key in wanted if _takes(factory, key)}
+
+
+def _path(request: CalculatorRequest) -> dict[str, str]:
+    """What was asked for of the path of the numbers, under the names of the keys."""
+    asked = {
+        "device": request.numbered_device,
+        "dtype": request.dtype,
+        "compile": request.compile_mode,
+        "kernels": request.kernels,
+    }
+    return {key: wanted for key, wanted in asked.items() if wanted is not None}
 
 
 def _check_choices(calculator: Any, arguments: dict[str, Any], name: str, request: CalculatorRequest) -> None:
-    """Refuse a device or dtype that the factory does not take, unless it is what the calculator says it has."""
-    has = {"device": ("auto", "cpu"), "dtype": (stated_dtype(calculator),)}
-    for key, found in has.items():
-        wanted = getattr(request, key)
-        if wanted is not None and key not in arguments and wanted not in found:
+    """Refuse what was asked of the path but the factory does not take, unless the calculator says that it has it."""
+    has = {"device": ("auto", "cpu", stated_device(calculator)), "dtype": (stated_dtype(calculator),)}
+    for key, wanted in _path(request).items():
+        if key not in arguments and wanted not in has.get(key, ()):
             raise InputError(
                 f"--calculator={request.spec}: {key} {wanted} was asked for, but {name}() takes no "
                 f"argument '{key}'; give it one, or leave the {key} out"
@@ -211,3 +219,4 @@ def _refuse_torch_choices(request: CalculatorRequest) -> None:
         raise InputError(f"--calculator={request.spec}: ASE's own calculators compute in float64, not {request.dtype}")
     if request.device not in (None, "auto", "cpu"):
         raise InputError(f"--calculator={request.spec}: ASE's own calculators run on the CPU, not on {request.device}")
+    refuse_acceleration(request, "ASE's own calculators have neither; leave it out")

@@ -38,6 +38,7 @@ def load_installed(request: CalculatorRequest, family: str) -> Calculator:
     """
     point = _only(installed()[family], request, family)
     what = f"the family '{family}' of {_package(point)}"
+    request = replace(request, device=request.numbered_device)
     load = imported(point.load, request.spec, what)
     if not callable(load):
         raise InputError(f"--calculator={request.spec}: {what} has no loader: {point.value} is not callable")
@@ -79,6 +80,15 @@ def _stamped(
         )
     if found.batch is None:
         check_ase(found.ase, request, made_by=what)
+    for key, wanted, has in (
+        ("compile", request.compile_mode, found.identity.compile_mode),
+        ("kernels", request.kernels, found.identity.kernels),
+    ):
+        if wanted is not None and wanted != has:  # a package may be older than these keys
+            raise InputError(
+                f"--calculator={request.spec}: {key}={wanted} was asked for, but {what} returned a Calculator whose "
+                f"identity says {has}; leave the key out"
+            )
     update: dict[str, Any] = {
         "spec": request.spec,
         "family": family,

@@ -1,4 +1,4 @@
-"""Facts about where and what: hash, versions, device."""
+"""Facts about where and what: hash, versions, device, the path of the numbers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import hashlib
 import os
 import platform
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlff_probes import __version__
 from mlff_probes.errors import InputError
+from mlff_probes.records import NOT_STATED, CalculatorIdentity
+
+if TYPE_CHECKING:
+    from mlff_probes.calculators.base import CalculatorRequest
+
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Where NVIDIA's kernel module says which it is."""
 
 
 def sha256(path: Path) -> str:
@@ -46,7 +54,57 @@ def cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def torch_device(wanted: str | None, spec: str) -> tuple[str, str]:
+def cuda_devices() -> int:
+    """How many CUDA devices this process may use; torch is asked where it is loaded, and not loaded for this."""
+    if torch := sys.modules.get("torch"):
+        return int(torch.cuda.device_count())
+    there = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return there
+    chosen = [name.strip() for name in visible.split(",")]
+    return min(there, next((n for n, name in enumerate(chosen) if name in ("", "-1")), len(chosen)))
+
+
+def driver_version(text: str) -> str | None:
+    """The version in `text`, what NVIDIA's kernel module says of itself; None where there is none."""
+    found = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)(?:\s|$)", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def cuda_facts(device: str) -> dict[str, Any]:
+    """The fields `tf32`, `cuda` and `driver` of the identity of what computes with torch on `device`."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    try:
+        driver = driver_version(DRIVER.read_text(encoding="utf-8"))
+    except OSError:
+        driver = None
+    return {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, "driver": driver}
+
+
+def path_not_stated(identity: CalculatorIdentity, *, of: tuple[str, ...] = ("device", "dtype")) -> str | None:
+    """What of a calculator's path (the fields `of`) nobody stated, and how to state it; None if all is stated."""
+    what = {"device": "on which device", "dtype": "in which precision"}
+    missing = [name for name in of if getattr(identity, name) == NOT_STATED]
+    if not missing:
+        return None
+    names = " and ".join(f"'{name}'" for name in missing)
+    argument, attribute = (
+        (f"an argument {names}", "an attribute of that name")
+        if len(missing) == 1
+        else (f"the arguments {names}", "attributes of those names")
+    )
+    spec = ", or add ,device=cpu" if missing == ["device"] else ""
+    return (
+        f"the calculator does not say {' and '.join(what[name] for name in missing)} it computes; give its factory "
+        f"{argument}{',' if spec else ' or'} the calculator {attribute}{spec}"
+    )
+
+
+def torch_device(wanted: str | None, spec: str, gpu: int = 0) -> tuple[str, str]:
     """Resolve a torch device: (device, its name).
 
     Parameters
@@ -55,6 +113,8 @@ def torch_device(wanted: str | None, spec: str) -> tuple[str, str]:
         `cpu`, `cuda`, `cuda:N`, `mps`, or None / `auto` for CUDA where there is one and else the CPU.
     spec
         The `--calculator` value, for the message.
+    gpu
+        The CUDA device that is meant where none is numbered, counted on from the first past the last.
 
     Raises
     ------
@@ -66,6 +126,8 @@ def torch_device(wanted: str | None, spec: str) -> tuple[str, str]:
     device = wanted or "auto"
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and torch.cuda.is_available() and (own := gpu % torch.cuda.device_count()):
+        device = f"cuda:{own}"
     kind, _, index = device.partition(":")
     if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
         raise InputError(f"--calculator={spec}: unknown device '{device}'; use cpu, cuda, cuda:N, mps or auto")
@@ -86,8 +148,15 @@ def refuse_options(options: dict[str, Any], known: tuple[str, ...], *, spec: str
     """Refuse a key that the family does not know, rather than ignoring it."""
     unknown = sorted(set(options) - set(known))
     if unknown:
-        takes = ", ".join(["label", "device", "dtype", "level", "batch", *known])
+        takes = ", ".join(["label", "device", "dtype", "compile", "kernels", "level", "batch", *known])
         raise InputError(f"--calculator={spec}: the family '{family}' has no option '{unknown[0]}'; it takes {takes}")
+
+
+def refuse_acceleration(request: CalculatorRequest, reason: str) -> None:
+    """Refuse the keys `compile` and `kernels` for a family that has neither."""
+    for key, wanted in (("compile", request.compile_mode), ("kernels", request.kernels)):
+        if wanted is not None:
+            raise InputError(f"--calculator={request.spec}: {key}={wanted} was asked for, but {reason}")
 
 
 def import_family(module: str, *, spec: str, extra: str) -> None:

@@ -49,6 +49,7 @@ def load_calculator(
     *,
     device: str | None = None,
     dtype: str | None = None,
+    gpu: int = 0,
     trust_checkpoint: bool = False,
     sha256: Iterable[str] = (),
 ) -> Calculator:
@@ -61,6 +62,8 @@ def load_calculator(
         version, or ``py:…:factory``.
     device, dtype
         Defaults for calculators whose spec does not say.
+    gpu
+        The CUDA device to compute on where the device is ``cuda`` or is not named; from 0.
     trust_checkpoint
         Load a checkpoint that the check refuses all the same, with whatever code is in it.
     sha256
@@ -73,6 +76,7 @@ def load_calculator(
     """
     request = replace(
         parse_request(spec, device=device, dtype=dtype),
+        gpu=gpu,
         trust_checkpoint=trust_checkpoint,
         pins=checked_pins(sha256, option="sha256"),
     )

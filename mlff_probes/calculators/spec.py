@@ -13,7 +13,7 @@ from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE, SUFFIX, describ
 from mlff_probes.errors import InputError
 
 _OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
-_OURS = ("label", "device", "dtype", "family", "level", "batch")
+_OURS = ("label", "device", "dtype", "compile", "kernels", "family", "level", "batch")
 DTYPES = ("float32", "float64")
 
 
@@ -23,8 +23,8 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     Parameters
     ----------
     spec
-        ``SPEC[,key=value…]``. The keys `label`, `device`, `dtype`, `family`, `level` (of theory) and
-        `batch` are the suite's; any other is handed to the calculator's own constructor.
+        ``SPEC[,key=value…]``. The keys `label`, `device`, `dtype`, `compile`, `kernels`, `family`, `level` (of
+        theory) and `batch` are the suite's; any other is handed to the calculator's own constructor.
     device, dtype
         What `--probe-device` and `--probe-dtype` say; a key of the spec or of the calculator file wins.
 
@@ -46,6 +46,8 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
         dtype=ours.get("dtype"),
         level_of_theory=ours.get("level"),
         batch=ours.get("batch", "auto") != "off",
+        compile_mode=ours.get("compile"),
+        kernels=ours.get("kernels"),
         options={key: literal(value) for key, value in options.items()},
     )
     if request.path is not None and request.path.suffix == SUFFIX and request.family is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,14 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
-from mlff_probes.calculators.identity import cpu_count, cpu_name, sha256, versions
+from mlff_probes.calculators.device import HOST, torch_device_of
+from mlff_probes.calculators.identity import cpu_count, cpu_name, cuda_facts, sha256, versions
 from mlff_probes.calculators.spec import DTYPES
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, CalculatorIdentity
+
+DEVICE = re.compile(r"(cpu|mps|cuda|xpu)(:\d+)?")
 
 
 def imported(step: Callable[[], Any], spec: str, what: str, *, looked: str = "") -> Any:
@@ -60,6 +64,8 @@ def wrapped(
         Of the model; the class of the calculator where there is none.
     file
         The file whose hash identifies the calculator.
+    device, dtype
+        What was handed over and not refused; the calculator's own attribute wins over the device.
     options
         What the header shows, if it is not the options of the request.
     packages
@@ -68,7 +74,8 @@ def wrapped(
     Raises
     ------
     InputError
-        If `implemented_properties` or `level_of_theory` of the calculator is not what its name says.
+        If `implemented_properties` or `level_of_theory` of the calculator is not what its name says, or it says that
+        it computes on another device than was asked for.
     """
     properties = getattr(calculator, "implemented_properties", None) or None
     if not (properties is None or _is_list_of(properties, str)):
@@ -76,7 +83,9 @@ def wrapped(
     level = getattr(calculator, "level_of_theory", None)
     if not (level is None or isinstance(level, str)):
         raise InputError(f"--calculator={request.spec}: level_of_theory must be text, found {level!r}")
+    device = _device(calculator, request, device)
     torch = sys.modules.get("torch")
+    gpu = torch is not None and device.startswith("cuda") and torch.cuda.is_available()
     identity = CalculatorIdentity(
         spec=request.spec,
         label=label,
@@ -87,12 +96,41 @@ def wrapped(
         level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
         dtype=stated_dtype(calculator) if dtype == NOT_STATED else dtype,
         device=device,
-        device_name=cpu_name() if device in ("cpu", NOT_STATED) else device,
+        device_name=_device_name(device, torch if gpu else None),
         threads=torch.get_num_threads() if torch else cpu_count(),
         options=request.options if options is None else options,
         versions=versions(*(("torch",) if torch else ()), *packages),
+        compile_mode=request.compile_mode,
+        kernels=request.kernels,
+        **(cuda_facts(device) if gpu else {}),
     )
-    return Calculator(identity=identity, ase=calculator, properties=frozenset(properties) if properties else None)
+    return Calculator(
+        identity=identity,
+        ase=calculator,
+        properties=frozenset(properties) if properties else None,
+        device=torch_device_of(device) if gpu else HOST,
+    )
+
+
+def _device(calculator: Any, request: CalculatorRequest, handed_over: str) -> str:
+    """Where it computes: what the calculator says, or else what was handed over."""
+    said = stated_device(calculator)
+    asked = NOT_STATED if handed_over == "auto" else handed_over
+    if NOT_STATED in (said, asked):
+        return asked if said == NOT_STATED else said
+    (said_kind, _, said_number), (kind, _, number) = said.partition(":"), asked.partition(":")
+    if said_kind != kind or (said_number and number and said_number != number):
+        raise InputError(
+            f"--calculator={request.spec}: device {asked} was asked for, but the calculator says (attribute "
+            f"'device') that it computes on {said}; ask for that one, or mend what makes the calculator"
+        )
+    return said if said_number else asked
+
+
+def _device_name(device: str, torch: Any) -> str:
+    if torch is not None:
+        return str(torch.cuda.get_device_name(device))
+    return cpu_name() if device in ("cpu", NOT_STATED) else device
 
 
 def check_ase(calculator: Any, request: CalculatorRequest, *, made_by: str) -> None:
@@ -118,6 +156,14 @@ def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
     if _is_list_of(found, str | int | np.integer) and len(found):
         return tuple(e if isinstance(e, str) else chemical_symbols[int(e)] for e in found)
     raise InputError(f"`elements` of the calculator must be a list of symbols or atomic numbers, found {found!r}")
+
+
+def stated_device(calculator: Any) -> str:
+    """`device` of a calculator (a name, or torch's own) where it says one that we know."""
+    found = DEVICE.fullmatch(str(getattr(calculator, "device", NOT_STATED)))
+    if found is None:
+        return NOT_STATED
+    return found[0] if found[1] == "cuda" else found[1]
 
 
 def stated_dtype(calculator: Any) -> str:

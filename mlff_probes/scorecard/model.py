@@ -43,6 +43,7 @@ class RunOptions(Record):
     timeout_s: NonNegative | None = None
     trust_checkpoint: bool = False
     sha256: tuple[str, ...] = ()
+    require_device: str | None = None
 
 
 class TimeSummary(Record):
