@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import get_args
 
 from mlff_probes.protocols.dynamics import MolecularDynamics
-from mlff_probes.protocols.inference import Latency
+from mlff_probes.protocols.inference import Latency, PathAgreement
 from mlff_probes.protocols.migration import FccVacancy, FixedPath, RelaxedPath
 from mlff_probes.protocols.parity import Parity
 from mlff_probes.protocols.physicality import (
@@ -34,6 +34,7 @@ __all__ = [
     "Law",
     "MolecularDynamics",
     "Parity",
+    "PathAgreement",
     "Protocol",
     "RelaxedGapSlide",
     "RelaxedPath",
@@ -58,6 +59,7 @@ Protocol = (
     | Reproducibility
     | MolecularDynamics
     | Latency
+    | PathAgreement
 )
 PROTOCOLS: tuple[type[Protocol], ...] = get_args(Protocol)
 BY_KIND: dict[str, type[Protocol]] = {get_args(p.model_fields["kind"].annotation)[0]: p for p in PROTOCOLS}

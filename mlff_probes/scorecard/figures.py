@@ -282,6 +282,7 @@ _DRAWERS: dict[str, Drawer] = {
     "short_range_wall": Drawer(law_figures.wall, lambda calculators: (max(7.2 * calculators, 7.2), 10.8)),
     "reproducibility": Drawer(law_figures.laws, lambda _: (7.2, 4.8)),
     "molecular_dynamics": Drawer(dynamics_figures.molecular_dynamics, lambda _: (13.2, 7.2)),
+    "path_agreement": Drawer(law_figures.laws, lambda _: (7.2, 6.4)),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
 
