@@ -18,7 +18,7 @@ from mlff_probes.dynamics.reference import ReferenceDynamics, dynamics_case
 from mlff_probes.errors import InputError
 from mlff_probes.evaluation import Evaluation
 from mlff_probes.frame_files import matching, read_frames
-from mlff_probes.protocols import Law, MolecularDynamics, Parity, Protocol
+from mlff_probes.protocols import Law, MolecularDynamics, Parity, PathAgreement, Protocol
 from mlff_probes.protocols.base import frame_key
 
 Labels = dict[str, NDArray[np.float64]]
@@ -53,8 +53,10 @@ def read_case_frames(file: Path, protocol: Protocol) -> CaseFrames:
         If they are missing, cannot be read, or are not what the protocol needs.
     """
     if isinstance(protocol, Parity):
-        labelled, notes = labelled_frames(_parity_sources(file, protocol), where=str(file))
+        labelled, notes = labelled_frames(_sources(file, protocol), where=str(file))
         return CaseFrames(tuple(labelled), stored_evaluation(labelled, file), notes)
+    if isinstance(protocol, PathAgreement):
+        return CaseFrames(tuple(_unlabelled_frames(_sources(file, protocol))), None)
     beside = file.with_suffix(".extxyz")
     if isinstance(protocol, Law):
         return CaseFrames(tuple(_law_structures(file, protocol)), None)
@@ -171,7 +173,7 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
             else:
                 if not all(np.isfinite(label).all() for label in labels.values()):
                     raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
-                frame.info |= {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
+                frame.info |= _place(frame, origin, file, index)
                 first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
                 if first is not frame:
                     _check_copy(first, known, labels, f"{file}: frame {index}")
@@ -180,6 +182,20 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
         raise InputError(f"{where}: no frame carries both an energy and forces, so there is nothing to compare with")
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
     return [frame for frame, _ in unique.values()], ((f"Frames left out: {note}.",) if note else ())
+
+
+def _unlabelled_frames(sources: Sequence[tuple[str | None, Path]]) -> list[Atoms]:
+    """All structures of some files, each once, with the place that each was taken from."""
+    unique: dict[Fingerprint, Atoms] = {}
+    for origin, file in sources:
+        for index, frame in enumerate(read_frames(file)):
+            frame.info |= _place(frame, origin, file, index)
+            unique.setdefault(_fingerprint(frame), frame)
+    return list(unique.values())
+
+
+def _place(frame: Atoms, origin: str | None, file: Path, index: int) -> dict[str, str]:
+    return {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
 
 
 def _check_copy(first: Atoms, known: Labels, labels: Labels, where: str) -> None:
@@ -216,7 +232,7 @@ def _structures(files: tuple[tuple[Path, int], ...]) -> tuple[Atoms, ...]:
     return tuple({_fingerprint(frame): frame for file, _ in files for frame in read_frames(file)}.values())
 
 
-def _parity_sources(file: Path, protocol: Parity) -> list[tuple[str | None, Path]]:
+def _sources(file: Path, protocol: Parity | PathAgreement) -> list[tuple[str | None, Path]]:
     if not protocol.origins:
         return [(None, file.with_suffix(".extxyz"))]
     return [(origin, source) for origin, pattern in protocol.origins.items() for source in matching(file, pattern)]

@@ -151,6 +151,7 @@ def recorded_cases(target: Path) -> list[Case]:
     (target / "parity").mkdir()
     shutil.copy(DIRECTORY / "parity" / "sb2te3_frames.toml", target / "parity")
     write_laws(target / "physicality")
+    write_agreement(target / "inference")
     ase.io.write(target / "migration" / "hop.extxyz", hop(), format="extxyz")
     for name, protocol in OWN_CASES.items():
         record_relaxed(target / "migration" / f"{name}.toml", protocol)
@@ -167,6 +168,13 @@ def write_laws(folder: Path) -> None:
         kind = tomllib.loads(file.read_text())["protocol"]["kind"]
         fewer = re.sub(r"(?m)^examples = .*$", f"examples = {EXAMPLES[kind]}", file.read_text())
         (folder / file.name).write_text(fewer)
+
+
+def write_agreement(folder: Path) -> None:
+    """The package's comparison of paths, on the frames of two of its origins."""
+    folder.mkdir()
+    lines = (DIRECTORY / "inference" / "path_agreement.toml").read_text().splitlines(keepends=True)
+    (folder / "path_agreement.toml").write_text("".join(line for line in lines if not line.startswith("origins.deep")))
 
 
 def hop() -> list[Atoms]:

@@ -594,6 +594,47 @@ class SinglePrecision(Sound):
         return scaled(super().evaluated(atoms), 1 + self.strength * (self.dtype == np.float32))
 
 
+class Overflow(Sound):
+    """In float32 a sum overflows.
+
+    Neighbours that are weighted by exponentials, from which the largest exponent was not taken off.
+    """
+
+    sharpness = 40.0
+
+    def energy(self, pairs):
+        energy, gradient = super().energy(pairs)
+        weights = np.exp(self.sharpness * (self.cutoff - pairs.distances))
+        share = (weights / weights.sum()).sum() if len(weights) else 1
+        return energy * share, gradient * share
+
+
+class CompiledZero(Sound):
+    """Compiled, all forces are zero, and so is the stress; the energy is right.
+
+    A graph that was compiled without its derivative, or whose output was cut off from its positions.
+    """
+
+    compile_mode = None
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        lost = () if self.compile_mode is None else {"forces", "stress"} & set(results)
+        return results | {name: np.zeros_like(results[name]) for name in lost}
+
+
+class WrongKernels(Sound):
+    """With the accelerated kernels energies are off by electronvolts.
+
+    A kernel library of another version than the model, whose paths are normalised otherwise.
+    """
+
+    strength, kernels = 0.05, None
+
+    def evaluated(self, atoms):
+        return scaled(super().evaluated(atoms), 1 + self.strength * (self.kernels is not None))
+
+
 # How the atoms are moved
 
 
@@ -621,19 +662,39 @@ class WrongMass(Sound):
         return protocol, heavy
 
 
-def load(kind: type[Sound] = Sound, *, dtype: str = "float64") -> Calculator:
-    """A calculator of the suite around a new `kind`."""
+KERNELS = "fast"
+"""An accelerated kernel library, which is installed and not in use."""
+
+
+def load(
+    kind: type[Sound] = Sound,
+    *,
+    dtype: str = "float64",
+    device: str = "cpu",
+    compile_mode: str | None = "default",
+    kernels: str | None = None,
+    batch: bool = True,
+) -> Calculator:
+    """A calculator of the suite around a new `kind`, on the path that is asked for; a user has it compiled."""
     model = kind(dtype)
+    model.compile_mode, model.kernels = compile_mode, kernels
     identity = CalculatorIdentity(
-        spec=slug(kind), label=slug(kind), family="ase", elements=ELEMENTS, dtype=dtype, device="cpu",
-        device_name="cpu", threads=1,
+        spec=slug(kind), label=slug(kind), family="ase", elements=ELEMENTS, dtype=dtype, device=device,
+        device_name=device, threads=1, batched=batch, compile_mode=compile_mode, kernels=kernels,
     )  # fmt: skip
+    asked = {"dtype": dtype, "device": device, "compile_mode": compile_mode, "kernels": kernels, "batch": batch}
 
-    def fresh(dtype: str = dtype) -> Calculator:
-        return load(kind, dtype=dtype)
+    def fresh(**changes) -> Calculator:
+        return load(kind, **(asked | changes))
 
-    properties = frozenset(kind.implemented_properties)
-    return Calculator(identity, model, batch=model.batch, properties=properties, fresh=fresh)
+    return Calculator(
+        identity,
+        model,
+        batch=model.batch if batch else None,
+        properties=frozenset(kind.implemented_properties),
+        fresh=fresh,
+        other_kernels=() if kernels else (KERNELS,),
+    )
 
 
 def slug(kind: type[Sound]) -> str:

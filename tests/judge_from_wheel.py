@@ -29,9 +29,9 @@ ROUNDING = 1e-4
 """In float32 a total energy of 200 eV, as in the larger cases, ends at 1.5e-5 eV; a quantity is made of a few."""
 
 
-UNRELAXED = ("-k", "not vacancy_ and not octahedral_hop and not physicality and not dynamics")
-"""Without the bands that relax and the simulations, which would magnify the last digit of a sum, and without the laws,
-which take half a minute."""
+UNRELAXED = ("-k", "not vacancy_ and not octahedral_hop and not physicality and not dynamics and not path_agreement")
+"""Without the bands that relax and the simulations, which would magnify the last digit of a sum, and without the laws
+and the agreement of paths, which take half a minute."""
 
 
 def scorecard_of(command: Sequence[str | Path], folder: Path, *args: str) -> Scorecard:

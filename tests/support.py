@@ -19,7 +19,7 @@ from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.errors import InputError
 from mlff_probes.reference import DIRECTORY, load_cases
 
-STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is not None or c.family == "inference")
+STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is not None or c.protocol.kind == "latency")
 """Items of a run with one calculator and those cases of the package whose frames stay as they are."""
 
 MATCH_A = 1e-4

@@ -21,7 +21,7 @@ BY_ID = {case.id: case for case in CASES}
 
 
 def test_all_cases_of_the_package_load():
-    assert [type(case) for case in CASES] == [Case] * 41
+    assert [type(case) for case in CASES] == [Case] * 42
     assert {case.family for case in CASES} == set(FAMILIES)
     longer = [case for case in CASES if case.tier != "quick"]
     assert [case.id for case in longer if case.family != "dynamics"] == [
@@ -39,7 +39,8 @@ def test_every_expectation_can_be_judged(case):
         assert expectation.tolerance.reason.endswith(".")
         assert expectation.source
         assert expectation.level_of_theory in ("PBE", "exact")
-        exact = case.family == "physicality" or expectation.quantity in ("periodicity", "outcome", *LAWS_OF_DYNAMICS)
+        of_laws = case.family == "physicality" or case.protocol.kind == "path_agreement"
+        exact = of_laws or expectation.quantity in ("periodicity", "outcome", *LAWS_OF_DYNAMICS)
         assert (expectation.level_of_theory == "exact") == exact
 
 

@@ -81,7 +81,8 @@ def test_the_printed_numbers():
         "a call on 100 atoms: energy 2.2 ms (batch); energy and forces 3.7 ms (batch); energy, forces and stress "
         "4.0 ms (ase)",
         "cost of a call on N atoms: 3.00 (3.00 to 3.00) ms + 10.0 (10.0 to 10.0) us x N x (N/1000)^(p-1), "
-        "p = 1.00 (1.00 to 1.00); a nanosecond of 10,000 atoms at 1 fs: 28.6 (28.6 to 28.6) h (beyond the sizes timed, 95 % intervals)",
+        "p = 1.00 (1.00 to 1.00); a nanosecond of 10,000 atoms at 1 fs: 28.6 (28.6 to 28.6) h "
+        "(beyond the sizes timed, 95 % intervals)",
     ):
         assert part in text
     assert "| 500 | 1 | 8.0 | 8.0 to 8.0 |" in markdown.render(card)
@@ -253,7 +254,7 @@ def test_numbers_that_are_none_are_an_error_that_names_the_size():
 
     gpu = FakeGpu()
     calculator = on_gpu(Breaks(gpu, linear))
-    with pytest.raises(EvaluationError, match="with 210 atoms, their positions moved: .*not finite: atom 0"):
+    with pytest.raises(EvaluationError, match=r"with 210 atoms, their positions moved: .*not finite: atom 0"):
         speed.speed(calculator, CASE, clock=gpu.clock)
     assert gc.isenabled()
     assert measure_case(calculator, CASE).problem.state == "error"

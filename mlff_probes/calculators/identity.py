@@ -170,7 +170,3 @@ def import_family(module: str, *, spec: str, extra: str) -> None:
             f"--calculator={spec}: the package '{module.partition('.')[0]}' cannot be imported ({error}); "
             f"install it with: pip install 'mlff-probes[{extra}]'"
         ) from error
-
-
-def path_not_stated(identity):
-    return None

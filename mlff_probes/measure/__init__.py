@@ -19,6 +19,7 @@ from mlff_probes.errors import EvaluationError
 from mlff_probes.evaluation import Evaluation, describe, evaluate
 from mlff_probes.limits import Limit, TimeUp, forget
 from mlff_probes.measure import (
+    agreement,
     derivatives,
     dynamics,
     migration,
@@ -41,6 +42,7 @@ from mlff_probes.protocols import (
     FixedPath,
     MolecularDynamics,
     Parity,
+    PathAgreement,
     RelaxedGapSlide,
     RelaxedPath,
     Reproducibility,
@@ -70,6 +72,7 @@ DRIVERS: dict[type, Callable[..., Result]] = {
     Smoothness: smoothness.smoothness,
     ShortRangeWall: wall.short_range_wall,
     Reproducibility: reproducibility.reproducibility,
+    PathAgreement: agreement.agreement,
 }
 """Measurements that choose their frames as they go, or time them: (calculator, case, report=…) -> Result."""
 

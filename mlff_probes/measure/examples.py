@@ -17,7 +17,7 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.evaluation import Evaluation
 from mlff_probes.measure.results import Result, missing, not_supplied
 from mlff_probes.protocols import Law
-from mlff_probes.protocols.base import SMALL_FORCE
+from mlff_probes.protocols.base import SMALL_FORCE, STRESS
 from mlff_probes.records import NOT_STATED, Case, Value
 from mlff_probes.strategies import directions, structures
 
@@ -41,10 +41,14 @@ WORST = "worst"
 
 @dataclass(frozen=True)
 class Shown:
-    """An example that can be looked at: its frames, and what was done to them in one sentence."""
+    """An example that can be looked at: its frames, and what was done to them in one sentence.
+
+    `changes`: how a second calculator was asked for that was evaluated beside the first (`Calculator.fresh`), if any.
+    """
 
     frames: tuple[Atoms, ...]
     says: str
+    changes: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -77,11 +81,23 @@ class Worst:
             missing(unit, reason) if applicable else not_supplied(unit, reason, by_nature=by_nature)
         )
 
+    def without_any(self, what: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
+        """Say it of all quantities of one comparison: ``<what>_energy``, ``<what>_force`` and so on."""
+        for quantity in self.units:
+            if quantity.rpartition("_")[0] == what:
+                self.without(quantity, reason, applicable=applicable, by_nature=by_nature)
+
     def without_forces(self) -> None:
         """Say of all that needs forces that there are none."""
-        for quantity, unit in self.units.items():
-            if unit == SMALL_FORCE:
-                self.without(quantity, "the calculator implements no forces", applicable=False)
+        self._without_unit(SMALL_FORCE, "the calculator implements no forces")
+
+    def without_stress(self, reason: str) -> None:
+        """Say of all that needs a stress why there is none."""
+        self._without_unit(STRESS, reason)
+
+    def _without_unit(self, unit: str, reason: str) -> None:
+        for quantity in [quantity for quantity, its in self.units.items() if its == unit]:
+            self.without(quantity, reason, applicable=False)
 
     def result(
         self,
@@ -106,6 +122,8 @@ class Worst:
             values[quantity] = Value(value=largest_of_all, unit=unit, note=note)
             frames = as_extxyz(shown.frames)
             worst[quantity] = {"value": largest_of_all, "unit": unit, "says": shown.says, "extxyz": frames}
+            if shown.changes is not None:
+                worst[quantity]["changes"] = dict(shown.changes)
         found = {**self.deviations, **(arrays or {})}
         return Result(values, found, calls.evaluation(), {**(diagnostics or {}), WORST: worst})
 

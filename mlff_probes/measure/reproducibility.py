@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 from ase import Atoms
 
 from mlff_probes.bands.relax import Calls, Report
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.errors import InputError
 from mlff_probes.evaluation import Evaluation, evaluate
 from mlff_probes.measure.examples import (
-    MILLI,
-    Shown,
     Worst,
-    beyond_rounding,
-    displaced,
-    formula,
-    largest,
     no_structures,
     seen_dtype,
     tried_structures,
 )
 from mlff_probes.measure.results import Result
+from mlff_probes.measure.twins import NO_PRECISION, OTHER, Both, apart, loaded_anew, nudged, one_by_one, split
 from mlff_probes.protocols import Reproducibility
 from mlff_probes.records import Case
 from mlff_probes.strategies import drawn
 
-OTHER = {"float32": "float64", "float64": "float32"}
 ROUNDS = 5
 """Calls of the first structure to a model loaded anew: what is compiled on the way is compiled by then."""
 
@@ -54,7 +45,7 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
         return no_structures(worst, calculator, case)
     structures = _two_at_least(_distinct(drawn(strategy, case.protocol.examples)))
     forces = calculator.supplies("forces")
-    single = partial(_one_by_one, replace(calculator, batch=None), forces=forces, calls=calls)
+    single = partial(one_by_one, calculator, forces=forces, calls=calls)
     report(f"{len(structures)} structures, three times over")
     # a calculator returns what it still holds if the same structure comes twice in a row: the last goes first
     first = single([structures[-1], *structures])[1:]
@@ -68,12 +59,11 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
     Both("repeat", "evaluated twice", first, again, dtype).add_to(worst, structures, around)
     Both("history", "evaluated after another structure", again, backwards, dtype).add_to(worst, structures, around)
     if calculator.batch is None:
-        for what in ("batch_energy", "batch_force"):
-            worst.without(what, "the calculator takes one structure a call", applicable=False, by_nature=True)
+        worst.without_any("batch", "the calculator takes one structure a call", applicable=False, by_nature=True)
     else:
         report("in one batch")
         together = calls.add(evaluate(calculator, structures, forces=forces))
-        Both("batch", "in a batch and alone", again, _split(together), dtype).add_to(
+        Both("batch", "in a batch and alone", again, split(together), dtype).add_to(
             worst, structures, lambda index: [structures[index], *structures]
         )
     report("loaded anew")
@@ -85,53 +75,13 @@ def reproducibility(calculator: Calculator, case: Case, *, report: Report) -> Re
     return worst.result(calls, {"dtype": dtype, "examples": len(structures)})
 
 
-def _one_by_one(calculator: Calculator, structures: Sequence[Atoms], *, forces: bool, calls: Calls) -> list[Evaluation]:
-    return [
-        calls.add(evaluate(calculator, [atoms], forces=forces, name=lambda _, atoms=atoms: formula(atoms)))  # type: ignore[misc]
-        for atoms in structures
-    ]
-
-
-def _split(together: Evaluation) -> list[Evaluation]:
-    """One evaluation of many structures as many of one."""
-    forces = together.forces
-    return [
-        Evaluation(together.energies[row : row + 1], None if forces is None else forces[row : row + 1])
-        for row in range(len(together.energies))
-    ]
-
-
-@dataclass(frozen=True)
-class Both:
-    """Two evaluations of the same structures, in one order."""
-
-    what: str
-    says: str
-    one: Sequence[Evaluation]
-    other: Sequence[Evaluation]
-    dtype: str
-
-    def add_to(self, worst: Worst, structures: Sequence[Atoms], frames: Callable[[int], Sequence[Atoms]]) -> None:
-        """Record by how much they differ; `frames` are what a script needs to show it for one of the structures."""
-        for index, (atoms, a, b) in enumerate(zip(structures, self.one, self.other, strict=True)):
-            show = partial(self._shown, atoms, frames, index)
-            difference = beyond_rounding(a.energies[0] / len(atoms), b.energies[0] / len(atoms), self.dtype)
-            worst.add(f"{self.what}_energy", difference * MILLI, show)
-            if a.forces is not None and b.forces is not None:
-                worst.add(f"{self.what}_force", largest(a.forces[0] - b.forces[0]) * MILLI, show)
-
-    def _shown(self, atoms: Atoms, frames: Callable[[int], Sequence[Atoms]], index: int) -> Shown:
-        return Shown(tuple(frames(index)), f"{formula(atoms)}, {self.says}")
-
-
 def _first_call(calculator: Calculator, structures: Sequence[Atoms], worst: Worst, calls: Calls, *, dtype: str) -> None:
-    anew = _loaded(calculator, worst, "first_call", lambda fresh: fresh(), "cannot be loaded anew")
-    if anew is None:
-        return
-    order = [atoms for _ in range(ROUNDS) for atoms in structures[:2]]
-    found = _one_by_one(replace(anew, batch=None), order, forces=calculator.supplies("forces"), calls=calls)[::2]
-    says = "in the first call of a model and in a later one"
-    Both("first_call", says, found[:1], found[-1:], dtype).add_to(worst, structures[:1], lambda _: structures[:2])
+    with apart(worst, "first_call", lacks="cannot be loaded anew", where="in a model loaded anew"):
+        anew = loaded_anew(calculator)
+        order = [atoms for _ in range(ROUNDS) for atoms in structures[:2]]
+        found = one_by_one(anew, order, forces=calculator.supplies("forces"), calls=calls)[::2]
+        says = "in the first call of a model and in a later one"
+        Both("first_call", says, found[:1], found[-1:], dtype).add_to(worst, structures[:1], lambda _: structures[:2])
 
 
 def _other_precision(
@@ -139,37 +89,14 @@ def _other_precision(
 ) -> None:
     other = OTHER.get(calculator.identity.dtype)
     if other is None:
-        for what in ("float32_energy", "float32_force"):
-            worst.without(
-                what, "the calculator does not say in which precision it computes", applicable=False, by_nature=True
-            )
+        worst.without_any("float32", NO_PRECISION, applicable=False, by_nature=True)
         return
-    model = _loaded(calculator, worst, "float32", lambda fresh: fresh(dtype=other), "cannot be had in " + other)
-    if model is None:
-        return
-    theirs = calls.add(evaluate(model, structures, forces=found[0].forces is not None))
-    Both("float32", "in float32 and in float64", found, _split(theirs), "float32").add_to(
-        worst, structures, lambda index: [structures[index]]
-    )
-
-
-def _loaded(
-    calculator: Calculator, worst: Worst, what: str, load: Callable[[Callable[..., Calculator]], Calculator], lacks: str
-) -> Calculator | None:
-    """The calculator loaded once more; None, with the reason noted, where that cannot be had."""
-    try:
-        if calculator.fresh is None:
-            raise InputError("it was handed over ready-made")
-        anew = load(calculator.fresh)
-        if anew.ase is calculator.ase:
-            raise InputError("its factory hands out the same one again")
-        return replace(anew, guard=calculator.guard)
-    except InputError as error:
-        by_nature = what == "float32"
-        why = str(error).removeprefix(f"--calculator={calculator.identity.spec}: ").partition(";")[0]
-        for name in (f"{what}_energy", f"{what}_force"):
-            worst.without(name, f"the calculator {lacks}: {why}", applicable=False, by_nature=by_nature)
-        return None
+    with apart(worst, "float32", lacks=f"cannot be had in {other}", where=f"in {other}", by_nature=True):
+        model = loaded_anew(calculator, dtype=other)
+        theirs = calls.add(evaluate(model, structures, forces=found[0].forces is not None))
+        Both("float32", "in float32 and in float64", found, split(theirs), "float32").add_to(
+            worst, structures, lambda index: [structures[index]]
+        )
 
 
 def _distinct(structures: list[Atoms]) -> list[Atoms]:
@@ -186,4 +113,4 @@ def _two_at_least(structures: list[Atoms]) -> list[Atoms]:
     if len(structures) > 1:
         return structures
     (only,) = structures
-    return [only, displaced(only, np.random.default_rng(0).normal(scale=0.01, size=only.positions.shape))]
+    return [only, nudged(only)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import get_args
 
 from mlff_probes.protocols.dynamics import MolecularDynamics
-from mlff_probes.protocols.inference import Speed
+from mlff_probes.protocols.inference import PathAgreement, Speed
 from mlff_probes.protocols.migration import FccVacancy, FixedPath, RelaxedPath
 from mlff_probes.protocols.parity import Parity
 from mlff_probes.protocols.physicality import (
@@ -33,6 +33,7 @@ __all__ = [
     "Law",
     "MolecularDynamics",
     "Parity",
+    "PathAgreement",
     "Protocol",
     "RelaxedGapSlide",
     "RelaxedPath",
@@ -58,6 +59,7 @@ Protocol = (
     | Reproducibility
     | MolecularDynamics
     | Speed
+    | PathAgreement
 )
 PROTOCOLS: tuple[type[Protocol], ...] = get_args(Protocol)
 BY_KIND: dict[str, type[Protocol]] = {get_args(p.model_fields["kind"].annotation)[0]: p for p in PROTOCOLS}

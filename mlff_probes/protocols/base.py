@@ -13,7 +13,13 @@ if TYPE_CHECKING:
 
 ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
 CELL_ENERGY = "eV/cell"
-ATOM_ENERGY, SMALL_FORCE, PURE, CALLS = "meV/atom", "meV/A", "1", "calls"
+ATOM_ENERGY, SMALL_FORCE, STRESS, PURE, CALLS = "meV/atom", "meV/A", "GPa", "1", "calls"
+
+
+def energy_and_force(*names: str, stress: bool = False) -> dict[str, str]:
+    """The quantities ``<name>_energy``, ``<name>_force`` and, if wanted, ``<name>_stress``, with their units."""
+    kinds = {"energy": ATOM_ENERGY, "force": SMALL_FORCE} | ({"stress": STRESS} if stress else {})
+    return {f"{name}_{what}": unit for name in names for what, unit in kinds.items()}
 
 
 class BaseProtocol(Record):

@@ -1,4 +1,4 @@
-"""Inference: how fast a model runs."""
+"""Inference: how fast a model runs, and whether the fast path gives the right answer."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from mlff_probes.protocols.base import PURE, BaseProtocol
-from mlff_probes.records import Positive
+from mlff_probes.protocols.base import PURE, BaseProtocol, energy_and_force
+from mlff_probes.records import Positive, Slug, Text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -69,3 +69,28 @@ class Speed(BaseProtocol):
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
         return None if len(frames) == 1 else f"exactly one frame is timed, found {len(frames)}"
+
+
+class PathAgreement(BaseProtocol):
+    """Energies, forces and stress of some frames on the path in use and on others that must give the same.
+
+    The frames lie beside the case, or `origins` names the files: origin -> path or pattern, relative to the case file.
+    Of what is stored with them only the structures are read; those with an element that the model does not know are
+    left out.
+    """
+
+    kind: Literal["path_agreement"]
+    origins: dict[Slug, Text] = Field(default_factory=dict)
+
+    family: ClassVar[str] = "inference"
+    chooses_elements: ClassVar[bool] = True
+    frame_keys: ClassVar[tuple[str, ...]] = ()
+    quantities: ClassVar[dict[str, str]] = (
+        energy_and_force("plainest", "float32", "compiled", "kernels", stress=True)
+        | energy_and_force("batch")
+        | energy_and_force("first_call", stress=True)
+    )
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None: any frames do."""
+        return None

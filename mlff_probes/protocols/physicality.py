@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mlff_probes.protocols.base import ATOM_ENERGY, ENERGY, SMALL_FORCE, BaseProtocol
+from mlff_probes.protocols.base import ENERGY, SMALL_FORCE, STRESS, BaseProtocol, energy_and_force
 from mlff_probes.records import Text
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-STRESS, JUMP = "GPa", "meV"
-
-
-def _energy_and_force(*names: str) -> dict[str, str]:
-    return {
-        f"{name}_{what}": unit for name in names for what, unit in (("energy", ATOM_ENERGY), ("force", SMALL_FORCE))
-    }
+JUMP = "meV"
 
 
 class Law(BaseProtocol):
@@ -49,7 +43,7 @@ class Symmetry(Law):
 
     kind: Literal["symmetry"]
 
-    quantities: ClassVar[dict[str, str]] = _energy_and_force(
+    quantities: ClassVar[dict[str, str]] = energy_and_force(
         "rotation", "reflection", "translation", "permutation", "equivalent_cell", "extensivity"
     )
 
@@ -83,4 +77,4 @@ class Reproducibility(Law):
 
     kind: Literal["reproducibility"]
 
-    quantities: ClassVar[dict[str, str]] = _energy_and_force("repeat", "history", "first_call", "batch", "float32")
+    quantities: ClassVar[dict[str, str]] = energy_and_force("repeat", "history", "first_call", "batch", "float32")

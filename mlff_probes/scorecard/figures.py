@@ -283,6 +283,7 @@ _DRAWERS: dict[str, Drawer] = {
     "reproducibility": Drawer(law_figures.laws, lambda _: (7.2, 4.8)),
     "molecular_dynamics": Drawer(dynamics_figures.molecular_dynamics, lambda _: (13.2, 7.2)),
     "speed": Drawer(speed_figures.speed, lambda calculators: (4.2 * (2 + calculators), 4.4)),
+    "path_agreement": Drawer(law_figures.laws, lambda _: (7.2, 6.4)),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
@@ -53,7 +55,7 @@ def speed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
         _parts(axes, measurement)
 
 
-def _medians(axes: Axes, timings: list[Timing], scale: float, *, each: bool = False, **style: object) -> None:
+def _medians(axes: Axes, timings: list[Timing], scale: float, *, each: bool = False, **style: Any) -> None:
     """Medians with bars from the 10th to the 90th percentile; of an atom if `each`."""
     if not timings:
         return

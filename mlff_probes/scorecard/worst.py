@@ -103,7 +103,7 @@ for before in (first, second, first, second):
 
 FIRST = """example, other = frames
 for call in range(5):
-    show(f"call {{2 * call + 1}}", evaluate(alone, [example]))
+    show(f"call {{2 * call + 1}}", evaluate(alone, [example], stress={stress}))
     evaluate(alone, [other])
 """
 
@@ -116,7 +116,11 @@ show("alone", evaluate(alone, [example]))
 """
 
 PRECISION = """for dtype in ("float32", "float64"):
-    show(dtype, evaluate(calculator.fresh(dtype=dtype), frames))
+    show(dtype, evaluate(calculator.fresh(dtype=dtype), frames, stress={stress}))
+"""
+
+OTHER_PATH = """show("in use", evaluate(calculator, frames, stress={stress}))
+show("the other path", evaluate(calculator.fresh({changes}), frames, stress={stress}))
 """
 
 SHOW = """alone = replace(calculator, batch=None)
@@ -124,7 +128,8 @@ SHOW = """alone = replace(calculator, batch=None)
 
 def show(what, found, index=0):
     forces = f", largest force {{np.abs(found.forces[index]).max():.9f}} eV/A" if {forces} else ""
-    print(f"{{what}}: {{found.energies[index]:.9f}} eV{{forces}}")
+    stress = f", stress {{found.stresses[index] / GPa}} GPa" if {stress} else ""
+    print(f"{{what}}: {{found.energies[index]:.9f}} eV{{forces}}{{stress}}")
 
 
 """
@@ -140,8 +145,11 @@ BODIES = {
     "first_call": SHOW + FIRST,
     "batch": SHOW + BATCH,
     "float32": SHOW + PRECISION,
+    "plainest": SHOW + OTHER_PATH,
+    "compiled": SHOW + OTHER_PATH,
+    "kernels": SHOW + OTHER_PATH,
 }
-"""By quantity, or by what stands before `_energy` and `_force`; symmetries have none of their own."""
+"""By quantity, or by what stands before `_energy`, `_force` and `_stress`; symmetries have none of their own."""
 
 
 def write_worst(card: Scorecard, directory: Path) -> list[Path]:
@@ -189,9 +197,12 @@ def script_of(row: ProbeResult, example: dict[str, Any], identity: CalculatorIde
         head = head.replace("from pathlib", "from dataclasses import replace\nfrom pathlib", 1)
     if "np." not in body:
         head = head.replace("import numpy as np\n", "")
-    if body is not STRESS:
-        head = head.replace("from ase.stress import voigt_6_to_full_3x3_stress\nfrom ase.units import GPa\n", "")
-    return head + body.format(forces=kind == "force")
+    if "voigt" not in body:
+        head = head.replace("from ase.stress import voigt_6_to_full_3x3_stress\n", "")
+    if "GPa" not in body:
+        head = head.replace("from ase.units import GPa\n", "")
+    changes = ", ".join(f"{key}={value!r}" for key, value in example.get("changes", {}).items())
+    return head + body.format(forces=kind == "force", stress=kind == "stress", changes=changes)
 
 
 def _broken(card: Scorecard) -> Iterator[tuple[ProbeResult, dict[str, Any]]]:
