@@ -29,9 +29,12 @@ ROUNDING = 1e-4
 """In float32 a total energy of 200 eV, as in the larger cases, ends at 1.5e-5 eV; a quantity is made of a few."""
 
 
-UNRELAXED = ("-k", "not vacancy_ and not octahedral_hop and not physicality and not dynamics and not path_agreement")
-"""Without the bands that relax and the simulations, which would magnify the last digit of a sum, and without the laws
-and the agreement of paths, which take half a minute."""
+UNRELAXED = (
+    "-k",
+    "not vacancy_ and not octahedral_hop and not physicality and not dynamics and not speed and not path_agreement",
+)
+"""Without the bands that relax and the simulations, which would magnify the last digit of a sum, and without the laws,
+speed and the agreement of paths, which take seconds to half a minute."""
 
 
 def scorecard_of(command: Sequence[str | Path], folder: Path, *args: str) -> Scorecard:
@@ -48,7 +51,7 @@ def scorecard_of(command: Sequence[str | Path], folder: Path, *args: str) -> Sco
 
 
 def differences(one: Scorecard, other: Scorecard) -> list[str]:
-    """Where two scorecards tell another story, one line each; of a latency only whether there is one."""
+    """Where two scorecards tell another story, one line each."""
     rows, twins = ({(r.calculator, r.case, r.quantity): r for r in card.results} for card in (one, other))
     if list(rows) != list(twins):
         return [f"only in one: {' '.join(key)}" for key in rows.keys() ^ twins.keys()] or ["rows in another order"]
@@ -69,7 +72,7 @@ def _same(row: ProbeResult, twin: ProbeResult) -> bool:
     here, there = _measured(row), _measured(twin)
     if here is None or there is None:
         return here is there
-    return row.family == "inference" or abs(here - there) <= ROUNDING
+    return abs(here - there) <= ROUNDING
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.errors import InputError
 from mlff_probes.reference import DIRECTORY, load_cases
 
-STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is not None or c.protocol.kind == "latency")
-"""Items of a run with one calculator and those cases of the package whose frames stay as they are."""
+STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is not None and c.family != "inference")
+"""Items of a run with one calculator and those cases of the package that compare stored energies and forces."""
 
 MATCH_A = 1e-4
 """Two structures are the same where all their distances agree to this, A (files carry 8 decimals)."""

@@ -95,7 +95,7 @@ def test_an_entry_may_name_its_calculator(tmp_path):
     [
         (entry(case="cr_sb2te3_ingap"), "stale entry, there is no such case (did you mean cr_sb2te3_in_gap?)"),
         (entry(quantity="barier"), "the case judges no such quantity (did you mean barrier?)"),
-        (entry("sb2te3_45_atoms", "latency"), "the case judges no such quantity"),
+        (entry("sb2te3_speed", "latency_20"), "the case judges no such quantity"),
         (
             entry() + entry(reason="another", verdict="error"),
             "(cr_sb2te3_in_gap, barrier): stands there twice",

@@ -23,7 +23,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 REFERENCE = Path(__file__).resolve().parents[2] / "mlff_probes" / "reference"
 FIXED_PATH, FIXED_GAP, RELAXED_GAP = "fixed_path", "fixed_gap_slide", "relaxed_gap_slide"
 LAWS = ("symmetry", "derivatives", "smoothness", "short_range_wall", "reproducibility")
-LEFT_OUT = ("latency", "path_agreement", "relaxed_path", "fcc_vacancy", "molecular_dynamics", *LAWS)
+LEFT_OUT = ("speed", "path_agreement", "relaxed_path", "fcc_vacancy", "molecular_dynamics", *LAWS)
 PARITY = "parity"
 CRYSTAL, ATOP, FAULT = 0.0, 1 / 3, 2 / 3  # registries u, in parts of one period of the slide
 GRID_POINTS = 20_001  # of the search for stationary points: a twelfth of a period holds more than a thousand of them
@@ -47,11 +47,11 @@ def by_hand(case_toml: Path, calculator: Any) -> Quantities:
 
 
 def cases(reference: Path = REFERENCE) -> list[Path]:
-    """The TOML files of all cases whose frames stay as they are, but those of speed.
+    """The TOML files of all cases whose frames stay as they are, but those of inference.
 
-    Speed is no property of the potential energy, and the agreement of two paths through a model none of one path;
-    bands that relax are compared with ASE's in `test_vacancy.py` and `test_band_optimizer.py`; what physical laws do
-    with random structures is in `test_laws_by_hand.py`.
+    Speed and the agreement of paths are no properties of the potential energy; bands that relax are compared with
+    ASE's in `test_vacancy.py` and `test_band_optimizer.py`; what physical laws do with random structures is in
+    `test_laws_by_hand.py`.
     """
     return [path for path in sorted(reference.glob("*/*.toml")) if protocol_of(path)["kind"] not in LEFT_OUT]
 

@@ -31,7 +31,8 @@ from by_hand import (
 from pair_potential import PairPotential, morse, repulsive, tilted
 
 ANALYTIC = {"morse": morse, "repulsive": repulsive, "tilted": tilted}
-SPEED = "latency"  # no property of the potential energy: it has no value that could be found by hand
+ELSEWHERE = ("vacancy_", "octahedral_hop", "physicality", "dynamics")  # compared in other tests
+NO_PROPERTIES = ("speed", "path_agreement")  # of the potential energy: no value that could be found by hand
 
 # Same float64 arithmetic, or the same float32 model calls: only the order of a few sums may differ.
 EXACT = {"eV": 1e-6, "eV/cell": 1e-6, "eV/A": 1e-6, "A": 1e-6, "of path": 1e-6}
@@ -78,8 +79,7 @@ def run_probes(folder: Path, *arguments: str) -> dict:
     """The scorecard that the command writes in an empty folder; that a force field fails its probes is no error."""
     command = [sys.executable, "-m", "pytest", "--pyargs", "mlff_probes.probes", *arguments]
     command += ["--probe-scorecard=out.json", "-p", "no:randomly", "-p", "no:cacheprovider", "-q"]
-    elsewhere = ("vacancy_", "octahedral_hop", "physicality", "dynamics", "path_agreement")
-    command += ["-k", " and ".join(f"not {name}" for name in elsewhere)]  # compared there
+    command += ["-k", " and ".join(f"not {name}" for name in (*ELSEWHERE, *NO_PROPERTIES))]
     # The pytest around this one must not reach into it. One thread, because the order of float32 sums, and so the
     # last digit of an energy, depends on the number of threads.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -148,11 +148,11 @@ def chgnet_by_hand(chgnet) -> dict:
 
 
 def results_of(scorecard: dict, label: str) -> dict[tuple[str, str], dict]:
-    """The results of one calculator by case and quantity, without the speed."""
+    """The results of one calculator by case and quantity."""
     results = [result for result in scorecard["results"] if result["calculator"] == label]
     found = {(result["case"], result["quantity"]): result for result in results}
     assert len(found) == len(results), "a quantity of a case is there twice"
-    return {key: result for key, result in found.items() if key[1] != SPEED}
+    return found
 
 
 def asked_for(case_files: list[Path]) -> set[tuple[str, str]]:
@@ -231,14 +231,10 @@ def test_chgnet_batched_by_hand(chgnet, chgnet_by_hand):
     assert disagreements(results, chgnet_by_hand, FLOAT32) == []
 
 
-def test_speed_is_all_that_is_not_compared(analytic, chgnet):
-    """What no comparison above looks at is one latency for each calculator."""
-    for scorecard in (analytic, chgnet):
-        labels = [identity["label"] for identity in scorecard["calculators"]]
-        compared = sum(len(results_of(scorecard, label)) for label in labels)
-        left_out = [result["calculator"] for result in scorecard["results"] if result["quantity"] == SPEED]
-        assert left_out == labels
-        assert compared + len(left_out) == len(scorecard["results"])
+def test_every_result_is_compared(analytic, chgnet):
+    """The scorecards hold no other results than those of the comparisons above."""
+    assert {result["calculator"] for result in analytic["results"]} == set(ANALYTIC)
+    assert {result["calculator"] for result in chgnet["results"]} == {"batched", "loop"}
 
 
 def test_references_by_hand(analytic, nine_registries):

@@ -28,6 +28,9 @@ ALONE = ("-p", "no:playwright", "-p", "no:benchmark", "-p", "no:randomly")
 LENNARD_JONES = {"sigma": 3.6, "epsilon": 0.02, "rc": 6.0, "ro": 5.0, "smooth": True}
 """Smooth, fast, and with every minimum of E(gap) inside the sampled gaps, so that each quantity has a value."""
 
+CELL = DIRECTORY / "inference" / "sb2te3_speed.extxyz"
+"""Five atoms of Sb2Te3."""
+
 SOUND = f'''
 """A calculator that is sound, though no good model of anything."""
 from ase.calculators.lj import LennardJones
@@ -164,8 +167,7 @@ def run_in(directory, *args):
 def probes(directory, *args):
     """Arguments of a run of the probes, with a scorecard `card.json` in `directory`.
 
-    All that relaxes is left out, since it takes a minute in each of a hundred runs; a `-k` among `args` takes the
-    place of that.
+    All that takes long in each of a hundred runs is left out; a `-k` among `args` takes the place of that.
     """
     card = f"--probe-scorecard={directory}/card.json"
     return "--pyargs", "mlff_probes.probes", card, *ALONE, *UNRELAXED, *args
@@ -180,20 +182,65 @@ def record(target):
     """Copy the package's cases to `target` and put the sound calculator's energies and forces into their frames.
 
     Cases that relax stay behind, since they have no energies to record: see `tests/test_vacancy.py` and
-    `tests/test_bands.py`.
+    `tests/test_bands.py`. So does inference, which has no reference.
     """
-    shutil.copytree(DIRECTORY, target, ignore=shutil.ignore_patterns("tolerances.toml", "*.md", "vacancy_*", "*_hop.*"))
-    calculator = LennardJones(**LENNARD_JONES)
+    left_out = ("tolerances.toml", "*.md", "vacancy_*", "*_hop.*", "inference")
+    shutil.copytree(DIRECTORY, target, ignore=shutil.ignore_patterns(*left_out))
     for file in target.glob("*/*.extxyz"):
-        if file.parent.name == "inference":
-            continue  # a latency has no reference
-        frames = ase.io.read(file, ":")
-        for frame in frames:
-            frame.calc = calculator
-            energy, forces = frame.get_potential_energy(), frame.get_forces()
-            frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
-        ase.io.write(file, frames, format="extxyz")
+        write_labelled(file, ase.io.read(file, ":"))
     return target
+
+
+def write_labelled(file, frames):
+    """Write `frames` with the sound calculator's energies and forces."""
+    calculator = LennardJones(**LENNARD_JONES)
+    for frame in frames:
+        frame.calc = calculator
+        energy, forces = frame.get_potential_energy(), frame.get_forces()
+        frame.calc = SinglePointCalculator(frame, energy=energy, forces=forces)
+    ase.io.write(file, frames, format="extxyz")
+
+
+SUPERCELLS = """
+schema_version = 1
+title = "Ten supercells"
+tier = "quick"
+
+[protocol]
+kind = "parity"
+
+[reference]
+level_of_theory = "PBE"
+source = "the sound calculator of the tests"
+
+[[expectation]]
+quantity = "energy_mae"
+unit = "meV/atom"
+uncertainty = 0.001
+"""
+QUICK_SPEED = """
+schema_version = 1
+title = "Speed on 5 and 20 atoms"
+tier = "quick"
+report = ["latency_5", "latency_20"]
+
+[protocol]
+kind = "speed"
+repeats = [[1, 1, 1], [2, 2, 1]]
+seconds = 1.0
+
+[reference]
+level_of_theory = "exact"
+source = "the experimental five-atom cell, repeated"
+"""
+
+
+def case_of(directory, case, toml):
+    """Write the case file `case`, FAMILY/ID, in `directory`; where its frames are to be written."""
+    file = directory / f"{case}.toml"
+    file.parent.mkdir()
+    file.write_text(toml)
+    return file.with_suffix(".extxyz")
 
 
 @pytest.fixture(scope="session")
@@ -261,6 +308,28 @@ def counted():
 def recorded(tmp_path_factory):
     """A reference directory that the sound calculator passes."""
     return record(tmp_path_factory.mktemp("recorded") / "reference")
+
+
+@pytest.fixture(scope="session")
+def supercells(tmp_path_factory):
+    """A reference directory with one case of one item that the sound calculator passes, `sb2te3_20_atoms`.
+
+    Its ten structures have another size than those of all other cases, by which a test can tell that it is measured.
+    """
+    directory = tmp_path_factory.mktemp("supercells")
+    frames = [ase.io.read(CELL).repeat((2, 2, 1)) for _ in range(10)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.05, seed=seed)
+    write_labelled(case_of(directory, "parity/sb2te3_20_atoms", SUPERCELLS), frames)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def quick_speed(tmp_path_factory):
+    """A reference directory with one case of two items, `quick_speed`, which times 5 and 20 atoms in some 0.1 s."""
+    directory = tmp_path_factory.mktemp("quick_speed")
+    shutil.copy(CELL, case_of(directory, "inference/quick_speed", QUICK_SPEED))
+    return directory
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
-IN_GAP, SLIDE, SPEED = "cr_sb2te3_in_gap", "sb2te3_fixed_gap_0.0", "sb2te3_45_atoms"
-CASES = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0 or latency")
-SIZE = {IN_GAP: 7, SLIDE: 6, SPEED: 1}
-"""Items of each case, for each calculator; their structures have 21, 5 and 45 atoms."""
+IN_GAP, SLIDE, SUPERCELLS = "cr_sb2te3_in_gap", "sb2te3_fixed_gap_0.0", "sb2te3_20_atoms"
+CASES = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0 or 20_atoms or own")
+SIZE = {IN_GAP: 7, SLIDE: 6, SUPERCELLS: 1}
+"""Items of each case, for each calculator; their structures have 21, 5 and 20 atoms."""
 
 LIMIT_S = 2.0
 """Much longer than any sound measurement takes here."""
@@ -24,6 +24,8 @@ import numpy as np
 
 class Hanging(Sound):
     """Hangs at the `call`-th structure of `size` atoms and is sound again thereafter."""
+
+    device, dtype = "cpu", "float64"
 
     def __init__(self, size, call, hang):
         super().__init__()
@@ -58,7 +60,7 @@ def swallows():
             except Exception:
                 pass
 
-    return Hanging(45, 9, forever)
+    return Hanging(20, 9, forever)
 
 
 def greedy():
@@ -75,12 +77,12 @@ def greedy():
 
     return Hanging(21, 2, take)
 '''
-CALCULATORS = {"make": None, "sleeps": IN_GAP, "computes": SLIDE, "swallows": SPEED, "greedy": IN_GAP}
+CALCULATORS = {"make": None, "sleeps": IN_GAP, "computes": SLIDE, "swallows": SUPERCELLS, "greedy": IN_GAP}
 """Which case costs whom its verdicts."""
 SAID = {
     "sleeps": "timed out after 2 s (--probe-timeout) at frame 3, model call 4",
     "computes": "timed out after 2 s (--probe-timeout) at frame 2, model call 3",
-    "swallows": "timed out after 2 s (--probe-timeout) at frame 0, model call 9",
+    "swallows": "timed out after 2 s (--probe-timeout) at frame 8, model call 9",
     "greedy": "out of memory on host with 21 atoms in one structure (frame 1): ",
 }
 WORKERS = {"one process": (), "-n 2": ("-n", "2")}
@@ -92,20 +94,21 @@ import pytest
 
 
 @pytest.mark.timeout(3)
-def test_own_latency():
+def test_own():
     time.sleep(100)
 """
 
 
 @pytest.fixture(scope="module", params=WORKERS)
-def hanging(request, tmp_path_factory, sound, recorded, run_fresh_probes_in):
+def hanging(request, tmp_path_factory, sound, recorded, supercells, run_fresh_probes_in):
     """All of them in one run, among a test of the user's own that pytest-timeout ends, and its longer timers."""
     folder = tmp_path_factory.mktemp("hanging")
     (folder / "calc.py").write_text(sound + HANGING)
     (folder / "test_own.py").write_text(OWN)
     specs = [f"--calculator=py:./calc.py:{calculator}" for calculator in CALCULATORS]
+    references = ("--probe-reference-only", f"--probe-reference={recorded}", f"--probe-reference={supercells}")
     return run_fresh_probes_in(
-        folder, *specs, "--probe-reference-only", f"--probe-reference={recorded}", f"--probe-timeout={LIMIT_S:g}",
+        folder, *specs, *references, f"--probe-timeout={LIMIT_S:g}",
         "test_own.py", "--timeout=50", "-o", "faulthandler_timeout=1", *CASES, *WORKERS[request.param],
     )  # fmt: skip
 
@@ -123,17 +126,15 @@ def test_the_run_goes_on_to_its_end(hanging):
 def test_it_costs_the_items_of_one_measurement(hanging):
     for calculator, case in CALCULATORS.items():
         rows = hanging.card.rows(calculator)
-        states = Counter((r.case, r.verdict.state.value) for r in rows if r.verdict.state.value != "reported")
-        expected = {(name, "error" if name == case else "passed"): SIZE[name] for name in (IN_GAP, SLIDE)}
-        assert states == expected | ({(SPEED, "error"): 1} if case == SPEED else {})
+        states = Counter((r.case, r.verdict.state.value) for r in rows)
+        assert states == {(name, "error" if name == case else "passed"): size for name, size in SIZE.items()}
         assert all(r.verdict.reason.startswith(SAID[calculator]) for r in rows if r.case == case)
 
 
 def test_all_other_numbers_are_those_of_a_run_without_a_hang(hanging):
-    sound = {(r.case, r.quantity): r.measured for r in hanging.card.rows("make") if r.quantity != "latency"}
+    sound = {(r.case, r.quantity): r.measured for r in hanging.card.rows("make")}
     for calculator, case in CALCULATORS.items():
         found = {(r.case, r.quantity): r.measured for r in hanging.card.rows(calculator) if r.case != case}
-        found.pop((SPEED, "latency"), None)
         assert found == {key: value for key, value in sound.items() if key[0] != case}
 
 
@@ -150,6 +151,21 @@ def test_it_is_said_on_the_terminal_and_other_timeouts_work(hanging):
     assert f"barrier: error: {SAID['greedy']}" in hanging.text
     assert "Timeout (>3.0s) from pytest-timeout" in hanging.text, hanging.text
     assert "verdict: FAILED (" in hanging.text
+
+
+def test_a_hang_in_the_middle_of_a_timing(tmp_path, sound, quick_speed, run_probes):
+    """After the calls of another size; how many those are depends on when they cease to become faster."""
+    (tmp_path / "calc.py").write_text(sound + HANGING)
+    references = ("--probe-reference-only", f"--probe-reference={quick_speed}")
+    run = run_probes("--calculator=py:./calc.py:swallows", *references, "--probe-timeout=1", "-k", "quick_speed")
+    assert [r.quantity for r in run.card.results] == ["latency_5", "latency_20"]
+    for row in run.card.results:
+        assert row.verdict.state == "error"
+        assert row.verdict.reason.startswith("timed out after 1 s (--probe-timeout) at frame 0, model call ")
+    (measurement,) = run.card.measurements
+    assert measurement.model_calls > 8
+    assert measurement.batches == measurement.model_calls + 1
+    assert measurement.wall_s >= 1
 
 
 @pytest.mark.parametrize("workers", WORKERS)

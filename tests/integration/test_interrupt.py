@@ -9,8 +9,6 @@ import time
 import pytest
 from support import STORED_QUANTITIES
 
-from mlff_probes.measure.latency import TIMED_CALLS, WARM_UP_CALLS
-
 SLOW = '''
 
 import time
@@ -30,9 +28,9 @@ def slow():
     return Slow()
 '''
 
-SLEEP_AFTER = {"one process": WARM_UP_CALLS + TIMED_CALLS + 9 + 3, "-n 2": 90}
-"""Structures before the sleep. In one process: those of the latency, the 9 of the first path, 3 of the second. With
-two workers, of 120: enough for two measurements to be finished whichever they are, while two others are half done."""
+SLEEP_AFTER = {"one process": 9 + 5 + 3, "-n 2": 90}
+"""Structures before the sleep. In one process: the 9 and 5 of two paths, 3 of what comes then. With two workers, of
+187: enough for two measurements to be finished whichever they are, while two others are half done."""
 WORKERS = {"one process": (), "-n 2": ("-n", "2")}
 WAIT_S = 30.0
 

@@ -104,11 +104,8 @@ def run_among(tmp_path_factory, inner_pytest, counted):
 
 
 def numbers(card):
-    """What must not depend on who else is there: rows in their order; a latency is a time and has no fixed value."""
-    return [
-        (r.calculator, r.case, r.quantity, r.verdict.state.value, None if r.quantity == "latency" else r.measured.value)
-        for r in card.results
-    ]
+    """What must not depend on who else is there: rows in their order."""
+    return [(r.calculator, r.case, r.quantity, r.verdict.state.value, r.measured.value) for r in card.results]
 
 
 @pytest.mark.parametrize("name", [name for name in NEIGHBOURS if name != "alone"])
@@ -127,7 +124,7 @@ def test_every_run_is_whole(name, run_among):
     assert run.card.selected == STORED_QUANTITIES
     assert len(run.card.results) == STORED_QUANTITIES
     assert run.card.complete
-    assert len(run.card.measurements) == 9
+    assert len(run.card.measurements) == 8
 
 
 @pytest.mark.parametrize("name", NEIGHBOURS)

@@ -69,7 +69,7 @@ def test_names_outside_ascii_lose_nothing_with_two_workers(run_probes, tmp_path,
 @pytest.mark.parametrize("line", ["python_files = check_*.py", "python_functions = check_*"])
 def test_a_configuration_that_names_tests_otherwise_finds_the_probes(run_probes, calc, tmp_path, line):
     (tmp_path / "pytest.ini").write_text(f"[pytest]\n{line}\n")
-    assert run_probes(calc, "-k", "latency").card.selected == 1
+    assert run_probes(calc, "-k", "energy_image_1").card.selected == 1
 
 
 def test_no_probe_collected_says_what_to_do(inner_pytest, calc, tmp_path):
@@ -85,7 +85,7 @@ def test_a_users_own_probe_marker_and_tests_stay(run_probes, calc, tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = probe: ours\n")
     own = tmp_path / "test_own.py"
     own.write_text("import pytest\n\n\n@pytest.mark.probe('x')\ndef test_own():\n    assert False, 'mine'\n")
-    run = run_probes(own, calc, "-k", "own or latency")
+    run = run_probes(own, calc, "-k", "own or energy_image_1")
     run.matches("*FAILED*test_own*mine*")
     assert run.card.selected == 1
 
