@@ -41,6 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="any: judge a calculator against references of another level of theory too")  # fmt: skip
     add("--probe-scorecard", action="append", default=[], metavar="FILE",
         help="write the scorecard: .json, .csv, or .md with figures beside it; repeatable")  # fmt: skip
+    add("--probe-benchmark-json", metavar="FILE", help="write every timed call as pytest-benchmark does, for its tools")
     add("--probe-store", metavar="DIR",
         help="where trajectories are kept, and simulations resumed from (default: pytest's cache)")  # fmt: skip
     add("--probe-no-store", action="store_true", help="keep no trajectories, and resume none")

@@ -23,7 +23,7 @@ from mlff_probes.probe import RESULT, Probe
 from mlff_probes.progress import terminal_progress
 from mlff_probes.records import NOT_STATED, CalculatorIdentity, Measurement, ProbeResult
 from mlff_probes.reference import DIRECTORY, load_cases
-from mlff_probes.scorecard import files, terminal
+from mlff_probes.scorecard import benchmark_json, files, terminal
 from mlff_probes.scorecard.format import identity_lines, verdict_line
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.suite import ProbeRequest, Suite
@@ -40,8 +40,11 @@ ONLY_LOOKING = ("collectonly", "setuponly", "setupplan", "showfixtures", "show_f
 class ProbeRun:
     """The pytest hooks of one probe run, and what the controller has gathered so far."""
 
-    def __init__(self, suite: Suite, options: RunOptions, scorecards: list[Path]) -> None:
-        self.suite, self.options, self.scorecards = suite, options, scorecards
+    def __init__(
+        self, suite: Suite, options: RunOptions, scorecards: list[Path], benchmark_file: Path | None = None
+    ) -> None:
+        self.suite, self.options = suite, options
+        self.scorecards, self.benchmark_file = scorecards, benchmark_file
         self.results: dict[str, ProbeResult] = {}
         self.measurements: dict[tuple[str, str], Measurement] = {}
         self.shipped: set[tuple[str, str]] = set()
@@ -62,9 +65,14 @@ class ProbeRun:
         """
         option = config.getoption
         scorecards = [Path(path).expanduser() for path in option("--probe-scorecard")]
+        timings = Path(option(benchmark_json.OPTION)).expanduser() if option(benchmark_json.OPTION) else None
         if not hasattr(config, "workerinput"):
             for path in scorecards:
                 files.check_path(path)
+            if timings:
+                benchmark_json.check(timings)
+            if timings in scorecards:
+                raise InputError(f"{benchmark_json.OPTION}={timings}: --probe-scorecard names the same file")
         tolerances = option("--probe-tolerances")
         policy = load_policy(Path(tolerances).expanduser() if tolerances else None)
         directories = [Path(path).expanduser() for path in option("--probe-reference")]
@@ -115,7 +123,7 @@ class ProbeRun:
             store=_store(config),
             shared=lambda identity: shared_machine(config, identity),
         )
-        run = cls(suite, options, scorecards)
+        run = cls(suite, options, scorecards, timings)
         if known_failures is not None:
             labels = {name for identity in run.identities for name in (identity.label, identity.replicate_of) if name}
             run.messages += [f"note: {said}" for said in known_failures.strangers(labels)]
@@ -217,19 +225,26 @@ class ProbeRun:
         if written:
             self.messages.append(f"{_account(written)} in {time.perf_counter() - start:.1f} s")
         green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if exitstatus in green and (self.card.verdict != "passed" or not set(self.scorecards) <= set(written)):
+        if exitstatus in green and (self.card.verdict != "passed" or not set(self._wanted) <= set(written)):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write(self, card: Scorecard) -> list[Path]:
         written: list[Path] = []
-        for path in sorted(self.scorecards, key=lambda path: path.suffix.lower() != ".json"):
+        for path in sorted(self._wanted, key=lambda path: path.suffix.lower() != ".json"):
+            timings = path == self.benchmark_file
             try:
                 with quiet():
-                    written += files.write(card, path)
+                    written += benchmark_json.write(card, path) if timings else files.write(card, path)
             except Exception as error:  # a picture that cannot be drawn must not cost the verdicts
                 said = error if isinstance(error, OSError) else describe(error)
-                self.messages.append(f"--probe-scorecard={path}: could not be written ({said})")
+                option = benchmark_json.OPTION if timings else "--probe-scorecard"
+                self.messages.append(f"{option}={path}: could not be written ({said})")
         return written
+
+    @property
+    def _wanted(self) -> list[Path]:
+        """All files that the user asked for."""
+        return [*self.scorecards, *([self.benchmark_file] if self.benchmark_file else [])]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> Generator[None, None, None]:

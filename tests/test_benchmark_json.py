@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -245,6 +246,9 @@ def compare(folder, *arguments):
 
 
 def run(folder, *module):
-    found = subprocess.run([sys.executable, "-m", *module], cwd=folder, capture_output=True, text=True, check=False)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    found = subprocess.run(
+        [sys.executable, "-m", *module], cwd=folder, env=clean, capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stdout + found.stderr
     return found.stdout

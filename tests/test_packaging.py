@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "calculators/chgnet.py": PROJECT["optional-dependencies"]["chgnet"],
     "calculators/mace.py": PROJECT["optional-dependencies"]["mace"],
     "calculators/identity.py": ["torch"],  # which both of these extras bring
+    "calculators/device.py": ["torch"],
     "calculators/safety.py": ["torch"],
     "calculators/torchscript.py": ["torch"],
     "calculators/allowed.py": ["torch", "e3nn"],  # of a checkpoint of MACE, whose package brings e3nn

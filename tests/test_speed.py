@@ -74,7 +74,7 @@ def test_the_printed_numbers():
     assert rows["500", "1"][-1] == "500"
     # 64 structures of 20 atoms: 0.4 ms of neighbours, then 2 + 12.8 ms on the device, while the host goes on
     assert rows["1,280", "64"][2:8] == ["15.2", "15.2 to 15.2", "3", "11.9", "4210.5", "—"]
-    text = terminal.render(card, width=200)
+    text = terminal.render(card, width=400)
     for part in (
         "speed: dtype float32, device cuda:0 (Fake H100), 1 threads, eager, cuequivariance kernels, CUDA 12.8, driver "
         "570.86, TF32 off, OMP_WAIT_POLICY",

@@ -59,9 +59,14 @@ def write(card: Scorecard, path: Path) -> list[Path]:
     InputError
         If the suffix is not `.json`, or the file cannot be written.
     """
-    check_path(path, given=OPTION, known=(".json",))
+    check(path)
     path.write_text(json.dumps(benchmark_json(card), indent=1) + "\n", encoding="utf-8")
     return [path]
+
+
+def check(path: Path) -> None:
+    """Refuse a path that cannot be written, before anything is measured; an `InputError`."""
+    check_path(path, given=OPTION, known=(".json",))
 
 
 def benchmark_json(card: Scorecard) -> dict[str, Any]:
