@@ -23,10 +23,11 @@ from sound import Sound
 from support import record
 
 from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.device import Device
 from mlff_probes.dynamics.simulate import Simulation
 from mlff_probes.evaluation import evaluate
 from mlff_probes.measure import dynamics, measure_case
-from mlff_probes.protocols import MolecularDynamics
+from mlff_probes.protocols import MolecularDynamics, Speed
 from mlff_probes.records import Case, Measurement, ProbeResult, State
 from mlff_probes.reference import DIRECTORY, load_case, load_cases
 from mlff_probes.suite import Suite
@@ -151,7 +152,7 @@ def recorded_cases(target: Path) -> list[Case]:
     (target / "parity").mkdir()
     shutil.copy(DIRECTORY / "parity" / "sb2te3_frames.toml", target / "parity")
     write_laws(target / "physicality")
-    write_agreement(target / "inference")
+    write_inference(target / "inference")
     ase.io.write(target / "migration" / "hop.extxyz", hop(), format="extxyz")
     for name, protocol in OWN_CASES.items():
         record_relaxed(target / "migration" / f"{name}.toml", protocol)
@@ -170,9 +171,13 @@ def write_laws(folder: Path) -> None:
         (folder / file.name).write_text(fewer)
 
 
-def write_agreement(folder: Path) -> None:
-    """The package's comparison of paths, on the frames of two of its origins."""
+def write_inference(folder: Path) -> None:
+    """The package's comparison of paths, on the frames of two of its origins, and its timing of calls, on one size."""
     folder.mkdir()
+    shutil.copy(DIRECTORY / "inference" / "sb2te3_speed.extxyz", folder / "speed.extxyz")
+    text = re.sub(r"(?s)\nreport = .*?\n]\n", "\n", (DIRECTORY / "inference" / "sb2te3_speed.toml").read_text())
+    text = re.sub(r"(?m)^repeats = .*\nbatches = .*\nseconds = .*$", "repeats = [[1, 1, 1]]\nseconds = 0.01", text)
+    (folder / "speed.toml").write_text(text)
     lines = (DIRECTORY / "inference" / "path_agreement.toml").read_text().splitlines(keepends=True)
     (folder / "path_agreement.toml").write_text("".join(line for line in lines if not line.startswith("origins.deep")))
 
@@ -240,13 +245,13 @@ def _expected(quantity: str, unit: str, found: Measurement) -> str:
 
 @contextmanager
 def planted(kind: type[Sound]) -> Iterator[None]:
-    """A fault in how atoms are moved, where `kind` has one: simulations are made of what it makes of them."""
+    """A fault in how atoms are moved, or a clock is read, where `kind` has one."""
     simulate = dynamics.simulate
 
     def simulated(calculator: Calculator, protocol: MolecularDynamics, start: Atoms, **rest: Any) -> Simulation:
         return simulate(calculator, *kind.simulated(protocol, start), **rest)
 
-    with mock.patch.object(dynamics, "simulate", simulated):
+    with mock.patch.object(dynamics, "simulate", simulated), mock.patch.object(Device, "now", kind.now):
         yield
 
 
@@ -257,7 +262,7 @@ def judged(kind: type[Sound], cases: list[Case]) -> Iterator[tuple[str, ProbeRes
     which others there are.
     """
     for case in cases:
-        calculator = load(kind)
+        calculator = load(kind, device="cuda:0" if isinstance(case.protocol, Speed) else "cpu")
         evaluate(calculator, [bulk("Al")])
         suite = Suite([calculator], [case])
         for request in suite.requests(case.protocol.kind):

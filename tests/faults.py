@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from ase import units
+from fake_gpu import RealTimeGpu
 from sound import ELEMENTS, Sound, tapered
 
 from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.device import HOST
 from mlff_probes.records import CalculatorIdentity
 
 AL, CR, CU, SB, TE = 13, 24, 29, 51, 52
@@ -662,6 +664,30 @@ class WrongMass(Sound):
         return protocol, heavy
 
 
+# How it is timed
+
+
+class SilentFallback(Sound):
+    """It says that it computes on the GPU, and computes on the CPU.
+
+    A build without GPU kernels, or an operation that has none there: the model is right, and slow.
+    """
+
+    def launch(self):
+        pass
+
+
+class ForgetfulTimer(Sound):
+    """The clock is read as soon as the work is queued, and not when it is done.
+
+    Benchmarks of GPU models without synchronisation: all of them are as fast as a launch.
+    """
+
+    @staticmethod
+    def now(device, clock):
+        return clock()
+
+
 KERNELS = "fast"
 """An accelerated kernel library, which is installed and not in use."""
 
@@ -682,6 +708,10 @@ def load(
         spec=slug(kind), label=slug(kind), family="ase", elements=ELEMENTS, dtype=dtype, device=device,
         device_name=device, threads=1, batched=batch, compile_mode=compile_mode, kernels=kernels,
     )  # fmt: skip
+    hardware = HOST
+    if device != "cpu":
+        model.gpu = RealTimeGpu()
+        hardware = model.gpu.device
     asked = {"dtype": dtype, "device": device, "compile_mode": compile_mode, "kernels": kernels, "batch": batch}
 
     def fresh(**changes) -> Calculator:
@@ -693,6 +723,7 @@ def load(
         batch=model.batch if batch else None,
         properties=frozenset(kind.implemented_properties),
         fresh=fresh,
+        device=hardware,
         other_kernels=() if kernels else (KERNELS,),
     )
 

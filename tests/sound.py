@@ -7,7 +7,7 @@ nothing is kept between calls. `faults.py` breaks it in one place at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,9 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 from ase.data import atomic_numbers
+from fake_gpu import FakeGpu
 
+from mlff_probes.calculators.device import Device
 from mlff_probes.protocols import MolecularDynamics
 
 CUTOFF_A = 6.5
@@ -24,6 +26,9 @@ CUTOFF_A = 6.5
 RADIUS_A = {"Al": 2.00, "Cr": 1.40, "Cu": 1.30, "Sb": 1.75, "Te": 2.05}
 DEPTH_EV = {"Al": 0.20, "Cr": 0.30, "Cu": 0.35, "Sb": 0.15, "Te": 0.15}
 STIFFNESS_PER_A = 1.5
+LAUNCH_S = 1e-3
+"""What a call takes on a GPU."""
+
 BONDS = {
     ("Al", "Cu"): (0.50, 2.55, 1.7),
     ("Cr", "Te"): (0.60, 2.75, 1.7),
@@ -51,6 +56,7 @@ class Sound(AseCalculator):
 
     implemented_properties = ("energy", "forces", "stress")
     cutoff = CUTOFF_A
+    gpu: FakeGpu | None = None
 
     def __init__(self, dtype: str = "float64") -> None:
         super().__init__()
@@ -58,12 +64,19 @@ class Sound(AseCalculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
+        self.launch()
         self.results = self.evaluated(self.atoms)
 
     def batch(self, frames: Sequence[Atoms], forces: bool) -> list[tuple[float, np.ndarray | None]]:
         """Energy and, if wanted, forces of each frame."""
+        self.launch()
         found = [self.evaluated(frame) for frame in frames]
         return [(results["energy"], results["forces"] if forces else None) for results in found]
+
+    def launch(self) -> None:
+        """Queue the work of a call, where there is a GPU."""
+        if self.gpu is not None:
+            self.gpu.launch(LAUNCH_S)
 
     def evaluated(self, atoms: Atoms) -> dict[str, float | np.ndarray]:
         """Energy (eV), forces (eV/A) and, in a crystal, stress (eV/A^3, Voigt order) of `atoms`."""
@@ -96,6 +109,12 @@ class Sound(AseCalculator):
         faces = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)  # distances of opposite faces
         most = np.floor(self.cutoff / faces + 0.5).astype(int) * pbc
         return np.array(list(np.ndindex(*(2 * most + 1)))) - most
+
+    @staticmethod
+    def now(device: Device, clock: Callable[[], float]) -> float:
+        """How a timer reads its clock."""
+        device.synchronize()
+        return clock()
 
     @staticmethod
     def simulated(protocol: MolecularDynamics, start: Atoms) -> tuple[MolecularDynamics, Atoms]:

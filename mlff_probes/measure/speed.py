@@ -90,7 +90,8 @@ def speed(
     - `overhead` (ms), `time_per_atom` (us, at 1,000 atoms), `size_exponent`: the cost model, `analysis.cost`;
       `nanosecond_N`: the hours of a nanosecond of N atoms by that model;
     - `on_device`: the part of the timed calls in which the device that is named allocated memory;
-    - `unsynchronised`: how long the device went on after the clock was read, in per cent of the time that was read.
+    - `unsynchronised`: how long the device went on after the clock was read, in per cent of the time that was read; the
+      median of all timed calls.
 
     Parameters
     ----------
@@ -153,10 +154,10 @@ class Timer:
 
     Attributes
     ----------
-    timed_s, after_s
-        All that the clock read, and how long the device still worked after it was read.
-    worked, asked
-        Timed calls in which the device allocated memory, and all of them.
+    after
+        For each timed call, how long the device still worked after the clock was read, as a part of what it said.
+    worked
+        For each timed call, whether the device allocated memory in it.
     """
 
     calculator: Calculator
@@ -165,10 +166,8 @@ class Timer:
     report: Report
     calls: Calls = field(default_factory=Calls)
     timings: list[Timing] = field(default_factory=list)
-    timed_s: float = 0.0
-    after_s: float = 0.0
-    worked: int = 0
-    asked: int = 0
+    after: list[float] = field(default_factory=list)
+    worked: list[bool] = field(default_factory=list)
 
     def time(
         self,
@@ -251,10 +250,8 @@ class Timer:
         device.synchronize()
         after = self.clock()
         if counted:
-            self.timed_s += end - start
-            self.after_s += after - end
-            self.asked += 1
-            self.worked += bool(device.allocated_bytes and device.allocated_bytes() > allocated)
+            self.after.append((after - end) / (end - start))
+            self.worked.append(bool(device.allocated_bytes and device.allocated_bytes() > allocated))
         return end - start
 
     def _moved(self, frame: Atoms) -> Atoms:
@@ -384,7 +381,7 @@ def _laws(calculator: Calculator, timer: Timer) -> dict[str, Value]:
         why = "it computes on the CPU, for which no clock need wait"
         units = {"on_device": "1", "unsynchronised": "%"}
         return {quantity: not_supplied(unit, why, by_nature=True) for quantity, unit in units.items()}
-    worked = Value(value=timer.worked / timer.asked, unit="1")
+    worked = Value(value=float(np.mean(timer.worked)), unit="1")
     if device.allocated_bytes is None:
         worked = not_supplied("1", f"nobody counts what is allocated on {name}")
-    return {"on_device": worked, "unsynchronised": Value(value=100 * timer.after_s / timer.timed_s, unit="%")}
+    return {"on_device": worked, "unsynchronised": Value(value=100 * float(np.median(timer.after)), unit="%")}
