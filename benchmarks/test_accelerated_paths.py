@@ -31,7 +31,7 @@ ENERGY_EV, FORCE_EV_PER_A, STRESS_EV_PER_A3 = 1e-6, 1e-5, 1e-7
 
 TIMED_CALLS = 20
 WRONG = (
-    "torch 2.13.0 on more than one thread of a CPU: forces of compiled models are wrong by some tenths of an eV/A, "
+    "torch 2.13.0 on more than one thread of a CPU: forces of compiled models are wrong by up to 0.3 eV/A, "
     "their energies right"
 )
 KNOWN = pytest.mark.xfail(reason=WRONG, strict=True, raises=AssertionError)

@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MAY_IMPORT = {
     "calculators/chgnet.py": PROJECT["optional-dependencies"]["chgnet"],
     "calculators/mace.py": PROJECT["optional-dependencies"]["mace"],
+    "calculators/device.py": ["torch"],  # which both of these extras bring
     "calculators/identity.py": ["torch"],  # which both of these extras bring
     "calculators/device.py": ["torch"],
     "calculators/safety.py": ["torch"],
