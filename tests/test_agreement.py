@@ -232,10 +232,11 @@ def test_what_a_calculator_does_not_have_is_not_applicable_by_nature():
 
 
 def test_e3nn_kernels_are_plain():
-    model = load()
+    model, asked = counted(load(compile_mode=None))
     identity = model.identity.model_copy(update={"kernels": "e3nn"})
     found = measured(replace(model, identity=identity, other_kernels=()))
-    assert states(found)["not applicable by nature"] == of_kind("kernels")
+    assert states(found)["not applicable by nature"] == of_kind("kernels compiled")
+    assert asked == [{}, {"dtype": "float32"}]  # the plainest is the one in use
 
 
 def test_a_calculator_that_was_handed_over_cannot_be_compared_with_a_twin():

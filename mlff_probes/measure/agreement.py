@@ -208,9 +208,10 @@ class Trial:
 
     def kernels(self) -> None:
         """With an accelerated kernel library and with plain kernels, whichever of them is in use."""
-        accelerated = [name for name in (self.calculator.identity.kernels,) if name not in PLAIN_KERNELS]
-        other = None if accelerated else next(iter(self.calculator.other_kernels), None)
-        library = other or next(iter(accelerated), None)
+        own = self.calculator.identity.kernels
+        plain = own in PLAIN_KERNELS
+        other = next(iter(self.calculator.other_kernels), None) if plain else None
+        library = other if plain else own
         if library is None:
             reason = "no accelerated kernels are installed"
             self.worst.without_any("kernels", reason, applicable=False, by_nature=True)
@@ -264,7 +265,8 @@ class Trial:
 
 def _key(identity: CalculatorIdentity) -> tuple[str | None, ...]:
     """What makes two paths the same, but for batches."""
-    return identity.device, identity.dtype, identity.compile_mode, identity.kernels
+    kernels = None if identity.kernels in PLAIN_KERNELS else identity.kernels
+    return identity.device, identity.dtype, identity.compile_mode, kernels
 
 
 def _dtype(model: Calculator, found: Sequence[Evaluation]) -> str:
