@@ -28,7 +28,6 @@ MAY_IMPORT = {
     "calculators/mace.py": PROJECT["optional-dependencies"]["mace"],
     "calculators/device.py": ["torch"],  # which both of these extras bring
     "calculators/identity.py": ["torch"],  # which both of these extras bring
-    "calculators/device.py": ["torch"],
     "calculators/safety.py": ["torch"],
     "calculators/torchscript.py": ["torch"],
     "calculators/allowed.py": ["torch", "e3nn"],  # of a checkpoint of MACE, whose package brings e3nn

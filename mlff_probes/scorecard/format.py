@@ -195,6 +195,15 @@ def time_lines(card: Scorecard) -> list[str]:
     ]
 
 
+def agreement_lines(card: Scorecard, calculator: str) -> list[str]:
+    """Which path was compared with which."""
+    return [
+        f"{measurement.case}: {d['path']}, against the plainest that can be had: {d['plainest_path']}"
+        for measurement in card.measurements
+        if measurement.calculator == calculator and (d := measurement.diagnostics).get("plainest_path")
+    ]
+
+
 def simulation_lines(card: Scorecard, calculator: str) -> list[str]:
     """How each simulation was made, and what of it is from an earlier run."""
     found = []

@@ -59,8 +59,9 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
     for report in speed_reports(card, identity):
         lines += ["", f"Speed: {report.path}.", "", *_table(SPEED_COLUMNS, report.rows), ""]
         lines += [f"- {line}." for line in report.lines]
-    simulated = fmt.simulation_lines(card, identity.label)
-    lines += ["", *(f"- Simulated {line}." for line in simulated)] if simulated else []
+    made = [f"- Compared {line}." for line in fmt.agreement_lines(card, identity.label)]
+    made += [f"- Simulated {line}." for line in fmt.simulation_lines(card, identity.label)]
+    lines += ["", *made] if made else []
     for family in card.families(identity.label):
         body = []
         for row in card.rows(identity.label, family):
