@@ -389,6 +389,12 @@ EXPECTED: dict[str, set[str]] = {
         "dynamics.mean_frequency",
         "dynamics.vdos_wasserstein",
     },
+    "silent_fallback": {
+        "inference.on_device",
+    },
+    "forgetful_timer": {
+        "inference.unsynchronised",
+    },
 }
 
 CLOSE = (0.85, 1.15)
