@@ -201,11 +201,11 @@ def test_this_machine():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
 def test_the_peak_of_the_process_is_that_since_the_last_reset():
-    before = bytearray(80 * 2**20)
+    before = b"x" * (80 * 2**20)
     del before
     assert reset_host_peak()
     now = host_peak_bytes()
-    block = bytearray(40 * 2**20)
+    block = b"x" * (40 * 2**20)
     assert 39 * 2**20 < host_peak_bytes() - now < 60 * 2**20
     del block
     assert reset_host_peak()

@@ -378,9 +378,10 @@ def _laws(calculator: Calculator, timer: Timer) -> dict[str, Value]:
     """`on_device` and `unsynchronised`."""
     device, name = calculator.device, calculator.identity.device
     if name == "cpu" and device is HOST:
-        why = "it computes on the CPU, for which no clock need wait"
-        units = {"on_device": "1", "unsynchronised": "%"}
-        return {quantity: not_supplied(unit, why, by_nature=True) for quantity, unit in units.items()}
+        return {
+            "on_device": not_supplied("1", "it computes on the CPU, and says so", by_nature=True),
+            "unsynchronised": not_supplied("%", "no clock need wait for a CPU", by_nature=True),
+        }
     worked = Value(value=float(np.mean(timer.worked)), unit="1")
     if device.allocated_bytes is None:
         worked = not_supplied("1", f"nobody counts what is allocated on {name}")
