@@ -319,7 +319,7 @@ def test_a_timer_that_forgets_to_synchronise_is_caught():
         assert verdicts(calculator, gpu.clock) == {"on_device": State.PASSED, "unsynchronised": State.FAILED}
         forgetful = speed.speed(calculator, CASE, clock=gpu.clock)
     assert forgetful.values["latency_500"].value == pytest.approx(1.0)  # the launch; the device still has 7 ms to do
-    assert forgetful.values["unsynchronised"].value > 300
+    assert forgetful.values["unsynchronised"].value > 100
 
 
 def test_on_a_processor_nothing_is_waited_for():

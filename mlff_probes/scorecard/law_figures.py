@@ -25,7 +25,8 @@ def laws(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
 
 def _deviations(axes: Axes, card: Scorecard, case: CaseSummary) -> None:
     drawn = curves(card, case)
-    quantities = list(dict.fromkeys(r.quantity for r in card.results if r.case == case.id))[::-1]
+    tried = dict.fromkeys(r.quantity for r in card.results if r.case == case.id)
+    quantities = [name for name in tried if any(m.arrays.get(name) for m, _ in drawn)][::-1]
     for place, (measurement, style) in enumerate(drawn):
         for line, quantity in enumerate(quantities):
             tolerance = _tolerance(card, measurement, quantity)

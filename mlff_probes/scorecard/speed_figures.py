@@ -77,5 +77,5 @@ def _parts(axes: Axes, measurement: Measurement) -> None:
     axes.set_xlabel("atoms")
     axes.set_ylabel("part of a call (%)")
     axes.set_ylim(0, 100)
-    axes.set_title(measurement.calculator, fontsize=9)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.set_title(measurement.calculator, fontsize=9, pad=20)
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
