@@ -109,8 +109,8 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(request):
         (both,) = (command for command in PYTEST if "--calculator=chgnet --calculator=" in command)
         json = request.getfixturevalue("run")(both)[1] / "card.json"
     shown, found = rows(SHOWN.group(1)), rows(terminal.render(of_chgnet(read(json))))
-    assert len(shown) == 115
-    assert len(found) == 115 if WHOLE_RUN in os.environ else 70
+    assert len(shown) == 123
+    assert len(found) == 123 if WHOLE_RUN in os.environ else 70
     assert shown.keys() >= found.keys()
     for key, words in found.items():
         if "±" in words[0]:

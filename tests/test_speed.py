@@ -208,7 +208,7 @@ def test_sizes_beyond_the_time_are_left_out():
     assert done == [20, 45, 100, 210, 500]
     value = result.values["latency_1000"]
     assert (value.problem.state, value.problem.by_nature) == ("not applicable", True)
-    assert value.problem.reason.startswith("1000 atoms would take some 9.0 s, and ")
+    assert value.problem.reason.startswith("1000 atoms would take some 8.0 s, and ")
     assert result.diagnostics["notes"] == [f"larger sizes were left out: {value.problem.reason}"]
     assert result.values["latency_1960"].problem == value.problem
 

@@ -27,13 +27,13 @@ from mlff_probes.protocols import Speed
 from mlff_probes.records import Asked, Case, Through, Timing, Value, as_lists
 from mlff_probes.stages import Stopwatch
 
-LEAST_CALLS, MOST_CALLS = 5, 30
+LEAST_CALLS, MOST_CALLS = 4, 30
 """Timed calls of one size: as many as fit into its `SHARE` of the case's time, within these bounds."""
 
-SHARE, BATCH_SHARE = 0.04, 0.3
+SHARE, BATCH_SHARE = 0.03, 0.3
 """Parts of the case's time that one size may take beyond its least number of calls, and that batches may take."""
 
-BATCH_CALLS, APART_CALLS = 3, 5
+BATCH_CALLS, APART_CALLS = 3, 3
 """Timed calls of a batch, and of energies alone, with forces and with stress."""
 
 STAGED_CALLS = 2
