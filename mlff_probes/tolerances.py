@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from mlff_probes.errors import InputError
 from mlff_probes.protocols import FAMILIES
-from mlff_probes.records import Positive, Record, Text, Tolerance
+from mlff_probes.records import NonNegative, Positive, Record, Text, Tolerance
 from mlff_probes.tables import read_toml, validated
 
 POLICY = Path(__file__).parent / "reference" / "tolerances.toml"
@@ -22,12 +25,40 @@ class ToleranceTable(Record):
     float32: Positive | None = None
 
 
+REGRESSION = "regression"
+"""The table of a tolerance file that says when a change against a baseline counts."""
+
+
+class Margin(Record):
+    """`[regression.family]`: the part of its tolerance by which an error must change."""
+
+    margin: NonNegative
+    reason: Text
+
+
+class RegressionPolicy(Record):
+    """`[regression]`: when a change against a baseline counts.
+
+    A change must exceed the margin of its family and, beyond it, what chance could do: `false_alarms` is the
+    probability that any of the quantities of a run of the same model changes by chance.
+    """
+
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    reason: Text
+    margins: dict[str, Margin]
+
+    def margin(self, family: str) -> float:
+        """The margin of a family, as a part of the tolerance."""
+        return self.margins[family].margin
+
+
 @dataclass(frozen=True)
 class Policy:
     """Tolerances by family and quantity; an override of the user's wins over policy and case."""
 
     tolerances: dict[tuple[str, str], Tolerance]
     overrides: dict[tuple[str, str], Tolerance]
+    regression: RegressionPolicy
     override_file: Path | None = None
 
     def tolerance(self, family: str, name: str, own: ToleranceTable | None) -> Tolerance | None:
@@ -59,13 +90,39 @@ def load_policy(override: Path | None = None) -> Policy:
                 f"{override}: {family}.{quantity} must be in {tolerances[family, quantity].unit}, "
                 f"found {overrides[family, quantity].unit}"
             )
-    return Policy(tolerances=tolerances, overrides=overrides, override_file=override)
+    regression = _regression(override)
+    return Policy(tolerances=tolerances, overrides=overrides, regression=regression, override_file=override)
+
+
+def _regression(override: Path | None) -> RegressionPolicy:
+    """The package's `[regression]`, with what the user's file changes of it."""
+    found = _regression_table(POLICY)
+    changed = _regression_table(override) if override else {}
+    margins = {**found.pop("margins"), **changed.pop("margins", {})}
+    return validated(
+        RegressionPolicy, {**found, **changed, "margins": margins}, override or POLICY, prefix="regression."
+    )
+
+
+def _regression_table(file: Path) -> dict[str, Any]:
+    """`[regression]` of a file, the families' margins apart; empty where it has none."""
+    table = read_toml(file).get(REGRESSION, {})
+    if not isinstance(table, dict):
+        raise InputError(f"{file}: [{REGRESSION}] must be a table")
+    margins = {family: row for family, row in table.items() if isinstance(row, dict)}
+    unknown = sorted(set(margins) - set(FAMILIES))
+    if unknown:
+        raise InputError(f"{file}: [{REGRESSION}.{unknown[0]}] is no family; there are {', '.join(FAMILIES)}")
+    plain = {key: value for key, value in table.items() if key not in margins}
+    return {**plain, "margins": margins} if table else {}
 
 
 def _tolerances(file: Path, *, origin: str) -> dict[tuple[str, str], Tolerance]:
     data = read_toml(file)
     found = {}
     for family, table in data.items():
+        if family == REGRESSION:
+            continue
         if family not in FAMILIES or not isinstance(table, dict):
             raise InputError(
                 f"{file}: unknown family '{family}'; write [family.quantity] with one of {', '.join(FAMILIES)}"

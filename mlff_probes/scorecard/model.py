@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -26,7 +27,13 @@ from mlff_probes.records import (
     Tier,
 )
 
+if TYPE_CHECKING:
+    from ase import Atoms
+
 SCHEMA_VERSION: Literal[1] = 1
+
+GRID_A = 1e-5
+"""Structures are the same whose positions are the same on this grid."""
 
 OverallVerdict = Literal["passed", "failed", "nothing judged", "incomplete"]
 
@@ -65,8 +72,22 @@ class TimeSummary(Record):
         return max(self.measured_s - self.model_s, 0.0)
 
 
+def fingerprint(frames: Iterable[Atoms]) -> str:
+    """A hash of structures: of their elements, positions, cells and periodicity, to 1e-5 A."""
+    found = hashlib.sha256()
+    for frame in frames:
+        numbers = (frame.numbers.astype("<i8"), frame.pbc.astype("u1"))
+        lengths = [(array / GRID_A).round().astype("<i8") for array in (frame.positions, frame.cell.array)]
+        for array in (*numbers, *lengths):
+            found.update(array.tobytes())
+    return found.hexdigest()[:16]
+
+
 class CaseSummary(Record):
-    """What a reader of the scorecard needs to know of a case, the reference curves included."""
+    """What a reader of the scorecard needs to know of a case, the reference curves included.
+
+    `fingerprint` is that of its structures; empty in scorecards that are older than it.
+    """
 
     id: Text
     family: Text
@@ -81,6 +102,7 @@ class CaseSummary(Record):
     context: tuple[Context, ...] = ()
     reference_arrays: dict[str, list[Any]] = Field(default_factory=dict)
     reference_diagnostics: dict[str, Any] = Field(default_factory=dict)
+    fingerprint: str = ""
 
     @classmethod
     def of(cls, case: Case) -> CaseSummary:
@@ -100,6 +122,7 @@ class CaseSummary(Record):
             context=case.context,
             reference_arrays=reference.arrays if reference else {},
             reference_diagnostics=reference.diagnostics if reference else {},
+            fingerprint=fingerprint(case.frames),
         )
 
 

@@ -1,0 +1,67 @@
+"""What a comparison with a baseline finds, as data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from mlff_probes.records import Finite, NonNegative, Record, State, Text, Value
+
+
+class Trend(StrEnum):
+    """What became of a quantity. `WORSE`, `NEWLY_FAILING` and, unless it is so by nature, `GONE` are regressions."""
+
+    BETTER = "better"
+    SAME = "same"
+    WORSE = "worse"
+    NEWLY_FAILING = "newly failing"
+    NEWLY_PASSING = "newly passing"
+    GONE = "gone"
+    NEW = "new"
+    REPORTED = "reported"
+
+
+class Change(Record):
+    """One quantity of one case, before and after.
+
+    `change` is that of the error, ``abs(after - reference) - abs(before - reference)``: negative is better; of a
+    quantity that is only reported, the difference of the values. `uncertainty` is half the width of its 95 % interval,
+    None where both are exact, and `threshold` what it must exceed to count.
+    """
+
+    calculator: Text
+    family: Text
+    case: Text
+    quantity: Text
+    unit: Text
+    trend: Trend
+    regression: bool = False
+    before: Value | None = None
+    after: Value | None = None
+    before_state: State | None = None
+    after_state: State | None = None
+    reference: Finite | None = None
+    tolerance: Finite | None = None
+    change: Finite | None = None
+    uncertainty: NonNegative | None = None
+    threshold: NonNegative | None = None
+    note: str = ""
+
+
+class Comparison(Record):
+    """All changes of one calculator against a baseline, and what was left out."""
+
+    calculator: Text
+    baseline: Text
+    source: Text
+    changes: tuple[Change, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def regressions(self) -> list[Change]:
+        """The changes for the worse."""
+        return [change for change in self.changes if change.regression]
+
+    def counts(self) -> dict[Trend, int]:
+        """How many changes there are of each kind that occurs."""
+        trends = [change.trend for change in self.changes]
+        return {trend: trends.count(trend) for trend in Trend if trend in trends}
