@@ -61,6 +61,11 @@ class Comparison(Record):
         """The changes for the worse."""
         return [change for change in self.changes if change.regression]
 
+    @property
+    def judged(self) -> bool:
+        """Whether any quantity was compared that is judged."""
+        return any(change.trend not in (Trend.NEW, Trend.REPORTED) for change in self.changes)
+
     def counts(self) -> dict[Trend, int]:
         """How many changes there are of each kind that occurs."""
         trends = [change.trend for change in self.changes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,6 +26,7 @@ from mlff_probes.records import (
     Text,
     Tier,
 )
+from mlff_probes.scorecard.changes import Comparison
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -36,6 +37,9 @@ GRID_A = 1e-5
 """Structures are the same whose positions are the same on this grid."""
 
 OverallVerdict = Literal["passed", "failed", "nothing judged", "incomplete"]
+
+
+FailOn = Literal["tolerance", "regression", "both"]
 
 
 class RunOptions(Record):
@@ -51,6 +55,9 @@ class RunOptions(Record):
     trust_checkpoint: bool = False
     sha256: tuple[str, ...] = ()
     require_device: str | None = None
+    baseline: str | None = None
+    fail_on: FailOn = "tolerance"
+    seed: int = 0
 
 
 class TimeSummary(Record):
@@ -184,6 +191,8 @@ class Scorecard(Record):
     results: tuple[ProbeResult, ...]
     measurements: tuple[Measurement, ...]
     replicates: tuple[Spread, ...] = ()
+    baseline: str | None = None
+    comparisons: tuple[Comparison, ...] = ()
     time: TimeSummary
 
     @classmethod
@@ -198,8 +207,14 @@ class Scorecard(Record):
         selected: int,
         measured_s: float,
         interrupted: str = "",
+        baseline: str | None = None,
+        compared: Callable[[Scorecard], tuple[Comparison, ...]] = lambda _: (),
     ) -> Scorecard:
-        """Assemble a scorecard: rows in a fixed order, and the overall verdict."""
+        """Assemble a scorecard: rows in a fixed order, comparisons, and the overall verdict.
+
+        `baseline` is the calculator of the run that is measured to be compared with: its rows do not count. `compared`
+        makes the comparisons of a scorecard.
+        """
         identities = tuple(calculators)
         all_cases = list(cases)
         position = {case.id: index for index, case in enumerate(all_cases)}
@@ -216,9 +231,9 @@ class Scorecard(Record):
         )
         made = sorted(measurements, key=lambda m: (label[m.calculator], position[m.case]))
         probed = {row.case for row in rows}
-        return cls(
+        card = cls(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            verdict=overall_verdict(rows, strict=options.strict, incomplete=bool(interrupted) or len(rows) < selected),
+            verdict="incomplete",
             selected=selected,
             interrupted=interrupted,
             options=options,
@@ -227,6 +242,7 @@ class Scorecard(Record):
             results=tuple(rows),
             measurements=tuple(made),
             replicates=_spreads(identities, rows),
+            baseline=baseline,
             time=TimeSummary(
                 load_s=sum(identity.load_s for identity in identities),
                 measured_s=measured_s,
@@ -235,6 +251,22 @@ class Scorecard(Record):
                 batches=sum(m.batches for m in made),
             ),
         )
+        card = card.model_copy(update={"comparisons": compared(card)})
+        return card.model_copy(update={"verdict": card._judged()})
+
+    def _judged(self) -> OverallVerdict:
+        """One word for the run, by what it is to fail on."""
+        rows = [row for row in self.results if row.calculator != self.baseline]
+        by_tolerance = overall_verdict(rows, strict=self.options.strict, incomplete=not self.complete)
+        if self.options.fail_on == "tolerance":
+            return by_tolerance
+        if any(comparison.regressions for comparison in self.comparisons):
+            return "failed"
+        if self.options.fail_on == "both" and by_tolerance != "nothing judged":
+            return by_tolerance
+        if not self.complete:
+            return "incomplete"
+        return "passed" if any(comparison.judged for comparison in self.comparisons) else "nothing judged"
 
     @property
     def complete(self) -> bool:
