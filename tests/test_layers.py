@@ -27,6 +27,7 @@ LAYERS = [
         "selection",
         "progress",
         "scheduling",
+        "gate",
         "probe",
         "parallel",
         "run",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
+from mlff_probes.scorecard.changes import Comparison
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.speed import speed_reports
@@ -37,6 +38,8 @@ def render(
     lines = ["# Scorecard", "", f"**{fmt.verdict_line(card)}**", "", f"Made {card.created}, tier {card.options.tier}."]
     lines += ["", "Tolerances marked * are set by the case, † by you.", *([""] if notes(card) or problems else [])]
     lines += [f"- {note}" for note in (*notes(card), *problems)]
+    for comparison in card.comparisons:
+        lines += _comparison(comparison)
     for identity in card.calculators:
         lines += _calculator(card, identity)
     for group, spreads in card.spreads.items():
@@ -49,6 +52,22 @@ def render(
         rows = [row for row in card.results if row.case == case.id]
         lines += _case(case, rows, (figures or {}).get(case.id), scripts or {})
     return "\n".join(lines) + "\n"
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    """What changed against a baseline, the worst first, and what was left out."""
+    lines = [
+        "",
+        f"## {comparison.calculator} against {comparison.baseline}",
+        "",
+        f"**{fmt.comparison_line(comparison)}**",
+    ]
+    rows = fmt.change_rows(comparison)
+    if rows:
+        lines += ["", *_table(fmt.CHANGE_COLUMNS, [cells for _, cells in rows])]
+    notes = [f"- {c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note]
+    notes += [f"- Not compared: {reason}" for reason in comparison.left_out]
+    return [*lines, "", *notes] if notes else lines
 
 
 def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
