@@ -1,0 +1,153 @@
+"""Runs against a baseline, a stored one and one that is measured too: verdicts, exit codes, messages."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+MAKE, STRONGER = "--calculator=py:./calc.py:make", "--calculator=py:./calc.py:stronger"
+IN_GAP = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0")
+WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="-n 2")]
+CHANGED = '''
+
+class Stronger(Sound):
+    """All energies and forces are 5 % too large."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results = {name: 1.05 * found for name, found in self.results.items()}
+
+
+def stronger():
+    return Stronger()
+'''
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory, sound, run_probes_in, recorded):
+    """A folder with the scorecard of the sound calculator, and with the calculators."""
+    folder = tmp_path_factory.mktemp("production")
+    (folder / "calc.py").write_text(sound + CHANGED)
+    run = run_probes_in(folder, MAKE, f"--probe-reference={recorded}", "--probe-reference-only", *IN_GAP)
+    assert run.code == pytest.ExitCode.OK, run.output
+    shutil.copy(folder / "card.json", folder / "production.json")
+    return folder
+
+
+@pytest.fixture
+def folder(production, tmp_path, monkeypatch):
+    for name in ("calc.py", "production.json"):
+        shutil.copy(production / name, tmp_path)
+    return tmp_path
+
+
+def trends(run):
+    (comparison,) = run.card.comparisons
+    return {(c.case, c.quantity): c.trend.value for c in comparison.changes}
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+@pytest.mark.parametrize("baseline", ["production.json", "py:./calc.py:make,label=old"])
+def test_a_candidate_that_is_worse(baseline, workers, folder, run_probes, recorded_only):
+    run = run_probes(STRONGER, *recorded_only, *IN_GAP, f"--probe-baseline={baseline}",
+                     "--probe-fail-on=regression", *workers)  # fmt: skip
+    assert run.code == pytest.ExitCode.TESTS_FAILED
+    assert run.card.verdict == "failed"
+    found = trends(run)
+    assert found["cr_sb2te3_in_gap", "barrier"] == "newly failing"
+    assert found["cr_sb2te3_in_gap", "saddle_position"] == "same"
+    assert found["sb2te3_fixed_gap_0.0", "periodicity"] == "same"
+    (comparison,) = run.card.comparisons
+    worse = {trend for trend in found.values() if trend in ("worse", "newly failing")}
+    assert len(comparison.regressions) == sum(trend in worse for trend in found.values()) > 5
+    of_baseline = [r for r in run.card.results if r.calculator == run.card.baseline]
+    assert bool(of_baseline) == (baseline != "production.json")
+    old = "old" if of_baseline else "make"
+    run.matches(
+        f"stronger against {old}*: {len(comparison.regressions)} regressions (*)", "verdict: FAILED (*only regr*"
+    )
+
+
+@pytest.mark.parametrize(("fail_on", "workers"), [(None, ()), ("regression", ("-n", "2"))])
+def test_the_same_checkpoint_shows_no_change(fail_on, workers, folder, run_probes, recorded_only):
+    option = [f"--probe-fail-on={fail_on}"] if fail_on else []
+    run = run_probes(MAKE, *recorded_only, *IN_GAP, "--probe-baseline=production.json", *option, *workers)
+    assert run.code == pytest.ExitCode.OK, run.output
+    assert set(trends(run).values()) == {"same"}
+    assert run.card.options.fail_on == (fail_on or "both")
+    assert "make against make (production.json): no regression" in run.text
+
+
+def test_what_fails_as_before_is_no_regression(folder, run_probes):
+    """Against DFT the calculator is no good; it was no better before."""
+    first = run_probes(MAKE, *IN_GAP)
+    assert first.code == pytest.ExitCode.TESTS_FAILED
+    shutil.copy(folder / "card.json", folder / "old.json")
+    run = run_probes(MAKE, *IN_GAP, "--probe-baseline=old.json", "--probe-fail-on=regression", "-rx")
+    assert run.code == pytest.ExitCode.OK, run.output
+    assert run.card.verdict == "passed"
+    run.matches("XFAIL *barrier* - *no regression (--probe-fail-on=regression)*")
+    assert run_probes(MAKE, *IN_GAP, "--probe-baseline=old.json").code == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_baseline_never_fails_the_run(folder, run_probes, recorded_only):
+    run = run_probes(MAKE, *recorded_only, *IN_GAP, "--probe-baseline=py:./calc.py:stronger")
+    assert run.code == pytest.ExitCode.OK, run.output
+    assert run.card.baseline == "stronger"
+    assert {r.verdict.state.value for r in run.card.results if r.calculator == "stronger"} >= {"failed"}
+    assert "newly passing" in trends(run).values()
+
+
+def newer(folder):
+    card = json.loads((folder / "production.json").read_text()) | {"schema_version": 2}
+    (folder / "newer.json").write_text(json.dumps(card))
+
+
+def cut(folder):
+    (folder / "cut.json").write_text((folder / "production.json").read_text()[:4000])
+
+
+def elsewhere(folder):
+    text = (
+        (folder / "production.json").read_text().replace("cr_sb2te3_in_gap", "a").replace("sb2te3_fixed_gap_0.0", "b")
+    )
+    (folder / "elsewhere.json").write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "prepare", "says"),
+    [
+        ("nothing.json", None, "nothing.json: cannot be read (No such file or directory)"),
+        ("cut.json", cut, "cut.json: no scorecard: no JSON, or cut short"),
+        ("newer.json", newer, "newer.json: a scorecard of schema version 2, and this mlff-probes reads 1"),
+        ("elsewhere.json", elsewhere, "elsewhere.json: holds nothing that can be compared with this run"),
+        ("production.json,label=other", None, "holds no calculator 'other'; it holds make"),
+        ("nothing.model", None, "--calculator=nothing.model: there is no file nothing.model"),
+    ],
+)
+def test_an_unusable_baseline(given, prepare, says, folder, run_probes, recorded_only):
+    if prepare:
+        prepare(folder)
+    workers = ("-n", "2") if given == "cut.json" else ()
+    run_probes(MAKE, *recorded_only, f"--probe-baseline={given}", *workers).assert_usage_error(says)
+
+
+def test_nothing_to_fail_on(folder, run_probes):
+    run_probes(MAKE, "--probe-fail-on=regression").assert_usage_error("needs something to compare with")
+
+
+def test_the_command(folder, inner_pytest, run_probes, recorded_only, capfd):
+    from mlff_probes.cli import main
+
+    run_probes(STRONGER, *recorded_only, *IN_GAP)
+    shutil.copy(folder / "card.json", folder / "new.json")
+    old, new = str(folder / "production.json"), str(folder / "new.json")
+    assert main(["compare", old, new]) == 1
+    assert "✗ newly failing" in capfd.readouterr().out
+    assert main(["compare", new, old]) == 0
+    assert "no regression" in capfd.readouterr().out
+    assert main(["compare", old, old, "--fail-on=both"]) == 0
+    assert main(["compare", old, new, "--calculator=nobody"]) == 4
+    assert capfd.readouterr().err.startswith("mlff-probes: error: ")
