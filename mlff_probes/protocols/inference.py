@@ -27,7 +27,7 @@ class Speed(BaseProtocol):
     kind: Literal["speed"]
     repeats: Annotated[tuple[tuple[Count, Count, Count], ...], Field(min_length=1)]
     batches: tuple[Annotated[int, Field(ge=2)], ...] = ()
-    seconds: Annotated[float, Field(gt=0, le=1e5)] = 12.0
+    seconds: Annotated[float, Field(gt=0, le=1e5)] = 10.0
     timestep_fs: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
     extrapolate_to: Annotated[int, Field(ge=1, le=10**9)] = 10_000
 
