@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-
 FIRST = ("test_fault_matrix.py", "integration", "test_readme.py", "independent")
 """Files, and folders of files, that take longest: begun last, one of them would be waited for by idle workers."""
 
