@@ -158,16 +158,17 @@ def own_gpu(config: pytest.Config) -> int:
     return place % max(1, cuda_devices()) if place else 0
 
 
-def shared_machine(config: pytest.Config, identity: CalculatorIdentity) -> str:
+def shared_machine(config: pytest.Config, identity: CalculatorIdentity, *, given_out: bool) -> str:
     """Why times of a calculator in this process are not its own: other workers compute on its device.
 
     Empty where it has the device to itself: without workers, or where each has a CUDA device and it computes on that.
+    `given_out`: no calculator of the run computes on a CUDA device that somebody else chose.
     """
     _, workers = _place(config)
     if workers < 2:
         return ""
     kind, _, number = identity.device.partition(":")
-    if kind == "cuda" and workers <= cuda_devices() and int(number or 0) == own_gpu(config):
+    if given_out and kind == "cuda" and workers <= cuda_devices() and int(number or 0) == own_gpu(config):
         return ""
     return f"shared machine: {workers} workers (-n {workers}) compute beside each other; time without -n"
 

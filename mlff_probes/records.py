@@ -243,6 +243,10 @@ class ProbeResult(Record):
         return self.verdict.state in (State.FAILED, State.ERROR)
 
 
+EAGER_FAMILIES = ("chgnet", "mace", "ase")
+"""Families that compile nothing unless they are told to; what others do inside, nobody knows."""
+
+
 class CalculatorIdentity(Record):
     """Who was measured, so that the result can be traced to one file, device and version.
 

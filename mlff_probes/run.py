@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mlff_probes import gate
-from mlff_probes.calculators.identity import path_not_stated
+from mlff_probes.calculators.identity import cuda_devices, path_not_stated
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.calculators.safety import check_pins_used, checked_pins
 from mlff_probes.dynamics.store import in_pytest_cache, store_directory
@@ -124,6 +124,7 @@ class ProbeRun:
         check_pins_used(options.sha256, [each.identity for each in calculators], option="--probe-sha256")
         for calculator in calculators:
             _check_device(calculator.identity, options.require_device)
+        given_out = all(each.device_given_out for each in calculators if each.identity.device.startswith("cuda"))
         suite = Suite(
             calculators,
             cases,
@@ -132,7 +133,7 @@ class ProbeRun:
             known_failures=known_failures,
             timeout=options.timeout_s,
             store=_store(config),
-            shared=lambda identity: shared_machine(config, identity),
+            shared=lambda identity: shared_machine(config, identity, given_out=given_out),
             seed=options.seed,
         )
         live = suite.calculators[-1].label if given and stored is None else None
@@ -289,11 +290,16 @@ def _check_device(identity: CalculatorIdentity, required: str | None) -> None:
     InputError
         If it does, or nobody stated where it computes.
     """
-    if required is None or identity.device.partition(":")[0] == required:
+    kind, _, number = identity.device.partition(":")
+    if required is None:
         return
     said = f"--probe-require-device={required}: --calculator={identity.spec}"
     if identity.device == NOT_STATED:
         raise InputError(f"{said}: {path_not_stated(identity, of=('device',))}")
+    if kind == required == "cuda" and cuda_devices() <= int(number or 0):
+        raise InputError(f"{said} says that it computes on {identity.device}, and this machine has no such device")
+    if kind == required:
+        return
     raise InputError(
         f"{said} computes on {identity.device} ({identity.device_name}); add --probe-device={required} or "
         f",device={required}, run it where there is such a device, or leave --probe-require-device out"

@@ -122,7 +122,7 @@ class OnGpu(AseCalculator):
 def on_gpu(model: OnGpu, *, batch: bool = True, **changes) -> Calculator:
     """The calculator of the suite around `model`."""
     identity = CalculatorIdentity(
-        spec="on_gpu", label="on_gpu", family="fake", dtype="float32", device="cuda:0", device_name="Fake H100",
+        spec="on_gpu", label="on_gpu", family="mace", dtype="float32", device="cuda:0", device_name="Fake H100",
         threads=1, kernels="cuequivariance", tf32=False, cuda="12.8", driver="570.86", batched=batch,
         versions={"torch": "2.13.0"},
     )  # fmt: skip

@@ -22,8 +22,10 @@ CALCULATORS = ("chgnet", "mace_float64", "mace_float32")
 
 @pytest.fixture(scope="module")
 def frames():
-    """All frames of the package's reference: of 5, 21 and 45 atoms."""
-    return [frame for file in sorted(DIRECTORY.glob("*/*.extxyz")) for frame in ase.io.read(file, ":")]
+    """All frames of the package's reference, of 5, 21 and 41 atoms, and one of 45."""
+    found = [frame for file in sorted(DIRECTORY.glob("*/*.extxyz")) for frame in ase.io.read(file, ":")]
+    cell = ase.io.read(DIRECTORY / "inference" / "sb2te3_speed.extxyz")
+    return [*found[:3], cell.repeat((3, 3, 1)), *found[3:]]
 
 
 @pytest.fixture(scope="module", params=CALCULATORS)

@@ -39,7 +39,7 @@ def test_every_expectation_can_be_judged(case):
         assert expectation.tolerance.reason.endswith(".")
         assert expectation.source
         assert expectation.level_of_theory in ("PBE", "exact")
-        of_laws = case.family == "physicality" or case.protocol.kind == "path_agreement"
+        of_laws = case.family == "physicality" or case.family == "inference"
         exact = of_laws or expectation.quantity in ("periodicity", "outcome", *LAWS_OF_DYNAMICS)
         assert (expectation.level_of_theory == "exact") == exact
 

@@ -59,14 +59,21 @@ def test_workers_take_the_devices_in_turn(devices, there, taken):
 )
 def test_times_are_its_own_where_a_worker_has_its_device_to_itself(devices, there, place, workers, device, shared):
     devices(there)
-    assert shared_machine(worker(place, workers), on(device)) == (SHARED.format(workers) if shared else "")
+    assert shared_machine(worker(place, workers), on(device), given_out=True) == (
+        SHARED.format(workers) if shared else ""
+    )
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_without_workers_nothing_is_shared(devices, device):
     devices(0)
-    assert shared_machine(ALONE, on(device)) == ""
-    assert shared_machine(SimpleNamespace(workerinput={}), on(device)) == ""  # one on another machine
+    for config in (ALONE, SimpleNamespace(workerinput={})):  # the latter on another machine
+        assert shared_machine(config, on(device), given_out=False) == ""
+
+
+def test_a_device_that_the_user_chose_may_be_another_worker_s(devices):
+    devices(2)
+    assert shared_machine(worker(0, 2), on("cuda:0"), given_out=False) == SHARED.format(2)
 
 
 class Node(SimpleNamespace):

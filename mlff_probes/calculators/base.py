@@ -55,6 +55,8 @@ class Calculator:
         The ASE properties it implements; None if unknown.
     device
         Where it computes.
+    device_given_out
+        Whether the suite chose which of several CUDA devices it computes on, rather than the user or its own code.
     labelled
         Whether the user chose its label, and so may give it to several replicates.
     fresh
@@ -73,6 +75,7 @@ class Calculator:
     batch_atoms: int = CPU_BATCH_ATOMS
     properties: frozenset[str] | None = None
     device: Device = HOST
+    device_given_out: bool = False
     labelled: bool = False
     fresh: Callable[..., Calculator] | None = None
     other_kernels: tuple[str, ...] = ()

@@ -22,14 +22,19 @@ class Device:
         Begins anew to look for the peak, and the peak memory of the device since then, in bytes. `peak_bytes` is None
         where the device has no memory of its own, as a CPU, whose memory is that of the process.
     allocated_bytes
-        All memory that was ever asked for on the device, in bytes: it grows with every call that computes there. None
-        where nobody counts.
+        All memory that was ever asked for on the device, in bytes, as torch's allocator counts it: it grows with every
+        call that computes there. None where nobody counts.
     """
 
     synchronize: Callable[[], None] = _nothing
     reset_peak: Callable[[], None] = _nothing
     peak_bytes: Callable[[], int] | None = None
     allocated_bytes: Callable[[], int] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether `synchronize` does anything."""
+        return self.synchronize is not _nothing
 
     def now(self, clock: Callable[[], float]) -> float:
         """What `clock` says once the device has finished."""
@@ -53,5 +58,5 @@ def torch_device_of(device: str) -> Device:
         synchronize=lambda: torch.cuda.synchronize(device),
         reset_peak=lambda: torch.cuda.reset_peak_memory_stats(device),
         peak_bytes=lambda: int(torch.cuda.max_memory_allocated(device)),
-        allocated_bytes=lambda: int(torch.cuda.memory_stats(device)["allocated_bytes.all.allocated"]),
+        allocated_bytes=lambda: int(torch.cuda.memory_stats(device).get("allocated_bytes.all.allocated", 0)),
     )

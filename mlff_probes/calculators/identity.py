@@ -82,7 +82,10 @@ def cuda_facts(device: str) -> dict[str, Any]:
         driver = driver_version(DRIVER.read_text(encoding="utf-8"))
     except OSError:
         driver = None
-    return {"tf32": torch.backends.cuda.matmul.allow_tf32, "cuda": torch.version.cuda, "driver": driver}
+    matmul = torch.backends.cuda.matmul
+    # the old name cannot be read any more once the new one was set
+    tf32 = matmul.fp32_precision == "tf32" if hasattr(matmul, "fp32_precision") else matmul.allow_tf32
+    return {"tf32": tf32, "cuda": torch.version.cuda, "driver": driver}
 
 
 def path_not_stated(identity: CalculatorIdentity, *, of: tuple[str, ...] = ("device", "dtype")) -> str | None:

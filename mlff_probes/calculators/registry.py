@@ -102,7 +102,14 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
         return _loaded(replace(request, pins=same, **changes), family)
 
-    return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh)
+    chosen_by_us = ("cuda",) if family not in (*FILE_FAMILIES, "chgnet") else ("cuda", "auto", None)
+    return replace(
+        calculator,
+        identity=identity,
+        device_given_out=request.device in chosen_by_us,
+        labelled=request.label is not None,
+        fresh=fresh,
+    )
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:

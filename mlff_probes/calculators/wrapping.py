@@ -108,7 +108,7 @@ def wrapped(
         identity=identity,
         ase=calculator,
         properties=frozenset(properties) if properties else None,
-        device=torch_device_of(device) if gpu else HOST,
+        device=torch_device_of(device) if gpu or (torch is not None and device == "mps") else HOST,
     )
 
 

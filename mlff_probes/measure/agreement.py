@@ -29,7 +29,7 @@ from mlff_probes.measure.twins import (
     split,
 )
 from mlff_probes.protocols import PathAgreement
-from mlff_probes.records import NOT_STATED, CalculatorIdentity, Case
+from mlff_probes.records import EAGER_FAMILIES, NOT_STATED, CalculatorIdentity, Case
 
 PLAIN_KERNELS = (None, "e3nn")
 """What `CalculatorIdentity.kernels` says where no library accelerates the tensor products."""
@@ -80,10 +80,11 @@ def agreement(calculator: Calculator, case: Case, *, report: Report) -> Result:
 def path_name(identity: CalculatorIdentity, *, batched: bool) -> str:
     """Which path that is, as far as the calculator says: ``cpu, float64, eager, one structure a call``."""
     stated = [name for name in (identity.device, identity.dtype) if name != NOT_STATED]
-    compiled = f"compiled ({identity.compile_mode})" if identity.compile_mode else "eager"
-    more = [identity.kernels] if identity.kernels else []
+    eager = ["eager"] if identity.family in EAGER_FAMILIES else []
+    more = [f"compiled ({identity.compile_mode})"] if identity.compile_mode else eager
+    more += [identity.kernels] if identity.kernels else []
     more += ["TF32"] if identity.tf32 else []
-    return ", ".join([*stated, compiled, *more, "in batches" if batched else "one structure a call"])
+    return ", ".join([*stated, *more, "in batches" if batched else "one structure a call"])
 
 
 @dataclass
@@ -184,7 +185,9 @@ class Trial:
     def _plainest(self) -> tuple[Path, dict[str, Any]]:
         """The path, and by which changes it was had: what the calculator refuses is left as it is."""
         plain: dict[str, Any] = {"compile_mode": None, "kernels": None}
-        for more in ({"device": "cpu", "dtype": "float64"}, {"device": "cpu"}, {"dtype": "float64"}):
+        # where nobody states the device, a twin that was asked for on the CPU may compute anywhere
+        on_cpu = {} if self.calculator.identity.device == NOT_STATED else {"device": "cpu"}
+        for more in ({**on_cpu, "dtype": "float64"}, on_cpu, {"dtype": "float64"}):
             with suppress(InputError):
                 return self._changed(**plain, **more), plain | more
         return self._changed(**plain), plain

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from scipy.stats import t
 
 from mlff_probes.analysis.cost import cost_model
-from mlff_probes.analysis.statistics import Unresolved
+from mlff_probes.analysis.statistics import CONFIDENCE, Unresolved
 from mlff_probes.bands.relax import Calls, Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.device import HOST
@@ -51,6 +52,9 @@ BARELY_FASTER = 0.95
 
 MOST_WARM_UP_CALLS = 20
 
+IDLE_WAIT_S = 50e-6
+"""What waiting for a device that has nothing to do may take."""
+
 MOVE_A = 0.01
 """Standard deviation of the displacement between calls, A: enough to defeat ASE's result cache and to
 rebuild neighbour lists, too little to change the work."""
@@ -85,8 +89,9 @@ def speed(
     rests; calls count once they have ceased to become faster.
 
     - `latency_N` is the median time of an energy-and-forces call on N atoms through ASE, as molecular dynamics makes
-      it, ms; its uncertainty is that of a median, 1.57 IQR / sqrt(n) (McGill, Tukey & Larsen, Am. Stat. 32, 12 (1978));
-    - `batch_speedup`: how many times faster the largest batch of the smallest size is than as many single calls;
+      it, ms; its uncertainty is Student's t times sqrt(pi/2) s / sqrt(n), the standard error of a median of normal
+      numbers with standard deviation s;
+    - `batch_speedup`: how many times faster the largest batch of the smallest size is than as many batches of one;
     - `overhead` (ms), `time_per_atom` (us, at 1,000 atoms), `size_exponent`: the cost model, `analysis.cost`;
       `nanosecond_N`: the hours of a nanosecond of N atoms by that model;
     - `on_device`: the part of the timed calls in which the device that is named allocated memory;
@@ -105,13 +110,13 @@ def speed(
     protocol = case.protocol
     assert isinstance(protocol, Speed)
     units = protocol.units(case.frames)
-    reason = shared or path_not_stated(calculator.identity)
+    reason = shared or path_not_stated(calculator.identity) or _nobody_waits(calculator)
     if reason:
         values = {name: not_supplied(unit, reason) for name, unit in units.items()}
         return Result(values, {}, Calls().evaluation())
     timer = Timer(calculator, clock, np.random.default_rng(seed), report)
     with collector_at_rest():
-        values, left_out = _ladder(timer, protocol, case.frames[0], clock() + protocol.seconds)
+        values, left_out = _ladder(timer, protocol, case.frames[0])
     ladder = [timing for timing in timer.timings if timing.name.startswith("latency")]
     fitted, arrays, model = _cost(ladder, protocol)
     values |= fitted | _laws(calculator, timer)
@@ -127,8 +132,15 @@ def speed(
     return Result(ordered, arrays, timer.calls.evaluation(), diagnostics, tuple(timer.timings))
 
 
+def _nobody_waits(calculator: Calculator) -> str:
+    """Why a clock would run ahead of the device; empty where it would not."""
+    name = calculator.identity.device
+    waits = name == "cpu" or calculator.device.waits
+    return "" if waits else f"nobody says how to wait for the device {name}: its Calculator has no `device`"
+
+
 def _notes(timer: Timer, left_out: str) -> list[str]:
-    notes = [f"larger sizes were left out: {left_out}"] if left_out else []
+    notes = [*timer.notes, *([f"larger sizes were left out: {left_out}"] if left_out else [])]
     unsteady = [timing.name for timing in timer.timings if not timing.steady]
     if unsteady:
         notes.append(f"still becoming faster after {MOST_WARM_UP_CALLS} calls: {', '.join(unsteady)}")
@@ -154,6 +166,10 @@ class Timer:
 
     Attributes
     ----------
+    notes
+        What is to be said beside the numbers.
+    spent
+        Seconds that all calls would have taken as fast as they were timed: a compilation on the way costs nothing.
     after
         For each timed call, how long the device still worked after the clock was read, as a part of what it said.
     worked
@@ -166,6 +182,8 @@ class Timer:
     report: Report
     calls: Calls = field(default_factory=Calls)
     timings: list[Timing] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    spent: float = 0.0
     after: list[float] = field(default_factory=list)
     worked: list[bool] = field(default_factory=list)
 
@@ -182,13 +200,13 @@ class Timer:
     ) -> Timing:
         """Time `least` calls on `frames`, and more, up to `MOST_CALLS`, until `seconds` are over.
 
-        `staged`: also their parts; of a size that was timed before, so that nothing needs to warm up.
+        `staged`: also their parts; of a size that was timed before, so that one call is enough to warm up.
         """
         device = self.calculator.device
         watch = Stopwatch(self.clock, device.synchronize)
         reset_host_peak()
         device.reset_peak()
-        warm_up, steady = (0, True) if staged else self._warm_up(name, frames, what, through)
+        warm_up, steady = self._warm_up(name, frames, what, through, patience=0 if staged else None)
         found: list[float] = []
         begun = self.clock()
         with watch.looking() if staged else nullcontext():
@@ -209,15 +227,16 @@ class Timer:
             device_peak_bytes=device.peak_bytes() if device.peak_bytes else None,
         )
         self.timings.append(timing)
+        self.spent += (warm_up + len(found)) * float(np.median(found))
         return timing
 
-    def too_large(self, atoms: int, deadline: float) -> str:
-        """Why so many atoms are not begun, going by the last timing; empty where they are."""
+    def too_large(self, atoms: int, seconds: float) -> str:
+        """Why so many atoms are not begun, with `seconds` left, going by the last timing; empty where they are."""
         if not self.timings:
             return ""
         last, smallest = self.timings[-1], self.timings[0]
         more = atoms / last.atoms
-        takes, left = CALLS_A_SIZE * more * float(np.median(last.seconds)), max(deadline - self.clock(), 0.0)
+        takes, left = CALLS_A_SIZE * more * float(np.median(last.seconds)), max(seconds, 0.0)
         if takes > left:
             return f"{atoms} atoms would take some {takes:.1f} s, and {left:.1f} s are left of the time of the case"
         needs = more * max(last.host_peak_bytes - smallest.host_peak_bytes, 0)
@@ -225,9 +244,12 @@ class Timer:
             return f"{atoms} atoms would need some {needs / 2**30:.1f} GiB of memory"
         return ""
 
-    def _warm_up(self, name: str, frames: Sequence[Atoms], what: Asked, through: Through) -> tuple[int, bool]:
+    def _warm_up(
+        self, name: str, frames: Sequence[Atoms], what: Asked, through: Through, *, patience: int | None
+    ) -> tuple[int, bool]:
         """How many calls were made until they ceased to become faster, and whether they did."""
-        patience = WARM if self.timings else COLD
+        if patience is None:
+            patience = WARM if self.timings else COLD
         fastest, since = np.inf, 0
         for call in range(1, MOST_WARM_UP_CALLS + 1):
             self.report(f"{name}, warm-up call {call}")
@@ -250,7 +272,7 @@ class Timer:
         device.synchronize()
         after = self.clock()
         if counted:
-            self.after.append((after - end) / (end - start))
+            self.after.append(max(after - end - IDLE_WAIT_S, 0.0) / (end - start))
             self.worked.append(bool(device.allocated_bytes and device.allocated_bytes() > allocated))
         return end - start
 
@@ -261,13 +283,14 @@ class Timer:
 
 
 def latency_value(timing: Timing) -> Value:
-    """Median and its uncertainty, ms."""
-    low, median, high = np.percentile(timing.seconds, (25, 50, 75)) * 1e3
-    uncertainty = 1.57 * (high - low) / np.sqrt(len(timing.seconds))
-    return Value(value=float(median), unit="ms", uncertainty=float(uncertainty))
+    """Median and half its 95 % interval, ms."""
+    calls = np.array(timing.seconds) * 1e3
+    error = np.sqrt(np.pi / 2) * calls.std(ddof=1) / np.sqrt(len(calls))
+    uncertainty = float(t.ppf((1 + CONFIDENCE) / 2, len(calls) - 1) * error)
+    return Value(value=float(np.median(calls)), unit="ms", uncertainty=uncertainty)
 
 
-def _ladder(timer: Timer, protocol: Speed, cell: Atoms, deadline: float) -> tuple[dict[str, Value], str]:
+def _ladder(timer: Timer, protocol: Speed, cell: Atoms) -> tuple[dict[str, Value], str]:
     """`latency_N` for each size, as far as time and memory reach, and why larger sizes were left out."""
     values: dict[str, Value] = {}
     sizes = protocol.sizes(cell)
@@ -275,12 +298,12 @@ def _ladder(timer: Timer, protocol: Speed, cell: Atoms, deadline: float) -> tupl
     left_out = ""
     for atoms, repeat in zip(sizes, protocol.repeats, strict=True):
         quantity = f"latency_{atoms}"
-        left_out = left_out or timer.too_large(atoms, deadline)
+        left_out = left_out or timer.too_large(atoms, protocol.seconds - timer.spent)
         if left_out:
             values[quantity] = not_supplied("ms", left_out, by_nature=True)
             continue
-        frames = [cell.repeat(repeat)]
         try:
+            frames = [cell.repeat(repeat)]
             timing = timer.time(f"latency of {atoms} atoms", frames, seconds=SHARE * protocol.seconds)
             values[quantity] = latency_value(timing)
             if atoms == sizes[0]:
@@ -305,9 +328,12 @@ def _parts(timer: Timer, frames: Sequence[Atoms], *, apart: bool) -> None:
     if not apart:
         return
     for what in (ENERGY, FORCES, STRESS):
+        way: Through = "ase" if what == STRESS else through
         if what != STRESS or calculator.supplies("stress"):
-            way: Through = "ase" if what == STRESS else through
-            timer.time(f"{what} of {atoms} atoms", frames, what=what, through=way, least=APART_CALLS)
+            try:
+                timer.time(f"{what} of {atoms} atoms", frames, what=what, through=way, least=APART_CALLS)
+            except EvaluationError as error:  # a calculator that does not say that it has no stress, say
+                timer.notes.append(f"{what} were not timed: {error}")
 
 
 def _batches(timer: Timer, protocol: Speed, frame: Atoms) -> dict[str, Value]:
@@ -316,19 +342,22 @@ def _batches(timer: Timer, protocol: Speed, frame: Atoms) -> dict[str, Value]:
     if timer.calculator.batch is None or not protocol.batches:
         why = "the case names no batches" if timer.calculator.batch else "the calculator takes one structure a call"
         return {name: not_supplied("1", why, by_nature=True)}
-    single = latency_value(timer.timings[0])
-    deadline = timer.clock() + BATCH_SHARE * protocol.seconds
-    for structures in protocol.batches:
-        why = timer.too_large(structures * len(frame), deadline)
+    single = None
+    end = timer.spent + BATCH_SHARE * protocol.seconds
+    for structures in (1, *protocol.batches):
+        why = timer.too_large(structures * len(frame), end - timer.spent)
         try:
             if why:
                 raise OutOfMemoryError(why)
-            batch = f"batch of {structures} structures"
+            batch = f"batch of {structures} structures" if single else "batch of one structure"
             many = latency_value(timer.time(batch, [frame] * structures, through="batch", least=BATCH_CALLS))
         except OutOfMemoryError as error:
             return {name: found or not_supplied("1", f"in a batch of {structures}: {error}", by_nature=True)}
         except EvaluationError as error:
             return {name: missing("1", f"in a batch of {structures}: {error}")}
+        if single is None:
+            single = many
+            continue
         found = _ratio(single, many, structures, note=f"{structures} structures of {len(frame)} atoms at once")
     assert found is not None
     return {name: found}
@@ -367,7 +396,8 @@ def _cost(ladder: Sequence[Timing], protocol: Speed) -> tuple[dict[str, Value], 
     values = {}
     for name, (key, scale) in names.items():
         value, low, high = (scale * number for number in intervals[key])
-        values[name] = Value(value=value, unit=units[name], uncertainty=(high - low) / 2)
+        note = f"95 % interval: {low:.4g} to {high:.4g}"
+        values[name] = Value(value=value, unit=units[name], uncertainty=(high - low) / 2, note=note)
     drawn = np.geomspace(ladder[0].atoms / 1.5, max(protocol.extrapolate_to, 1.5 * ladder[-1].atoms), DRAWN)
     curve = dict(zip(("fit_s", "fit_low_s", "fit_high_s"), model.predict(drawn), strict=True))
     sizes = {"largest": ladder[-1].atoms, "extrapolate_to": protocol.extrapolate_to}

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from mlff_probes.protocols.base import PURE, BaseProtocol, energy_and_force
-from mlff_probes.records import Positive, Slug, Text
+from mlff_probes.records import Slug, Text
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Speed(BaseProtocol):
@@ -27,9 +27,9 @@ class Speed(BaseProtocol):
     kind: Literal["speed"]
     repeats: Annotated[tuple[tuple[Count, Count, Count], ...], Field(min_length=1)]
     batches: tuple[Annotated[int, Field(ge=2)], ...] = ()
-    seconds: Positive = 12.0
-    timestep_fs: Positive = 1.0
-    extrapolate_to: Count = 10_000
+    seconds: Annotated[float, Field(gt=0, le=1e5)] = 10.0
+    timestep_fs: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    extrapolate_to: Annotated[int, Field(ge=1, le=10**9)] = 10_000
 
     family: ClassVar[str] = "inference"
     needs_forces: ClassVar[bool] = True

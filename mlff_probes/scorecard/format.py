@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from mlff_probes.records import CalculatorIdentity, Checkpoint, ProbeResult, State, Value
+from mlff_probes.records import EAGER_FAMILIES, CalculatorIdentity, Checkpoint, ProbeResult, State, Value
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard, Spread
 
@@ -233,7 +233,8 @@ def path_line(identity: CalculatorIdentity, device: str | None = None) -> str:
     """The path that the numbers of a calculator take, on `device` if that is another than the identity's."""
     device = device or identity.device
     parts = [f"dtype {identity.dtype}", f"device {device} ({identity.device_name})", f"{identity.threads} threads"]
-    parts.append("eager" if identity.compile_mode is None else f"compiled ({identity.compile_mode})")
+    if identity.compile_mode or identity.family in EAGER_FAMILIES:
+        parts.append(f"compiled ({identity.compile_mode})" if identity.compile_mode else "eager")
     if identity.kernels:
         parts.append(f"{identity.kernels} kernels")
     if identity.cuda:

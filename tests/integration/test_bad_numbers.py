@@ -114,7 +114,7 @@ AT_IMAGE_3 = {
     "ragged_forces": ["frame 3"],
     "raises": ["the calculator raised at frame 3: RuntimeError: no such kernel", "calc.py:"],
     "out_of_memory": [
-        "out of memory on the device with 21 atoms in one structure (frame 3): RuntimeError: CUDA out of memory",
+        "out of memory on host with 21 atoms in one structure (frame 3): RuntimeError: CUDA out of memory",
         "calc.py:",
     ],
     "leaves": ["the calculator raised at frame 3: SystemExit: licence expired", "calc.py:"],

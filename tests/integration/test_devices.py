@@ -67,10 +67,10 @@ def test_nobody_loads_torch_to_count_devices(folder, run_fresh_probes_in, record
     assert run_fresh_probes_in(folder, "--calculator=py:./calc.py:no_torch", *args).code == pytest.ExitCode.OK
 
 
-def test_a_required_device(folder, run_probes, recorded_only):
-    run = run_probes(
-        "--calculator=py:./calc.py:on,device=cuda:1", "--probe-require-device=cuda", *recorded_only, *CASES
-    )
+def test_a_required_device(folder, run_fresh_probes_in, recorded_only):
+    (folder / "conftest.py").write_text(TWO_DEVICES.replace("parallel", "run"))
+    args = ("--probe-require-device=cuda", *recorded_only, *CASES)
+    run = run_fresh_probes_in(folder, "--calculator=py:./calc.py:on,device=cuda:1", *args)
     assert run.code == pytest.ExitCode.OK, run.output
     assert run.card.options.require_device == "cuda"
 
@@ -78,6 +78,7 @@ def test_a_required_device(folder, run_probes, recorded_only):
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
+        ("py:./calc.py:on,device=cuda:1", ["says that it computes on cuda:1, and this machine has no such device"]),
         ("ase:EMT", ["--calculator=ase:EMT computes on cpu (", "add --probe-device=cuda or ,device=cuda"]),
         ("py:./calc.py:on,device=cpu", ["calc.py:on,device=cpu computes on cpu ("]),
         ("py:./calc.py:silent", ["does not say on which device it computes; give its factory an argument 'device'"]),
