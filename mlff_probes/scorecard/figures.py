@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,15 @@ from matplotlib.text import Text
 
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, Measurement
-from mlff_probes.scorecard import dynamics_figures, law_figures, speed_figures
+from mlff_probes.scorecard import comparison_figures, dynamics_figures, law_figures, speed_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.side_by_side import compared
 from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves
 
 DPI = 130
+BARRIER_ERRORS = "barrier-errors"
+"""Name of the picture of all barriers; a hyphen, so that no case is called so."""
+
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
@@ -54,31 +59,48 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
     for part, case in zip(parts, drawn, strict=False):
         part.suptitle(case.title, fontsize=10, wrap=True)
         _DRAWERS[case.kind].draw(part, card, case)
+    return _plain(picture)
+
+
+def draw_barriers(card: Scorecard) -> Picture | None:
+    """One picture of the errors of all barriers; None where there is none to compare."""
+    paths = len({row.case for row in card.results if row.expectation and row.quantity == comparison_figures.QUANTITY})
+    picture = Picture(figsize=(max(6.4, (0.5 + 0.15 * len(card.calculators)) * paths), 4.8), layout="constrained")
+    return _plain(picture) if comparison_figures.barriers(picture.subplots(), card) else None
+
+
+def _plain(picture: Picture) -> Picture:
+    """The same picture with all texts as they are: a title is the user's, and a $ in it no formula."""
     for text in picture.findobj(Text):
-        text.set_parse_math(False)  # a title is the user's text, and a $ in it no formula
+        text.set_parse_math(False)
     return picture
 
 
 def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], list[str]]:
-    """Write one PNG a case into `directory`, created if need be.
+    """Write one PNG a case into `directory`, created if need be, and one of all barriers of several calculators.
 
     Returns
     -------
     dict, list
-        The files by case id, and a sentence for each picture that could not be drawn: it costs no other.
+        The files by case id or `BARRIER_ERRORS`, and a sentence for each picture that could not be drawn: it costs no other.
     """
     written, problems = {}, []
-    for case in card.cases:
+    drawings: dict[str, Callable[[], Picture | None]] = {
+        case.id: partial(draw_cases, card, [case]) for case in card.cases
+    }
+    if compared(card):
+        drawings[BARRIER_ERRORS] = partial(draw_barriers, card)
+    for name, draw in drawings.items():
         try:
-            figure = draw_cases(card, [case])
+            figure = draw()
             if figure is None:
                 continue
             directory.mkdir(parents=True, exist_ok=True)
-            figure.savefig(directory / f"{case.id}.png", dpi=DPI)
+            figure.savefig(directory / f"{name}.png", dpi=DPI)
         except Exception as error:  # whatever a drawing library makes of odd numbers
-            problems.append(f"the figure of {case.id} could not be drawn: {describe(error)}")
+            problems.append(f"the figure of {name} could not be drawn: {describe(error)}")
         else:
-            written[case.id] = directory / f"{case.id}.png"
+            written[name] = directory / f"{name}.png"
     return written, problems
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.side_by_side import LEGEND, RANK_LEGEND, rank_table, side_by_side
 from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.speed import speed_reports
 from mlff_probes.scorecard.terminal import notes
@@ -28,7 +29,7 @@ def render(
     card
         The scorecard.
     figures
-        Link to the figure of each case, by case id.
+        Link to the figure of each case, by case id; that of all barriers by "barrier-errors".
     scripts
         Link to the script of each worst example, by calculator, case and quantity.
     problems
@@ -37,6 +38,7 @@ def render(
     lines = ["# Scorecard", "", f"**{fmt.verdict_line(card)}**", "", f"Made {card.created}, tier {card.options.tier}."]
     lines += ["", "Tolerances marked * are set by the case, † by you.", *([""] if notes(card) or problems else [])]
     lines += [f"- {note}" for note in (*notes(card), *problems)]
+    lines += _side_by_side(card, (figures or {}).get("barrier-errors"))
     for identity in card.calculators:
         lines += _calculator(card, identity)
     for group, spreads in card.spreads.items():
@@ -49,6 +51,19 @@ def render(
         rows = [row for row in card.results if row.case == case.id]
         lines += _case(case, rows, (figures or {}).get(case.id), scripts or {})
     return "\n".join(lines) + "\n"
+
+
+def _side_by_side(card: Scorecard, figure: str | None) -> list[str]:
+    """Rank by family and the deviations of all calculators, where there are several."""
+    texts, ranks = side_by_side(card), rank_table(card)
+    lines = ["", "## Rank by family", "", *_table(ranks.head, ranks.rows), "", f"{_sentence(RANK_LEGEND)}."]
+    lines += ["", "## Side by side", "", *_table(texts.head, texts.rows), "", f"{_sentence(LEGEND)}."]
+    drawn = ["", f"![Errors of the barriers]({figure})"] if figure else []
+    return [*lines, *drawn] if texts.rows else []
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
