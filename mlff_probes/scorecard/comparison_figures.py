@@ -18,6 +18,9 @@ GROUP = 0.8
 MOST_OF_REASON = 30
 """Letters that are shown of why there is no barrier."""
 
+ROOM_FOR_REASON = 0.75
+"""Height above zero that they need, as a part of what is below it."""
+
 
 def barriers(axes: Axes, card: Scorecard) -> bool:
     """Draw bars of the errors of the barrier, a group a path, a bar a calculator; whether there is any to draw.
@@ -36,6 +39,9 @@ def barriers(axes: Axes, card: Scorecard) -> bool:
         index = labels.index(row.calculator)
         width = GROUP / len(labels)
         _bar(axes, row, paths.index(row.case) + (index + 0.5) * width - GROUP / 2, width, COLORS[index % len(COLORS)])
+    low, high = axes.get_ylim()
+    if not all(_has_bar(row) for row in rows):
+        axes.set_ylim(low, max(high, -ROOM_FOR_REASON * low))
     axes.axhline(0.0, color=REFERENCE_COLOR, linewidth=1.0)
     for edge in range(1, len(paths)):
         axes.axvline(edge - 0.5, color="white", linewidth=3.0, zorder=1)
@@ -49,13 +55,16 @@ def barriers(axes: Axes, card: Scorecard) -> bool:
     return bool(rows)
 
 
+def _has_bar(row: ProbeResult) -> bool:
+    return row.verdict.deviation is not None and row.verdict.state is not State.ERROR
+
+
 def _bar(axes: Axes, row: ProbeResult, x: float, width: float, color: str) -> None:
-    state, deviation = row.verdict.state, row.verdict.deviation
-    if deviation is not None and state is not State.ERROR:
-        hollow = state is State.NOT_COMPARABLE
-        axes.bar(x, deviation, 0.9 * width, facecolor="none" if hollow else color, edgecolor=color, zorder=2)
+    if _has_bar(row):
+        hollow = row.verdict.state is State.NOT_COMPARABLE
+        axes.bar(x, row.verdict.deviation, 0.9 * width, facecolor="none" if hollow else color, edgecolor=color, zorder=2)
         return
     reason = textwrap.shorten(row.verdict.reason, MOST_OF_REASON, placeholder="…")
     axes.plot(x, 0.0, "x", color=color, zorder=3)
-    axes.annotate(reason or state.value, (x, 0.0), (0, 6), textcoords="offset points", rotation=90, fontsize=6.5,
+    axes.annotate(reason or row.verdict.state.value, (x, 0.0), (0, 6), textcoords="offset points", rotation=90, fontsize=6.5,
                   ha="center", va="bottom", color=color, zorder=3)  # fmt: skip

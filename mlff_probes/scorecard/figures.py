@@ -28,6 +28,12 @@ BARRIER_ERRORS = "barrier-errors"
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
+MOST_INSIDE = 2
+"""Calculators whose legend finds room beside the curves."""
+
+LONG_LABEL = 24
+"""Letters of an entry of which three do not fit beside each other."""
+
 NEED_A_MODEL = ("parity", "relaxed_path", "molecular_dynamics")
 PARITY_PANELS = (
     ("energy", "eV/atom, centred", "origin"),
@@ -126,7 +132,7 @@ def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     top.set_ylabel("energy, first image = 0 (eV)")
     made_by = case.protocol["path_made_by"]
     bottom.set_xlabel("path fraction" if made_by == NOT_STATED else f"path fraction (path made by {made_by})")
-    top.legend(frameon=False)
+    _legend(top, len(forces))
 
 
 def _reference_path(card: Scorecard, case: CaseSummary, top: Axes, bottom: Axes) -> None:
@@ -195,7 +201,7 @@ def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     bottom.set_ylabel("lateral force\n(eV/Å)")
     along = " + ".join(f"{n} {a}" for n, a in zip(case.protocol["slide_vector"], ("a₁", "a₂"), strict=True))
     bottom.set_xlabel(f"slide u (one period along {along})")
-    top.legend(frameon=False)
+    _legend(top, len(curves(card, case)), above=1.08)
 
 
 def _slide_curve(top: Axes, bottom: Axes, arrays: dict[str, list[Any]], label: str, style: dict[str, Any]) -> None:
@@ -221,7 +227,25 @@ def _relaxed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     if depth > 0:
         panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
     panels[0].set_ylabel("energy, crystal far apart = 0 (eV/cell)")
-    panels[-1].legend(frameon=False)
+    if len(curves(card, case)) > MOST_INSIDE:
+        _legend(panels[1], len(curves(card, case)), above=1.1)
+    else:
+        panels[-1].legend(frameon=False)
+
+
+def _legend(axes: Axes, calculators: int, *, above: float = 1.0) -> None:
+    """A legend in the axes, or over them where so many entries would hide the curves."""
+    if calculators <= MOST_INSIDE:
+        axes.legend(frameon=False)
+        return
+    labels = axes.get_legend_handles_labels()[1]
+    columns = 2 if max(map(len, labels)) > LONG_LABEL else 3
+    axes.legend(frameon=False, fontsize=8, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, above))
+
+
+def _room(calculators: int) -> float:
+    """Inches that a legend over the axes needs."""
+    return 0.1 * (calculators + 2) if calculators > MOST_INSIDE else 0.0
 
 
 def _vacancy(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
@@ -293,10 +317,10 @@ class Drawer:
 
 
 _DRAWERS: dict[str, Drawer] = {
-    "fixed_path": Drawer(_path, lambda _: (6.4, 5.4)),
+    "fixed_path": Drawer(_path, lambda calculators: (6.4, 5.4 + _room(calculators))),
     "relaxed_path": Drawer(_relaxed_path, lambda calculators: (4.2 * (1 + calculators), 5.4)),
-    "fixed_gap_slide": Drawer(_slide, lambda _: (6.4, 5.4)),
-    "relaxed_gap_slide": Drawer(_relaxed, lambda _: (9.6, 4.0)),
+    "fixed_gap_slide": Drawer(_slide, lambda calculators: (6.4, 5.4 + _room(calculators))),
+    "relaxed_gap_slide": Drawer(_relaxed, lambda calculators: (9.6, 4.0 + _room(calculators))),
     "fcc_vacancy": Drawer(_vacancy, lambda _: (8.4, 4.0)),
     "symmetry": Drawer(law_figures.laws, lambda _: (7.2, 5.4)),
     "derivatives": Drawer(law_figures.laws, lambda _: (7.2, 2.4)),
