@@ -40,7 +40,7 @@ def barriers(axes: Axes, card: Scorecard) -> bool:
         width = GROUP / len(labels)
         _bar(axes, row, paths.index(row.case) + (index + 0.5) * width - GROUP / 2, width, COLORS[index % len(COLORS)])
     low, high = axes.get_ylim()
-    if not all(_has_bar(row) for row in rows):
+    if any(_height(row) is None for row in rows):
         axes.set_ylim(low, max(high, -ROOM_FOR_REASON * low))
     axes.axhline(0.0, color=REFERENCE_COLOR, linewidth=1.0)
     for edge in range(1, len(paths)):
@@ -55,16 +55,18 @@ def barriers(axes: Axes, card: Scorecard) -> bool:
     return bool(rows)
 
 
-def _has_bar(row: ProbeResult) -> bool:
-    return row.verdict.deviation is not None and row.verdict.state is not State.ERROR
+def _height(row: ProbeResult) -> float | None:
+    """The height of its bar; none for an error, also not for one with a number that is not known well enough."""
+    return None if row.verdict.state is State.ERROR else row.verdict.deviation
 
 
 def _bar(axes: Axes, row: ProbeResult, x: float, width: float, color: str) -> None:
-    if _has_bar(row):
-        hollow = row.verdict.state is State.NOT_COMPARABLE
-        axes.bar(x, row.verdict.deviation, 0.9 * width, facecolor="none" if hollow else color, edgecolor=color, zorder=2)
+    height = _height(row)
+    if height is not None:
+        filling = "none" if row.verdict.state is State.NOT_COMPARABLE else color
+        axes.bar(x, height, 0.9 * width, facecolor=filling, edgecolor=color, zorder=2)
         return
-    reason = textwrap.shorten(row.verdict.reason, MOST_OF_REASON, placeholder="…")
+    why = textwrap.shorten(row.verdict.reason or row.verdict.state.value, MOST_OF_REASON, placeholder="…")
     axes.plot(x, 0.0, "x", color=color, zorder=3)
-    axes.annotate(reason or row.verdict.state.value, (x, 0.0), (0, 6), textcoords="offset points", rotation=90, fontsize=6.5,
+    axes.annotate(why, (x, 0.0), (0, 6), textcoords="offset points", rotation=90, fontsize=6.5,
                   ha="center", va="bottom", color=color, zorder=3)  # fmt: skip

@@ -88,7 +88,8 @@ def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], li
     Returns
     -------
     dict, list
-        The files by case id or `BARRIER_ERRORS`, and a sentence for each picture that could not be drawn: it costs no other.
+        The files by case id or `BARRIER_ERRORS`, and a sentence for each picture that could not be drawn: it costs
+        no other.
     """
     written, problems = {}, []
     drawings: dict[str, Callable[[], Picture | None]] = {

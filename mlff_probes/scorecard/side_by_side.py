@@ -196,7 +196,9 @@ def _ranked(family: str, labels: list[str], rows: list[dict[str, ProbeResult]]) 
     ]
 
 
-def _standing(family: str, label: str, rows: list[dict[str, ProbeResult]], common: list[dict[str, ProbeResult]]) -> Standing:
+def _standing(
+    family: str, label: str, rows: list[dict[str, ProbeResult]], common: list[dict[str, ProbeResult]]
+) -> Standing:
     states = [_state(row, label) for row in rows]
     parts = [_off(row[label]) / _tolerance(row[label]) for row in common]
     lacking = sum(_lacks(row.get(label)) for row in rows)
