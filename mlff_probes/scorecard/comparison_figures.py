@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from mlff_probes.records import ProbeResult, State
 from mlff_probes.scorecard.model import Scorecard
-from mlff_probes.scorecard.styles import COLORS, REFERENCE_COLOR
+from mlff_probes.scorecard.styles import COLORS, REFERENCE_COLOR, legend_columns
 
 FAMILY, QUANTITY = "migration", "barrier"
 GROUP = 0.8
@@ -50,7 +50,7 @@ def barriers(axes: Axes, card: Scorecard) -> bool:
     axes.tick_params(axis="x", length=0, labelsize=8)
     axes.set_ylabel("barrier, model minus reference (eV)")
     entries = [Patch(color=COLORS[index % len(COLORS)], label=label) for index, label in enumerate(labels)]
-    axes.legend(handles=[*entries, Patch(color="0.9", label="tolerance")], frameon=False, fontsize=8, ncols=3,
+    axes.legend(handles=[*entries, Patch(color="0.9", label="tolerance")], frameon=False, fontsize=8, ncols=legend_columns(labels),
                 loc="lower left", bbox_to_anchor=(0.0, 1.0))  # fmt: skip
     return bool(rows)
 

@@ -19,7 +19,7 @@ from mlff_probes.records import NOT_STATED, Measurement
 from mlff_probes.scorecard import comparison_figures, dynamics_figures, law_figures, speed_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.side_by_side import compared
-from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves
+from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves, legend_columns
 
 DPI = 130
 BARRIER_ERRORS = "barrier-errors"
@@ -30,9 +30,6 @@ PICTURES = (".png", ".pdf", ".svg")
 MOST_COLUMNS = 2
 MOST_INSIDE = 2
 """Calculators whose legend finds room beside the curves."""
-
-LONG_LABEL = 24
-"""Letters of an entry of which three do not fit beside each other."""
 
 NEED_A_MODEL = ("parity", "relaxed_path", "molecular_dynamics")
 PARITY_PANELS = (
@@ -71,7 +68,9 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
 def draw_barriers(card: Scorecard) -> Picture | None:
     """One picture of the errors of all barriers; None where there is none to compare."""
     paths = len({row.case for row in card.results if row.expectation and row.quantity == comparison_figures.QUANTITY})
-    picture = Picture(figsize=(max(6.4, (0.5 + 0.15 * len(card.calculators)) * paths), 4.8), layout="constrained")
+    calculators = len(card.calculators)
+    size = max(6.4, (0.5 + 0.15 * calculators) * paths), 4.4 + _room(calculators)
+    picture = Picture(figsize=size, layout="constrained")
     return _plain(picture) if comparison_figures.barriers(picture.subplots(), card) else None
 
 
@@ -239,8 +238,7 @@ def _legend(axes: Axes, calculators: int, *, above: float = 1.0) -> None:
     if calculators <= MOST_INSIDE:
         axes.legend(frameon=False)
         return
-    labels = axes.get_legend_handles_labels()[1]
-    columns = 2 if max(map(len, labels)) > LONG_LABEL else 3
+    columns = legend_columns(axes.get_legend_handles_labels()[1])
     axes.legend(frameon=False, fontsize=8, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, above))
 
 
