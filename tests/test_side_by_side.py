@@ -24,14 +24,14 @@ WHY = "it exploded: the path has no saddle between its ends"
 
 
 def row(calculator, quantity, deviation=None, *, case="hop", family="migration", state=None, by_nature=False,
-        uncertainty=None, level=None):  # fmt: skip
+        uncertainty=None, level=None, reason=WHY):  # fmt: skip
     """A result that is `deviation` off, or has none: `state` is then error or not applicable."""
     expected = Expectation(
         quantity=quantity, value=1.0, unit=UNIT, uncertainty=0.0, level_of_theory="PBE", source="test",
         tolerance=Tolerance(value=0.1, unit=UNIT, reason="test"),
     )  # fmt: skip
     if deviation is None:
-        problem = Problem(state=state, reason=WHY, by_nature=by_nature)
+        problem = Problem(state=state, reason=reason, by_nature=by_nature)
         measured = Value(value=None, unit=UNIT, problem=problem)
     else:
         measured = Value(value=1.0 + deviation, unit=UNIT, uncertainty=uncertainty)

@@ -50,8 +50,9 @@ def barriers(axes: Axes, card: Scorecard) -> bool:
     axes.tick_params(axis="x", length=0, labelsize=8)
     axes.set_ylabel("barrier, model minus reference (eV)")
     entries = [Patch(color=COLORS[index % len(COLORS)], label=label) for index, label in enumerate(labels)]
-    axes.legend(handles=[*entries, Patch(color="0.9", label="tolerance")], frameon=False, fontsize=8, ncols=legend_columns(labels),
-                loc="lower left", bbox_to_anchor=(0.0, 1.0))  # fmt: skip
+    entries.append(Patch(color="0.9", label="tolerance"))
+    axes.legend(handles=entries, frameon=False, fontsize=8, ncols=legend_columns(labels), loc="lower left",
+                bbox_to_anchor=(0.0, 1.0))  # fmt: skip
     return bool(rows)
 
 
