@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ UNUSABLE = 4
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0, or 4 where the input cannot be used."""
-    parsed = _parser().parse_args(arguments)
+    """Run one command; the exit code: 0, 1 where a comparison fails, or 4 where the input cannot be used."""
+    parsed = _parser().parse_args(arguments, argparse.Namespace(exit_code=0))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a dash shows the rest
     try:
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return UNUSABLE
     except BrokenPipeError:  # the reader (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+    return int(parsed.exit_code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +47,19 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerances", metavar="FILE", type=_path, help="TOML with tolerances that override the policy"
     )
     listing.set_defaults(command=_list)
+
+    comparing = commands.add_parser("compare", help="a scorecard against an older one; exit code 1 for a regression")
+    comparing.add_argument("old", type=_path, metavar="OLD.json", help="the baseline")
+    comparing.add_argument("new", type=_path, metavar="NEW.json", help="what is compared with it")
+    comparing.add_argument("--baseline", metavar="LABEL", help="which calculator of OLD (default: its only one)")
+    comparing.add_argument("--calculator", metavar="LABEL", help="which calculator of NEW (default: all)")
+    comparing.add_argument(
+        "--tolerances", metavar="FILE", type=_path, help="TOML whose [regression] overrides the policy"
+    )
+    comparing.add_argument(
+        "--fail-on", choices=("tolerance", "regression", "both"), default="regression", help="(default: regression)"
+    )
+    comparing.set_defaults(command=_compare)
 
     worst = commands.add_parser("worst-frames", help="write the labelled frames on which a model is most wrong")
     worst.add_argument(
@@ -113,6 +127,29 @@ def _list(parsed: argparse.Namespace) -> Iterator[str]:
     broken = [case.id for case in chosen if isinstance(case, BrokenCase)]
     if broken:
         raise InputError(f"{len(broken)} of {len(chosen)} cases cannot be read: {', '.join(broken)}")
+
+
+def _compare(parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.scorecard import files, terminal
+    from mlff_probes.scorecard.comparison import baseline_of, compare
+    from mlff_probes.scorecard.format import verdict_line
+    from mlff_probes.tolerances import load_policy
+
+    policy = load_policy(parsed.tolerances).regression
+    baseline = baseline_of(files.read(parsed.old), str(parsed.old), parsed.baseline)
+    card = files.read(parsed.new)
+    labels = [identity.label for identity in card.calculators if identity.label != card.baseline]
+    if parsed.calculator not in (None, *labels):
+        raise InputError(f"{parsed.new}: holds no calculator '{parsed.calculator}'; it holds {', '.join(labels)}")
+    chosen = [label for label in labels if parsed.calculator in (None, label)]
+    options = card.options.model_copy(update={"baseline": str(parsed.old), "fail_on": parsed.fail_on})
+    comparisons = tuple(compare(baseline, card, label, policy) for label in chosen)
+    rows = tuple(row for row in card.results if row.calculator in chosen)
+    card = card.model_copy(update={"options": options, "comparisons": comparisons, "results": rows})
+    judged = card.model_copy(update={"verdict": card.judged()})
+    yield terminal.render_comparisons(judged, width=shutil.get_terminal_size((terminal.LOG_WIDTH, 0)).columns).rstrip()
+    yield verdict_line(judged)
+    parsed.exit_code = 0 if judged.verdict == "passed" else 1
 
 
 def _worst(parsed: argparse.Namespace) -> Iterator[str]:

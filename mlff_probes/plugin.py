@@ -41,6 +41,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="any: judge a calculator against references of another level of theory too")  # fmt: skip
     add("--probe-scorecard", action="append", default=[], metavar="FILE",
         help="write the scorecard: .json, .csv, or .md with figures beside it; repeatable")  # fmt: skip
+    add("--probe-baseline", metavar="FILE.json|SPEC",
+        help="compare with an older scorecard (one of several calculators in it: FILE.json,label=…), or with another "
+        "calculator, which is measured too")  # fmt: skip
+    add("--probe-fail-on", choices=("tolerance", "regression", "both"),
+        help="what makes a run fail (default: both with a baseline, else tolerance)")  # fmt: skip
+    add("--probe-seed", type=int, default=0, metavar="N", help="other random numbers for simulations (default: 0)")
     add("--probe-benchmark-json", metavar="FILE", help="write every timed call as pytest-benchmark does, for its tools")
     add("--probe-store", metavar="DIR",
         help="where trajectories are kept, and simulations resumed from (default: pytest's cache)")  # fmt: skip

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from mlff_probes.gate import Gate
 from mlff_probes.records import ProbeResult, State
+from mlff_probes.scorecard.changes import Change
 from mlff_probes.scorecard.format import failure_text
 from mlff_probes.suite import ProbeRequest, Suite
 
@@ -18,18 +20,21 @@ RESULT = pytest.StashKey[ProbeResult]()
 class Probe:
     """The `probe` fixture: one quantity of one case for one calculator."""
 
-    def __init__(self, suite: Suite, request: ProbeRequest, item: pytest.Item, *, strict: bool) -> None:
-        self._suite, self._request, self._item, self._strict = suite, request, item, strict
+    def __init__(self, suite: Suite, gate: Gate, request: ProbeRequest, item: pytest.Item, *, strict: bool) -> None:
+        self._suite, self._gate, self._request, self._item, self._strict = suite, gate, request, item, strict
 
     def check(self) -> None:
         """Measure (once for all quantities of a case), judge, and end the test accordingly."""
         look_first = _look_first(getattr(self._item, "function", None))
         result = self._suite.result(self._request, look_first=look_first)
         self._item.stash[RESULT] = result
-        self._item.user_properties.extend(properties(result))
+        change = self._gate.change(result)
+        self._item.user_properties.extend(properties(result, change))
         state = result.verdict.state
+        if self._gate.fails(result, change, strict=self._strict):
+            pytest.fail(failure_text(result, change), pytrace=False)
         if result.failing(strict=self._strict):
-            pytest.fail(failure_text(result), pytrace=False)
+            pytest.xfail(f"{state.value}, which does not count here: {not_counted(self._gate.live, result)}")
         if state is State.KNOWN_FAILURE:
             pytest.xfail(result.verdict.reason)
         if state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE):
@@ -43,8 +48,13 @@ def _look_first(function: Any) -> str:
     return doc[start:].strip() if start >= 0 else ""
 
 
-def properties(result: ProbeResult) -> list[tuple[str, object]]:
-    """The numbers of a result as JUnit properties."""
+def not_counted(baseline: str | None, result: ProbeResult) -> str:
+    """Why a result that fails does not make the run fail."""
+    return "the baseline" if result.calculator == baseline else "no regression (--probe-fail-on=regression)"
+
+
+def properties(result: ProbeResult, change: Change | None = None) -> list[tuple[str, object]]:
+    """The numbers of a result, and of its change, as JUnit properties."""
     expected, measured = result.expectation, result.measured
     found: dict[str, object] = {
         "calculator": result.calculator,
@@ -64,4 +74,6 @@ def properties(result: ProbeResult) -> list[tuple[str, object]]:
             "level_of_theory": expected.level_of_theory,
             "source": expected.source,
         }
+    if change is not None:
+        found |= {"trend": change.trend.value, "change": change.change, "change_uncertainty": change.uncertainty}
     return [(name, value) for name, value in found.items() if value is not None]

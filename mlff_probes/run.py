@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mlff_probes import gate
 from mlff_probes.calculators.identity import path_not_stated
 from mlff_probes.calculators.registry import load_calculator, quiet
 from mlff_probes.calculators.safety import check_pins_used, checked_pins
@@ -25,7 +26,7 @@ from mlff_probes.records import NOT_STATED, CalculatorIdentity, Measurement, Pro
 from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import benchmark_json, files, terminal
 from mlff_probes.scorecard.format import identity_lines, verdict_line
-from mlff_probes.scorecard.model import RunOptions, Scorecard
+from mlff_probes.scorecard.model import FailOn, RunOptions, Scorecard
 from mlff_probes.sending import send
 from mlff_probes.suite import ProbeRequest, Suite
 from mlff_probes.tolerances import load_policy
@@ -42,9 +43,14 @@ class ProbeRun:
     """The pytest hooks of one probe run, and what the controller has gathered so far."""
 
     def __init__(
-        self, suite: Suite, options: RunOptions, scorecards: list[Path], benchmark_file: Path | None = None
+        self,
+        suite: Suite,
+        options: RunOptions,
+        compared: gate.Gate,
+        scorecards: list[Path],
+        benchmark_file: Path | None = None,
     ) -> None:
-        self.suite, self.options = suite, options
+        self.suite, self.options, self.gate = suite, options, compared
         self.scorecards, self.benchmark_file = scorecards, benchmark_file
         self.results: dict[str, ProbeResult] = {}
         self.measurements: dict[tuple[str, str], Measurement] = {}
@@ -86,6 +92,8 @@ class ProbeRun:
         if known:
             packaged = {file.stem for file in DIRECTORY.glob("*/*.toml")}
             known_failures = load_known_failures(Path(known).expanduser(), cases, left_out=packaged)
+        given = option(gate.OPTION)
+        stored = gate.stored_baseline(given) if given else None
         options = RunOptions(
             tier=option("--probe-tier"),
             strict=option("--probe-strict"),
@@ -97,6 +105,9 @@ class ProbeRun:
             trust_checkpoint=option("--probe-trust-checkpoint"),
             sha256=checked_pins(option("--probe-sha256"), option="--probe-sha256"),
             require_device=option("--probe-require-device"),
+            baseline=given,
+            fail_on=_fail_on(option("--probe-fail-on"), given),
+            seed=option("--probe-seed"),
         )
         share_cores(config)
         gpu = own_gpu(config)
@@ -109,7 +120,7 @@ class ProbeRun:
                 trust_checkpoint=options.trust_checkpoint,
                 sha256=options.sha256,
             )
-            for spec in option("probe_calculators")
+            for spec in [*option("probe_calculators"), *([given] if given and stored is None else [])]
         ]
         check_pins_used(options.sha256, [each.identity for each in calculators], option="--probe-sha256")
         for calculator in calculators:
@@ -123,8 +134,11 @@ class ProbeRun:
             timeout=options.timeout_s,
             store=_store(config),
             shared=lambda identity: shared_machine(config, identity),
+            seed=options.seed,
         )
-        run = cls(suite, options, scorecards, timings)
+        live = suite.calculators[-1].label if given and stored is None else None
+        compared = gate.Gate(suite, policy.regression, options.fail_on, stored=stored, live=live)
+        run = cls(suite, options, compared, scorecards, timings)
         if known_failures is not None:
             labels = {name for identity in run.identities for name in (identity.label, identity.replicate_of) if name}
             run.messages += [f"note: {said}" for said in known_failures.strangers(labels)]
@@ -138,7 +152,7 @@ class ProbeRun:
     @pytest.fixture
     def probe(self, request: pytest.FixtureRequest) -> Probe:
         """One quantity of one case for one calculator; `probe.check()` judges it."""
-        return Probe(self.suite, request.param, request.node, strict=self.options.strict)
+        return Probe(self.suite, self.gate, request.param, request.node, strict=self.options.strict)
 
     def pytest_report_header(self) -> list[str]:
         """Say who is measured."""
@@ -219,6 +233,8 @@ class ProbeRun:
             selected=self.selected,
             measured_s=self.measured_s,
             interrupted=self.interrupted or ("internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else ""),
+            baseline=self.gate.live,
+            compared=self.gate.comparisons,
         )
         written = self._write(self.card)
         if not self.scorecards:
@@ -286,6 +302,13 @@ def _check_device(identity: CalculatorIdentity, required: str | None) -> None:
         f"{said} computes on {identity.device} ({identity.device_name}); add --probe-device={required} or "
         f",device={required}, run it where there is such a device, or leave --probe-require-device out"
     )
+
+
+def _fail_on(given: FailOn | None, baseline: str | None) -> FailOn:
+    """What a run fails on: what the user says, else on regressions too where there is a baseline."""
+    if given in ("regression", "both") and baseline is None:
+        raise InputError(f"--probe-fail-on={given} needs something to compare with; add {gate.OPTION}=old.json")
+    return given or ("tolerance" if baseline is None else "both")
 
 
 def _store(config: pytest.Config) -> Path | None:

@@ -89,6 +89,7 @@ class Suite:
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     share: Share = made_here
     shared: Shared = unshared
+    seed: int = 0
 
     def __post_init__(self) -> None:
         """Tell the calculators apart, and leave out what is not of this tier."""
@@ -129,8 +130,9 @@ class Suite:
                 shared = self.shared(model.identity)
                 with self.progress(calculator, case) as report:
                     return measure_case(
-                        model, found, report=report, timeout=self.timeout, store=self.store, shared=shared
-                    )
+                        model, found, report=report, timeout=self.timeout, store=self.store, shared=shared,
+                        seed=self.seed,
+                    )  # fmt: skip
 
             self.measurements[key] = self.share(calculator, case, make)
         return self.measurements[key]

@@ -29,6 +29,7 @@ LAYERS = [
         "sending",
         "progress",
         "scheduling",
+        "gate",
         "probe",
         "parallel",
         "run",

@@ -13,6 +13,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from mlff_probes.bands.relax import Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import EvaluationError
@@ -86,6 +88,7 @@ def measure_case(
     timeout: float | None = None,
     store: Path | None = None,
     shared: str = "",
+    seed: int = 0,
 ) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of what takes long.
 
@@ -93,8 +96,10 @@ def measure_case(
     applicable` if it does not know an element, `error` if it raised or returned unusable numbers, needs more memory
     than there is, or more than `timeout` seconds (None: as many as it takes). Trajectories of simulations are kept in
     the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept). Nothing is
-    timed where the machine is `shared` with others: the reason, or empty where it is not.
+    timed where the machine is `shared` with others: the reason, or empty where it is not. Simulations with another
+    `seed` are made of other random numbers.
     """
+    case = reseeded(case, seed)
     if timeout is None:
         make = partial(_result, case=case, report=report, store=store, shared=shared)
         return _measured(calculator, case, clock, make)
@@ -175,6 +180,14 @@ def reference_measurement(case: Case, wanted: Sequence[str] = ()) -> Measurement
 
 def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s: float = 0.0) -> Measurement:
     return Measurement(calculator=calculator.label, case=case.id, problem=problem, wall_s=wall_s)
+
+
+def reseeded(case: Case, seed: int) -> Case:
+    """The case with other seeds for its simulations; the case itself for seed 0."""
+    if seed == 0 or not isinstance(case.protocol, MolecularDynamics):
+        return case
+    seeds = tuple(int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for own in case.protocol.seeds)
+    return replace(case, protocol=case.protocol.model_copy(update={"seeds": seeds}))
 
 
 def _size(case: Case) -> str:

@@ -19,6 +19,9 @@ SEEDS = ("seeds",)
 COVERAGE = 0.95
 """Of the intervals that measured values carry."""
 
+NAMED = 5
+"""Cases that are named where more are left out."""
+
 ROUNDING = 1e-3
 """A verdict has not changed because an error crossed its tolerance by less than this part of it."""
 
@@ -212,12 +215,13 @@ def _left_out(comparer: Comparer, before: Baseline, rows: list[ProbeResult]) -> 
         if not why[row.case] and (row.case, row.quantity) in before.rows
         and _reference(before.rows[row.case, row.quantity]) != _reference(row)
     ]  # fmt: skip
-    missing: dict[str, int] = {}
     present = {(row.case, row.quantity) for row in rows}
-    for case, quantity in before.rows:
-        if (case, quantity) not in present:
-            missing[case] = missing.get(case, 0) + 1
-    return found + changed + [f"{case}: {count} quantities are not part of this run" for case, count in missing.items()]
+    missing = [case for case, quantity in before.rows if (case, quantity) not in present]
+    if missing:
+        cases = list(dict.fromkeys(missing))
+        named = ", ".join(cases[:NAMED]) + (f" and {len(cases) - NAMED} more" if len(cases) > NAMED else "")
+        found.append(f"{len(missing)} quantities of the baseline are not part of this run ({named})")
+    return found + changed
 
 
 def _measured_how(case: CaseSummary) -> tuple[object, ...]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from mlff_probes.errors import InputError
-from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.scorecard.model import SCHEMA_VERSION, Scorecard
 from mlff_probes.scorecard.worst import write_worst
 
 
@@ -58,12 +61,28 @@ def read(path: Path) -> Scorecard:
     Raises
     ------
     InputError
-        If the file cannot be read or is of another schema version.
+        If the file cannot be read, holds no scorecard, or one of a newer schema.
     """
     try:
-        return Scorecard.model_validate_json(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: no readable scorecard of schema version 1 ({error})") from error
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: no scorecard: no JSON, or cut short ({error})") from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise InputError(f"{path}: no scorecard: it has no schema_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: a scorecard of schema version {version}, and this mlff-probes reads {SCHEMA_VERSION}: "
+            "install the one that wrote it, or make the scorecard again"
+        )
+    try:
+        return Scorecard.model_validate(data, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: no scorecard: {where}: {first['msg']}") from error
 
 
 def _write_json(card: Scorecard, path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from mlff_probes.records import CalculatorIdentity, Checkpoint, ProbeResult, State, Value
+from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard, Spread
 
 DECIMALS = {
@@ -113,7 +114,7 @@ def spread_title(group: str, rows: list[Spread]) -> str:
     return f"{group}: mean and spread (standard deviation) over {rows[0].replicates} replicates"
 
 
-def failure_text(row: ProbeResult) -> str:
+def failure_text(row: ProbeResult, change: Change | None = None) -> str:
     """What a failing item prints: a first line that stands alone in a summary, then the whole account."""
     cell = cells(row)
     state = row.verdict.state
@@ -139,10 +140,68 @@ def failure_text(row: ProbeResult) -> str:
         }
     if row.measured and row.measured.note:
         facts["seen"] = row.measured.note
+    if change is not None and change.regression:
+        facts["baseline"] = f"{change.trend.value}: {change_text(change)}"
+        if state not in (State.FAILED, State.ERROR):
+            lines[0] = f"{name}: {change.trend.value}: {change_text(change)}"
     lines += ["", *(f"  {name:<11}{text}" for name, text in facts.items())]
     if row.look_first:
         lines += ["", *(f"  {line}" for line in row.look_first.splitlines())]
     return "\n".join(lines)
+
+
+def change_text(change: Change) -> str:
+    """A change in words: the two values, and by how much the error changed."""
+    tolerance = change.tolerance or math.inf
+    values = [measured_text(value, tolerance=tolerance) for value in (change.before, change.after)]
+    said = f"{values[0]} → {values[1]} {change.unit}"
+    if change.change is not None and change.trend is not Trend.REPORTED:
+        said += f", error {number(change.change, change.unit, sign=True, tolerance=tolerance)}"
+        if change.uncertainty is not None:
+            said += f"±{number(change.uncertainty, change.unit, tolerance=tolerance)}"
+    return said + (f" ({change.note})" if change.note else "")
+
+
+CHANGE_COLUMNS = ("family", "case", "quantity", "before", "after", "reference", "change of error", "unit", "trend")
+SHOWN = (Trend.NEWLY_FAILING, Trend.WORSE, Trend.GONE, Trend.NEWLY_PASSING, Trend.BETTER, Trend.NEW)
+"""Trends in the order in which they are shown; what is the same is only counted."""
+
+TREND_MARK = {
+    Trend.BETTER: "▲",
+    Trend.SAME: "=",
+    Trend.WORSE: "▼",
+    Trend.NEWLY_FAILING: "✗",
+    Trend.NEWLY_PASSING: "✓",
+    Trend.GONE: "–",
+    Trend.NEW: "+",
+    Trend.REPORTED: "·",
+}
+
+
+def change_rows(comparison: Comparison) -> list[tuple[Change, list[str]]]:
+    """What changed, the worst first: each with its texts for `CHANGE_COLUMNS`."""
+    found = sorted((c for c in comparison.changes if c.trend in SHOWN), key=lambda c: SHOWN.index(c.trend))
+    return [(change, _change_cells(change)) for change in found]
+
+
+def _change_cells(change: Change) -> list[str]:
+    tolerance = change.tolerance or math.inf
+    error = number(change.change, change.unit, sign=True, tolerance=tolerance)
+    if change.uncertainty is not None:
+        error += f"±{number(change.uncertainty, change.unit, tolerance=tolerance)}"
+    values = [measured_text(value, tolerance=tolerance) for value in (change.before, change.after)]
+    reference = number(change.reference, change.unit, tolerance=tolerance)
+    trend = f"{TREND_MARK[change.trend]} {change.trend.value}"
+    return [change.family, change.case, change.quantity, *values, reference, error, change.unit, trend]
+
+
+def comparison_line(comparison: Comparison) -> str:
+    """The outcome of a comparison in one line."""
+    counts = ", ".join(f"{count} {trend.value}" for trend, count in comparison.counts().items())
+    several = "s" * (len(comparison.regressions) != 1)
+    word = f"{len(comparison.regressions)} regression{several}" if comparison.regressions else "no regression"
+    source = "" if comparison.source == comparison.baseline else f" ({comparison.source})"
+    return f"{comparison.calculator} against {comparison.baseline}{source}: {word} ({counts})"
 
 
 def identity_lines(identity: CalculatorIdentity) -> list[str]:
@@ -232,9 +291,12 @@ def summary_rows(card: Scorecard, calculator: str) -> list[tuple[str, dict[State
 
 def verdict_line(card: Scorecard) -> str:
     """The last line of every report."""
-    states = [row.verdict.state for row in card.results]
+    states = [row.verdict.state for row in card.results if row.calculator != card.baseline]
     counts = ", ".join(f"{states.count(state)} {state.value}" for state in State if state in states)
-    line = f"verdict: {card.verdict.upper()} ({counts or 'no result'})"
+    alone = "; only regressions count" if card.options.fail_on == "regression" else ""
+    regressions = sum(len(comparison.regressions) for comparison in card.comparisons)
+    compared = f"; {regressions} regression{'s' * (regressions != 1)}" if card.comparisons else ""
+    line = f"verdict: {card.verdict.upper()} ({counts or 'no result'}{compared}{alone})"
     if card.complete:
         return line
     why = f", {card.interrupted}" if card.interrupted else ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
+from mlff_probes.scorecard.changes import Comparison
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.side_by_side import LEGEND, RANK_LEGEND, rank_table, side_by_side
 from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
@@ -38,6 +39,8 @@ def render(
     lines = ["# Scorecard", "", f"**{fmt.verdict_line(card)}**", "", f"Made {card.created}, tier {card.options.tier}."]
     lines += ["", "Tolerances marked * are set by the case, † by you.", *([""] if notes(card) or problems else [])]
     lines += [f"- {note}" for note in (*notes(card), *problems)]
+    for comparison in card.comparisons:
+        lines += _comparison(comparison)
     lines += _side_by_side(card, (figures or {}).get("barrier-errors"))
     for identity in card.calculators:
         lines += _calculator(card, identity)
@@ -64,6 +67,22 @@ def _side_by_side(card: Scorecard, figure: str | None) -> list[str]:
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def _comparison(comparison: Comparison) -> list[str]:
+    """What changed against a baseline, the worst first, and what was left out."""
+    lines = [
+        "",
+        f"## {comparison.calculator} against {comparison.baseline}",
+        "",
+        f"**{fmt.comparison_line(comparison)}**",
+    ]
+    rows = fmt.change_rows(comparison)
+    if rows:
+        lines += ["", *_table(fmt.CHANGE_COLUMNS, [cells for _, cells in rows])]
+    notes = [f"- {c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note]
+    notes += [f"- Not compared: {reason}" for reason in comparison.left_out]
+    return [*lines, "", *notes] if notes else lines
 
 
 def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:

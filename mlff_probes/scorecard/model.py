@@ -252,9 +252,9 @@ class Scorecard(Record):
             ),
         )
         card = card.model_copy(update={"comparisons": compared(card)})
-        return card.model_copy(update={"verdict": card._judged()})
+        return card.model_copy(update={"verdict": card.judged()})
 
-    def _judged(self) -> OverallVerdict:
+    def judged(self) -> OverallVerdict:
         """One word for the run, by what it is to fail on."""
         rows = [row for row in self.results if row.calculator != self.baseline]
         by_tolerance = overall_verdict(rows, strict=self.options.strict, incomplete=not self.complete)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from mlff_probes.records import NOT_STATED, ProbeResult, State
 from mlff_probes.scorecard import format as fmt
+from mlff_probes.scorecard.changes import Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard
 from mlff_probes.scorecard.side_by_side import FIXED_COLUMNS, LEGEND, RANK_LEGEND, Texts, rank_table, side_by_side
 from mlff_probes.scorecard.speed import COLUMNS, SpeedReport, speed_reports
@@ -24,6 +26,16 @@ STYLE = {
     State.NOT_COMPARABLE: "yellow",
     State.REPORTED: "dim",
     State.KNOWN_FAILURE: "yellow",
+}
+
+CHANGE_NUMBERS = ("before", "after", "reference", "change of error")
+TREND_STYLE = {
+    Trend.BETTER: "green",
+    Trend.NEWLY_PASSING: "green",
+    Trend.WORSE: "red",
+    Trend.NEWLY_FAILING: "bold red",
+    Trend.GONE: "red",
+    Trend.NEW: "dim",
 }
 
 MIN_WIDTH = 80
@@ -54,12 +66,21 @@ def render(card: Scorecard, *, width: int = LOG_WIDTH, color: bool = False) -> s
     color
         Whether to write ANSI colours.
     """
+    return _printed(lambda console: _parts(card, console), width, color=color)
+
+
+def render_comparisons(card: Scorecard, *, width: int = LOG_WIDTH, color: bool = False) -> str:
+    """The changes against a baseline alone, as text."""
+    return _printed(lambda _: [part for c in card.comparisons for part in _comparison(c)], width, color=color)
+
+
+def _printed(parts: Callable[[Console], list[RenderableType]], width: int, *, color: bool) -> str:
     out = io.StringIO()
     console = Console(
         file=out, width=max(width, MIN_WIDTH), force_terminal=color, color_system="standard" if color else None,
         highlight=False, markup=False, soft_wrap=False, force_jupyter=False,
     )  # fmt: skip
-    for part in _parts(card, console):
+    for part in parts(console):
         console.print(part)
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
@@ -81,6 +102,8 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
         parts.append(Text())
     parts += _spreads(card)
     parts += _side_by_side(card, console)
+    for comparison in card.comparisons:
+        parts += _comparison(comparison)
     parts += [Text(line) for line in fmt.time_lines(card)]
     parts += [Text(f"note: {line}", style="yellow") for line in notes(card)]
     verdict_style = "bold green" if card.verdict == "passed" else "bold red"
@@ -182,6 +205,24 @@ def _speed(report: SpeedReport) -> list[RenderableType]:
     for row in report.rows:
         table.add_row(*row)
     return [Text(f"speed: {report.path}"), table, *map(Text, report.lines)]
+
+
+def _comparison(comparison: Comparison) -> list[RenderableType]:
+    """What changed against a baseline, the worst first, and what was left out."""
+    parts: list[RenderableType] = []
+    rows = fmt.change_rows(comparison)
+    if rows:
+        table = _table()
+        for name in fmt.CHANGE_COLUMNS:
+            table.add_column(name, justify="right" if name in CHANGE_NUMBERS else "left", no_wrap=True)
+        for change, cells in rows[:MOST_ROWS]:
+            table.add_row(*cells[:-1], Text(cells[-1], style=TREND_STYLE.get(change.trend, "")))
+        parts += [Text(f"{comparison.calculator} against {comparison.baseline}: changes", style="bold"), table]
+    notes = dict.fromkeys(f"{c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note)
+    parts += [Text(f"{note}", style="dim") for note in notes]
+    parts += [Text(f"not compared: {reason}", style="dim") for reason in comparison.left_out]
+    style = "bold red" if comparison.regressions else "bold green"
+    return [*parts, Text(fmt.comparison_line(comparison), style=style), Text()]
 
 
 def _spreads(card: Scorecard) -> list[RenderableType]:
