@@ -10,9 +10,10 @@ from mlff_probes.scorecard.annotations import MOST, annotate
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 
 
-def with_changes(card, *changes):
+def with_changes(card, *changes, fail_on="both"):
     comparison = Comparison(calculator="a", baseline="b", source="old.json", changes=changes)
-    return card.model_copy(update={"comparisons": (comparison,)})
+    options = card.options.model_copy(update={"fail_on": fail_on})
+    return card.model_copy(update={"comparisons": (comparison,), "options": options})
 
 
 def change(quantity, trend=Trend.WORSE, **more):
@@ -49,6 +50,13 @@ def test_changes_for_the_worse_come_before_other_failures_and_once():
     _, first, second = annotate(card)
     assert first == "::error title=a%2C hop%3A outcome::worse: error +0.250 eV against the baseline: seen on image 3"
     assert "barrier" in second
+
+
+@pytest.mark.parametrize(("fail_on", "shown"), [("tolerance", "barrier"), ("regression", "outcome")])
+def test_only_what_the_run_is_to_fail_on_is_shown(fail_on, shown):
+    card = with_changes(card_of(row("a", "barrier", 0.2), row("a", "outcome", 0.0)), change("outcome"), fail_on=fail_on)
+    _, only = annotate(card)
+    assert shown in only
 
 
 def test_failures_of_the_baseline_do_not_count():

@@ -15,16 +15,18 @@ MOST = 10
 
 
 def annotate(card: Scorecard) -> list[str]:
-    """An error for the verdict if it is not green, each change for the worse, and each failing quantity.
+    """An error for the verdict if it is not green, each change for the worse, and each failing quantity if it counts.
 
     Where they are more than `MOST`, the last one counts those that are left out. A green scorecard has none.
     """
     changes = [change for comparison in card.comparisons for change in comparison.regressions]
+    changes = changes if card.options.fail_on != "tolerance" else []
     worse = {(change.calculator, change.case, change.quantity) for change in changes}
     failing = [
         row
         for row in card.results
-        if row.failing(strict=card.options.strict)
+        if card.options.fail_on != "regression"
+        and row.failing(strict=card.options.strict)
         and row.calculator != card.baseline
         and (row.calculator, row.case, row.quantity) not in worse
     ]
