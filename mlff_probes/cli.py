@@ -94,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_reference(worst)
     worst.set_defaults(command=_worst)
+
+    annotate = commands.add_parser("annotate", help="print what failed in a scorecard as annotations of GitHub Actions")
+    annotate.add_argument("scorecard", type=_path, metavar="SCORECARD.json")
+    annotate.set_defaults(command=_annotate)
     return parser
 
 
@@ -205,6 +209,13 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
             f"force RMSE {frame.info['force_rmse_mev_per_a']:.1f} meV/A, energy error "
             + ("unknown (alone in its composition)" if energy is None else f"{energy:+.1f} meV/atom")
         )
+
+
+def _annotate(parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.scorecard.annotations import annotate
+    from mlff_probes.scorecard.files import read
+
+    yield from annotate(read(parsed.scorecard))
 
 
 def _path(text: str) -> Path:
