@@ -56,19 +56,6 @@ def render(
     return "\n".join(lines) + "\n"
 
 
-def _side_by_side(card: Scorecard, figure: str | None) -> list[str]:
-    """Rank by family and the deviations of all calculators, where there are several."""
-    texts, ranks = side_by_side(card), rank_table(card)
-    lines = ["", "## Rank by family", "", *_table(ranks.head, ranks.rows), "", f"{_sentence(RANK_LEGEND)}."]
-    lines += ["", "## Side by side", "", *_table(texts.head, texts.rows), "", f"{_sentence(LEGEND)}."]
-    drawn = ["", f"![Errors of the barriers]({figure})"] if figure else []
-    return [*lines, *drawn] if texts.rows else []
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:]
-
-
 def _comparison(comparison: Comparison) -> list[str]:
     """What changed against a baseline, the worst first, and what was left out."""
     lines = [
@@ -83,6 +70,19 @@ def _comparison(comparison: Comparison) -> list[str]:
     notes = [f"- {c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note]
     notes += [f"- Not compared: {reason}" for reason in comparison.left_out]
     return [*lines, "", *notes] if notes else lines
+
+
+def _side_by_side(card: Scorecard, figure: str | None) -> list[str]:
+    """Rank by family and the deviations of all calculators, where there are several."""
+    texts, ranks = side_by_side(card), rank_table(card)
+    lines = ["", "## Rank by family", "", *_table(ranks.head, ranks.rows), "", f"{_sentence(RANK_LEGEND)}."]
+    lines += ["", "## Side by side", "", *_table(texts.head, texts.rows), "", f"{_sentence(LEGEND)}."]
+    drawn = ["", f"![Errors of the barriers]({figure})"] if figure else []
+    return [*lines, *drawn] if texts.rows else []
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:

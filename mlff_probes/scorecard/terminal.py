@@ -101,9 +101,9 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
         parts += [Text(f"simulated {line}") for line in fmt.simulation_lines(card, identity.label)]
         parts.append(Text())
     parts += _spreads(card)
-    parts += _side_by_side(card, console)
     for comparison in card.comparisons:
         parts += _comparison(comparison)
+    parts += _side_by_side(card, console)
     parts += [Text(line) for line in fmt.time_lines(card)]
     parts += [Text(f"note: {line}", style="yellow") for line in notes(card)]
     verdict_style = "bold green" if card.verdict == "passed" else "bold red"

@@ -1,0 +1,271 @@
+"""A scorecard against an older one: what counts as a change, and what is left out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mlff_probes.errors import InputError
+from mlff_probes.records import Expectation, ProbeResult, Problem, State, Tolerance, Value, Verdict
+from mlff_probes.scorecard import files, markdown, terminal
+from mlff_probes.scorecard.changes import Trend
+from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare
+from mlff_probes.scorecard.format import comparison_line, verdict_line
+from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.tolerances import load_policy
+
+POLICY = load_policy().regression
+TOLERANCE = 0.1
+
+
+def row(value=None, *, family="migration", quantity="barrier", reference=1.0, uncertainty=None, state=None, **more):
+    """A result with this value against a reference of 1 eV and a tolerance of 0.1."""
+    expected = None
+    if reference is not None:
+        tolerance = Tolerance(value=TOLERANCE, unit="eV", reason="as it is.")
+        expected = Expectation(
+            quantity=quantity, value=reference, unit="eV", uncertainty=0.0, level_of_theory="PBE", source="a test",
+            tolerance=tolerance,
+        )  # fmt: skip
+    problem = None
+    if value is None:
+        problem = Problem(state="not applicable" if state is State.NOT_APPLICABLE else "error", reason="no", **more)
+        state = state or State.ERROR
+    elif expected is None:
+        state = State.REPORTED
+    deviation = None if value is None or expected is None else value - reference
+    passed = deviation is not None and abs(deviation) <= TOLERANCE
+    measured = Value(value=value, unit="eV", uncertainty=uncertainty, problem=problem)
+    verdict = Verdict(state=state or (State.PASSED if passed else State.FAILED), deviation=deviation,
+                      reason="no" if problem else "")  # fmt: skip
+    return ProbeResult(calculator="new", family=family, case="hop", quantity=quantity, measured=measured,
+                       expectation=expected, verdict=verdict)  # fmt: skip
+
+
+def case(**changes):
+    given = {
+        "id": "hop", "family": "migration", "title": "a hop", "kind": "fixed_path", "level_of_theory": "PBE",
+        "source": "a test", "elements": ("Cr",), "protocol": {"migrating_atom": 0}, "fingerprint": "abc",
+    }  # fmt: skip
+    return CaseSummary(**(given | changes))
+
+
+def change(before, after, *, comparisons=10, then=None, now=None):
+    rows = {} if before is None else {("hop", before.quantity): before}
+    cases = None if then is None else {"hop": then}
+    comparer = Comparer(Baseline("old", "old.json", rows, cases), [now or case()], POLICY, comparisons)
+    return comparer.change(after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "trend", "regression"),
+    [
+        (row(1.05), row(1.05), Trend.SAME, False),
+        (row(1.05), row(0.95), Trend.SAME, False),  # as far off on the other side
+        (row(1.05), row(1.059), Trend.SAME, False),  # within a tenth of the tolerance
+        (row(1.05), row(1.065), Trend.WORSE, True),
+        (row(1.05), row(1.03), Trend.BETTER, False),
+        (row(1.5), row(1.7), Trend.WORSE, True),
+        (row(1.5), row(1.3), Trend.BETTER, False),
+        (row(1.09), row(1.2), Trend.NEWLY_FAILING, True),
+        (row(1.0999), row(1.1005), Trend.NEWLY_FAILING, True),  # exact numbers have no chance
+        (row(1.09999), row(1.10001), Trend.SAME, False),  # but a last digit
+        (row(1.2), row(1.05), Trend.NEWLY_PASSING, False),
+        (row(1.05), row(None), Trend.NEWLY_FAILING, True),
+        (row(1.5), row(None), Trend.WORSE, True),
+        (row(None), row(None), Trend.SAME, False),
+        (row(None), row(1.0), Trend.NEWLY_PASSING, False),
+        (row(None), row(1.5), Trend.SAME, False),
+        (row(1.0), row(None, state=State.NOT_APPLICABLE), Trend.GONE, True),
+        (row(1.0), row(None, state=State.NOT_APPLICABLE, by_nature=True), Trend.GONE, False),
+        (None, row(1.5), Trend.NEW, False),
+        (row(None, state=State.NOT_APPLICABLE), row(1.5), Trend.NEW, False),
+        (row(5.0, reference=None), row(7.0, reference=None), Trend.REPORTED, False),
+        (row(5.0, reference=None), row(None, reference=None), Trend.NEWLY_FAILING, True),
+    ],
+)
+def test_trends(before, after, trend, regression):
+    found = change(before, after)
+    assert (found.trend, found.regression) == (trend, regression)
+
+
+def test_a_change_is_that_of_the_error():
+    found = change(row(1.05), row(0.91))
+    assert found.change == pytest.approx(0.04)
+    assert (found.before_state, found.after_state) == (State.PASSED, State.PASSED)
+    assert change(row(5.0, reference=None), row(7.0, reference=None)).change == pytest.approx(2.0)
+
+
+def test_what_chance_could_do_is_no_change():
+    """Twice the scatter of a difference of two uncertain numbers, and more where more of them are compared."""
+    sigma = 0.02 / 1.96
+    wide = {"uncertainty": 0.02}
+    found = change(row(1.0, **wide), row(1.08, **wide), comparisons=100)
+    # false alarms of 0.001 in 100 comparisons: 1e-5 each, two-sided, 4.417 standard deviations
+    assert found.uncertainty == pytest.approx(0.02 * 2**0.5)
+    assert found.threshold == pytest.approx(0.01 + 4.417 * sigma * 2**0.5, rel=1e-3)
+    assert found.trend is Trend.WORSE
+    assert change(row(1.0, **wide), row(1.08, **wide), comparisons=10**9).trend is Trend.SAME
+    crossing = change(row(1.09, **wide), row(1.12, **wide))
+    assert (crossing.trend, crossing.regression) == (Trend.SAME, False)
+    assert crossing.note == "another verdict, by less than chance"
+
+
+def test_laws_change_by_their_tolerance_or_their_verdict():
+    assert change(row(1.0, family="physicality"), row(1.09, family="physicality")).trend is Trend.SAME
+    assert change(row(1.09, family="physicality"), row(1.11, family="physicality")).trend is Trend.NEWLY_FAILING
+
+
+@pytest.mark.parametrize(
+    ("changes", "compared"),
+    [
+        ({}, True),
+        ({"fingerprint": ""}, True),  # of a scorecard that is older than fingerprints
+        ({"protocol": {"migrating_atom": 0, "seeds": [4, 5]}}, True),
+        ({"title": "another title"}, True),
+        ({"fingerprint": "def"}, False),
+        ({"protocol": {"migrating_atom": 1}}, False),
+        ({"kind": "relaxed_path"}, False),
+        ({"level_of_theory": "r2SCAN"}, False),
+    ],
+)
+def test_what_was_measured_otherwise_is_not_compared(changes, compared):
+    found = change(row(1.0), row(1.5), then=case(**changes))
+    assert (found is not None) == compared
+
+
+def test_another_reference_is_not_compared():
+    assert change(row(1.0, reference=0.9), row(1.5)) is None
+
+
+def card_of(rows, *, label="new", cases=(None,), **changes):
+    rows = [r.model_copy(update={"calculator": label}) for r in rows]
+    base = {
+        "schema_version": 1, "created": "2026-11-21", "verdict": "failed", "selected": len(rows),
+        "options": {"tier": "quick", "strict": False, "any_level_of_theory": False},
+        "calculators": [{"spec": label, "label": label, "family": "py", "dtype": "float64", "device": "cpu",
+                         "device_name": "cpu", "threads": 1}],
+        "cases": [(c or case()).model_dump(mode="json") for c in cases],
+        "results": [r.model_dump(mode="json") for r in rows], "measurements": [],
+        "time": {"load_s": 0, "measured_s": 0, "model_s": 0, "model_calls": 0, "batches": 0},
+    }  # fmt: skip
+    return Scorecard.model_validate(base | changes, strict=False)
+
+
+QUANTITIES = ("barrier", "reverse_barrier", "reaction_energy")
+
+
+def three(*values):
+    return [row(value, quantity=name) for value, name in zip(values, QUANTITIES, strict=True)]
+
+
+def test_an_improvement_hides_no_regression():
+    old, new = card_of(three(1.05, 1.09, 1.0), label="old"), card_of(three(1.0, 1.0, 1.03))
+    found = compare(baseline_of(old, "old.json"), new, "new", POLICY)
+    assert [c.trend for c in found.changes] == [Trend.BETTER, Trend.BETTER, Trend.WORSE]
+    assert [c.quantity for c in found.regressions] == ["reaction_energy"]
+    assert comparison_line(found) == "new against old (old.json): 1 regression (2 better, 1 worse)"
+    judged = new.model_copy(update={
+        "comparisons": (found,), "options": new.options.model_copy(update={"fail_on": "regression"}),
+    })  # fmt: skip
+    assert judged.judged() == "failed"
+    text = terminal.render_comparisons(judged)
+    assert text.index("reaction_energy") < text.index("reverse_barrier")  # the worst first
+    assert "| migration | hop | reaction_energy | 1.000 | 1.030 | 1.000 | +0.030 | eV | ▼ worse |" in markdown.render(
+        judged
+    )
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "values", "verdict"),
+    [
+        ("tolerance", (1.5, 1.0, 1.0), "failed"),
+        ("regression", (1.5, 1.0, 1.0), "passed"),
+        ("both", (1.5, 1.0, 1.0), "failed"),
+        ("tolerance", (1.0, 1.0, 1.05), "passed"),
+        ("regression", (1.0, 1.0, 1.05), "failed"),
+        ("both", (1.0, 1.0, 1.05), "failed"),
+        ("both", (1.0, 1.0, 1.0), "passed"),
+    ],
+)
+def test_what_a_run_fails_on(fail_on, values, verdict):
+    old, new = card_of(three(1.5, 1.0, 1.0), label="old"), card_of(three(*values))
+    found = compare(baseline_of(old, "old.json"), new, "new", POLICY)
+    options = new.options.model_copy(update={"fail_on": fail_on})
+    judged = new.model_copy(update={"comparisons": (found,), "options": options})
+    judged = judged.model_copy(update={"verdict": judged.judged()})
+    assert judged.verdict == verdict
+    assert verdict_line(judged).endswith("; only regressions count)") == (fail_on == "regression")
+
+
+def test_what_is_left_out_is_said():
+    other = case(id="other", protocol={"migrating_atom": 3})
+    rows = three(1.0, 1.0, 1.0)
+    more = [r.model_copy(update={"case": "other"}) for r in rows]
+    old = card_of([*rows, *more], label="old", cases=(None, other))
+    new = card_of([*rows[:2], *more], cases=(None, case(id="other")))
+    found = compare(baseline_of(old, "old.json"), new, "new", POLICY)
+    assert found.left_out == (
+        "other: its protocol or its reference is another than in old.json",
+        "1 quantities of the baseline are not part of this run (hop)",
+    )
+    assert len(found.changes) == 2
+
+
+def test_nothing_to_compare_is_an_error():
+    old, new = card_of(three(1.0, 1.0, 1.0), label="old"), card_of(three(1.0, 1.0, 1.0), cases=(case(fingerprint="d"),))
+    with pytest.raises(InputError, match="holds nothing that can be compared with new"):
+        compare(baseline_of(old, "old.json"), new, "new", POLICY)
+
+
+def test_which_calculator_is_the_baseline():
+    old = card_of(three(1.0, 1.0, 1.0), label="old")
+    both = old.model_copy(
+        update={"calculators": (old.calculators[0], old.calculators[0].model_copy(update={"label": "b"}))}
+    )
+    with pytest.raises(InputError, match="holds several calculators; name one with ,label=…: old, b"):
+        baseline_of(both, "old.json")
+    assert baseline_of(both, "old.json", "b").rows == {}
+    with pytest.raises(InputError, match="holds no calculator 'c'; it holds old, b"):
+        baseline_of(both, "old.json", "c")
+
+
+BAD_FILES = {
+    "truncated": (lambda text: text[: len(text) // 2], "no scorecard: no JSON, or cut short"),
+    "empty": (lambda _: "", "no scorecard: no JSON, or cut short"),
+    "list": (lambda _: "[1, 2]", "no scorecard: it has no schema_version"),
+    "other JSON": (lambda _: '{"a": 1}', "no scorecard: it has no schema_version"),
+    "newer": (
+        lambda text: json.dumps(json.loads(text) | {"schema_version": 2}),
+        "a scorecard of schema version 2, and this mlff-probes reads 1: install the one that wrote it",
+    ),
+    "mangled": (lambda text: json.dumps(json.loads(text) | {"results": 3}), "no scorecard: results: Input should be"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_file_that_is_no_scorecard(name, tmp_path):
+    spoil, says = BAD_FILES[name]
+    file = tmp_path / "card.json"
+    file.write_text(spoil(card_of(three(1.0, 1.0, 1.0)).model_dump_json()))
+    with pytest.raises(InputError) as raised:
+        files.read(file)
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_policy_can_be_changed(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[regression.migration]\nmargin = 0.5\nreason = "Mine."\n')
+    policy = load_policy(file).regression
+    assert policy.margin("migration") == 0.5
+    assert policy.margin("sliding") == POLICY.margin("sliding")
+    for text, says in (
+        ('[regression.nothing]\nmargin = 0.5\nreason = "x"', "is no family"),
+        ("[regression]\nfalse_alarms = 2", "false_alarms"),
+        ('[regression.migration]\nmargin = -1\nreason = "x"', "margin"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=says):
+            load_policy(file)
