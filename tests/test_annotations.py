@@ -80,4 +80,4 @@ def test_the_command_prints_them(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == annotate(card)
     (tmp_path / "card.json").write_text("{")
     assert main(["annotate", str(tmp_path / "card.json")]) == 4
-    assert "no readable scorecard" in capsys.readouterr().err
+    assert "card.json: no scorecard" in capsys.readouterr().err

@@ -29,7 +29,9 @@ pytest --pyargs mlff_probes.probes "--calculator=$checkpoint" --tb=no \
 
 if ((status == 0)); then
   echo "green: once $checkpoint is in production, cp $folder/scorecard.json $production"
-else
+elif [[ -f $folder/scorecard.md ]]; then
   echo "not green (exit code $status): see $folder/scorecard.md" >&2
+else
+  echo "nothing was judged (exit code $status)" >&2
 fi
 exit "$status"

@@ -19,7 +19,6 @@ WORKFLOW = yaml.safe_load((RECIPES / "github-actions.yml").read_text(encoding="u
 JOB = WORKFLOW["jobs"]["probes"]
 STEPS = {step["name"]: step for step in JOB["steps"] if "name" in step}
 RELEASE = RECIPES / "pre-release.sh"
-PAGE = "https://raw.githubusercontent.com"
 MIB = 2**20
 CALCULATOR = "py:./calc.py:{},label=new,level=PBE"
 WEAK = """
@@ -143,7 +142,9 @@ def test_the_release_script_lets_the_same_pass_and_stops_a_worse_one(project):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [((), "usage: "), (("new.model",), "production.json: there is no scorecard of production"),
-     (("new.model", "calc.py"), "calc.py"), (("absent.model", "empty.json"), "empty.json")],
+     ((CALCULATOR.format("make"), "empty.json"), "empty.json: no scorecard"),
+     (("absent.model", "empty.json"), "there is no file absent.model"),
+     (("absent.model", "empty.json"), "nothing was judged (exit code 4)")],
 )  # fmt: skip
 def test_the_release_script_refuses_what_it_cannot_use(project, arguments, says):
     folder, run = project
