@@ -24,7 +24,7 @@ WHY = "it exploded: the path has no saddle between its ends"
 
 
 def row(calculator, quantity, deviation=None, *, case="hop", family="migration", state=None, by_nature=False,
-        uncertainty=None, level=None, reason=WHY):  # fmt: skip
+        uncertainty=None, upper_bound=False, level=None, reason=WHY):  # fmt: skip
     """A result that is `deviation` off, or has none: `state` is then error or not applicable."""
     expected = Expectation(
         quantity=quantity, value=1.0, unit=UNIT, uncertainty=0.0, level_of_theory="PBE", source="test",
@@ -34,7 +34,7 @@ def row(calculator, quantity, deviation=None, *, case="hop", family="migration",
         problem = Problem(state=state, reason=reason, by_nature=by_nature)
         measured = Value(value=None, unit=UNIT, problem=problem)
     else:
-        measured = Value(value=1.0 + deviation, unit=UNIT, uncertainty=uncertainty)
+        measured = Value(value=1.0 + deviation, unit=UNIT, uncertainty=uncertainty, upper_bound=upper_bound)
     return ProbeResult(
         calculator=calculator, family=family, case=case, quantity=quantity, measured=measured, expectation=expected,
         verdict=judge(measured, expected, not_comparable=level),
@@ -108,6 +108,20 @@ def test_a_difference_within_the_uncertainties_has_no_nearest():
     assert table(sure)["hop", "barrier"] == ["▸+0.010 ✓", "+0.050 ✓"]
 
 
+def test_what_is_not_known_well_enough_is_never_the_nearest():
+    unresolved = row("b", "barrier", 0.01, uncertainty=0.09)
+    assert unresolved.verdict.state is State.ERROR
+    bound = known_failure(row("c", "barrier", 0.01, upper_bound=True))
+    card = card_of(row("a", "barrier", 0.05), unresolved, bound, row("d", "barrier", 0.2))
+    assert table(card)["hop", "barrier"] == ["▸+0.050 ✓", "+0.010 !", "+0.010 ~", "+0.200 ✗"]
+
+
+def test_what_nobody_can_be_judged_by_is_shown_and_not_ranked():
+    card = card_of(row("a", "barrier", 0.01, level="r2SCAN"), row("b", "barrier", 0.02, level="r2SCAN"))
+    assert table(card)["hop", "barrier"] == ["+0.010 ≠", "+0.020 ≠"]
+    assert standings(card) == []
+
+
 def test_what_nobody_has_is_left_out_and_one_calculator_alone_has_no_table():
     nobody = card_of(row("a", "barrier", state="not applicable"), row("b", "barrier", state="not applicable"))
     assert side_by_side(nobody).rows == []
@@ -174,10 +188,16 @@ def test_one_without_any_verdict_has_no_place_and_takes_nothing_from_the_others(
     )  # fmt: skip
     assert places(card) == {"b": 1, "a": 2, "c": None}
     assert [each.common for each in standings(card) if each.family == "migration"] == [1, 1, 0]
+    first = card_of(
+        row("c", "barrier", state="not applicable"), row("c", "atop", 0.0, family="sliding", case="slide"),
+        row("a", "barrier", 0.2),
+    )  # fmt: skip
+    assert places(first) == {"a": 1, "c": None}
+    assert [row[:3] for row in rank_table(first).rows[:2]] == [["migration", "1", "a"], ["migration", "—", "c"]]
 
 
 def test_equals_share_a_place():
-    card = card_of(row("a", "barrier", 0.05), row("b", "barrier", -0.05), row("c", "barrier", 0.06))
+    card = card_of(row("a", "barrier", 0.05), row("b", "barrier", -0.0501), row("c", "barrier", 0.06))
     assert places(card) == {"a": 1, "b": 1, "c": 3}
 
 
@@ -249,6 +269,14 @@ def test_bars_are_the_errors_of_the_barriers():
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {"a", "b", "tolerance"}
     bands = [collection.get_paths()[0].get_extents() for collection in axes.collections]
     assert [(band.y0, band.y1) for band in bands] == [(-0.1, 0.1)] * 2
+
+
+def test_only_what_migrates_and_is_known_well_enough_has_a_bar():
+    unresolved = row("a", "barrier", 0.05, uncertainty=0.09)
+    card = card_of(unresolved, row("b", "barrier", 0.1), row("b", "barrier", 0.1, family="sliding", case="slide"))
+    _, axes = drawn(card)
+    assert len(axes.patches) == len(axes.get_xticks()) == 1
+    assert [text.get_text() for text in axes.texts] == ["unresolved: known to 0.09 eV…"]
 
 
 def test_bars_of_another_level_of_theory_are_hollow():
