@@ -61,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     comparing.set_defaults(command=_compare)
 
+    report = commands.add_parser("report", help="one HTML page of one or several scorecards, pictures included")
+    report.add_argument("scorecards", nargs="+", type=_path, metavar="FILE.json", help="what --probe-scorecard wrote")
+    report.add_argument("-o", "--output", type=_path, default=Path("report.html"), help="(default: report.html)")
+    report.set_defaults(command=_report)
+
     worst = commands.add_parser("worst-frames", help="write the labelled frames on which a model is most wrong")
     worst.add_argument(
         "frames", nargs="*", metavar="FILE", type=_path, help="labelled frames (default: the parity cases)"
@@ -89,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     _add_reference(worst)
     worst.set_defaults(command=_worst)
+
+    annotate = commands.add_parser("annotate", help="print what failed in a scorecard as annotations of GitHub Actions")
+    annotate.add_argument("scorecard", type=_path, metavar="SCORECARD.json")
+    annotate.set_defaults(command=_annotate)
     return parser
 
 
@@ -148,6 +157,21 @@ def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     parsed.exit_code = 0 if judged.verdict == "passed" else 1
 
 
+def _report(parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.calculators.registry import quiet
+    from mlff_probes.scorecard import files, report
+
+    files.check_path(parsed.output, given="--output", known=(".html",))
+    sources = [report.Source(path.name, files.read(path)) for path in parsed.scorecards]
+    with quiet():
+        page = report.render(sources)
+    try:
+        parsed.output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output={parsed.output}: cannot be written ({error.strerror})") from error
+    yield f"wrote {parsed.output}"
+
+
 def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     import ase.io
 
@@ -185,6 +209,13 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
             f"force RMSE {frame.info['force_rmse_mev_per_a']:.1f} meV/A, energy error "
             + ("unknown (alone in its composition)" if energy is None else f"{energy:+.1f} meV/atom")
         )
+
+
+def _annotate(parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.scorecard.annotations import annotate
+    from mlff_probes.scorecard.files import read
+
+    yield from annotate(read(parsed.scorecard))
 
 
 def _path(text: str) -> Path:

@@ -60,6 +60,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-strict", action="store_true", help="a quantity that is not applicable fails")
 
 
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Let others implement `pytest_probes_scorecard`."""
+    from mlff_probes import hooks
+
+    pluginmanager.add_hookspecs(hooks)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Load the calculators and register the hooks of a probe run."""
     config.addinivalue_line("markers", "mlff_probe(kind): a probe of mlff-probes that measures the protocol `kind`")

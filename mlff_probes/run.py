@@ -27,6 +27,7 @@ from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import benchmark_json, files, terminal
 from mlff_probes.scorecard.format import identity_lines, verdict_line
 from mlff_probes.scorecard.model import FailOn, RunOptions, Scorecard
+from mlff_probes.sending import send
 from mlff_probes.suite import ProbeRequest, Suite
 from mlff_probes.tolerances import load_policy
 
@@ -241,8 +242,11 @@ class ProbeRun:
             self.messages.append("for the figures and the worst examples add --probe-scorecard=scorecard.md")
         if written:
             self.messages.append(f"{_account(written)} in {time.perf_counter() - start:.1f} s")
+        failures = send(self.card, session.config)
+        self.messages += failures
         green = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-        if exitstatus in green and (self.card.verdict != "passed" or not set(self._wanted) <= set(written)):
+        kept = set(self._wanted) <= set(written) and not failures
+        if exitstatus in green and (self.card.verdict != "passed" or not kept):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def _write(self, card: Scorecard) -> list[Path]:

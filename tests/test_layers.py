@@ -25,6 +25,8 @@ LAYERS = [
     {
         "band",
         "selection",
+        "hooks",
+        "sending",
         "progress",
         "scheduling",
         "gate",

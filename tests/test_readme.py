@@ -74,7 +74,7 @@ def run(trained_mace_file, tmp_path_factory):
 def test_pytest_commands_run(command, run):
     printed, folder = run(command)
     assert "verdict: FAILED" in printed
-    assert ("both.md" not in command) or len(list(folder.glob("both_figures/*.png"))) == 8
+    assert ("both.md" not in command) or len(list(folder.glob("both_figures/*.png"))) == 9
 
 
 def rows(text: str) -> dict[tuple[str, str], list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,21 @@ from matplotlib.text import Text
 
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, Measurement
-from mlff_probes.scorecard import dynamics_figures, law_figures, speed_figures
+from mlff_probes.scorecard import comparison_figures, dynamics_figures, law_figures, speed_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
-from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves
+from mlff_probes.scorecard.side_by_side import compared
+from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves, legend_columns
 
 DPI = 130
+BARRIER_ERRORS = "barrier-errors"
+"""Name of the picture of all barriers; a hyphen, so that no case is called so."""
+
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
+MOST_INSIDE = 2
+"""Calculators whose legend finds room beside the curves."""
+
 NEED_A_MODEL = ("parity", "relaxed_path", "molecular_dynamics")
 PARITY_PANELS = (
     ("energy", "eV/atom, centred", "origin"),
@@ -54,31 +62,51 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
     for part, case in zip(parts, drawn, strict=False):
         part.suptitle(case.title, fontsize=10, wrap=True)
         _DRAWERS[case.kind].draw(part, card, case)
+    return _plain(picture)
+
+
+def draw_barriers(card: Scorecard) -> Picture | None:
+    """One picture of the errors of all barriers; None where there is none to compare."""
+    paths = len({row.case for row in card.results if row.expectation and row.quantity == comparison_figures.QUANTITY})
+    calculators = len(card.calculators)
+    size = max(6.4, (0.5 + 0.15 * calculators) * paths), 4.4 + _room(calculators)
+    picture = Picture(figsize=size, layout="constrained")
+    return _plain(picture) if comparison_figures.barriers(picture.subplots(), card) else None
+
+
+def _plain(picture: Picture) -> Picture:
+    """The same picture with all texts as they are: a title is the user's, and a $ in it no formula."""
     for text in picture.findobj(Text):
-        text.set_parse_math(False)  # a title is the user's text, and a $ in it no formula
+        text.set_parse_math(False)
     return picture
 
 
 def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], list[str]]:
-    """Write one PNG a case into `directory`, created if need be.
+    """Write one PNG a case into `directory`, created if need be, and one of all barriers of several calculators.
 
     Returns
     -------
     dict, list
-        The files by case id, and a sentence for each picture that could not be drawn: it costs no other.
+        The files by case id or `BARRIER_ERRORS`, and a sentence for each picture that could not be drawn: it costs
+        no other.
     """
     written, problems = {}, []
-    for case in card.cases:
+    drawings: dict[str, Callable[[], Picture | None]] = {
+        case.id: partial(draw_cases, card, [case]) for case in card.cases
+    }
+    if compared(card):
+        drawings[BARRIER_ERRORS] = partial(draw_barriers, card)
+    for name, draw in drawings.items():
         try:
-            figure = draw_cases(card, [case])
+            figure = draw()
             if figure is None:
                 continue
             directory.mkdir(parents=True, exist_ok=True)
-            figure.savefig(directory / f"{case.id}.png", dpi=DPI)
+            figure.savefig(directory / f"{name}.png", dpi=DPI)
         except Exception as error:  # whatever a drawing library makes of odd numbers
-            problems.append(f"the figure of {case.id} could not be drawn: {describe(error)}")
+            problems.append(f"the figure of {name} could not be drawn: {describe(error)}")
         else:
-            written[case.id] = directory / f"{case.id}.png"
+            written[name] = directory / f"{name}.png"
     return written, problems
 
 
@@ -104,7 +132,7 @@ def _path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     top.set_ylabel("energy, first image = 0 (eV)")
     made_by = case.protocol["path_made_by"]
     bottom.set_xlabel("path fraction" if made_by == NOT_STATED else f"path fraction (path made by {made_by})")
-    top.legend(frameon=False)
+    _legend(top, len(forces))
 
 
 def _reference_path(card: Scorecard, case: CaseSummary, top: Axes, bottom: Axes) -> None:
@@ -173,7 +201,7 @@ def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     bottom.set_ylabel("lateral force\n(eV/Å)")
     along = " + ".join(f"{n} {a}" for n, a in zip(case.protocol["slide_vector"], ("a₁", "a₂"), strict=True))
     bottom.set_xlabel(f"slide u (one period along {along})")
-    top.legend(frameon=False)
+    _legend(top, len(curves(card, case)), above=1.08)
 
 
 def _slide_curve(top: Axes, bottom: Axes, arrays: dict[str, list[Any]], label: str, style: dict[str, Any]) -> None:
@@ -199,7 +227,24 @@ def _relaxed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     if depth > 0:
         panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
     panels[0].set_ylabel("energy, crystal far apart = 0 (eV/cell)")
-    panels[-1].legend(frameon=False)
+    if len(curves(card, case)) > MOST_INSIDE:
+        _legend(panels[1], len(curves(card, case)), above=1.1)
+    else:
+        panels[-1].legend(frameon=False)
+
+
+def _legend(axes: Axes, calculators: int, *, above: float = 1.0) -> None:
+    """A legend in the axes, or over them where so many entries would hide the curves."""
+    if calculators <= MOST_INSIDE:
+        axes.legend(frameon=False)
+        return
+    columns = legend_columns(axes.get_legend_handles_labels()[1])
+    axes.legend(frameon=False, fontsize=8, ncols=columns, loc="lower center", bbox_to_anchor=(0.5, above))
+
+
+def _room(calculators: int) -> float:
+    """Inches that a legend over the axes needs."""
+    return 0.1 * (calculators + 2) if calculators > MOST_INSIDE else 0.0
 
 
 def _vacancy(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
@@ -271,10 +316,10 @@ class Drawer:
 
 
 _DRAWERS: dict[str, Drawer] = {
-    "fixed_path": Drawer(_path, lambda _: (6.4, 5.4)),
+    "fixed_path": Drawer(_path, lambda calculators: (6.4, 5.4 + _room(calculators))),
     "relaxed_path": Drawer(_relaxed_path, lambda calculators: (4.2 * (1 + calculators), 5.4)),
-    "fixed_gap_slide": Drawer(_slide, lambda _: (6.4, 5.4)),
-    "relaxed_gap_slide": Drawer(_relaxed, lambda _: (9.6, 4.0)),
+    "fixed_gap_slide": Drawer(_slide, lambda calculators: (6.4, 5.4 + _room(calculators))),
+    "relaxed_gap_slide": Drawer(_relaxed, lambda calculators: (9.6, 4.0 + _room(calculators))),
     "fcc_vacancy": Drawer(_vacancy, lambda _: (8.4, 4.0)),
     "symmetry": Drawer(law_figures.laws, lambda _: (7.2, 5.4)),
     "derivatives": Drawer(law_figures.laws, lambda _: (7.2, 2.4)),

@@ -114,8 +114,16 @@ def _write_csv(card: Scorecard, path: Path) -> list[Path]:
     return [path]
 
 
+def _write_html(card: Scorecard, path: Path) -> list[Path]:
+    from mlff_probes.scorecard import report
+
+    path.write_text(report.render([report.Source(path.stem, card)]), encoding="utf-8")
+    return [path]
+
+
 WRITERS: dict[str, Callable[[Scorecard, Path], list[Path]]] = {
     ".json": _write_json,
     ".md": _write_markdown,
     ".csv": _write_csv,
+    ".html": _write_html,
 }

@@ -8,6 +8,7 @@ from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Toleranc
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Comparison
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.side_by_side import LEGEND, RANK_LEGEND, rank_table, side_by_side
 from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.speed import speed_reports
 from mlff_probes.scorecard.terminal import notes
@@ -29,7 +30,7 @@ def render(
     card
         The scorecard.
     figures
-        Link to the figure of each case, by case id.
+        Link to the figure of each case, by case id; that of all barriers by "barrier-errors".
     scripts
         Link to the script of each worst example, by calculator, case and quantity.
     problems
@@ -40,6 +41,7 @@ def render(
     lines += [f"- {note}" for note in (*notes(card), *problems)]
     for comparison in card.comparisons:
         lines += _comparison(comparison)
+    lines += _side_by_side(card, (figures or {}).get("barrier-errors"))
     for identity in card.calculators:
         lines += _calculator(card, identity)
     for group, spreads in card.spreads.items():
@@ -68,6 +70,19 @@ def _comparison(comparison: Comparison) -> list[str]:
     notes = [f"- {c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note]
     notes += [f"- Not compared: {reason}" for reason in comparison.left_out]
     return [*lines, "", *notes] if notes else lines
+
+
+def _side_by_side(card: Scorecard, figure: str | None) -> list[str]:
+    """Rank by family and the deviations of all calculators, where there are several."""
+    texts, ranks = side_by_side(card), rank_table(card)
+    lines = ["", "## Rank by family", "", *_table(ranks.head, ranks.rows), "", f"{_sentence(RANK_LEGEND)}."]
+    lines += ["", "## Side by side", "", *_table(texts.head, texts.rows), "", f"{_sentence(LEGEND)}."]
+    drawn = ["", f"![Errors of the barriers]({figure})"] if figure else []
+    return [*lines, *drawn] if texts.rows else []
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:

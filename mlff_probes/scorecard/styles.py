@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from mlff_probes.records import Measurement
@@ -10,6 +11,14 @@ from mlff_probes.scorecard.model import CaseSummary, Scorecard
 REFERENCE_COLOR = "black"
 COLORS = ("tab:red", "tab:blue", "tab:green", "tab:orange", "tab:purple", "tab:brown", "tab:pink", "tab:cyan")
 MARKERS = "ovsD^<>P"
+
+LEGEND_WIDTH = 72
+"""Letters of a legend that fit over the axes of a single picture."""
+
+
+def legend_columns(labels: Iterable[str]) -> int:
+    """How many entries of a legend over the axes stand beside each other; at most three."""
+    return max(1, min(3, LEGEND_WIDTH // max(map(len, labels))))
 
 
 def curves(card: Scorecard, case: CaseSummary) -> list[tuple[Measurement, dict[str, Any]]]:

@@ -15,6 +15,7 @@ from mlff_probes.records import NOT_STATED, ProbeResult, State
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.scorecard.side_by_side import FIXED_COLUMNS, LEGEND, RANK_LEGEND, Texts, rank_table, side_by_side
 from mlff_probes.scorecard.speed import COLUMNS, SpeedReport, speed_reports
 
 STYLE = {
@@ -45,6 +46,9 @@ FIT = 10_000
 
 MOST_ROWS = 1000
 """Of a longer table only what did not pass is shown, and no more than this of it."""
+
+LABEL_WIDTH = 16
+"""Longer names of calculators are folded where each has a column."""
 
 LOG_WIDTH = 140
 """Columns of the scorecard where it goes into a file or a pipe."""
@@ -99,6 +103,7 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
     parts += _spreads(card)
     for comparison in card.comparisons:
         parts += _comparison(comparison)
+    parts += _side_by_side(card, console)
     parts += [Text(line) for line in fmt.time_lines(card)]
     parts += [Text(f"note: {line}", style="yellow") for line in notes(card)]
     verdict_style = "bold green" if card.verdict == "passed" else "bold red"
@@ -235,6 +240,60 @@ def _spreads(card: Scorecard) -> list[RenderableType]:
             last = spread.case
         parts += [Text(fmt.spread_title(group, rows), style="bold"), table, Text()]
     return parts
+
+
+def _side_by_side(card: Scorecard, console: Console) -> list[RenderableType]:
+    """What each calculator is off by, in as many tables as their columns need, and their rank by family."""
+    texts = side_by_side(card)
+    if not texts.rows:
+        return []
+    passed = fmt.MARK[State.PASSED]
+    fixed = len(FIXED_COLUMNS)
+    shown = texts.rows
+    if len(shown) > MOST_ROWS:
+        shown = [row for row in shown if not all(text.endswith(passed) for text in row[fixed:])][:MOST_ROWS]
+    parts: list[RenderableType] = [Text("side by side", style="bold")]
+    calculators = list(range(fixed, len(texts.head)))
+    while calculators:
+        for count in range(len(calculators), 0, -1):
+            table = _beside(Texts(texts.head, shown), calculators[:count])
+            if Measurement.get(console, console.options.update(width=FIT), table).maximum <= console.width:
+                break
+        parts += [table, Text()]
+        calculators = calculators[count:]
+    if len(shown) < len(texts.rows):
+        left_out = f"{len(texts.rows) - len(shown)} of {len(texts.rows)} rows are not shown, all that passed among them"
+        parts.append(Text(left_out, style="dim"))
+    ranks = rank_table(card)
+    by_family = _table()
+    for name in ranks.head:
+        by_family.add_column(name, justify="left" if name in ("family", "calculator") else "right", overflow="fold")
+    family = ""
+    for row in ranks.rows:
+        by_family.add_row(row[0] if row[0] != family else "", *row[1:])
+        family = row[0]
+    parts += [Text(LEGEND, style="dim"), Text(), Text("rank by family", style="bold"), by_family]
+    return [*parts, Text(RANK_LEGEND, style="dim"), Text()]
+
+
+def _beside(texts: Texts, calculators: list[int]) -> Table:
+    """Some of the columns of calculators, under their cases as headings."""
+    state = {mark: state for state, mark in fmt.MARK.items()}
+    table = _table()
+    _, *fixed = FIXED_COLUMNS
+    for name in fixed:
+        table.add_column(name, justify="right" if name == "tolerance" else "left", no_wrap=True)
+    for column in calculators:
+        table.add_column(texts.head[column], justify="right", overflow="fold", max_width=LABEL_WIDTH)
+    case = ""
+    for row in texts.rows:
+        if row[0] != case:
+            table.add_row(Text(row[0], style="bold"))
+            case = row[0]
+        found = [row[column] for column in calculators]
+        styled = [Text(text, style=STYLE[state[text[-1]]]) if text else "" for text in found]
+        table.add_row(*row[1 : len(FIXED_COLUMNS)], *styled)
+    return table
 
 
 def _table() -> Table:

@@ -1,0 +1,36 @@
+"""Hand the scorecard to those who implement `pytest_probes_scorecard`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mlff_probes.evaluation import describe
+from mlff_probes.scorecard.model import Scorecard
+
+if TYPE_CHECKING:
+    from pluggy import HookImpl
+
+HOOK = "pytest_probes_scorecard"
+
+
+def send(card: Scorecard, config: pytest.Config) -> list[str]:
+    """Call every implementation of the hook; a sentence for each that raised, which costs no other its call."""
+    problems = []
+    implementations = config.hook.pytest_probes_scorecard.get_hookimpls()
+    for one in reversed(implementations):  # as pluggy does: the last that was registered comes first
+        others = [each.plugin for each in implementations if each is not one]
+        try:
+            config.pluginmanager.subset_hook_caller(HOOK, others)(scorecard=card, config=config)
+        except BaseException as error:  # also sys.exit, pytest.exit, and Ctrl-C while a server does not answer
+            problems.append(f"{HOOK} in {_place(one)}: {describe(error)}")
+    return problems
+
+
+def _place(implementation: HookImpl) -> str:
+    try:
+        return inspect.getfile(inspect.unwrap(implementation.function))
+    except TypeError:  # no function, but an object that can be called
+        return implementation.plugin_name
