@@ -132,7 +132,7 @@ def test_committed_schema_is_current():
 
 def test_a_file_that_is_no_scorecard(tmp_path):
     (tmp_path / "card.json").write_text('{"schema_version": 2}')
-    with pytest.raises(InputError, match="no readable scorecard of schema version 1"):
+    with pytest.raises(InputError, match="a scorecard of schema version 2, and this mlff-probes reads 1"):
         files.read(tmp_path / "card.json")
     with pytest.raises(InputError, match=r"absent\.json"):
         files.read(tmp_path / "absent.json")
@@ -214,7 +214,7 @@ def test_two_calculators_of_one_name_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("path", "says"), [("card.html", "known are .json, .md"), ("card", "unknown format ''"), ("", "is a directory")]
+    ("path", "says"), [("card.htm", "known are .json, .md"), ("card", "unknown format ''"), ("", "is a directory")]
 )
 def test_unusable_scorecard_paths(path, says, tmp_path):
     with pytest.raises(InputError, match=says):
