@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,9 +20,20 @@ from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Toleranc
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, OverallVerdict, Scorecard
+from mlff_probes.scorecard.side_by_side import (
+    FIXED_COLUMNS,
+    LEGEND,
+    RANK_LEGEND,
+    compared,
+    rank_table,
+    side_by_side,
+)
 from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.speed import speed_reports
 from mlff_probes.scorecard.terminal import notes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 COLUMNS = ("measured", "reference", "deviation", "tolerance", "unit", "verdict")
 WORST_FIRST: tuple[OverallVerdict, ...] = ("failed", "incomplete", "nothing judged", "passed")
@@ -47,6 +59,8 @@ TONE = {
     State.KNOWN_FAILURE: "odd",
 }
 """The colours of the page, which never stand without a mark or a word; all else is grey."""
+
+MARK_TONE = {fmt.MARK[state]: tone for state, tone in TONE.items()}
 
 TREND_TONE = {
     Trend.BETTER: "good",
@@ -128,7 +142,7 @@ def render(sources: Sequence[Source]) -> str:
     """
     sources = _own_labels(sources)
     card = _joined(sources)
-    figures, problems = _figures(card)
+    figures, barriers, problems = _figures(card)
     shown = [identity for identity in card.calculators if card.rows(identity.label)]
     families = _families(card, figures)
     environment = Environment(
@@ -148,7 +162,8 @@ def render(sources: Sequence[Source]) -> str:
         sources=[(source, fmt.verdict_line(source.card), _made(source.card)) for source in sources],
         notes=[*_notes(sources), *problems],
         comparisons=[_comparison(comparison) for comparison in card.comparisons],
-        side_by_side=_side_by_side(card, shown, {source.card.baseline for source in sources}),
+        side_by_side=_side_by_side(card),
+        barriers=barriers,
         families=families,
         spreads=[_spread(card, group) for group in card.spreads],
         models=[_model(card, identity) for identity in card.calculators],
@@ -306,21 +321,26 @@ def _same(one: tuple[float, str], other: tuple[float, str]) -> bool:
 # what the page shows
 
 
-def _figures(card: Scorecard) -> tuple[dict[str, str], list[str]]:
-    """The pictures by case id, and a sentence for each that could not be drawn: it costs no other."""
-    from mlff_probes.scorecard.figures import draw_cases
+def _figures(card: Scorecard) -> tuple[dict[str, str], str, list[str]]:
+    """The pictures by case id, that of all barriers, and a sentence for each not drawn: it costs no other."""
+    from mlff_probes.scorecard.figures import BARRIER_ERRORS, draw_barriers, draw_cases
     from mlff_probes.scorecard.inline_svg import inline, without_collections
 
+    drawings: dict[str, tuple[str, Callable[[], Figure | None]]] = {
+        case.id: (f"Picture of {case.id}: {case.title}", partial(draw_cases, card, [case])) for case in card.cases
+    }
+    if compared(card):
+        drawings[BARRIER_ERRORS] = "Errors of all barriers", partial(draw_barriers, card)
     drawn, problems = {}, []
     with without_collections():
-        for index, case in enumerate(card.cases):
+        for index, (name, (label, draw)) in enumerate(drawings.items()):
             try:
-                picture = draw_cases(card, [case])
+                picture = draw()
                 if picture is not None:
-                    drawn[case.id] = inline(picture, f"Picture of {case.id}: {case.title}", f"f{index}")
+                    drawn[name] = inline(picture, label, f"f{index}")
             except Exception as error:  # whatever a drawing library makes of odd numbers
-                problems.append(f"the figure of {case.id} could not be drawn: {describe(error)}")
-    return drawn, problems
+                problems.append(f"the figure of {name} could not be drawn: {describe(error)}")
+    return drawn, drawn.pop(BARRIER_ERRORS, ""), problems
 
 
 def _families(card: Scorecard, figures: Mapping[str, str]) -> list[FamilyView]:
@@ -444,43 +464,32 @@ def _changes(caption: str, rows: Sequence[tuple[Change, list[str]]]) -> Table:
     return Table(caption, head, body, 2, ("before", "after", "reference", "change of error"))
 
 
-def _side_by_side(card: Scorecard, shown: Sequence[CalculatorIdentity], baselines: set[str | None]) -> list[Table]:
-    """How many quantities of each family passed, and the deviation of every quantity, a column for each calculator."""
-    labels = [identity.label for identity in shown]
-    if len(labels) < 2:
+def _side_by_side(card: Scorecard) -> list[tuple[Table, str]]:
+    """Ranks by family and the deviations of all calculators, each with its legend; empty for a single calculator."""
+    ranks, deviations = rank_table(card), side_by_side(card)
+    if not deviations.rows:
         return []
-    heads = [f"{label} (baseline)" if label in baselines else label for label in labels]
-    families = []
-    for family in FAMILIES:
-        summaries = [_summary(card.rows(label, family)) for label in labels]
-        if any(counts for _, counts in summaries):
-            families.append([Cell(family), *(Cell(counts or "—", tone) for tone, counts in summaries)])
-    found: dict[tuple[str, str], dict[str, ProbeResult]] = {}
-    for row in card.results:
-        found.setdefault((row.case, row.quantity), {})[row.calculator] = row
-    body = []
-    for (case, quantity), rows in found.items():
-        units = [fmt.cells(row)["unit"] for row in rows.values()]
-        cells = [_beside(rows.get(label)) for label in labels]
-        body.append([Cell(case), Cell(quantity), Cell(next(filter(None, units), "")), *cells])
+    fixed = len(FIXED_COLUMNS)
+    body = [
+        [*map(Cell, row[:fixed]), *(Cell(text, MARK_TONE.get(text[-1:], "dim")) for text in row[fixed:])]
+        for row in deviations.rows
+    ]
     return [
-        Table("Verdicts by family", ("family", *heads), families),
-        Table("Deviation from the reference; the value of what is only reported", ("case", "quantity", "unit", *heads),
-              body, 2, heads),
-    ]  # fmt: skip
+        (
+            Table("Rank by family", ranks.head, [[*map(Cell, row)] for row in ranks.rows], 1, ranks.head[3:]),
+            RANK_LEGEND,
+        ),
+        (Table("Deviations", deviations.head, body, 2, ("tolerance", *deviations.head[fixed:])), LEGEND),
+    ]
 
 
-def _beside(row: ProbeResult | None) -> Cell:
-    if row is None:
-        return Cell("not in this run", "dim")
-    cell = fmt.cells(row)
-    shown = cell["measured"] if row.verdict.state is State.REPORTED else cell["deviation"]
-    return Cell(f"{shown} {fmt.MARK[row.verdict.state]}", TONE.get(row.verdict.state, "dim"))
+def _plain(rows: Sequence[Sequence[str]]) -> list[list[Cell]]:
+    return [[*map(Cell, row)] for row in rows]
 
 
 def _spread(card: Scorecard, group: str) -> Table:
     rows = card.spreads[group]
-    body = [[*map(Cell, (row.case, row.quantity, *fmt.spread_cells(row)))] for row in rows]
+    body = _plain([(row.case, row.quantity, *fmt.spread_cells(row)) for row in rows])
     numbers = [name for name in fmt.SPREAD_COLUMNS if name != "unit"]
     return Table(fmt.spread_title(group, rows), ("case", "quantity", *fmt.SPREAD_COLUMNS), body, 2, numbers)
 
@@ -488,7 +497,7 @@ def _spread(card: Scorecard, group: str) -> Table:
 def _model(card: Scorecard, identity: CalculatorIdentity) -> dict[str, Any]:
     label = identity.label
     speed = [
-        (Table(f"Speed: {said.path}", SPEED_COLUMNS, [[*map(Cell, row)] for row in said.rows], 1, SPEED_COLUMNS),
+        (Table(f"Speed: {said.path}", SPEED_COLUMNS, _plain(said.rows), 1, SPEED_COLUMNS),
          said.lines)
         for said in speed_reports(card, identity)
     ]  # fmt: skip
