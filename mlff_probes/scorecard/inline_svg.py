@@ -60,7 +60,7 @@ def inline(figure: Figure, label: str, prefix: str) -> str:
 def _slim(tag: str, prefix: str) -> str:
     """A tag without what nobody needs, and with ids of its own."""
     if tag.startswith('<g id="') and tag.count('"') == 2:  # names of artists, to which nothing refers
-        return "<g>"
+        return "<g/>" if tag.endswith("/>") else "<g>"
     tag = IDENTIFIER.sub(rf"\g<1>{prefix}-", tag.replace("xlink:href", "href"))
     return " ".join(LONG_NUMBER.sub(r"\1", tag).split())
 
