@@ -15,7 +15,7 @@ from mlff_probes import cli
 from mlff_probes.errors import InputError
 from mlff_probes.records import BrokenCase, Context, ProbeResult, State, Verdict
 from mlff_probes.reference import load_cases
-from mlff_probes.scorecard import figures, files, report
+from mlff_probes.scorecard import figures, files, pictures, report
 from mlff_probes.scorecard.comparison import baseline_of, compare
 from mlff_probes.scorecard.report import Source
 from mlff_probes.tolerances import load_policy
@@ -120,7 +120,7 @@ def test_the_verdict_comes_first_and_says_what_the_exit_code_is(card, shown):
     order = [
         "Scorecard of old, new", "FAILED", "The exit code is 1: a quantity is further from its reference",
         "verdict: FAILED (94 passed, 2 failed, 2 reported)", "Side by side", "Rank by family", "Deviations",
-        "Migration 30 ✓ passed, 2 ✗ failed, 2 · reported", "cr_sb2te3_in_gap 12",
+        "Migration 32 ✓ passed, 2 ✗ failed, 2 · reported", "cr_sb2te3_in_gap 12",
         "Sliding 62 ✓ passed", "Models and machines", "Time time:",
     ]  # fmt: skip
     places = [said.index(words) for words in order]
@@ -300,6 +300,18 @@ def test_a_picture_that_cannot_be_drawn_costs_no_other(card, monkeypatch):
     page = Page(report.render([Source("card", card)]))
     assert "the figure of cr_sb2te3_deep could not be drawn: ValueError: odd numbers" in page.text("main")
     assert len(page.all("svg")) == len(card.cases)
+
+
+def test_a_second_process_draws_the_same_and_its_loss_costs_nothing(card, text, monkeypatch):
+    monkeypatch.setattr(pictures, "MANY", 2)
+    started = []
+    start = pictures._start
+    monkeypatch.setattr(pictures, "_start", lambda *given: started.append(start(*given)) or started[-1])
+    assert report.render([Source("card", card)]) == text
+    assert started[0].returncode == 0
+    for missing in ("false", "/nowhere/python"):
+        monkeypatch.setattr("sys.executable", missing)
+        assert report.render([Source("card", card)]) == text
 
 
 def test_four_calculators_make_a_small_page():

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape
 from typing import Any
 
@@ -63,15 +60,3 @@ def _slim(tag: str, prefix: str) -> str:
         return "<g/>" if tag.endswith("/>") else "<g>"
     tag = IDENTIFIER.sub(rf"\g<1>{prefix}-", tag.replace("xlink:href", "href"))
     return " ".join(LONG_NUMBER.sub(r"\1", tag).split())
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Draw many figures without a search for garbage meanwhile, which would take a tenth of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

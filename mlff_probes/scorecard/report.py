@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mlff_probes import __version__
 from mlff_probes.errors import InputError
-from mlff_probes.evaluation import describe
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, OverallVerdict, Scorecard
+from mlff_probes.scorecard.pictures import draw_all
 from mlff_probes.scorecard.side_by_side import (
     FIXED_COLUMNS,
     LEGEND,
     RANK_LEGEND,
-    compared,
     rank_table,
     side_by_side,
 )
 from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.speed import speed_reports
 from mlff_probes.scorecard.terminal import notes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 COLUMNS = ("measured", "reference", "deviation", "tolerance", "unit", "verdict")
 WORST_FIRST: tuple[OverallVerdict, ...] = ("failed", "incomplete", "nothing judged", "passed")
@@ -140,9 +135,12 @@ def render(sources: Sequence[Source]) -> str:
     InputError
         If two scorecards have another case under the same id.
     """
+    from mlff_probes.scorecard.figures import BARRIER_ERRORS
+
     sources = _own_labels(sources)
     card = _joined(sources)
-    figures, barriers, problems = _figures(card)
+    figures, undrawn = draw_all(card)
+    problems = [f"the figure of {name} could not be drawn: {why}" for name, why in undrawn.items()]
     shown = [identity for identity in card.calculators if card.rows(identity.label)]
     families = _families(card, figures)
     environment = Environment(
@@ -160,10 +158,13 @@ def render(sources: Sequence[Source]) -> str:
         meaning=_meaning(sources, card.verdict),
         several=len(sources) > 1,
         sources=[(source, fmt.verdict_line(source.card), _made(source.card)) for source in sources],
-        notes=[*_notes(sources), *problems],
+        notes=[
+            *_notes(sources),
+            *(f"the figure of {name} could not be drawn: {why}" for name, why in problems.items()),
+        ],
         comparisons=[_comparison(comparison) for comparison in card.comparisons],
         side_by_side=_side_by_side(card),
-        barriers=barriers,
+        barriers=figures.get(BARRIER_ERRORS, ""),
         families=families,
         spreads=[_spread(card, group) for group in card.spreads],
         models=[_model(card, identity) for identity in card.calculators],
@@ -321,28 +322,6 @@ def _same(one: tuple[float, str], other: tuple[float, str]) -> bool:
 # what the page shows
 
 
-def _figures(card: Scorecard) -> tuple[dict[str, str], str, list[str]]:
-    """The pictures by case id, that of all barriers, and a sentence for each not drawn: it costs no other."""
-    from mlff_probes.scorecard.figures import BARRIER_ERRORS, draw_barriers, draw_cases
-    from mlff_probes.scorecard.inline_svg import inline, without_collections
-
-    drawings: dict[str, tuple[str, Callable[[], Figure | None]]] = {
-        case.id: (f"Picture of {case.id}: {case.title}", partial(draw_cases, card, [case])) for case in card.cases
-    }
-    if compared(card):
-        drawings[BARRIER_ERRORS] = "Errors of all barriers", partial(draw_barriers, card)
-    drawn, problems = {}, []
-    with without_collections():
-        for index, (name, (label, draw)) in enumerate(drawings.items()):
-            try:
-                picture = draw()
-                if picture is not None:
-                    drawn[name] = inline(picture, label, f"f{index}")
-            except Exception as error:  # whatever a drawing library makes of odd numbers
-                problems.append(f"the figure of {name} could not be drawn: {describe(error)}")
-    return drawn, drawn.pop(BARRIER_ERRORS, ""), problems
-
-
 def _families(card: Scorecard, figures: Mapping[str, str]) -> list[FamilyView]:
     cases = {case.id: case for case in card.cases}
     found = []
@@ -422,15 +401,16 @@ def _failures(rows: list[ProbeResult], *, several: bool) -> list[Failure]:
 
 
 def _tolerances(rows: list[ProbeResult]) -> list[str]:
+    """The tolerances with their reasons, quantities of the same one together."""
     found: dict[str, list[Tolerance]] = {}
     for row in rows:
         if row.expectation:
             found.setdefault(row.quantity, []).append(row.expectation.tolerance)
-    said = []
+    alike: dict[str, list[str]] = {}
     for quantity, all_of_it in found.items():  # several where calculators compute in several precisions
         values = " or ".join(dict.fromkeys(f"{tolerance.value:g}" for tolerance in all_of_it))
-        said.append(f"{quantity}, {values} {all_of_it[0].unit}: {all_of_it[0].reason}")
-    return said
+        alike.setdefault(f"{values} {all_of_it[0].unit}: {all_of_it[0].reason}", []).append(quantity)
+    return [f"{', '.join(quantities)}, {said}" for said, quantities in alike.items()]
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
