@@ -158,10 +158,7 @@ def render(sources: Sequence[Source]) -> str:
         meaning=_meaning(sources, card.verdict),
         several=len(sources) > 1,
         sources=[(source, fmt.verdict_line(source.card), _made(source.card)) for source in sources],
-        notes=[
-            *_notes(sources),
-            *(f"the figure of {name} could not be drawn: {why}" for name, why in problems.items()),
-        ],
+        notes=[*_notes(sources), *problems],
         comparisons=[_comparison(comparison) for comparison in card.comparisons],
         side_by_side=_side_by_side(card),
         barriers=figures.get(BARRIER_ERRORS, ""),
