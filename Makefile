@@ -14,7 +14,7 @@ DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTH
 # Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: probe test lint schema bench package clean
+.PHONY: probe test browser-test lint schema bench package clean
 
 probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
@@ -24,6 +24,9 @@ probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecar
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(VENV)/dev.done  ## the project's own tests
 	$(BIN)/pytest tests -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+browser-test: $(VENV)/dev.done  ## the HTML page in a real browser: needs a Chromium, see CONTRIBUTING.md
+	$(BIN)/pytest browser $(ARGS)
 
 lint: $(VENV)/dev.done
 	$(BIN)/ruff check .

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape
 from typing import Any
 
@@ -60,18 +57,6 @@ def inline(figure: Figure, label: str, prefix: str) -> str:
 def _slim(tag: str, prefix: str) -> str:
     """A tag without what nobody needs, and with ids of its own."""
     if tag.startswith('<g id="') and tag.count('"') == 2:  # names of artists, to which nothing refers
-        return "<g>"
+        return "<g/>" if tag.endswith("/>") else "<g>"
     tag = IDENTIFIER.sub(rf"\g<1>{prefix}-", tag.replace("xlink:href", "href"))
     return " ".join(LONG_NUMBER.sub(r"\1", tag).split())
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Draw many figures without a search for garbage meanwhile, which would take a tenth of the time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

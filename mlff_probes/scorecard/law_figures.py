@@ -14,6 +14,9 @@ from mlff_probes.records import Measurement
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.styles import REFERENCE_COLOR, curves
 
+FEW = 20
+"""From so many elements on, labels along both sides of a matrix are too small to be read."""
+
 LEAST = 1e-6
 """Deviations below this part of their tolerance are drawn there, zeros among them."""
 
@@ -103,7 +106,12 @@ def _pairs(figure: SubFigure, axes: Axes, arrays: dict[str, list[Any]]) -> None:
         i, j = sorted((elements.index(one), elements.index(other)), reverse=True)
         lacks[i, j] = value
     image = axes.imshow(lacks, cmap="Reds", vmin=0.0, vmax=5.0)
-    size = 8 if len(elements) < 20 else 4
-    axes.set_xticks(range(len(elements)), elements, fontsize=size, rotation=90)
-    axes.set_yticks(range(len(elements)), elements, fontsize=size)
+    if len(elements) < FEW:
+        axes.set_xticks(range(len(elements)), elements, fontsize=8, rotation=90)
+        axes.set_yticks(range(len(elements)), elements, fontsize=8)
+    else:  # one label at the corner of row and column: half as many, with room to be read, and cheap to lay out
+        axes.set_xticks([])
+        axes.set_yticks([])
+        for place, element in enumerate(elements):
+            axes.text(place + 0.5, place - 0.5, element, fontsize=5, rotation=45, va="bottom", in_layout=False)
     figure.colorbar(image, ax=axes, label="missing wall (eV)", shrink=0.6)

@@ -13,12 +13,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mlff_probes import __version__
 from mlff_probes.errors import InputError
-from mlff_probes.evaluation import describe
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, OverallVerdict, Scorecard
+from mlff_probes.scorecard.pictures import draw_all
+from mlff_probes.scorecard.side_by_side import (
+    FIXED_COLUMNS,
+    LEGEND,
+    RANK_LEGEND,
+    rank_table,
+    side_by_side,
+)
 from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.speed import speed_reports
 from mlff_probes.scorecard.terminal import notes
@@ -47,6 +54,8 @@ TONE = {
     State.KNOWN_FAILURE: "odd",
 }
 """The colours of the page, which never stand without a mark or a word; all else is grey."""
+
+MARK_TONE = {fmt.MARK[state]: tone for state, tone in TONE.items()}
 
 TREND_TONE = {
     Trend.BETTER: "good",
@@ -126,9 +135,12 @@ def render(sources: Sequence[Source]) -> str:
     InputError
         If two scorecards have another case under the same id.
     """
+    from mlff_probes.scorecard.figures import BARRIER_ERRORS
+
     sources = _own_labels(sources)
     card = _joined(sources)
-    figures, problems = _figures(card)
+    figures, undrawn = draw_all(card)
+    problems = [f"the figure of {name} could not be drawn: {why}" for name, why in undrawn.items()]
     shown = [identity for identity in card.calculators if card.rows(identity.label)]
     families = _families(card, figures)
     environment = Environment(
@@ -148,7 +160,8 @@ def render(sources: Sequence[Source]) -> str:
         sources=[(source, fmt.verdict_line(source.card), _made(source.card)) for source in sources],
         notes=[*_notes(sources), *problems],
         comparisons=[_comparison(comparison) for comparison in card.comparisons],
-        side_by_side=_side_by_side(card, shown, {source.card.baseline for source in sources}),
+        side_by_side=_side_by_side(card),
+        barriers=figures.get(BARRIER_ERRORS, ""),
         families=families,
         spreads=[_spread(card, group) for group in card.spreads],
         models=[_model(card, identity) for identity in card.calculators],
@@ -306,23 +319,6 @@ def _same(one: tuple[float, str], other: tuple[float, str]) -> bool:
 # what the page shows
 
 
-def _figures(card: Scorecard) -> tuple[dict[str, str], list[str]]:
-    """The pictures by case id, and a sentence for each that could not be drawn: it costs no other."""
-    from mlff_probes.scorecard.figures import draw_cases
-    from mlff_probes.scorecard.inline_svg import inline, without_collections
-
-    drawn, problems = {}, []
-    with without_collections():
-        for index, case in enumerate(card.cases):
-            try:
-                picture = draw_cases(card, [case])
-                if picture is not None:
-                    drawn[case.id] = inline(picture, f"Picture of {case.id}: {case.title}", f"f{index}")
-            except Exception as error:  # whatever a drawing library makes of odd numbers
-                problems.append(f"the figure of {case.id} could not be drawn: {describe(error)}")
-    return drawn, problems
-
-
 def _families(card: Scorecard, figures: Mapping[str, str]) -> list[FamilyView]:
     cases = {case.id: case for case in card.cases}
     found = []
@@ -402,15 +398,16 @@ def _failures(rows: list[ProbeResult], *, several: bool) -> list[Failure]:
 
 
 def _tolerances(rows: list[ProbeResult]) -> list[str]:
+    """The tolerances with their reasons, quantities of the same one together."""
     found: dict[str, list[Tolerance]] = {}
     for row in rows:
         if row.expectation:
             found.setdefault(row.quantity, []).append(row.expectation.tolerance)
-    said = []
+    alike: dict[str, list[str]] = {}
     for quantity, all_of_it in found.items():  # several where calculators compute in several precisions
         values = " or ".join(dict.fromkeys(f"{tolerance.value:g}" for tolerance in all_of_it))
-        said.append(f"{quantity}, {values} {all_of_it[0].unit}: {all_of_it[0].reason}")
-    return said
+        alike.setdefault(f"{values} {all_of_it[0].unit}: {all_of_it[0].reason}", []).append(quantity)
+    return [f"{', '.join(quantities)}, {said}" for said, quantities in alike.items()]
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
@@ -444,43 +441,32 @@ def _changes(caption: str, rows: Sequence[tuple[Change, list[str]]]) -> Table:
     return Table(caption, head, body, 2, ("before", "after", "reference", "change of error"))
 
 
-def _side_by_side(card: Scorecard, shown: Sequence[CalculatorIdentity], baselines: set[str | None]) -> list[Table]:
-    """How many quantities of each family passed, and the deviation of every quantity, a column for each calculator."""
-    labels = [identity.label for identity in shown]
-    if len(labels) < 2:
+def _side_by_side(card: Scorecard) -> list[tuple[Table, str]]:
+    """Ranks by family and the deviations of all calculators, each with its legend; empty for a single calculator."""
+    ranks, deviations = rank_table(card), side_by_side(card)
+    if not deviations.rows:
         return []
-    heads = [f"{label} (baseline)" if label in baselines else label for label in labels]
-    families = []
-    for family in FAMILIES:
-        summaries = [_summary(card.rows(label, family)) for label in labels]
-        if any(counts for _, counts in summaries):
-            families.append([Cell(family), *(Cell(counts or "—", tone) for tone, counts in summaries)])
-    found: dict[tuple[str, str], dict[str, ProbeResult]] = {}
-    for row in card.results:
-        found.setdefault((row.case, row.quantity), {})[row.calculator] = row
-    body = []
-    for (case, quantity), rows in found.items():
-        units = [fmt.cells(row)["unit"] for row in rows.values()]
-        cells = [_beside(rows.get(label)) for label in labels]
-        body.append([Cell(case), Cell(quantity), Cell(next(filter(None, units), "")), *cells])
+    fixed = len(FIXED_COLUMNS)
+    body = [
+        [*map(Cell, row[:fixed]), *(Cell(text, MARK_TONE.get(text[-1:], "dim")) for text in row[fixed:])]
+        for row in deviations.rows
+    ]
     return [
-        Table("Verdicts by family", ("family", *heads), families),
-        Table("Deviation from the reference; the value of what is only reported", ("case", "quantity", "unit", *heads),
-              body, 2, heads),
-    ]  # fmt: skip
+        (
+            Table("Rank by family", ranks.head, [[*map(Cell, row)] for row in ranks.rows], 1, ranks.head[3:]),
+            RANK_LEGEND,
+        ),
+        (Table("Deviations", deviations.head, body, 2, ("tolerance", *deviations.head[fixed:])), LEGEND),
+    ]
 
 
-def _beside(row: ProbeResult | None) -> Cell:
-    if row is None:
-        return Cell("not in this run", "dim")
-    cell = fmt.cells(row)
-    shown = cell["measured"] if row.verdict.state is State.REPORTED else cell["deviation"]
-    return Cell(f"{shown} {fmt.MARK[row.verdict.state]}", TONE.get(row.verdict.state, "dim"))
+def _plain(rows: Sequence[Sequence[str]]) -> list[list[Cell]]:
+    return [[*map(Cell, row)] for row in rows]
 
 
 def _spread(card: Scorecard, group: str) -> Table:
     rows = card.spreads[group]
-    body = [[*map(Cell, (row.case, row.quantity, *fmt.spread_cells(row)))] for row in rows]
+    body = _plain([(row.case, row.quantity, *fmt.spread_cells(row)) for row in rows])
     numbers = [name for name in fmt.SPREAD_COLUMNS if name != "unit"]
     return Table(fmt.spread_title(group, rows), ("case", "quantity", *fmt.SPREAD_COLUMNS), body, 2, numbers)
 
@@ -488,7 +474,7 @@ def _spread(card: Scorecard, group: str) -> Table:
 def _model(card: Scorecard, identity: CalculatorIdentity) -> dict[str, Any]:
     label = identity.label
     speed = [
-        (Table(f"Speed: {said.path}", SPEED_COLUMNS, [[*map(Cell, row)] for row in said.rows], 1, SPEED_COLUMNS),
+        (Table(f"Speed: {said.path}", SPEED_COLUMNS, _plain(said.rows), 1, SPEED_COLUMNS),
          said.lines)
         for said in speed_reports(card, identity)
     ]  # fmt: skip
