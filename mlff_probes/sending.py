@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
 from mlff_probes.evaluation import describe
 from mlff_probes.scorecard.model import Scorecard
-
-if TYPE_CHECKING:
-    from pluggy import HookImpl
 
 HOOK = "pytest_probes_scorecard"
 
@@ -29,8 +26,9 @@ def send(card: Scorecard, config: pytest.Config) -> list[str]:
     return problems
 
 
-def _place(implementation: HookImpl) -> str:
+def _place(implementation: Any) -> str:
+    """The file that an implementation stands in, or the name of its plugin."""
     try:
         return inspect.getfile(inspect.unwrap(implementation.function))
     except TypeError:  # no function, but an object that can be called
-        return implementation.plugin_name
+        return str(implementation.plugin_name)
