@@ -40,7 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-level-of-theory", choices=("match", "any"), default="match",
         help="any: judge a calculator against references of another level of theory too")  # fmt: skip
     add("--probe-scorecard", action="append", default=[], metavar="FILE",
-        help="write the scorecard: .json, .csv, .html (one page), or .md with figures beside it; repeatable")  # fmt: skip
+        help="write the scorecard: .json, .csv, .html, or .md with figures beside it; repeatable")  # fmt: skip
     add("--probe-baseline", metavar="FILE.json|SPEC",
         help="compare with an older scorecard (one of several calculators in it: FILE.json,label=…), or with another "
         "calculator, which is measured too")  # fmt: skip
