@@ -28,7 +28,7 @@ PYTEST = [command for command in COMMANDS if command.startswith("pytest ")]
 SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
 CASES = [case.id for case in load_cases()]
 WHOLE_RUN = "MLFF_PROBES_SCORECARD"
-"""An environment variable: the JSON scorecard of a run of all of the quick tier with CHGNet."""
+"""An environment variable: the JSON scorecard of a run of the quick tier with CHGNet, but for its longest simulation."""
 
 LAST_DIGIT = 1.5
 """How many units of its last digit a shown number may be off: float32 rounds differently on other machines."""
@@ -102,7 +102,7 @@ def of_chgnet(card: Scorecard) -> Scorecard:
 
 
 def test_the_scorecard_in_the_readme_is_what_chgnet_gets(request):
-    """All of it where a whole run was made before, as `.ci/run` makes it, else what takes seconds."""
+    """Nearly all of it where such a run was made before, as `.ci/run` makes it, else what takes seconds."""
     if WHOLE_RUN in os.environ:
         json = Path(os.environ[WHOLE_RUN])
     else:
@@ -110,7 +110,7 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(request):
         json = request.getfixturevalue("run")(both)[1] / "card.json"
     shown, found = rows(SHOWN.group(1)), rows(terminal.render(of_chgnet(read(json))))
     assert len(shown) == 123
-    assert len(found) == 123 if WHOLE_RUN in os.environ else 70
+    assert len(found) == (119 if WHOLE_RUN in os.environ else 70)
     assert shown.keys() >= found.keys()
     for key, words in found.items():
         if "±" in words[0]:
