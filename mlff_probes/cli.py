@@ -152,7 +152,8 @@ def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     rows = tuple(row for row in card.results if row.calculator in chosen)
     card = card.model_copy(update={"options": options, "comparisons": comparisons, "results": rows})
     judged = card.model_copy(update={"verdict": card.judged()})
-    yield terminal.render_comparisons(judged, width=shutil.get_terminal_size((terminal.LOG_WIDTH, 0)).columns).rstrip()
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else terminal.LOG_WIDTH
+    yield terminal.render_comparisons(judged, width=width).rstrip()
     yield verdict_line(judged)
     parsed.exit_code = 0 if judged.verdict == "passed" else 1
 

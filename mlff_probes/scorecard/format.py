@@ -162,6 +162,11 @@ def change_text(change: Change) -> str:
     return said + (f" ({change.note})" if change.note else "")
 
 
+def change_line(change: Change) -> str:
+    """A change as one line of text."""
+    return f"{TREND_MARK[change.trend]} {change.trend.value}: {change.case}, {change.quantity}: {change_text(change)}"
+
+
 CHANGE_COLUMNS = ("family", "case", "quantity", "before", "after", "reference", "change of error", "unit", "trend")
 SHOWN = (Trend.NEWLY_FAILING, Trend.WORSE, Trend.GONE, Trend.NEWLY_PASSING, Trend.BETTER, Trend.NEW)
 """Trends in the order in which they are shown; what is the same is only counted."""

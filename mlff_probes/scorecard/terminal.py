@@ -71,7 +71,11 @@ def render(card: Scorecard, *, width: int = LOG_WIDTH, color: bool = False) -> s
 
 def render_comparisons(card: Scorecard, *, width: int = LOG_WIDTH, color: bool = False) -> str:
     """The changes against a baseline alone, as text."""
-    return _printed(lambda _: [part for c in card.comparisons for part in _comparison(c)], width, color=color)
+
+    def parts(console: Console) -> list[RenderableType]:
+        return [part for comparison in card.comparisons for part in _comparison(comparison, console)]
+
+    return _printed(parts, width, color=color)
 
 
 def _printed(parts: Callable[[Console], list[RenderableType]], width: int, *, color: bool) -> str:
@@ -102,7 +106,7 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
         parts.append(Text())
     parts += _spreads(card)
     for comparison in card.comparisons:
-        parts += _comparison(comparison)
+        parts += _comparison(comparison, console)
     parts += _side_by_side(card, console)
     parts += [Text(line) for line in fmt.time_lines(card)]
     parts += [Text(f"note: {line}", style="yellow") for line in notes(card)]
@@ -207,8 +211,8 @@ def _speed(report: SpeedReport) -> list[RenderableType]:
     return [Text(f"speed: {report.path}"), table, *map(Text, report.lines)]
 
 
-def _comparison(comparison: Comparison) -> list[RenderableType]:
-    """What changed against a baseline, the worst first, and what was left out."""
+def _comparison(comparison: Comparison, console: Console) -> list[RenderableType]:
+    """What changed against a baseline, the worst first, and what was left out; as lines where a table does not fit."""
     parts: list[RenderableType] = []
     rows = fmt.change_rows(comparison)
     if rows:
@@ -217,7 +221,9 @@ def _comparison(comparison: Comparison) -> list[RenderableType]:
             table.add_column(name, justify="right" if name in CHANGE_NUMBERS else "left", no_wrap=True)
         for change, cells in rows[:MOST_ROWS]:
             table.add_row(*cells[:-1], Text(cells[-1], style=TREND_STYLE.get(change.trend, "")))
-        parts += [Text(f"{comparison.calculator} against {comparison.baseline}: changes", style="bold"), table]
+        fits = Measurement.get(console, console.options.update(width=FIT), table).maximum <= console.width
+        parts += [Text(f"{comparison.calculator} against {comparison.baseline}: changes", style="bold")]
+        parts += [table] if fits else [Text(fmt.change_line(change)) for change, _ in rows[:MOST_ROWS]]
     notes = dict.fromkeys(f"{c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note)
     parts += [Text(f"{note}", style="dim") for note in notes]
     parts += [Text(f"not compared: {reason}", style="dim") for reason in comparison.left_out]
