@@ -28,7 +28,7 @@ PYTEST = [command for command in COMMANDS if command.startswith("pytest ")]
 SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
 CASES = [case.id for case in load_cases()]
 WHOLE_RUN = "MLFF_PROBES_SCORECARD"
-"""An environment variable: the JSON scorecard of a run of the quick tier with CHGNet, but for its longest simulation."""
+"""An environment variable: the JSON scorecard of a run of the quick tier with CHGNet but for its longest simulation."""
 
 LAST_DIGIT = 1.5
 """How many units of its last digit a shown number may be off: float32 rounds differently on other machines."""
