@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mlff_probes.scorecard.model import Scorecard
 
 PROBES = Path(__file__).parent / "probes"
 NEEDS_CALCULATOR = (
@@ -60,11 +64,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-strict", action="store_true", help="a quantity that is not applicable fails")
 
 
+class Hooks:
+    """The hook that mlff-probes calls: a conftest or a plugin implements it to send a scorecard on."""
+
+    def pytest_probes_scorecard(self, scorecard: Scorecard, config: pytest.Config) -> None:
+        """Called once at the end of a run with `--calculator`, when the scorecard and its files are complete.
+
+        It is called in the controller of a run with workers, never in these, and also at the end of a run that was cut
+        short (`scorecard.complete` is then False). Each implementation is called, whatever becomes of the others; one
+        that raises costs neither verdicts nor files, is named under the scorecard, and turns the exit code 0 into 1.
+
+        Parameters
+        ----------
+        scorecard
+            What the run found out, as ``--probe-scorecard=FILE.json`` holds it; ``model_dump(mode="json")`` makes plain
+            data of it.
+        config
+            The configuration of the run.
+        """
+
+
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Let others implement `pytest_probes_scorecard`."""
-    from mlff_probes import hooks
-
-    pluginmanager.add_hookspecs(hooks)
+    pluginmanager.add_hookspecs(Hooks)
 
 
 def pytest_configure(config: pytest.Config) -> None:

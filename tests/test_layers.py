@@ -25,7 +25,6 @@ LAYERS = [
     {
         "band",
         "selection",
-        "hooks",
         "sending",
         "progress",
         "scheduling",

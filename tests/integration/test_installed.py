@@ -123,7 +123,7 @@ def test_same_scorecard_beside_own_tests_under_a_hostile_configuration(python, c
     failed = sum(row.verdict.state == "failed" for row in card.results)  # so that all of their own passed
     assert f'errors="0" failures="{failed}" skipped="0" tests="{len(card.results) + 1}"' in junit
     assert 'name="test_warning_is_an_error_here"' in junit
-    assert len(list(tmp_path.glob("card_figures/*.png"))) == 8
+    assert len(list(tmp_path.glob("card_figures/*.png"))) == 9
 
 
 def test_differences_are_found(expected):
