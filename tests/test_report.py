@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
+import matplotlib as mpl
 import pytest
 from test_scorecard import card_of, lookup
 
@@ -311,7 +312,8 @@ def test_a_second_process_draws_the_same_and_its_loss_costs_nothing(card, text, 
     assert started[0].returncode == 0
     for missing in ("false", "/nowhere/python"):
         monkeypatch.setattr("sys.executable", missing)
-        assert report.render([Source("card", card)]) == text
+        with mpl.rc_context({"font.size": 20.0, "axes.grid": True}):  # as a library of a calculator may
+            assert report.render([Source("card", card)]) == text
 
 
 def test_four_calculators_make_a_small_page():

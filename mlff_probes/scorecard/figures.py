@@ -19,7 +19,7 @@ from mlff_probes.records import NOT_STATED, Measurement
 from mlff_probes.scorecard import comparison_figures, dynamics_figures, law_figures, speed_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.side_by_side import compared
-from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves, legend_columns
+from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves, legend_columns, own_settings
 
 DPI = 130
 BARRIER_ERRORS = "barrier-errors"
@@ -44,7 +44,8 @@ class Picture(Figure):
 
     def _repr_png_(self) -> bytes:
         out = io.BytesIO()
-        self.savefig(out, format="png", dpi=DPI)
+        with own_settings():
+            self.savefig(out, format="png", dpi=DPI)
         return out.getvalue()
 
 
@@ -57,11 +58,12 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
     lines = -(-len(drawn) // columns)
     sizes = [_DRAWERS[case.kind].size(len(curves(card, case))) for case in drawn]
     width, height = (max(side) for side in zip(*sizes, strict=True))
-    picture = Picture(figsize=(width * columns, height * lines), layout="constrained")
-    parts = picture.subfigures(lines, columns, squeeze=False).ravel()
-    for part, case in zip(parts, drawn, strict=False):
-        part.suptitle(case.title, fontsize=10, wrap=True)
-        _DRAWERS[case.kind].draw(part, card, case)
+    with own_settings():
+        picture = Picture(figsize=(width * columns, height * lines), layout="constrained")
+        parts = picture.subfigures(lines, columns, squeeze=False).ravel()
+        for part, case in zip(parts, drawn, strict=False):
+            part.suptitle(case.title, fontsize=10, wrap=True)
+            _DRAWERS[case.kind].draw(part, card, case)
     return _plain(picture)
 
 
@@ -70,8 +72,10 @@ def draw_barriers(card: Scorecard) -> Picture | None:
     paths = len({row.case for row in card.results if row.expectation and row.quantity == comparison_figures.QUANTITY})
     calculators = len(card.calculators)
     size = max(6.4, (0.5 + 0.15 * calculators) * paths), 4.4 + _room(calculators)
-    picture = Picture(figsize=size, layout="constrained")
-    return _plain(picture) if comparison_figures.barriers(picture.subplots(), card) else None
+    with own_settings():
+        picture = Picture(figsize=size, layout="constrained")
+        drawn = comparison_figures.barriers(picture.subplots(), card)
+    return _plain(picture) if drawn else None
 
 
 def _plain(picture: Picture) -> Picture:
@@ -102,7 +106,8 @@ def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], li
             if figure is None:
                 continue
             directory.mkdir(parents=True, exist_ok=True)
-            figure.savefig(directory / f"{name}.png", dpi=DPI)
+            with own_settings():
+                figure.savefig(directory / f"{name}.png", dpi=DPI)
         except Exception as error:  # whatever a drawing library makes of odd numbers
             problems.append(f"the figure of {name} could not be drawn: {describe(error)}")
         else:

@@ -7,10 +7,11 @@ import re
 from html import escape
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from mlff_probes.scorecard.styles import own_settings
 
 DENSE = 100
 """A scatter of more points than this becomes an image inside the drawing: smaller, and lighter to scroll."""
@@ -45,7 +46,7 @@ def inline(figure: Figure, label: str, prefix: str) -> str:
         if np.size(line.get_xdata()) > DENSE and line.get_linestyle() == "None":
             line.set_rasterized(True)
     out = io.StringIO()
-    with mpl.rc_context(SETTINGS):
+    with own_settings(SETTINGS):
         figure.savefig(out, format="svg", dpi=IMAGE_DPI, metadata=NO_METADATA)
     text = out.getvalue()
     body = STYLE.sub("", text[text.index(">", text.index("<svg")) + 1 :])

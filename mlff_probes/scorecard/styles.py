@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
+
+from matplotlib import style
 
 from mlff_probes.records import Measurement
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
@@ -14,6 +17,11 @@ MARKERS = "ovsD^<>P"
 
 LEGEND_WIDTH = 72
 """Letters of a legend that fit over the axes of a single picture."""
+
+
+def own_settings(more: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
+    """Matplotlib as it comes, and `more`: a library that a calculator imports may set what it likes for all figures."""
+    return style.context(["default", dict(more or {})])
 
 
 def legend_columns(labels: Iterable[str]) -> int:
