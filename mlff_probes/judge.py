@@ -35,6 +35,8 @@ def judge(
         value are `error`, whatever the tolerance; so is a value that is not resolved: only an upper bound, or not
         known to half the tolerance, unless all of its interval lies outside.
     """
+    if measured.problem is not None and measured.problem.unresolved and expectation is None:
+        return Verdict(state=State.REPORTED, reason=measured.problem.reason)
     if measured.problem is not None:
         return Verdict(state=State(measured.problem.state), reason=measured.problem.reason)
     if measured.value is None or not math.isfinite(measured.value):

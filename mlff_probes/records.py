@@ -149,24 +149,28 @@ class Problem(Record):
     """Why a quantity has no value.
 
     `by_nature`: there is nothing to compare (a calculator of one precision with another), so that nothing is missing.
+    `unresolved`: nothing went wrong, but the data hold too little for a number, which may be chance; of a quantity that
+    is only reported this is no error.
     """
 
     state: Literal["error", "not applicable"]
     reason: Text
     by_nature: bool = False
+    unresolved: bool = False
 
 
 class Value(Record):
     """One measured number, or the reason there is none.
 
-    `uncertainty` is half the width of its 95 % interval, None for what is known exactly; `upper_bound` says that the
-    truth lies anywhere below `value`. `also` holds the same number in other units, for instance
-    ``{"J/m^2": 0.125}``; `note` says what it was seen on.
+    `uncertainty` is half the width of its 95 % interval, None for what is known exactly; it is Student's with so many
+    `degrees_of_freedom`, where they are known. `upper_bound` says that the truth lies anywhere below `value`. `also`
+    holds the same number in other units, for instance ``{"J/m^2": 0.125}``; `note` says what it was seen on.
     """
 
     value: Finite | None
     unit: Text
     uncertainty: NonNegative | None = None
+    degrees_of_freedom: NonNegative | None = None
     upper_bound: bool = False
     also: dict[str, Finite] = {}
     note: str = ""
@@ -237,9 +241,10 @@ class ProbeResult(Record):
     look_first: str = ""
 
     def failing(self, *, strict: bool) -> bool:
-        """Whether it makes a run fail; `strict`: also by what is not applicable, unless it is so by nature."""
-        if self.verdict.state is State.NOT_APPLICABLE:
-            return strict and not (self.measured and self.measured.problem and self.measured.problem.by_nature)
+        """Whether it makes a run fail; `strict`: also by what has no number, unless it is so by nature."""
+        problem = self.measured.problem if self.measured else None
+        if self.verdict.state is State.NOT_APPLICABLE or (self.verdict.state is State.REPORTED and problem):
+            return strict and not (problem and problem.by_nature)
         return self.verdict.state in (State.FAILED, State.ERROR)
 
 

@@ -272,10 +272,10 @@ def judged(kind: type[Sound], cases: list[Case]) -> Iterator[tuple[str, ProbeRes
                 yield f"{result.family}.{case.protocol.policy_name(result.quantity)}", result
 
 
-def strengths(kind: type[Sound], cases: list[Case]) -> dict[str, float]:
+def strengths(rows: Iterable[tuple[str, ProbeResult]]) -> dict[str, float]:
     """By how many tolerances a force field is off, at most, for each probe; infinite where there is no number."""
     found: dict[str, float] = {}
-    for probe, result in judged(kind, cases):
+    for probe, result in rows:
         deviation, expected = result.verdict.deviation, result.expectation
         error = result.verdict.state is State.ERROR
         off = np.inf if deviation is None or expected is None or error else abs(deviation) / expected.tolerance.value
@@ -310,4 +310,4 @@ def code(names: Iterable[str]) -> str:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         cases = recorded_cases(Path(folder))
-    print(table({name: fired(strengths(kind, cases)) for name, kind in FAULTS.items()}), end="")
+    print(table({name: fired(strengths(judged(kind, cases))) for name, kind in FAULTS.items()}), end="")

@@ -19,7 +19,8 @@ POLICY = load_policy().regression
 TOLERANCE = 0.1
 
 
-def row(value=None, *, family="migration", quantity="barrier", reference=1.0, uncertainty=None, state=None, **more):
+def row(value=None, *, family="migration", quantity="barrier", reference=1.0, uncertainty=None, degrees=None,
+        state=None, **more):  # fmt: skip
     """A result with this value against a reference of 1 eV and a tolerance of 0.1."""
     expected = None
     if reference is not None:
@@ -36,7 +37,7 @@ def row(value=None, *, family="migration", quantity="barrier", reference=1.0, un
         state = State.REPORTED
     deviation = None if value is None or expected is None else value - reference
     passed = deviation is not None and abs(deviation) <= TOLERANCE
-    measured = Value(value=value, unit="eV", uncertainty=uncertainty, problem=problem)
+    measured = Value(value=value, unit="eV", uncertainty=uncertainty, degrees_of_freedom=degrees, problem=problem)
     verdict = Verdict(state=state or (State.PASSED if passed else State.FAILED), deviation=deviation,
                       reason="no" if problem else "")  # fmt: skip
     return ProbeResult(calculator="new", family=family, case="hop", quantity=quantity, measured=measured,
@@ -83,6 +84,8 @@ def change(before, after, *, comparisons=10, then=None, now=None):
         (row(None, state=State.NOT_APPLICABLE), row(1.5), Trend.NEW, False),
         (row(5.0, reference=None), row(7.0, reference=None), Trend.REPORTED, False),
         (row(5.0, reference=None), row(None, reference=None), Trend.NEWLY_FAILING, True),
+        (row(5.0, reference=None), row(None, reference=None, state=State.REPORTED), Trend.REPORTED, False),
+        (row(None, reference=None, state=State.REPORTED), row(5.0, reference=None), Trend.REPORTED, False),
     ],
 )
 def test_trends(before, after, trend, regression):
@@ -110,6 +113,27 @@ def test_what_chance_could_do_is_no_change():
     crossing = change(row(1.09, **wide), row(1.12, **wide))
     assert (crossing.trend, crossing.regression) == (Trend.SAME, False)
     assert crossing.note == "another verdict, by less than chance"
+
+
+def test_few_samples_leave_more_to_chance():
+    """Two intervals of Student's t with 3 degrees of freedom each: Welch's 6 for their difference."""
+    few = {"uncertainty": 0.02, "degrees": 3.0}
+    found = change(row(1.0, **few), row(1.08, **few), comparisons=100)
+    error = 0.02 / 3.1824 * 2**0.5  # t(0.975, 3)
+    assert found.uncertainty == pytest.approx(2.4469 * error, rel=1e-3)  # t(0.975, 6)
+    assert found.threshold == pytest.approx(0.01 + 13.555 * error, rel=1e-3)  # t(1 - 0.5e-5, 6)
+    assert found.trend is Trend.SAME
+    one = change(row(1.0), row(1.08, **few), comparisons=100)
+    assert one.threshold > found.threshold  # t(1 - 0.5e-5, 3)
+
+
+def test_a_wide_interval_hides_no_regression():
+    """Known ten times worse than before is no chance: the same model would have been known as well."""
+    narrow, wide = {"uncertainty": 0.001}, {"uncertainty": 0.1}
+    found = change(row(1.0, **narrow), row(1.3, **wide))
+    assert found.trend is Trend.NEWLY_FAILING
+    assert found.uncertainty == pytest.approx(0.1, rel=1e-3)
+    assert change(row(1.0, **wide), row(1.25, **wide)).trend is Trend.SAME
 
 
 def test_laws_change_by_their_tolerance_or_their_verdict():

@@ -51,11 +51,19 @@ class Unresolved(ValueError):  # noqa: N818 - it is a verdict, not a mistake
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number, the half-width of its 95 % confidence interval, and the independent samples behind it."""
+    """A number, the half-width of its 95 % confidence interval, and the independent samples behind it.
+
+    The interval is that of Student's t with so many `degrees` of freedom; infinite where nothing varies.
+    """
 
     value: float
     uncertainty: float
     samples: float
+    degrees: float
+
+
+def _estimate(value: float, error: float, samples: float, degrees: float) -> Estimate:
+    return Estimate(float(value), float(quantile(degrees) * error), float(samples), float(degrees))
 
 
 def require(samples: float, minimum: int = MINIMUM_SAMPLES) -> None:
@@ -115,11 +123,11 @@ def mean(series: ArrayLike) -> Estimate:
     centre = float(values.mean())
     if _constant(values):
         require(values.size)
-        return Estimate(centre, 0.0, float(values.size))
+        return _estimate(centre, 0.0, values.size, np.inf)
     samples = values.size / statistical_inefficiency(values)
     require(samples)
     error = np.sqrt(values.var() / (samples - 1))
-    return Estimate(centre, float(quantile(SHARE_OF_DEGREES * (samples - 1)) * error), float(samples))
+    return _estimate(centre, error, samples, SHARE_OF_DEGREES * (samples - 1))
 
 
 def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
@@ -156,16 +164,16 @@ def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
     residuals = values - values.mean(axis=1, keepdims=True) - slope * centred
     if _constant(values, residuals):
         require(values.size - replicas + 1)
-        return Estimate(slope, 0.0, float(values.size - replicas + 1))
+        return _estimate(slope, 0.0, values.size - replicas + 1, np.inf)
     inefficiency = _inefficiency(residuals, fitted=replicas + 1)
     samples = values.size / inefficiency - replicas + 1
     if samples < MINIMUM_SAMPLES <= len(centred) and replicas >= ENOUGH_REPLICAS:
         slopes = values @ centred / spread
-        return Estimate(slope, float(quantile(replicas - 1) * slopes.std(ddof=1) / np.sqrt(replicas)), float(replicas))
+        return _estimate(slope, slopes.std(ddof=1) / np.sqrt(replicas), replicas, replicas - 1)
     require(samples)
     variance = (residuals**2).sum() / (values.size - inefficiency * (replicas + 1))
     error = np.sqrt(variance * inefficiency / (replicas * spread))
-    return Estimate(slope, float(quantile(SHARE_OF_DEGREES * (samples - 2)) * error), float(samples))
+    return _estimate(slope, error, samples, SHARE_OF_DEGREES * (samples - 2))
 
 
 def jackknife(
@@ -210,11 +218,11 @@ def jackknife(
     left_out = np.array([function((whole * count - block) / (count - 1)) for block in values])
     known = [mean(np.asarray(witness, dtype=float).reshape(replicas, -1)).samples for witness in np.asarray(witnesses)]
     if _constant(left_out):
-        return Estimate(centre, 0.0, float(min([count, *known])))
+        return _estimate(centre, 0.0, min([count, *known]), np.inf)
     found = mean(((count - 1) * (left_out.mean() - left_out)).reshape(replicas, -1))
     samples = min([found.samples, *known])
-    wider = quantile(SHARE_OF_DEGREES * (samples - 1)) / quantile(SHARE_OF_DEGREES * (found.samples - 1))
-    return Estimate(centre, float(wider * found.uncertainty), samples)
+    error = found.uncertainty / float(quantile(found.degrees))
+    return _estimate(centre, error, samples, SHARE_OF_DEGREES * (samples - 1))
 
 
 def _checked(series: ArrayLike) -> Floats:

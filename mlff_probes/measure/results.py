@@ -24,9 +24,9 @@ class Result:
     timings: tuple[Timing, ...] = ()
 
 
-def missing(unit: str, reason: str) -> Value:
-    """A quantity that could not be measured: an error, never a number."""
-    return Value(value=None, unit=unit, problem=Problem(state="error", reason=reason))
+def missing(unit: str, reason: str, *, unresolved: bool = False) -> Value:
+    """A quantity that could not be measured: an error, never a number; `unresolved`: see `Problem`."""
+    return Value(value=None, unit=unit, problem=Problem(state="error", reason=reason, unresolved=unresolved))
 
 
 def not_supplied(unit: str, reason: str, *, by_nature: bool = False) -> Value:

@@ -30,13 +30,14 @@ def quantity_value(observables: Observables, quantity: str, unit: str) -> Value:
     try:
         found = WORKUPS[name](observables, group)
     except Unresolved as error:
-        return missing(unit, f"unresolved: {error}")
+        return missing(unit, f"unresolved: {error}", unresolved=True)
     except ValueError as error:  # no curve to compare with, or one that cannot be compared
         return missing(unit, str(error))
     if isinstance(found, Value):
         return found.model_copy(update={"unit": unit})
     note = f"{found.samples:.0f} independent samples"
-    return Value(value=found.value, unit=unit, uncertainty=found.uncertainty, note=note)
+    degrees = found.degrees if np.isfinite(found.degrees) else None
+    return Value(value=found.value, unit=unit, uncertainty=found.uncertainty, degrees_of_freedom=degrees, note=note)
 
 
 def _temperature(o: Observables, _: str) -> Estimate:

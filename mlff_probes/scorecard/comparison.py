@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
+
+from scipy.stats import t as student
 
 from mlff_probes.errors import InputError
 from mlff_probes.records import ProbeResult, State
@@ -21,6 +22,9 @@ COVERAGE = 0.95
 
 NAMED = 5
 """Cases that are named where more are left out."""
+
+WIDEST = 3.0
+"""How many times as wide as the baseline's an interval counts: a wider one is no chance, but the change itself."""
 
 ROUNDING = 1e-3
 """A verdict has not changed because an error crossed its tolerance by less than this part of it."""
@@ -84,9 +88,7 @@ class Comparer:
     ) -> None:
         self.baseline, self.policy = baseline, policy
         self.cases = {case.id: case for case in cases}
-        chance = policy.false_alarms / max(comparisons, 1)
-        # a change must lie outside an interval as wide as this many 95 % intervals
-        self.wider = NormalDist().inv_cdf(1 - chance / 2) / NormalDist().inv_cdf((1 + COVERAGE) / 2)
+        self.false_alarms = policy.false_alarms / max(comparisons, 1)
 
     def not_comparable(self, case: str) -> str:
         """Why nothing of a case is compared; empty where it is."""
@@ -145,15 +147,19 @@ class Comparer:
     def _of_reported(self, before: ProbeResult, after: ProbeResult) -> Change:
         if any(row.measured and row.measured.upper_bound for row in (before, after)):
             return self._of(after, before, Trend.REPORTED, note="only an upper bound is known")
+        if unresolved := after.verdict.reason or before.verdict.reason:
+            return self._of(after, before, Trend.REPORTED, note=unresolved)
         change = _number(after) - _number(before)
-        return self._of(after, before, Trend.REPORTED, change=change, uncertainty=_combined(before, after))
+        return self._of(
+            after, before, Trend.REPORTED, change=change, uncertainty=_interval(before, after, 1 - COVERAGE)
+        )
 
     def _of_numbers(self, before: ProbeResult, after: ProbeResult) -> Change:
         assert after.expectation is not None
         reference, tolerance = after.expectation.value, after.expectation.tolerance.value
         change = abs(_number(after) - reference) - abs(_number(before) - reference)
-        uncertainty = _combined(before, after)
-        chance = self.wider * (uncertainty or 0.0)
+        uncertainty = _interval(before, after, 1 - COVERAGE)
+        chance = _interval(before, after, self.false_alarms, most=WIDEST) or 0.0
         margin = self.policy.margin(after.family)
         threshold = margin * tolerance + chance
         failed, fails = (row.verdict.state is not State.PASSED for row in (before, after))
@@ -244,7 +250,21 @@ def _number(row: ProbeResult) -> float:
     return row.measured.value
 
 
-def _combined(before: ProbeResult, after: ProbeResult) -> float | None:
-    """Uncertainty of a difference; None where both are exact."""
-    found = [row.measured.uncertainty for row in (before, after) if row.measured and row.measured.uncertainty]
-    return math.hypot(*found) if found else None
+def _interval(before: ProbeResult, after: ProbeResult, chance: float, most: float = math.inf) -> float | None:
+    """Half the width of the interval that a difference leaves with this `chance`; None where both are exact.
+
+    By Student's t with the degrees of freedom of Welch (Biometrika 34, 28 (1947)). The error after counts as no more
+    than `most` times that before.
+    """
+    known = [
+        (row.measured.uncertainty / student.isf((1 - COVERAGE) / 2, degrees), degrees)
+        for row in (before, after)
+        if row.measured and row.measured.uncertainty
+        for degrees in (row.measured.degrees_of_freedom or math.inf,)
+    ]
+    if not known:
+        return None
+    errors = [min(error, most * known[0][0]) for error, _ in known]
+    variance = sum(error**2 for error in errors)
+    lost = sum(error**4 / degrees for error, (_, degrees) in zip(errors, known, strict=True))
+    return float(student.isf(chance / 2, variance**2 / lost if lost else math.inf) * math.sqrt(variance))
