@@ -152,8 +152,10 @@ def test_too_short_is_unresolved_and_never_passed():
     here = replace(here, expectations=(expectation,), reports=("energy_drift", "mean_frequency_Cu"))
     suite = Suite([as_calculator(EinsteinCrystal(start))], [here])
     rows = [suite.result(request) for request in suite.requests("molecular_dynamics")]
-    assert [row.verdict.state for row in rows] == [State.ERROR] * 3
-    print([row.verdict.reason for row in rows])
+    # what is only reported may lack a number by chance, which fails no run unless it is strict
+    assert [row.verdict.state for row in rows] == [State.ERROR, State.REPORTED, State.REPORTED]
+    assert [row.failing(strict=False) for row in rows] == [True, False, False]
+    assert all(row.failing(strict=True) and row.measured.value is None for row in rows)
     assert all("unresolved: " in row.verdict.reason for row in rows)
 
 

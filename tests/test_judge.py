@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlff_probes.judge import judge
-from mlff_probes.records import Expectation, Problem, State, Tolerance, Value
+from mlff_probes.records import Expectation, Problem, State, Tolerance, Value, Verdict
 
 
 def expectation(value: float = 1.0, tolerance: float = 0.1, unit: str = "eV") -> Expectation:
@@ -42,6 +42,15 @@ def test_a_problem_keeps_its_state_and_reason():
         value = Value(value=None, unit="eV", problem=Problem(state=state, reason="why"))
         verdict = judge(value, expectation(), not_comparable="other level")
         assert (verdict.state.value, verdict.reason) == (state, "why")
+
+
+def test_too_little_for_a_number_is_an_error_only_of_what_is_judged():
+    problem = Problem(state="error", reason="unresolved: 9 independent samples", unresolved=True)
+    unresolved = Value(value=None, unit="eV", problem=problem)
+    assert judge(unresolved, expectation()).state is State.ERROR
+    assert judge(unresolved, None) == Verdict(state=State.REPORTED, reason=problem.reason)
+    wrong = Value(value=None, unit="eV", problem=Problem(state="error", reason="it blew up"))
+    assert judge(wrong, None).state is State.ERROR
 
 
 def test_another_unit_is_an_error():
