@@ -82,17 +82,22 @@ def test_a_run_cut_short_says_so(gate):
     assert card.interrupted == "enough"
 
 
-@pytest.mark.parametrize(
-    ("statement", "says"),
-    [("raise RuntimeError('no\\nserver')", "RuntimeError: no server"), ("raise SystemExit(0)", "SystemExit: 0"),
-     ("raise KeyboardInterrupt", "KeyboardInterrupt: no message"),
-     ("import pytest; pytest.exit('bye', 0)", "Exit: bye"), ("import pytest; pytest.skip('bye')", "Skipped: bye")],
-)  # fmt: skip
-def test_an_implementation_that_raises_is_seen_and_costs_nothing_else(gate, statement, says):
-    run = gate('pytest_plugins = ["sends"]' + RAISES.format(statement), sends=NOTES)
+RAISED = {
+    "raise RuntimeError('no\\nserver')": "RuntimeError: no server",
+    "raise SystemExit(0)": "SystemExit: 0",
+    "raise KeyboardInterrupt": "KeyboardInterrupt: no message",
+    "import pytest; pytest.exit('bye', 0)": "Exit: bye",
+    "import pytest; pytest.skip('bye')": "Skipped: bye",
+}
+
+
+def test_implementations_that_raise_are_seen_and_cost_nothing_else(gate):
+    raising = {f"raises_{index}": RAISES.format(statement) for index, statement in enumerate(RAISED)}
+    run = gate(f"pytest_plugins = {['sends', *raising]}", sends=NOTES, **raising)
     assert run.code == 1, run.output
     assert "verdict: PASSED" in run.stdout
-    assert f"pytest_probes_scorecard in {run.directory / 'conftest.py'}: {says}" in run.stdout
+    for module, says in zip(raising, RAISED.values(), strict=True):
+        assert f"pytest_probes_scorecard in {run.directory / module}.py: {says}" in run.stdout
     assert calls(run) == [run.card]
     assert run.card.verdict == "passed"
 
