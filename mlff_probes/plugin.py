@@ -61,7 +61,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="pin: every checkpoint file must have one of the hashes given so; repeatable")  # fmt: skip
     add("--probe-trust-checkpoint", action="store_true",
         help="load a checkpoint that the check refuses all the same; it can then run any code")  # fmt: skip
-    add("--probe-strict", action="store_true", help="a quantity that is not applicable, or reported without a number, fails")
+    add(
+        "--probe-strict",
+        action="store_true",
+        help="a quantity that is not applicable, or reported without a number, fails",
+    )
 
 
 class Hooks:

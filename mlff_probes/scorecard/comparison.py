@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from mlff_probes.errors import InputError
 from mlff_probes.records import ProbeResult, State
@@ -257,7 +257,7 @@ def _interval(before: ProbeResult, after: ProbeResult, chance: float, most: floa
     than `most` times that before.
     """
     known = [
-        (row.measured.uncertainty / student.isf((1 - COVERAGE) / 2, degrees), degrees)
+        (row.measured.uncertainty / _quantile(degrees, 1 - COVERAGE), degrees)
         for row in (before, after)
         if row.measured and row.measured.uncertainty
         for degrees in (row.measured.degrees_of_freedom or math.inf,)
@@ -267,4 +267,9 @@ def _interval(before: ProbeResult, after: ProbeResult, chance: float, most: floa
     errors = [min(error, most * known[0][0]) for error, _ in known]
     variance = sum(error**2 for error in errors)
     lost = sum(error**4 / degrees for error, (_, degrees) in zip(errors, known, strict=True))
-    return float(student.isf(chance / 2, variance**2 / lost if lost else math.inf) * math.sqrt(variance))
+    return _quantile(variance**2 / lost if lost else math.inf, chance) * math.sqrt(variance)
+
+
+def _quantile(degrees: float, chance: float) -> float:
+    """Half the width of an interval of Student's t, in standard errors, beyond which `chance` is left."""
+    return -float(stdtrit(degrees, chance / 2))
