@@ -80,6 +80,19 @@ def change(before, after, *, comparisons=10, then=None, now=None):
         (row(None), row(1.5), Trend.SAME, False),
         (row(1.0), row(None, state=State.NOT_APPLICABLE), Trend.GONE, True),
         (row(1.0), row(None, state=State.NOT_APPLICABLE, by_nature=True), Trend.GONE, False),
+        (row(1.0, reference=None), row(None, reference=None, state=State.NOT_APPLICABLE), Trend.GONE, True),
+        (
+            row(1.0, reference=None),
+            row(None, reference=None, state=State.NOT_APPLICABLE, by_nature=True),
+            Trend.REPORTED,
+            False,
+        ),  # a size that there was no time for
+        (
+            row(None, reference=None, state=State.NOT_APPLICABLE, by_nature=True),
+            row(1.0, reference=None),
+            Trend.REPORTED,
+            False,
+        ),
         (None, row(1.5), Trend.NEW, False),
         (row(None, state=State.NOT_APPLICABLE), row(1.5), Trend.NEW, False),
         (row(5.0, reference=None), row(7.0, reference=None), Trend.REPORTED, False),

@@ -110,11 +110,14 @@ class Comparer:
         if self.not_comparable(after.case) or other_reference:
             return None
         if before is None or not _has_verdict(before):
-            return self._of(after, before, Trend.NEW) if _has_verdict(after) else None
+            if not _has_verdict(after):
+                return None
+            reported = before is not None and _by_nature(before) and after.expectation is None
+            return self._of(after, before, Trend.REPORTED if reported else Trend.NEW)
         if not _has_verdict(after):
-            problem = after.measured.problem if after.measured else None
-            by_nature = problem is not None and problem.by_nature
-            return self._of(after, before, Trend.GONE, regression=not by_nature, note=after.verdict.reason)
+            by_nature = _by_nature(after)
+            trend = Trend.REPORTED if by_nature and after.expectation is None else Trend.GONE
+            return self._of(after, before, trend, regression=not by_nature, note=after.verdict.reason)
         if State.ERROR in (before.verdict.state, after.verdict.state):
             return self._of_errors(before, after)
         return self._of_reported(before, after) if after.expectation is None else self._of_numbers(before, after)
@@ -242,6 +245,11 @@ def _reference(row: ProbeResult) -> tuple[float, str] | None:
 def _has_verdict(row: ProbeResult) -> bool:
     """Whether there is a number, or an error where one should be."""
     return row.verdict.state not in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
+
+
+def _by_nature(row: ProbeResult) -> bool:
+    """Whether it lacks a number though nothing is missing."""
+    return row.measured is not None and row.measured.problem is not None and row.measured.problem.by_nature
 
 
 def _number(row: ProbeResult) -> float:
