@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from mlff_probes.errors import InputError
 
@@ -33,10 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(parsed.exit_code)
 
 
+class Parser(argparse.ArgumentParser):
+    """Ends in the exit code for unusable input, as pytest does."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end."""
+        self.print_usage(sys.stderr)
+        self.exit(UNUSABLE, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     from mlff_probes import __version__
 
-    parser = argparse.ArgumentParser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
+    parser = Parser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
     parser.add_argument("--version", action="version", version=f"mlff-probes {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -57,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tolerances", metavar="FILE", type=_path, help="TOML whose [regression] overrides the policy"
     )
     comparing.add_argument(
-        "--fail-on", choices=("tolerance", "regression", "both"), default="regression", help="(default: regression)"
+        "--fail-on", choices=("tolerance", "regression", "both"), default="both", help="(default: both)"
     )
     comparing.set_defaults(command=_compare)
 
@@ -136,21 +146,29 @@ def _list(parsed: argparse.Namespace) -> Iterator[str]:
 
 def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.scorecard import files, terminal
-    from mlff_probes.scorecard.comparison import baseline_of, compare
+    from mlff_probes.scorecard.comparison import baseline_of, check_numbers, compare
     from mlff_probes.scorecard.format import verdict_line
     from mlff_probes.tolerances import load_policy
 
     policy = load_policy(parsed.tolerances).regression
-    baseline = baseline_of(files.read(parsed.old), str(parsed.old), parsed.baseline)
+    baseline = baseline_of(files.read(parsed.old), str(parsed.old), parsed.baseline, by="--baseline=LABEL")
     card = files.read(parsed.new)
     labels = [identity.label for identity in card.calculators if identity.label != card.baseline]
     if parsed.calculator not in (None, *labels):
         raise InputError(f"{parsed.new}: holds no calculator '{parsed.calculator}'; it holds {', '.join(labels)}")
     chosen = [label for label in labels if parsed.calculator in (None, label)]
+    check_numbers([row for row in card.results if row.calculator in chosen], str(parsed.new))
     options = card.options.model_copy(update={"baseline": str(parsed.old), "fail_on": parsed.fail_on})
     comparisons = tuple(compare(baseline, card, label, policy) for label in chosen)
+    if all(comparison.empty for comparison in comparisons):
+        reasons = dict.fromkeys(reason for comparison in comparisons for reason in comparison.left_out)
+        said = f": {'; '.join(reasons)}" if reasons else ""
+        raise InputError(f"{parsed.old}: holds nothing that can be compared with {parsed.new}{said}")
     rows = tuple(row for row in card.results if row.calculator in chosen)
-    card = card.model_copy(update={"options": options, "comparisons": comparisons, "results": rows})
+    selected = len(rows) if card.complete else card.selected
+    card = card.model_copy(
+        update={"options": options, "comparisons": comparisons, "results": rows, "selected": selected}
+    )
     judged = card.model_copy(update={"verdict": card.judged()})
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else terminal.LOG_WIDTH
     yield terminal.render_comparisons(judged, width=width).rstrip()

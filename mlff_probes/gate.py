@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import InputError
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import Case, ProbeResult
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.changes import Change, Comparison
-from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare
+from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare, has_verdict
 from mlff_probes.scorecard.model import CaseSummary, FailOn, Scorecard
 from mlff_probes.suite import ProbeRequest, Suite
 from mlff_probes.tolerances import RegressionPolicy
 
 OPTION = "--probe-baseline"
+WRITTEN_TOO = (".md", ".csv", ".html")
+"""Suffixes of scorecards that are written to be looked at."""
 
 
 def stored_baseline(given: str) -> Baseline | None:
@@ -29,12 +33,30 @@ def stored_baseline(given: str) -> Baseline | None:
     """
     name, _, label = given.partition(",label=")
     path = Path(name).expanduser()
+    if not name:
+        raise InputError(f"{OPTION} is empty; name a scorecard (old.json) or a calculator, or leave it out")
+    if path.suffix.lower() in WRITTEN_TOO:
+        raise InputError(f"{OPTION}={given}: name the scorecard as .json; nothing is read back from {path.suffix}")
     if path.suffix.lower() != ".json":
         return None
     try:
         return baseline_of(files.read(path), name, label or None)
     except InputError as error:
-        raise InputError(f"{OPTION}={given}: {error}") from error
+        raise InputError(f"{OPTION}: {error}") from error
+
+
+def loaded_baseline(spec: str, load: Callable[[str], Calculator]) -> Calculator:
+    """The calculator that the option names.
+
+    Raises
+    ------
+    InputError
+        If it cannot be loaded.
+    """
+    try:
+        return load(spec)
+    except InputError as error:
+        raise InputError(str(error).replace(f"--calculator={spec}", f"{OPTION}={spec}")) from error
 
 
 class LiveRows(Mapping[tuple[str, str], ProbeResult]):
@@ -94,11 +116,26 @@ class Gate:
         live: str | None = None,
     ) -> None:
         self.suite, self.policy, self.fail_on, self.live = suite, policy, fail_on, live
-        self.baseline = Baseline(live, live, LiveRows(suite, live)) if live else stored
-        if stored is not None and not any(map(self._is_compared, self._requests())):
+        judged = sum(len(case.expectations) for case in suite.cases if isinstance(case, Case))
+        self.baseline = Baseline(live, live, LiveRows(suite, live), judged) if live else stored
+        self.check(request for kind in BY_KIND for request in suite.requests(kind))
+
+    def check(self, requests: Iterable[ProbeRequest]) -> None:
+        """See that something of what is to be measured can be compared with a stored baseline.
+
+        Raises
+        ------
+        InputError
+            If nothing can.
+        """
+        if self.live or self.baseline is None:
+            return
+        asked = list(requests)
+        if asked and not any(map(self._is_compared, asked)):
+            reasons = filter(None, map(self._comparer.not_comparable, dict.fromkeys(each.case for each in asked)))
+            said = "; ".join(reasons) or "it has no verdict on any of the quantities"
             raise InputError(
-                f"{OPTION}={stored.source}: holds nothing that can be compared with this run: "
-                + ("; ".join(filter(None, map(self._comparer.not_comparable, self._comparer.cases))) or "no case is")
+                f"{OPTION}={self.baseline.source}: holds nothing that can be compared with this run: {said}"
             )
 
     def change(self, result: ProbeResult) -> Change | None:
@@ -108,18 +145,14 @@ class Gate:
         return self._comparer.change(result)
 
     def comparisons(self, card: Scorecard) -> tuple[Comparison, ...]:
-        """The comparison of each calculator of a scorecard; none where nothing of it has a result that is compared."""
+        """The comparison of each calculator of a scorecard that has any result; none without a baseline."""
         if self.baseline is None:
             return ()
         baseline = self.baseline
-        if self.live:
-            rows = {(row.case, row.quantity): row for row in card.rows(self.live)}
-            baseline = Baseline(self.live, baseline.source, rows)
-        found = []
-        for identity in card.calculators:
-            if identity.label != self.live and card.rows(identity.label):
-                found.append(compare(baseline, card, identity.label, self.policy, comparisons=self._count))
-        return tuple(found)
+        if self.live:  # as far as it was measured: now is not the time to measure the rest
+            baseline = replace(baseline, rows={(row.case, row.quantity): row for row in card.rows(self.live)})
+        labels = [identity.label for identity in card.calculators if identity.label != self.live]
+        return tuple(compare(baseline, card, label, self.policy) for label in labels if card.rows(label))
 
     def fails(self, result: ProbeResult, change: Change | None, *, strict: bool) -> bool:
         """Whether a result makes the run fail."""
@@ -136,22 +169,9 @@ class Gate:
     def _comparer(self) -> Comparer:
         assert self.baseline is not None
         cases = [CaseSummary.of(case) for case in self.suite.cases if isinstance(case, Case)]
-        return Comparer(self.baseline, cases, self.policy, self._count)
-
-    @cached_property
-    def _count(self) -> int:
-        """How many quantities of the whole run are judged against the baseline, selected or not."""
-        assert self.baseline is not None
-        judged = {(c.id, e.quantity) for c in self.suite.cases if isinstance(c, Case) for e in c.expectations}
-        return sum(
-            (r.case, r.quantity) in judged and (r.case, r.quantity) in self.baseline.rows for r in self._requests()
-        )
-
-    def _requests(self) -> Iterator[ProbeRequest]:
-        for kind in BY_KIND:
-            yield from (request for request in self.suite.requests(kind) if request.calculator != self.live)
+        return Comparer(self.baseline, cases, self.policy)
 
     def _is_compared(self, request: ProbeRequest) -> bool:
         assert self.baseline is not None
-        known = (request.case, request.quantity) in self.baseline.rows and request.case in self._comparer.cases
-        return known and not self._comparer.not_comparable(request.case)
+        row = self.baseline.rows.get((request.case, request.quantity))
+        return row is not None and has_verdict(row) and not self._comparer.not_comparable(request.case)

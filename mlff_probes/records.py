@@ -170,7 +170,7 @@ class Value(Record):
     value: Finite | None
     unit: Text
     uncertainty: NonNegative | None = None
-    degrees_of_freedom: NonNegative | None = None
+    degrees_of_freedom: Annotated[float, Field(ge=1)] | None = None
     upper_bound: bool = False
     also: dict[str, Finite] = {}
     note: str = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ class ProbeRun:
             packaged = {file.stem for file in DIRECTORY.glob("*/*.toml")}
             known_failures = load_known_failures(Path(known).expanduser(), cases, left_out=packaged)
         given = option(gate.OPTION)
-        stored = gate.stored_baseline(given) if given else None
+        stored = None if given is None else gate.stored_baseline(given)
         options = RunOptions(
             tier=option("--probe-tier"),
             strict=option("--probe-strict"),
@@ -107,21 +108,21 @@ class ProbeRun:
             require_device=option("--probe-require-device"),
             baseline=given,
             fail_on=_fail_on(option("--probe-fail-on"), given),
-            seed=option("--probe-seed"),
+            seed=_seed(option("--probe-seed")),
         )
         share_cores(config)
         gpu = own_gpu(config)
-        calculators = [
-            load_calculator(
-                spec,
-                device=option("--probe-device"),
-                dtype=option("--probe-dtype"),
-                gpu=gpu,
-                trust_checkpoint=options.trust_checkpoint,
-                sha256=options.sha256,
-            )
-            for spec in [*option("probe_calculators"), *([given] if given and stored is None else [])]
-        ]
+        load = partial(
+            load_calculator,
+            device=option("--probe-device"),
+            dtype=option("--probe-dtype"),
+            gpu=gpu,
+            trust_checkpoint=options.trust_checkpoint,
+            sha256=options.sha256,
+        )
+        calculators = [load(spec) for spec in option("probe_calculators")]
+        if given and stored is None:
+            calculators.append(gate.loaded_baseline(given, load))
         check_pins_used(options.sha256, [each.identity for each in calculators], option="--probe-sha256")
         for calculator in calculators:
             _check_device(calculator.identity, options.require_device)
@@ -179,7 +180,13 @@ class ProbeRun:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
         self.suite.progress = terminal_progress(session.config) or self.suite.progress
-        self.selected = max(self.selected, sum(map(_is_probe, session.items)))
+        probes = [item for item in session.items if _is_probe(item)]
+        self.selected = max(self.selected, len(probes))
+        if not hasattr(session.config, "workerinput"):
+            try:
+                self.gate.check(request for item in probes if (request := _request(item)))
+            except InputError as error:
+                raise pytest.UsageError(str(error)) from error
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -315,6 +322,12 @@ def _fail_on(given: FailOn | None, baseline: str | None) -> FailOn:
     if given in ("regression", "both") and baseline is None:
         raise InputError(f"--probe-fail-on={given} needs something to compare with; add {gate.OPTION}=old.json")
     return given or ("tolerance" if baseline is None else "both")
+
+
+def _seed(given: int) -> int:
+    if given < 0:
+        raise InputError(f"--probe-seed={given}: must be 0 or more")
+    return given
 
 
 def _store(config: pytest.Config) -> Path | None:

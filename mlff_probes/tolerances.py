@@ -99,9 +99,11 @@ def _regression(override: Path | None) -> RegressionPolicy:
     found = _regression_table(POLICY)
     changed = _regression_table(override) if override else {}
     margins = {**found.pop("margins"), **changed.pop("margins", {})}
-    return validated(
-        RegressionPolicy, {**found, **changed, "margins": margins}, override or POLICY, prefix="regression."
-    )
+    file = override or POLICY
+    try:
+        return validated(RegressionPolicy, {**found, **changed, "margins": margins}, file, prefix=f"{REGRESSION}.")
+    except InputError as error:  # the keys as they stand in the file
+        raise InputError(str(error).replace(f"{REGRESSION}.margins.", f"{REGRESSION}.")) from error
 
 
 def _regression_table(file: Path) -> dict[str, Any]:

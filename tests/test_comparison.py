@@ -52,10 +52,10 @@ def case(**changes):
     return CaseSummary(**(given | changes))
 
 
-def change(before, after, *, comparisons=10, then=None, now=None):
+def change(before, after, *, judged=10, then=None, now=None):
     rows = {} if before is None else {("hop", before.quantity): before}
     cases = None if then is None else {"hop": then}
-    comparer = Comparer(Baseline("old", "old.json", rows, cases), [now or case()], POLICY, comparisons)
+    comparer = Comparer(Baseline("old", "old.json", rows, judged, cases), [now or case()], POLICY)
     return comparer.change(after)
 
 
@@ -117,12 +117,12 @@ def test_what_chance_could_do_is_no_change():
     """Twice the scatter of a difference of two uncertain numbers, and more where more of them are compared."""
     sigma = 0.02 / 1.96
     wide = {"uncertainty": 0.02}
-    found = change(row(1.0, **wide), row(1.08, **wide), comparisons=100)
+    found = change(row(1.0, **wide), row(1.08, **wide), judged=100)
     # false alarms of 0.001 in 100 comparisons: 1e-5 each, two-sided, 4.417 standard deviations
     assert found.uncertainty == pytest.approx(0.02 * 2**0.5)
     assert found.threshold == pytest.approx(0.01 + 4.417 * sigma * 2**0.5, rel=1e-3)
     assert found.trend is Trend.WORSE
-    assert change(row(1.0, **wide), row(1.08, **wide), comparisons=10**9).trend is Trend.SAME
+    assert change(row(1.0, **wide), row(1.08, **wide), judged=10**9).trend is Trend.SAME
     crossing = change(row(1.09, **wide), row(1.12, **wide))
     assert (crossing.trend, crossing.regression) == (Trend.SAME, False)
     assert crossing.note == "another verdict, by less than chance"
@@ -131,12 +131,12 @@ def test_what_chance_could_do_is_no_change():
 def test_few_samples_leave_more_to_chance():
     """Two intervals of Student's t with 3 degrees of freedom each: Welch's 6 for their difference."""
     few = {"uncertainty": 0.02, "degrees": 3.0}
-    found = change(row(1.0, **few), row(1.08, **few), comparisons=100)
+    found = change(row(1.0, **few), row(1.08, **few), judged=100)
     error = 0.02 / 3.1824 * 2**0.5  # t(0.975, 3)
     assert found.uncertainty == pytest.approx(2.4469 * error, rel=1e-3)  # t(0.975, 6)
     assert found.threshold == pytest.approx(0.01 + 13.555 * error, rel=1e-3)  # t(1 - 0.5e-5, 6)
     assert found.trend is Trend.SAME
-    one = change(row(1.0), row(1.08, **few), comparisons=100)
+    one = change(row(1.0, **few), row(1.08), judged=100)
     assert one.threshold > found.threshold  # t(1 - 0.5e-5, 3)
 
 
@@ -245,15 +245,118 @@ def test_what_is_left_out_is_said():
     found = compare(baseline_of(old, "old.json"), new, "new", POLICY)
     assert found.left_out == (
         "other: its protocol or its reference is another than in old.json",
-        "1 quantities of the baseline are not part of this run (hop)",
+        "1 quantity of the baseline is not part of this run (hop)",
     )
     assert len(found.changes) == 2
 
 
-def test_nothing_to_compare_is_an_error():
+def against(old, new, fail_on="regression", policy=POLICY):
+    """The verdict and the comparison of a scorecard against an older one."""
+    found = compare(baseline_of(old, "old.json"), new, "new", policy)
+    options = new.options.model_copy(update={"fail_on": fail_on})
+    return new.model_copy(update={"comparisons": (found,), "options": options}).judged(), found
+
+
+def test_nothing_to_compare_is_no_success():
     old, new = card_of(three(1.0, 1.0, 1.0), label="old"), card_of(three(1.0, 1.0, 1.0), cases=(case(fingerprint="d"),))
-    with pytest.raises(InputError, match="holds nothing that can be compared with new"):
-        compare(baseline_of(old, "old.json"), new, "new", POLICY)
+    verdict, found = against(old, new)
+    assert (verdict, found.empty) == ("nothing judged", True)
+    assert found.left_out[0] == "hop: its structures are others than in old.json"
+
+
+def test_errors_before_and_after_are_no_success():
+    broken = three(None, None, None)
+    verdict, found = against(card_of(broken, label="old"), card_of(broken))
+    assert verdict == "nothing judged"
+    assert {(c.trend, c.note) for c in found.changes} == {(Trend.SAME, "no number, as before: no")}
+    shown = terminal.render_comparisons(card_of(broken).model_copy(update={"comparisons": (found,)}))
+    assert "no number, as before" in shown
+
+
+def test_another_verdict_by_chance_is_shown():
+    wide = {"uncertainty": 0.02}
+    old, new = card_of([row(1.09, **wide)], label="old"), card_of([row(1.12, **wide)])
+    verdict, found = against(old, new)
+    assert verdict == "passed"
+    shown = new.model_copy(update={"comparisons": (found,)})
+    for text in (terminal.render_comparisons(shown), markdown.render(shown)):
+        assert "hop, barrier: another verdict, by less than chance" in text
+
+
+def test_a_value_that_is_no_longer_resolved_is_compared_all_the_same():
+    """Known to a little more than half its tolerance it may be by chance, known to far more it is not."""
+    known = {"uncertainty": 0.049, "degrees": 40.0}
+
+    def unresolved(value, uncertainty):
+        return row(value, uncertainty=uncertainty, degrees=40.0, state=State.ERROR)
+
+    found = change(row(1.0, **known), unresolved(1.01, 0.051))
+    assert (found.trend, found.regression) == (Trend.SAME, False)
+    assert found.note.startswith("another verdict, by less than chance")
+    assert change(row(1.0, **known), unresolved(1.01, 0.2)).trend is Trend.NEWLY_FAILING
+    assert change(row(1.5, **known), unresolved(1.5, 0.2)).trend is Trend.WORSE
+    assert change(unresolved(1.01, 0.2), row(1.0, **known)).trend is Trend.SAME
+    assert change(row(1.0), unresolved(1.01, 0.001)).trend is Trend.NEWLY_FAILING  # exact before
+
+
+def test_an_exact_baseline_leaves_nothing_to_chance():
+    for exact in (None, 0.0):
+        found = change(row(1.0, uncertainty=exact), row(1.4, uncertainty=0.3))
+        assert (found.trend, found.regression) == (Trend.NEWLY_FAILING, True)
+
+
+def with_tolerance(found, tolerance):
+    """The same result, judged within another tolerance."""
+    expected = found.expectation
+    expected = expected.model_copy(update={"tolerance": expected.tolerance.model_copy(update={"value": tolerance})})
+    state = State.PASSED if abs(found.verdict.deviation) <= tolerance else State.FAILED
+    return found.model_copy(
+        update={"expectation": expected, "verdict": found.verdict.model_copy(update={"state": state})}
+    )
+
+
+def test_another_tolerance_hides_no_regression():
+    old, new = card_of([row(1.05)], label="old"), card_of([with_tolerance(row(1.3), 1000.0)])
+    verdict, found = against(old, new)
+    assert verdict == "failed"
+    assert found.changes[0].trend is Trend.WORSE
+    assert found.remarks == ("1 quantity has another tolerance than in old.json: margins are parts of the smaller one",)
+    narrower = card_of([with_tolerance(row(1.05), 0.01)])
+    assert against(old, narrower)[1].changes[0].trend is Trend.SAME  # it would have failed before
+
+
+def test_references_are_the_same_but_for_rounding():
+    assert change(row(1.05, reference=1.0), row(1.05, reference=1.0 + 2e-15)).trend is Trend.SAME
+
+
+def test_another_unit_is_not_compared():
+    after = row(1.0)
+    after = after.model_copy(update={"measured": after.measured.model_copy(update={"unit": "meV"})})
+    _, found = against(card_of([row(1.0)], label="old"), card_of([after]))
+    assert found.left_out == ("hop, barrier: its unit is another than in old.json",)
+
+
+def test_what_is_to_be_known_of_the_baseline_is_said():
+    old = card_of(three(1.0, 1.0, 1.0), label="old", selected=5, interrupted="Ctrl-C")
+    verdict, found = against(old, card_of(three(1.0, 1.0, 1.0)))
+    assert (verdict, found.remarks) == ("passed", ("old.json is incomplete (3 of 5 quantities: Ctrl-C)",))
+
+
+def test_a_verdict_without_a_number_is_refused():
+    edited = row(1.0).model_copy(update={"measured": None})
+    with pytest.raises(InputError, match=r"old.json: hop, barrier: passed, but without a number"):
+        baseline_of(card_of([edited], label="old"), "old.json")
+
+
+def test_huge_uncertainties_are_numbers_too():
+    found = change(row(1.0, uncertainty=1e200), row(1.3, uncertainty=1e200))
+    assert (found.trend, found.uncertainty) == (Trend.SAME, pytest.approx(2**0.5 * 1e200))
+
+
+def test_a_case_that_cannot_be_read_is_left_out():
+    comparer = Comparer(baseline_of(card_of([row(1.0)], label="old"), "old.json"), [], POLICY)
+    assert comparer.change(row(1.0)) is None
+    assert comparer.not_comparable("hop") == "hop: could not be read"
 
 
 def test_which_calculator_is_the_baseline():
@@ -301,6 +404,7 @@ def test_the_policy_can_be_changed(tmp_path):
     for text, says in (
         ('[regression.nothing]\nmargin = 0.5\nreason = "x"', "is no family"),
         ("[regression]\nfalse_alarms = 2", "false_alarms"),
+        ("[regression.migration]\nmargin = 0.2", "'regression.migration.reason'"),
         ('[regression.migration]\nmargin = -1\nreason = "x"', "margin"),
     ):
         file.write_text(text)

@@ -550,8 +550,8 @@ def test_a_fault_is_caught_by_these_probes_and_no_others(fault, cases, sound):
 
 def regressions(before, after, cases):
     """What the gate calls worse: probe, case and quantity."""
-    baseline = Baseline("sound", "sound", {(row.case, row.quantity): row for _, row in before})
-    comparer = Comparer(baseline, [CaseSummary.of(case) for case in cases], load_policy().regression, len(before))
+    baseline = Baseline("sound", "sound", {(row.case, row.quantity): row for _, row in before}, len(before))
+    comparer = Comparer(baseline, [CaseSummary.of(case) for case in cases], load_policy().regression)
     changes = [(probe, comparer.change(row)) for probe, row in after]
     return {(probe, change.case, change.quantity) for probe, change in changes if change and change.regression}
 

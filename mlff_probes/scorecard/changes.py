@@ -55,6 +55,7 @@ class Comparison(Record):
     source: Text
     changes: tuple[Change, ...]
     left_out: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def regressions(self) -> list[Change]:
@@ -63,8 +64,17 @@ class Comparison(Record):
 
     @property
     def judged(self) -> bool:
-        """Whether any quantity was compared that is judged."""
-        return any(change.trend not in (Trend.NEW, Trend.REPORTED) for change in self.changes)
+        """Whether any quantity was compared that is judged, and has a number before or after."""
+        return any(
+            change.trend not in (Trend.NEW, Trend.REPORTED)
+            and not change.before_state is change.after_state is State.ERROR
+            for change in self.changes
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing could be compared at all."""
+        return all(change.trend is Trend.NEW for change in self.changes)
 
     def counts(self) -> dict[Trend, int]:
         """How many changes there are of each kind that occurs."""

@@ -29,6 +29,9 @@ WIDEST = 3.0
 ROUNDING = 1e-3
 """A verdict has not changed because an error crossed its tolerance by less than this part of it."""
 
+BY_LABEL = ",label=…"
+"""How a calculator of a stored baseline is named behind its file."""
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -40,32 +43,64 @@ class Baseline:
         Its name, and where it comes from: a file, or the spec of a calculator of the same run.
     rows
         Its results.
+    judged
+        How many of its quantities are judged: the more are compared, the larger a chance change may be.
     cases
         Its cases by id; None where they are those of the run.
+    remarks
+        What a reader must know of it.
     """
 
     label: str
     source: str
     rows: Mapping[tuple[str, str], ProbeResult]
+    judged: int
     cases: Mapping[str, CaseSummary] | None = None
+    remarks: tuple[str, ...] = ()
 
 
-def baseline_of(card: Scorecard, source: str, wanted: str | None = None) -> Baseline:
-    """The calculator `wanted` of a scorecard, or its only one, as a baseline.
+def baseline_of(card: Scorecard, source: str, wanted: str | None = None, *, by: str = BY_LABEL) -> Baseline:
+    """The calculator `wanted` of a scorecard, or its only one, as a baseline; `by` says how one is named.
 
     Raises
     ------
     InputError
-        If it holds no such calculator, or several and none is wanted.
+        If it holds no such calculator, or several and none is wanted, or a verdict without a number.
     """
     labels = [identity.label for identity in card.calculators]
     if wanted is None and len(labels) > 1:
-        raise InputError(f"{source}: holds several calculators; name one with ,label=…: {', '.join(labels)}")
+        raise InputError(f"{source}: holds several calculators; name one with {by}: {', '.join(labels)}")
     label = labels[0] if wanted is None and labels else wanted
     if label not in labels:
         raise InputError(f"{source}: holds no calculator '{label}'; it holds {', '.join(labels) or 'none'}")
-    rows = {(row.case, row.quantity): row for row in card.results if row.calculator == label}
-    return Baseline(label, source, rows, {case.id: case for case in card.cases})
+    found = card.rows(label)
+    check_numbers(found, source)
+    remarks = []
+    if not card.complete:
+        why = f": {card.interrupted}" if card.interrupted else ""
+        remarks.append(f"{source} is incomplete ({len(card.results)} of {card.selected} quantities{why})")
+    return Baseline(
+        label=label,
+        source=source,
+        rows={(row.case, row.quantity): row for row in found},
+        judged=sum(row.expectation is not None for row in found),
+        cases={case.id: case for case in card.cases},
+        remarks=tuple(remarks),
+    )
+
+
+def check_numbers(rows: Iterable[ProbeResult], source: str) -> None:
+    """See that what has a verdict has a number, as in every scorecard that nobody edited.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    for row in rows:
+        needs = row.verdict.state in (State.PASSED, State.FAILED, State.KNOWN_FAILURE)
+        if (needs and row.expectation is None) or (needs and not (row.measured and row.measured.value is not None)):
+            raise InputError(f"{source}: {row.case}, {row.quantity}: {row.verdict.state.value}, but without a number")
 
 
 class Comparer:
@@ -79,22 +114,20 @@ class Comparer:
         The cases of the run.
     policy
         When a change counts.
-    comparisons
-        How many quantities of the run are compared: the more, the larger a chance change may be.
     """
 
-    def __init__(
-        self, baseline: Baseline, cases: Iterable[CaseSummary], policy: RegressionPolicy, comparisons: int
-    ) -> None:
+    def __init__(self, baseline: Baseline, cases: Iterable[CaseSummary], policy: RegressionPolicy) -> None:
         self.baseline, self.policy = baseline, policy
         self.cases = {case.id: case for case in cases}
-        self.false_alarms = policy.false_alarms / max(comparisons, 1)
+        self.false_alarms = policy.false_alarms / max(baseline.judged, 1)
 
     def not_comparable(self, case: str) -> str:
         """Why nothing of a case is compared; empty where it is."""
         if self.baseline.cases is None:
             return ""
-        before, now = self.baseline.cases.get(case), self.cases[case]
+        before, now = self.baseline.cases.get(case), self.cases.get(case)
+        if now is None:
+            return f"{case}: could not be read"
         if before is None:
             return f"{case}: not in {self.baseline.source}"
         if _measured_how(before) != _measured_how(now):
@@ -103,22 +136,27 @@ class Comparer:
             return f"{case}: its structures are others than in {self.baseline.source}"
         return ""
 
+    def left_out(self, after: ProbeResult) -> str:
+        """Why a quantity is not compared though its case is; empty where it is, or is not in the baseline."""
+        before = self.baseline.rows.get((after.case, after.quantity))
+        if before is None:
+            return ""
+        other = "reference" if not _same_reference(before, after) else "unit" if _unit(before) != _unit(after) else ""
+        return f"{after.case}, {after.quantity}: its {other} is another than in {self.baseline.source}" if other else ""
+
     def change(self, after: ProbeResult) -> Change | None:
         """What became of a quantity; None where it is not compared."""
         before = self.baseline.rows.get((after.case, after.quantity))
-        other_reference = before is not None and _reference(before) != _reference(after)
-        if self.not_comparable(after.case) or other_reference:
+        if self.not_comparable(after.case) or self.left_out(after):
             return None
-        if before is None or not _has_verdict(before):
-            if not _has_verdict(after):
-                return None
-            reported = before is not None and _by_nature(before) and after.expectation is None
-            return self._of(after, before, Trend.REPORTED if reported else Trend.NEW)
-        if not _has_verdict(after):
+        if before is None or not has_verdict(before):
+            return self._of_new(before, after) if has_verdict(after) else None
+        if not has_verdict(after):
             by_nature = _by_nature(after)
             trend = Trend.REPORTED if by_nature and after.expectation is None else Trend.GONE
             return self._of(after, before, trend, regression=not by_nature, note=after.verdict.reason)
-        if State.ERROR in (before.verdict.state, after.verdict.state):
+        errs = State.ERROR in (before.verdict.state, after.verdict.state)
+        if errs and not (_has_number(before) and _has_number(after)):
             return self._of_errors(before, after)
         return self._of_reported(before, after) if after.expectation is None else self._of_numbers(before, after)
 
@@ -135,15 +173,24 @@ class Comparer:
             }
         )  # fmt: skip
 
+    def _of_new(self, before: ProbeResult | None, after: ProbeResult) -> Change:
+        """There was nothing to compare with."""
+        if before is not None and _by_nature(before) and after.expectation is None:
+            return self._of(after, before, Trend.REPORTED)
+        state = after.verdict.state
+        said = "" if state in (State.PASSED, State.REPORTED) else f"{state.value}: {after.verdict.reason}".rstrip(": ")
+        return self._of(after, before, Trend.NEW, note=said)
+
     def _of_errors(self, before: ProbeResult, after: ProbeResult) -> Change:
         """At least one of them has no number."""
-        was, now = before.verdict.state, after.verdict.state
-        if was is State.ERROR and now is State.ERROR:
-            return self._of(after, before, Trend.SAME, note=after.verdict.reason)
-        if now is State.ERROR:
-            trend = Trend.NEWLY_FAILING if was in (State.PASSED, State.REPORTED) else Trend.WORSE
-            return self._of(after, before, trend, regression=True, note=after.verdict.reason)
-        if now in (State.PASSED, State.REPORTED):
+        was, now = before.verdict, after.verdict
+        if was.state is State.ERROR and now.state is State.ERROR:
+            note = now.reason if now.reason == was.reason else f"{now.reason}; before: {was.reason}"
+            return self._of(after, before, Trend.SAME, note=f"no number, as before: {note}")
+        if now.state is State.ERROR:
+            trend = Trend.NEWLY_FAILING if was.state in (State.PASSED, State.REPORTED) else Trend.WORSE
+            return self._of(after, before, trend, regression=True, note=now.reason)
+        if now.state in (State.PASSED, State.REPORTED):
             return self._of(after, before, Trend.NEWLY_PASSING)
         return self._of(after, before, Trend.SAME, note="fails still, but with a number now")
 
@@ -152,85 +199,89 @@ class Comparer:
             return self._of(after, before, Trend.REPORTED, note="only an upper bound is known")
         if unresolved := after.verdict.reason or before.verdict.reason:
             return self._of(after, before, Trend.REPORTED, note=unresolved)
-        change = _number(after) - _number(before)
-        return self._of(
-            after, before, Trend.REPORTED, change=change, uncertainty=_interval(before, after, 1 - COVERAGE)
-        )
+        change, uncertainty = _number(after) - _number(before), _interval(before, after, 1 - COVERAGE)
+        return self._of(after, before, Trend.REPORTED, change=change, uncertainty=uncertainty)
 
     def _of_numbers(self, before: ProbeResult, after: ProbeResult) -> Change:
         assert after.expectation is not None
+        assert before.expectation is not None
         reference, tolerance = after.expectation.value, after.expectation.tolerance.value
-        change = abs(_number(after) - reference) - abs(_number(before) - reference)
-        uncertainty = _interval(before, after, 1 - COVERAGE)
+        errors = [abs(_number(row) - reference) for row in (before, after)]
+        change = errors[1] - errors[0]
         chance = _interval(before, after, self.false_alarms, most=WIDEST) or 0.0
-        margin = self.policy.margin(after.family)
-        threshold = margin * tolerance + chance
+        threshold = self.policy.margin(after.family) * min(tolerance, before.expectation.tolerance.value) + chance
         failed, fails = (row.verdict.state is not State.PASSED for row in (before, after))
+        if other_tolerance(before, after):  # the verdict that it would have had
+            failed = errors[0] > tolerance
         crossed = failed != fails and abs(change) > chance + ROUNDING * tolerance and (change > 0) == fails
-        if crossed:
+        blurred = after.verdict.state is State.ERROR and _uncertainty(after) > WIDEST * _uncertainty(before)
+        note = after.verdict.reason if after.verdict.state is State.ERROR else ""
+        if crossed or (blurred and not failed):
             trend = Trend.NEWLY_FAILING if fails else Trend.NEWLY_PASSING
-        elif abs(change) > threshold:
-            trend = Trend.WORSE if change > 0 else Trend.BETTER
+        elif abs(change) > threshold or blurred:
+            trend = Trend.WORSE if change > 0 or blurred else Trend.BETTER
         else:
             trend = Trend.SAME
-        note = "" if failed == fails or crossed else "another verdict, by less than chance"
-        worse = trend in (Trend.WORSE, Trend.NEWLY_FAILING)
+            if failed != fails:
+                note = f"another verdict, by {'less than chance' if chance else 'rounding'}" + (note and f": {note}")
         return self._of(
             after,
             before,
             trend,
-            regression=worse,
+            regression=trend in (Trend.WORSE, Trend.NEWLY_FAILING),
             change=change,
-            uncertainty=uncertainty,
+            uncertainty=_interval(before, after, 1 - COVERAGE),
             threshold=threshold,
             note=note,
         )
 
 
-def compare(
-    before: Baseline, card: Scorecard, calculator: str, policy: RegressionPolicy, *, comparisons: int | None = None
-) -> Comparison:
-    """All changes of one calculator of `card` against a baseline.
-
-    Raises
-    ------
-    InputError
-        If nothing can be compared.
-    """
+def compare(before: Baseline, card: Scorecard, calculator: str, policy: RegressionPolicy) -> Comparison:
+    """All changes of one calculator of `card` against a baseline, and what was left out."""
     rows = card.rows(calculator)
-    count = comparisons or comparable(before, rows)
-    comparer = Comparer(before, card.cases, policy, count)
-    changes = [change for row in rows if (change := comparer.change(row))]
-    if not changes or all(change.trend is Trend.NEW for change in changes):
-        raise InputError(f"{before.source}: holds nothing that can be compared with {calculator}")
+    comparer = Comparer(before, card.cases, policy)
     return Comparison(
-        calculator=calculator, baseline=before.label, source=before.source, changes=tuple(changes),
+        calculator=calculator,
+        baseline=before.label,
+        source=before.source,
+        changes=tuple(change for row in rows if (change := comparer.change(row))),
         left_out=tuple(_left_out(comparer, before, rows)),
-    )  # fmt: skip
-
-
-def comparable(before: Baseline, rows: Iterable[ProbeResult]) -> int:
-    """How many of `rows` are judged against a quantity of the baseline."""
-    return sum(row.expectation is not None and (row.case, row.quantity) in before.rows for row in rows)
+        remarks=(*before.remarks, *_other_tolerances(before, rows)),
+    )
 
 
 def _left_out(comparer: Comparer, before: Baseline, rows: list[ProbeResult]) -> list[str]:
     """What was not compared, a sentence each."""
     why = {case: comparer.not_comparable(case) for case in dict.fromkeys(row.case for row in rows)}
     found = [reason for reason in why.values() if reason]
-    changed = [
-        f"{row.case}, {row.quantity}: its reference is another than in {before.source}"
-        for row in rows
-        if not why[row.case] and (row.case, row.quantity) in before.rows
-        and _reference(before.rows[row.case, row.quantity]) != _reference(row)
-    ]  # fmt: skip
     present = {(row.case, row.quantity) for row in rows}
     missing = [case for case, quantity in before.rows if (case, quantity) not in present]
     if missing:
         cases = list(dict.fromkeys(missing))
         named = ", ".join(cases[:NAMED]) + (f" and {len(cases) - NAMED} more" if len(cases) > NAMED else "")
-        found.append(f"{len(missing)} quantities of the baseline are not part of this run ({named})")
-    return found + changed
+        verb = "quantity of the baseline is" if len(missing) == 1 else "quantities of the baseline are"
+        found.append(f"{len(missing)} {verb} not part of this run ({named})")
+    return found + [reason for row in rows if not why[row.case] and (reason := comparer.left_out(row))]
+
+
+def _other_tolerances(before: Baseline, rows: Iterable[ProbeResult]) -> list[str]:
+    found = [row for row in rows if other_tolerance(before.rows.get((row.case, row.quantity)), row)]
+    if not found:
+        return []
+    count = "1 quantity has" if len(found) == 1 else f"{len(found)} quantities have"
+    return [f"{count} another tolerance than in {before.source}: margins are parts of the smaller one"]
+
+
+def other_tolerance(before: ProbeResult | None, after: ProbeResult) -> bool:
+    """Whether both are judged, but within different tolerances."""
+    if before is None or before.expectation is None or after.expectation is None:
+        return False
+    return not math.isclose(before.expectation.tolerance.value, after.expectation.tolerance.value)
+
+
+def has_verdict(row: ProbeResult) -> bool:
+    """Whether there is a number, or an error where one should be."""
+    return row.verdict.state not in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
 
 
 def _measured_how(case: CaseSummary) -> tuple[object, ...]:
@@ -238,18 +289,25 @@ def _measured_how(case: CaseSummary) -> tuple[object, ...]:
     return case.kind, case.level_of_theory, protocol
 
 
-def _reference(row: ProbeResult) -> tuple[float, str] | None:
-    return (row.expectation.value, row.expectation.unit) if row.expectation else None
+def _same_reference(before: ProbeResult, after: ProbeResult) -> bool:
+    """Whether two references are the same but for rounding: some are computed from stored energies."""
+    one, other = before.expectation, after.expectation
+    if one is None or other is None:
+        return one is other
+    return one.unit == other.unit and math.isclose(one.value, other.value, rel_tol=1e-6, abs_tol=1e-9)
 
 
-def _has_verdict(row: ProbeResult) -> bool:
-    """Whether there is a number, or an error where one should be."""
-    return row.verdict.state not in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
+def _unit(row: ProbeResult) -> str:
+    return row.measured.unit if row.measured else ""
 
 
 def _by_nature(row: ProbeResult) -> bool:
     """Whether it lacks a number though nothing is missing."""
     return row.measured is not None and row.measured.problem is not None and row.measured.problem.by_nature
+
+
+def _has_number(row: ProbeResult) -> bool:
+    return row.measured is not None and row.measured.value is not None and not row.measured.upper_bound
 
 
 def _number(row: ProbeResult) -> float:
@@ -258,24 +316,28 @@ def _number(row: ProbeResult) -> float:
     return row.measured.value
 
 
+def _uncertainty(row: ProbeResult) -> float:
+    return row.measured.uncertainty or 0.0 if row.measured else 0.0
+
+
 def _interval(before: ProbeResult, after: ProbeResult, chance: float, most: float = math.inf) -> float | None:
     """Half the width of the interval that a difference leaves with this `chance`; None where both are exact.
 
     By Student's t with the degrees of freedom of Welch (Biometrika 34, 28 (1947)). The error after counts as no more
     than `most` times that before.
     """
-    known = [
-        (row.measured.uncertainty / _quantile(degrees, 1 - COVERAGE), degrees)
-        for row in (before, after)
-        if row.measured and row.measured.uncertainty
-        for degrees in (row.measured.degrees_of_freedom or math.inf,)
-    ]
-    if not known:
+    degrees = [(row.measured and row.measured.degrees_of_freedom) or math.inf for row in (before, after)]
+    errors = [_uncertainty(row) / _quantile(d, 1 - COVERAGE) for row, d in zip((before, after), degrees, strict=True)]
+    if not any(errors):
         return None
-    errors = [min(error, most * known[0][0]) for error, _ in known]
-    variance = sum(error**2 for error in errors)
-    lost = sum(error**4 / degrees for error, (_, degrees) in zip(errors, known, strict=True))
-    return _quantile(variance**2 / lost if lost else math.inf, chance) * math.sqrt(variance)
+    if math.isfinite(most):
+        errors[1] = min(errors[1], most * errors[0])
+    largest = max(errors)
+    if not largest:
+        return 0.0
+    shares = [(error / largest) ** 2 for error in errors]
+    lost = sum(share**2 / d for share, d in zip(shares, degrees, strict=True))
+    return _quantile(sum(shares) ** 2 / lost if lost else math.inf, chance) * largest * math.sqrt(sum(shares))
 
 
 def _quantile(degrees: float, chance: float) -> float:

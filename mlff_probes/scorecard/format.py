@@ -169,7 +169,7 @@ def change_line(change: Change) -> str:
 
 CHANGE_COLUMNS = ("family", "case", "quantity", "before", "after", "reference", "change of error", "unit", "trend")
 SHOWN = (Trend.NEWLY_FAILING, Trend.WORSE, Trend.GONE, Trend.NEWLY_PASSING, Trend.BETTER, Trend.NEW)
-"""Trends in the order in which they are shown; what is the same is only counted."""
+"""Trends in the order in which they are shown; what is the same is only counted, unless there is something to say."""
 
 TREND_MARK = {
     Trend.BETTER: "▲",
@@ -185,7 +185,8 @@ TREND_MARK = {
 
 def change_rows(comparison: Comparison) -> list[tuple[Change, list[str]]]:
     """What changed, the worst first: each with its texts for `CHANGE_COLUMNS`."""
-    found = sorted((c for c in comparison.changes if c.trend in SHOWN), key=lambda c: SHOWN.index(c.trend))
+    shown = [c for c in comparison.changes if c.trend in SHOWN or (c.trend is Trend.SAME and c.note)]
+    found = sorted(shown, key=lambda c: SHOWN.index(c.trend) if c.trend in SHOWN else len(SHOWN))
     return [(change, _change_cells(change)) for change in found]
 
 

@@ -69,6 +69,7 @@ def _comparison(comparison: Comparison) -> list[str]:
         lines += ["", *_table(fmt.CHANGE_COLUMNS, [cells for _, cells in rows])]
     notes = [f"- {c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note]
     notes += [f"- Not compared: {reason}" for reason in comparison.left_out]
+    notes += [f"- {_sentence(remark)}" for remark in comparison.remarks]
     return [*lines, "", *notes] if notes else lines
 
 

@@ -225,8 +225,9 @@ def _comparison(comparison: Comparison, console: Console) -> list[RenderableType
         parts += [Text(f"{comparison.calculator} against {comparison.baseline}: changes", style="bold")]
         parts += [table] if fits else [Text(fmt.change_line(change)) for change, _ in rows[:MOST_ROWS]]
     notes = dict.fromkeys(f"{c.case}, {c.quantity}: {c.note}" for c, _ in rows if c.note)
-    parts += [Text(f"{note}", style="dim") for note in notes]
+    parts += [Text(note, style="dim") for note in notes]
     parts += [Text(f"not compared: {reason}", style="dim") for reason in comparison.left_out]
+    parts += [Text(f"note: {remark}", style="yellow") for remark in comparison.remarks]
     style = "bold red" if comparison.regressions else "bold green"
     return [*parts, Text(fmt.comparison_line(comparison), style=style), Text()]
 

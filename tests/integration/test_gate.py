@@ -22,6 +22,12 @@ class Stronger(Sound):
 
 def stronger():
     return Stronger()
+
+
+def copper():
+    found = Sound()
+    found.elements = ["Cu"]
+    return found
 '''
 
 
@@ -124,7 +130,9 @@ def elsewhere(folder):
         ("newer.json", newer, "newer.json: a scorecard of schema version 2, and this mlff-probes reads 1"),
         ("elsewhere.json", elsewhere, "elsewhere.json: holds nothing that can be compared with this run"),
         ("production.json,label=other", None, "holds no calculator 'other'; it holds make"),
-        ("nothing.model", None, "--calculator=nothing.model: there is no file nothing.model"),
+        ("nothing.model", None, "--probe-baseline=nothing.model: there is no file nothing.model"),
+        ("", None, "--probe-baseline is empty"),
+        ("scorecard.md", None, "--probe-baseline=scorecard.md: name the scorecard as .json"),
     ],
 )
 def test_an_unusable_baseline(given, prepare, says, folder, run_probes, recorded_only):
@@ -132,6 +140,35 @@ def test_an_unusable_baseline(given, prepare, says, folder, run_probes, recorded
         prepare(folder)
     workers = ("-n", "2") if given == "cut.json" else ()
     run_probes(MAKE, *recorded_only, f"--probe-baseline={given}", *workers).assert_usage_error(says)
+
+
+def test_a_selection_of_which_the_baseline_holds_nothing(folder, run_probes, recorded_only):
+    run_probes(
+        MAKE, *recorded_only, "-k", "fixed_gap_0.2", "--probe-baseline=production.json", "--probe-fail-on=regression"
+    ).assert_usage_error("holds nothing that can be compared with this run: sb2te3_fixed_gap_0.2: not in production")
+
+
+def test_a_calculator_that_gives_nothing_to_compare_with(folder, run_probes, recorded_only):
+    """Known only when all is measured: nothing is green, and nothing is lost."""
+    baseline = "--probe-baseline=py:./calc.py:copper"
+    run = run_probes(MAKE, *recorded_only, *IN_GAP, baseline, "--probe-fail-on=regression")
+    assert run.code == pytest.ExitCode.TESTS_FAILED
+    assert run.card.verdict == "nothing judged"
+    assert len(run.card.results) == run.card.selected
+
+
+def test_a_case_that_cannot_be_read_costs_no_other(folder, run_probes, recorded, recorded_only):
+    (recorded / "migration" / "broken.toml").write_text("no = ")
+    try:
+        run = run_probes(MAKE, *recorded_only, "-k", "cr_sb2te3_in_gap or broken", "--probe-baseline=production.json")
+    finally:
+        (recorded / "migration" / "broken.toml").unlink()
+    assert run.code == pytest.ExitCode.TESTS_FAILED
+    assert any("could not be read" in reason for reason in run.card.comparisons[0].left_out)
+
+
+def test_a_seed_is_no_negative_number(folder, run_probes):
+    run_probes(MAKE, "--probe-seed=-1").assert_usage_error("--probe-seed=-1: must be 0 or more")
 
 
 def test_nothing_to_fail_on(folder, run_probes):
@@ -148,6 +185,12 @@ def test_the_command(folder, inner_pytest, run_probes, recorded_only, capfd):
     assert "✗ newly failing" in capfd.readouterr().out
     assert main(["compare", new, old]) == 0
     assert "no regression" in capfd.readouterr().out
-    assert main(["compare", old, old, "--fail-on=both"]) == 0
+    assert main(["compare", old, old, "--fail-on=regression"]) == 0
+    assert main(["compare", old, new, "--calculator=stronger"]) == 1
+    assert "INCOMPLETE" not in capfd.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", old])
+    assert ended.value.code == 4
+    capfd.readouterr()
     assert main(["compare", old, new, "--calculator=nobody"]) == 4
     assert capfd.readouterr().err.startswith("mlff-probes: error: ")
