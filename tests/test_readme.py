@@ -15,9 +15,12 @@ from judge_from_wheel import UNRELAXED
 
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.reference import load_cases
+from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard import terminal
+from mlff_probes.scorecard.comparison import baseline_of, compare
 from mlff_probes.scorecard.files import read
 from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.tolerances import load_policy
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,8 +28,9 @@ COMMANDS = [
     line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line.strip()
 ]
 PYTEST = [command for command in COMMANDS if command.startswith("pytest ")]
-SHOWN = re.search(r"```text\n(.*?)```", README, re.DOTALL)
+SHOWN, CHANGES = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
 CASES = [case.id for case in load_cases()]
+PRODUCTION = ROOT / "docs" / "example" / "chgnet-0.2.0.json"
 WHOLE_RUN = "MLFF_PROBES_SCORECARD"
 """An environment variable: the JSON scorecard of a run of the quick tier with CHGNet but for its longest simulation."""
 
@@ -101,14 +105,17 @@ def of_chgnet(card: Scorecard) -> Scorecard:
     })  # fmt: skip
 
 
-def test_the_scorecard_in_the_readme_is_what_chgnet_gets(request):
-    """Nearly all of it where such a run was made before, as `.ci/run` makes it, else what takes seconds."""
+@pytest.fixture
+def measured(request):
+    """Nearly all of a run where one was made before, as `.ci/run` makes it, else what takes seconds."""
     if WHOLE_RUN in os.environ:
-        json = Path(os.environ[WHOLE_RUN])
-    else:
-        (both,) = (command for command in PYTEST if "--calculator=chgnet --calculator=" in command)
-        json = request.getfixturevalue("run")(both)[1] / "card.json"
-    shown, found = rows(SHOWN.group(1)), rows(terminal.render(of_chgnet(read(json))))
+        return of_chgnet(read(Path(os.environ[WHOLE_RUN])))
+    (both,) = (command for command in PYTEST if "--calculator=chgnet --calculator=" in command)
+    return of_chgnet(read(request.getfixturevalue("run")(both)[1] / "card.json"))
+
+
+def test_the_scorecard_in_the_readme_is_what_chgnet_gets(measured):
+    shown, found = rows(SHOWN), rows(terminal.render(measured))
     assert len(shown) == 123
     assert len(found) == (119 if WHOLE_RUN in os.environ else 65)
     assert shown.keys() >= found.keys()
@@ -127,6 +134,23 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(request):
                 assert float(a) == pytest.approx(float(b), abs=near), key
             else:
                 assert a == b, key
+
+
+def test_the_regressions_in_the_readme_are_those_of_chgnet(measured):
+    """Where a change is no larger than its threshold or another machine's rounding, either is right."""
+    old = baseline_of(read(PRODUCTION), str(PRODUCTION.relative_to(ROOT)))
+    found = compare(old, measured, "chgnet-0.3.0", load_policy().regression)
+    shown = {tuple(words[1:3]): line for line in CHANGES.splitlines() if (words := line.split())[:1] != ["chgnet-0.3.0"]
+             and words and words[0] in FAMILIES}  # fmt: skip
+    assert len(found.regressions) >= (25 if WHOLE_RUN in os.environ else 15)
+    for change in found.changes:
+        if change.family in ("dynamics", "inference") or change.change is None:
+            continue
+        near = 0.2 * change.threshold + (2 * RELAXED if change.case.startswith("vacancy_") else 0.0)
+        if abs(abs(change.change) - change.threshold) > near:
+            line = shown.get((change.case, change.quantity), "")
+            said = f"{fmt.TREND_MARK[change.trend]} {change.trend.value}"
+            assert line.endswith(said) if change.regression else not line, (change.case, change.quantity, said, line)
 
 
 def test_the_notebook_lines_run(tmp_path):
