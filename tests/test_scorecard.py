@@ -113,6 +113,7 @@ def test_numbers():
     assert number(0.00049, "eV/cell", sign=True) == "+0.0005"
     assert number(None, "eV") == "—"
     assert number(-1.23456, "eV", sign=True) == "-1.235"
+    assert number(-2.5e300, "eV", sign=True) == "-2.5e+300"
 
 
 def test_json_round_trip_and_schema(card, tmp_path):

@@ -55,11 +55,15 @@ CHECKPOINT: dict[Checkpoint, str] = {
 """What is said of how a file was loaded."""
 
 
+HUGE = 1e9
+"""From here on a number is written with a power of ten: an explosion must not cost the table."""
+
+
 def number(value: float | None, unit: str, *, sign: bool = False, tolerance: float = math.inf) -> str:
     """`value` with the decimals of its unit, or one more than `tolerance` has; an em dash for None; never '-0.000'."""
     if value is None:
         return "—"
-    if unit in POWERS_OF_TEN:
+    if unit in POWERS_OF_TEN or abs(value) >= HUGE:
         return f"{value + 0.0:{'+' if sign else ''}.1e}"
     decimals = max(DECIMALS.get(unit, 4), 1 - math.floor(math.log10(tolerance)) if tolerance < 1 else 0)
     rounded = round(value, decimals) + 0.0
