@@ -43,7 +43,8 @@ def card():
     given = os.environ.get("MLFF_PROBES_SCORECARD")
     if given:
         return files.read(Path(given))
-    before, after = card_of([named("production")]), card_of([named("production"), named("candidate", lift)])
+    before = card_of([named("production", lambda f: 0.2 * (f.info.get("path") == "deep"))])
+    after = card_of([named("production"), named("candidate", lift)])
     found = compare(baseline_of(before, "production.json"), after, "candidate", load_policy(None).regression)
     return after.model_copy(update={"comparisons": (found,)})
 
@@ -90,9 +91,35 @@ def test_the_page_never_scrolls_sideways_and_can_be_read(opened, viewport, schem
     assert page.evaluate(CONTRASTS % CONTRAST) == []
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") == (scheme == "light")
-    assert set(page.eval_on_selector_all(".figure", "all => all.map(e => getComputedStyle(e).backgroundColor)")) == {
-        "rgb(255, 255, 255)"
-    }
+    grounds = page.eval_on_selector_all(".figure", "all => all.map(e => getComputedStyle(e).backgroundColor)")
+    filters = page.eval_on_selector_all(".figure svg", "all => all.map(e => getComputedStyle(e).filter)")
+    assert set(grounds) == {"rgb(255, 255, 255)" if scheme == "light" else "rgb(26, 26, 26)"}
+    assert set(filters) == {"none" if scheme == "light" else "invert(0.9) hue-rotate(180deg)"}
+
+
+@pytest.mark.parametrize("width", [320, 390, 599])
+def test_on_a_phone_every_cell_and_every_link_of_the_contents_is_on_the_screen(opened, width):
+    page = opened(viewport={"width": width, "height": 844})
+    page.eval_on_selector_all("details", "all => all.forEach(e => e.open = true)")
+    outside = """all => all.map(e => [e.getBoundingClientRect(), e.outerHTML.slice(0, 120)])
+        .filter(([r, _]) => r.left < 0 || r.right > innerWidth).map(([_, text]) => text)"""
+    assert page.locator("tbody td").count() > 100
+    assert page.eval_on_selector_all("tbody th, tbody td, nav a, caption", outside) == []
+    cut = "all => all.filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.outerHTML.slice(0, 120))"
+    assert page.eval_on_selector_all("tbody th, tbody td, tbody tr, .scroll:not(.figure)", cut) == []
+    said = "all => all.map(e => getComputedStyle(e, '::before').content)"
+    assert all("measured" in content for content in page.eval_on_selector_all("td[data-label=measured]", said))
+
+
+def test_pictures_are_white_on_paper_in_the_dark_too(opened):
+    page = opened(viewport=DESK, color_scheme="dark")
+    page.emulate_media(media="print")
+    assert set(page.eval_on_selector_all("svg", "all => all.map(e => getComputedStyle(e).filter)")) == {"none"}
+
+
+def test_a_date_is_one_word(opened):
+    page = opened(viewport={"width": 320, "height": 568})
+    assert page.eval_on_selector_all("time", "all => all.map(e => e.getClientRects().length)") == [1]
 
 
 def test_wide_things_scroll_in_their_own_box(opened):
@@ -118,10 +145,11 @@ def test_every_picture_is_drawn(opened, card):
 
 def test_without_scripts_everything_opens_and_every_link_leads_somewhere(opened):
     page = opened(viewport=PHONE, java_script_enabled=False)
-    inside = page.locator("details li").first
-    assert not inside.is_visible()
-    page.locator("summary").first.click()
-    assert inside.is_visible()
+    for what in ("td", "li"):  # the other changes, and what is the same
+        inside = page.locator(f"details {what}").first
+        assert not inside.is_visible()
+        page.locator("details", has=page.locator(what)).first.locator("summary").click()
+        assert inside.is_visible()
     page.locator("nav a", has_text="models").click()
     assert 0 <= page.locator("#models").bounding_box()["y"] < PHONE["height"]
     assert page.locator("nav").bounding_box()["y"] == 0
@@ -134,7 +162,8 @@ def test_on_paper_everything_is_open_and_nothing_sticks(opened):
     page = opened(viewport=DESK, color_scheme="dark")
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
-    assert all(item.is_visible() for item in page.locator("details li").all())
+    assert page.locator("details td").count() > 0
+    assert all(item.is_visible() for item in page.locator("details li, details td").all())
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.evaluate(CONTRASTS % CONTRAST) == []
     if folder := os.environ.get("MLFF_PROBES_SCREENSHOTS"):

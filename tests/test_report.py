@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import unquote
 
 import matplotlib as mpl
 import pytest
+from matplotlib.axes import Axes
 from test_scorecard import card_of, lookup
 
 from mlff_probes import cli
@@ -120,9 +122,9 @@ def test_the_verdict_comes_first_and_says_what_the_exit_code_is(card, shown):
     said = " ".join(shown.text("body").split())
     order = [
         "Scorecard of old, new", "FAILED", "The exit code is 1: a quantity is further from its reference",
-        "verdict: FAILED (94 passed, 2 failed, 2 reported)", "Side by side", "Rank by family", "Deviations",
-        "Migration 32 ✓ passed, 2 ✗ failed, 2 · reported", "cr_sb2te3_in_gap 12",
-        "Sliding 62 ✓ passed", "Models and machines", "Time time:",
+        "verdict: FAILED (94 passed, 2 failed, 2 reported)", "Side by side", "Rank by family", "Ranked by what failed",
+        "Deviations", "Deviations from the reference; ▸", "Migration 32 ✓ passed, 2 ✗ failed, 2 · reported",
+        "cr_sb2te3_in_gap 12", "Sliding 62 ✓ passed", "Models and machines", "Time time:",
     ]  # fmt: skip
     places = [said.index(words) for words in order]
     assert places == sorted(places)
@@ -139,6 +141,7 @@ def test_a_case_says_what_failed_why_and_what_to_look_at(shown):
         "Context, not judged:",
     ):
         assert words in said, words
+    assert "cr_sb2te3_in_gap 12 ✓ passed, 2 ✗ failed" in " ".join(said.split())
     cells = [data for data, around in shown.words if around[-1:] == ("td",)]
     assert {"✗ failed", "✓ passed", "· reported"} <= set(cells)
 
@@ -159,6 +162,36 @@ def test_nothing_measured_is_a_page_too_and_not_green():
     assert ("div", {"class": "verdict odd"}) in page.all("div")
 
 
+def test_many_failures_are_folded_and_say_whose_they_are():
+    def twice(f):
+        return 2.0 * (f.info.get("path") is not None and f.info["image"] % 2)
+
+    found = card_of([named("a", twice), named("b", twice), named("c")], kinds=("fixed_path",))
+    page = Page(report.render([Source("card", found)]))
+    for case in found.cases:
+        failed = Counter(r.calculator for r in found.results if r.case == case.id and r.verdict.state is State.FAILED)
+        assert set(failed) == {"a", "b"}
+        of_each = f"a {failed['a']}, b {failed['b']}"
+        assert f"✗ {of_each}" in page.text("p")
+        assert f"✗ {failed.total()} failed: {of_each}" in page.text("summary")
+
+
+@pytest.mark.parametrize(("count", "title"), [(3, "Scorecard of m0, m1, m2"), (4, "Scorecard of 4 calculators")])
+def test_a_title_names_no_more_than_three(count, title):
+    found = card_of([named(f"m{i}") for i in range(count)], kinds=("fixed_gap_slide",))
+    page = Page(report.render([Source("card", found)]))
+    assert page.text("h1") == title
+    assert all(f"m{i}" in page.text("h3") for i in range(count))
+
+
+def test_every_cell_says_its_column_and_the_verdict_comes_first(shown):
+    labels = [attributes["data-label"] for _, attributes in shown.all("td")]
+    quantities = ["verdict", "measured", "reference", "deviation", "tolerance", "unit"]
+    places = [i for i, label in enumerate(labels) if label == "verdict"]
+    assert len(places) == len([1 for words, _ in shown.words if words in ("✓ passed", "✗ failed", "· reported")])
+    assert all(labels[i : i + len(quantities)] == quantities for i in places)
+
+
 def test_changes_stand_before_the_cases_the_worst_first(card):
     policy = load_policy(None).regression
     before, after = card_of([named("a")]), card_of([named("b", lift)])
@@ -170,6 +203,24 @@ def test_changes_stand_before_the_cases_the_worst_first(card):
     assert "✗ newly failing" in page.text("td")
     assert f"some_case: not in {HOSTILE}" in said
     assert f"{sum(c.trend == 'same' for c in found.changes)} the same" in page.text("summary")
+
+
+def test_a_remark_on_what_is_the_same_is_seen_and_improvements_are_folded(card):
+    before, after = card_of([named("a", lift)]), card_of([named("b")])
+    found = compare(baseline_of(before, "a.json"), after, "b", load_policy(None).regression)
+    first = next(i for i, change in enumerate(found.changes) if change.trend == "same")
+    remarked = found.changes[first].model_copy(update={"note": "another verdict, by less than chance"})
+    changes = (*found.changes[:first], remarked, *found.changes[first + 1 :])
+    found = found.model_copy(update={"changes": changes})
+    page = Page(report.render([Source("card", after.model_copy(update={"comparisons": (found,)}))]))
+    line = f"= same: {remarked.case}, {remarked.quantity}: "
+    (around,) = [around for words, around in page.words if words.startswith(line) and remarked.note in words]
+    assert "details" not in around
+    better = [around for words, around in page.words if words == "▲ better" and around[-1] == "td"]
+    assert better
+    assert all("details" in around for around in better)
+    others = sum(change.trend not in ("same", "reported") for change in changes)
+    assert f"{others} other changes" in page.text("summary")
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +271,8 @@ def test_what_names_and_messages_try_is_shown_and_not_done(hostile):
     assert not page.all("script", "img")
     assert "<script" not in text
     assert not [a for _, a, _ in page.elements if any(name.startswith("on") for name in a)]
-    assert "{{ 7 * 7 }}" in page.text("h1")
-    for inside in ("h1", "h3", "td", "th", "li", "svg"):
+    assert "{{ 7 * 7 }}" in Page(report.render([Source(HOSTILE, hostile)])).text("h1")
+    for inside in ("h3", "td", "th", "li", "svg"):
         assert HOSTILE in page.text(inside), inside
     assert RIGHT_TO_LEFT in page.text("svg")
     assert any(HOSTILE in a.get("aria-label", "") for _, a in page.all("svg"))
@@ -242,6 +293,11 @@ def test_several_scorecards_become_one_page(card):
     page = Page(report.render([Source("a.json", one), Source("b.json", other)]))
     said = page.text("body")
     assert "Scorecard of m, m (b.json)" in said
+    meanings = [" ".join(words.split()) for words, around in page.words if around[-3:] == ("div", "ul", "li")]
+    assert [re.sub(r".*\. The", "The", words) for words in meanings if "The exit code" in words] == [
+        "The exit code is 1: a quantity is further from its reference than its tolerance, or could not be measured.",
+        "The exit code is 0: nothing that counts failed.",
+    ]
     assert "a.json, verdict: FAILED (46 passed, 2 failed, 1 reported)" in said
     assert "b.json, verdict: PASSED (48 passed, 1 reported)" in said
     assert "m (b.json)" in page.text("svg")
@@ -321,6 +377,23 @@ def test_four_calculators_make_a_small_page():
     text = report.render([Source("card", card_of([named(f"model-{i}", lift) for i in range(4)], kinds=kinds))])
     assert len(text.encode()) < MOST_BYTES
     assert len(Page(text).all("image")) >= 4  # the dense scatters
+
+
+@pytest.mark.parametrize("kind", ["fixed_path", "fixed_gap_slide", "relaxed_gap_slide"])
+def test_curves_that_coincide_are_all_seen(kind):
+    """Each is drawn over a wider one with larger open markers, the reference thinnest and on top."""
+    found = card_of([named(f"m{i}") for i in range(4)], kinds=(kind,))
+    axes = figures.draw_cases(found, found.cases[:1]).findobj(Axes)[0]
+    drawn = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    reference, *models = [drawn[name] for name in (found.cases[0].level_of_theory, "m0", "m1", "m2", "m3")]
+    widths = [line.get_linewidth() for line in (*models, reference)]
+    sizes = [line.get_markersize() for line in (*models, reference)]
+    for lengths in (widths, sizes):
+        assert lengths == sorted(set(lengths), reverse=True)
+    assert min(one - other for one, other in pairwise(widths)) >= 0.8
+    assert all(line.get_markerfacecolor() == "none" for line in models)
+    assert len({line.get_marker() for line in models}) == len({line.get_color() for line in models}) == 4
+    assert reference.get_zorder() > max(line.get_zorder() for line in models)
 
 
 def test_the_suffix_makes_the_page_and_the_command_makes_it_again(card, tmp_path, capsys):

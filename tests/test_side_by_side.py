@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from mlff_probes.judge import judge
 from mlff_probes.records import CalculatorIdentity, Expectation, ProbeResult, Problem, State, Tolerance, Value
-from mlff_probes.scorecard import comparison_figures, figures, markdown, terminal
+from mlff_probes.scorecard import comparison_figures, figures, markdown, styles, terminal
 from mlff_probes.scorecard.model import RunOptions, Scorecard, TimeSummary
 from mlff_probes.scorecard.side_by_side import LEGEND, compared, rank_table, side_by_side, standings
 
@@ -94,9 +94,9 @@ def test_what_has_no_number_says_why_in_a_mark():
 
 @pytest.mark.parametrize(
     ("one", "other", "marked"),
-    [(0.0100, 0.0101, False), (0.010, -0.010, False), (0.010, -0.012, True), (0.0, 0.0, False)],
+    [(0.010, 0.0101, False), (0.010, -0.010, False), (0.010, -0.018, False), (0.010, -0.022, True), (0.0, 0.0, False)],
 )
-def test_a_tie_within_rounding_has_no_nearest(one, other, marked):
+def test_a_tie_within_the_margin_has_no_nearest(one, other, marked):
     (texts,) = table(card_of(row("a", "barrier", one), row("b", "barrier", other))).values()
     assert [text.startswith("▸") for text in texts] == [marked, False]
 
@@ -106,6 +106,13 @@ def test_a_difference_within_the_uncertainties_has_no_nearest():
     sure = card_of(row("a", "barrier", 0.01, uncertainty=0.02), row("b", "barrier", 0.05, uncertainty=0.02))
     assert table(unsure)["hop", "barrier"] == ["+0.010 ✓", "+0.050 ✓"]
     assert table(sure)["hop", "barrier"] == ["▸+0.010 ✓", "+0.050 ✓"]
+
+
+def test_below_a_noise_floor_nothing_is_nearer():
+    below = card_of(*(row(name, "jump", off, family="physicality") for name, off in (("a", 0.0), ("b", 0.09))))
+    above = card_of(*(row(name, "jump", off, family="physicality") for name, off in (("a", 0.0), ("b", 0.11))))
+    assert table(below)["hop", "jump"] == ["+0.000 ✓", "+0.090 ✓"]
+    assert table(above)["hop", "jump"] == ["▸+0.000 ✓", "+0.110 ✗"]
 
 
 def test_what_is_not_known_well_enough_is_never_the_nearest():
@@ -197,8 +204,56 @@ def test_one_without_any_verdict_has_no_place_and_takes_nothing_from_the_others(
 
 
 def test_equals_share_a_place():
-    card = card_of(row("a", "barrier", 0.05), row("b", "barrier", -0.0501), row("c", "barrier", 0.06))
+    card = card_of(row("a", "barrier", 0.05), row("b", "barrier", -0.055), row("c", "barrier", 0.07))
     assert places(card) == {"a": 1, "b": 1, "c": 3}
+
+
+def test_no_median_below_a_noise_floor_ranks():
+    def of(family, *offs):
+        return card_of(*(row(name, "jump", off, family=family) for name, off in zip("ab", offs, strict=True)))
+
+    assert places(of("physicality", 0.0, 0.09), "physicality") == {"a": 1, "b": 1}
+    assert places(of("inference", 0.09, 0.0), "inference") == {"a": 1, "b": 1}
+    assert places(of("migration", 0.09, 0.0)) == {"b": 1, "a": 2}
+    assert places(of("physicality", 0.0, 0.11), "physicality") == {"a": 1, "b": 2}  # a verdict ranks
+    assert places(of("physicality", 0.35, 0.12), "physicality") == {"b": 1, "a": 2}  # and a median far above it
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "expected"), [(None, {"a": 1, "b": 2}), (0.02, {"a": 1, "b": 2}), (0.03, {"a": 1, "b": 1})]
+)
+def test_a_verdict_that_chance_may_have_made_ranks_nobody(uncertainty, expected):
+    """0.07 passes and 0.11 does not, but with ± 0.03 both may be the same."""
+    card = card_of(
+        row("a", "peak", 0.07, family="dynamics", uncertainty=uncertainty),
+        row("b", "peak", 0.11, family="dynamics", uncertainty=uncertainty),
+    )
+    assert places(card, "dynamics") == expected
+
+
+def test_what_has_no_number_is_never_chance():
+    card = card_of(
+        row("a", "peak", 0.09, family="dynamics", uncertainty=0.03), row("b", "peak", state="error", family="dynamics")
+    )
+    assert places(card, "dynamics") == {"a": 1, "b": 2}
+
+
+def test_medians_within_their_uncertainties_share_a_place():
+    def of(uncertainty):
+        return card_of(
+            *(row("a", q, 0.01, family="dynamics", uncertainty=uncertainty) for q in ("peak", "width", "drift")),
+            *(row("b", q, 0.04, family="dynamics", uncertainty=uncertainty) for q in ("peak", "width", "drift")),
+        )
+
+    assert places(of(0.02), "dynamics") == {"a": 1, "b": 1}
+    assert places(of(0.01), "dynamics") == {"a": 1, "b": 2}
+
+
+def test_a_rank_counts_those_that_are_clearly_better():
+    """a and b, b and c are alike, a is better than c."""
+    card = card_of(row("c", "barrier", 0.036), row("b", "barrier", 0.028), row("a", "barrier", 0.02))
+    assert places(card) == {"a": 1, "b": 1, "c": 2}
+    assert [row[1:3] for row in rank_table(card).rows] == [["1", "a"], ["1", "b"], ["2", "c"]]
 
 
 def test_families_are_ranked_apart():
@@ -218,7 +273,7 @@ def test_families_are_ranked_apart():
 def many(count):
     names = [f"fine-tuned_checkpoint.of_the_{n}th_epoch" for n in range(count)]
     quantities = ("barrier", "migrating_force_mae")
-    return card_of(*(row(name, q, 0.01 * (n + 1)) for n, name in enumerate(names) for q in quantities))
+    return card_of(*(row(name, q, 0.012 * (n + 1)) for n, name in enumerate(names) for q in quantities))
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])
@@ -229,8 +284,24 @@ def test_the_terminal_shows_all_of_them_within_its_width(count, width):
     lines = text[text.index("side by side") :].splitlines()
     assert max(map(len, lines)) <= width
     shown = [word for line in lines if line.startswith("barrier ") for word in line.split() if word[0] in "▸+"]
-    assert shown == ["▸+0.010", *(f"+{0.01 * n:.3f}" for n in range(2, count + 1))]
+    assert shown == ["▸+0.012", *(f"+{0.012 * n:.3f}" for n in range(2, count + 1))]
     assert "rank by family" in lines
+    assert text.count("epoch") >= count  # no name is broken where it is explained
+    first = next(i for i, line in enumerate(lines) if line.startswith("migration "))
+    ranks = lines[first : first + count]
+    assert [line.removeprefix("migration").split()[0] for line in ranks] == [str(n + 1) for n in range(count)]
+
+
+def test_names_that_do_not_fit_are_numbers_and_split_tables_say_who_is_nearest():
+    text = terminal.render(many(8), width=80)
+    beside = text[text.index("side by side") :]
+    assert "#8: fine-tuned_checkpoint.of_the_7th_epoch\n" in beside
+    assert "#1" in beside[beside.index("rank by family") :].splitlines()[3].split()
+    heads = [line.split() for line in beside.splitlines() if line.startswith("quantity")]
+    assert len(heads) > 1
+    assert all(head[3] == "▸" for head in heads)
+    assert [line.split()[3] for line in beside.splitlines() if line.startswith("barrier ")] == ["#1"] * len(heads)
+    assert "#" not in terminal.render(many(2), width=140)[-2000:]
 
 
 def test_a_long_table_shows_what_did_not_pass():
@@ -245,8 +316,8 @@ def test_a_long_table_shows_what_did_not_pass():
 def test_markdown_has_both_tables_and_the_picture():
     card = many(2)
     text = markdown.render(card, figures={figures.BARRIER_ERRORS: "card_figures/barrier-errors.png"})
-    assert "| hop | barrier | 0.1 | eV | ▸+0.010 ✓ | +0.020 ✓ |" in text
-    assert "| migration | 1 | fine-tuned_checkpoint.of_the_0th_epoch | 2 | 0.1 (of 2) |" in text
+    assert "| hop | barrier | 0.1 | eV | ▸+0.012 ✓ | +0.024 ✓ |" in text
+    assert "| migration | 1 | fine-tuned_checkpoint.of_the_0th_epoch | 2 | 0.12 (of 2) |" in text
     assert "![Errors of the barriers](card_figures/barrier-errors.png)" in text
     assert "![Errors" not in markdown.render(card)
 
@@ -267,6 +338,8 @@ def test_bars_are_the_errors_of_the_barriers():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["hop", "other"]
     assert [text.get_text() for text in axes.texts] == ["it exploded: the path has no…"]
     assert {text.get_text() for text in axes.get_legend().get_texts()} == {"a", "b", "tolerance"}
+    ends = {(line.get_color(), line.get_marker()) for line in axes.lines if line.get_marker() in styles.MARKERS}
+    assert len(ends) == 2  # not by colour alone
     bands = [collection.get_paths()[0].get_extents() for collection in axes.collections]
     assert [(band.y0, band.y1) for band in bands] == [(-0.1, 0.1)] * 2
 

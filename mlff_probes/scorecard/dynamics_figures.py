@@ -163,10 +163,12 @@ def _spectrum(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
     ends = [_end(found[f"{name}_frequency"], found[name]) for found, _ in arrays for name in names if name in found]
     if ends:
         axes.set_xlim(0.0, max(ends))
-    for row, (measurement, style) in enumerate(drawn):
+    reasons: dict[str, list[str]] = {}
+    for measurement, _ in drawn:
         if reason := measurement.diagnostics.get("spectrum"):
-            said = fill(f"{measurement.calculator}: {reason}", LETTERS)
-            axes.text(0.05, 0.95 - 0.3 * row, said, transform=axes.transAxes, va="top", fontsize=8, **style)
+            reasons.setdefault(reason, []).append(measurement.calculator)
+    said = "\n\n".join(fill(f"{', '.join(labels)}: {reason}", LETTERS) for reason, labels in reasons.items())
+    axes.text(0.05, 0.95, said, transform=axes.transAxes, va="top", fontsize=8)
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel("vibrational density of states (1/THz)")
     if names:

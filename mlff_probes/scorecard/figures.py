@@ -19,7 +19,15 @@ from mlff_probes.records import NOT_STATED, Measurement
 from mlff_probes.scorecard import comparison_figures, dynamics_figures, law_figures, speed_figures
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.side_by_side import compared
-from mlff_probes.scorecard.styles import COLORS, MARKERS, REFERENCE_COLOR, curves, legend_columns, own_settings
+from mlff_probes.scorecard.styles import (
+    COLORS,
+    MARKERS,
+    REFERENCE,
+    REFERENCE_COLOR,
+    curves,
+    legend_columns,
+    own_settings,
+)
 
 DPI = 130
 BARRIER_ERRORS = "barrier-errors"
@@ -147,9 +155,9 @@ def _reference_path(card: Scorecard, case: CaseSummary, top: Axes, bottom: Axes)
         band = [0.0, *[uncertainty] * (len(y) - 1)]  # the first image is the zero of energy by definition
         low, high = zip(*((v - u, v + u) for v, u in zip(y, band, strict=True)), strict=True)
         top.fill_between(x, low, high, color="0.85", label=f"uncertainty of {_reference_name(case)}")
-    top.plot(x, y, "-o", color=REFERENCE_COLOR, label=_reference_name(case), zorder=3)
+    top.plot(x, y, label=_reference_name(case), zorder=3, **REFERENCE)
     if force := case.reference_diagnostics.get("perpendicular_force_ev_per_a"):
-        bottom.plot(x[1:-1], force, "-o", color=REFERENCE_COLOR)
+        bottom.plot(x[1:-1], force, zorder=3, **REFERENCE)
 
 
 def _relaxed_path(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
@@ -193,7 +201,7 @@ def _history(axes: Axes, rows: list[list[float]], lengths: list[int], *, first: 
 def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     if case.reference_arrays:
-        style = {"color": REFERENCE_COLOR, "marker": "o"}
+        style = {**REFERENCE, "linestyle": "-", "zorder": 3}
         _slide_curve(top, bottom, case.reference_arrays, case.level_of_theory, style)
     for measurement, style in curves(card, case):
         _slide_curve(top, bottom, measurement.arrays, measurement.calculator, style)
@@ -210,20 +218,21 @@ def _slide(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
 
 
 def _slide_curve(top: Axes, bottom: Axes, arrays: dict[str, list[Any]], label: str, style: dict[str, Any]) -> None:
-    line = {key: value for key, value in style.items() if key != "marker"}
-    top.plot(arrays["slide_dense"], arrays["energy_dense"], **{"linestyle": "-", **line})
-    top.plot(arrays["slide"], arrays["energy"], **{**style, "linestyle": "none"}, label=label)
-    bottom.plot(arrays["slide_dense"], arrays["lateral_force_dense"], **{"linestyle": "-", **line})
+    line = {**style, "marker": "none"}
+    top.plot(arrays["slide_dense"], arrays["energy_dense"], **line)
+    top.plot(arrays["slide"], arrays["energy"], **{**style, "linestyle": "none"})
+    top.plot([], [], label=label, **style)
+    bottom.plot(arrays["slide_dense"], arrays["lateral_force_dense"], **line)
 
 
 def _relaxed(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     panels = figure.subplots(1, len(REGISTRY_TITLES), sharey=True)
     for axes, (name, title) in zip(panels, REGISTRY_TITLES.items(), strict=True):
         if reference := case.reference_arrays:
-            axes.plot(reference[f"gap_{name}"], reference[f"energy_{name}"], "-o", color=REFERENCE_COLOR, ms=4,
-                      label=case.level_of_theory)  # fmt: skip
+            axes.plot(reference[f"gap_{name}"], reference[f"energy_{name}"], label=case.level_of_theory,
+                      zorder=3, **REFERENCE)  # fmt: skip
         for measurement, style in curves(card, case):
-            axes.plot(measurement.arrays[f"gap_{name}"], measurement.arrays[f"energy_{name}"], ms=4,
+            axes.plot(measurement.arrays[f"gap_{name}"], measurement.arrays[f"energy_{name}"],
                       label=measurement.calculator, **style)  # fmt: skip
         axes.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
         axes.set_title(title, fontsize=9)
@@ -260,12 +269,14 @@ def _vacancy(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
         crystal.plot(arrays["lattice_constant"], arrays["crystal_energy"], label=measurement.calculator, **style)
         if "energy" in arrays:  # an exploded band is no path
             band.plot(arrays["path_fraction"], arrays["energy"], label=measurement.calculator, **style)
-    for axes, draw, quantity in ((crystal, crystal.axvline, "lattice_constant"), (band, band.axhline, "barrier")):
+    for draw, quantity in ((crystal.axvline, "lattice_constant"), (band.axhline, "barrier")):
         expected = _expected(card, case, quantity)
         if expected is not None:
             draw(expected, color=REFERENCE_COLOR, linewidth=1.0, label=_reference_name(case), zorder=0)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(frameon=False, fontsize=8)
+    handles, labels = crystal.get_legend_handles_labels()
+    if labels:
+        columns = legend_columns(labels)
+        figure.legend(handles, labels, frameon=False, fontsize=8, ncols=columns, loc="outside lower center")
     crystal.set_xlabel("lattice constant (Å)")
     crystal.set_ylabel("crystal, minimum = 0 (eV/atom)")
     band.set_xlabel("path fraction (relaxed by each model)")
@@ -325,15 +336,15 @@ _DRAWERS: dict[str, Drawer] = {
     "relaxed_path": Drawer(_relaxed_path, lambda calculators: (4.2 * (1 + calculators), 5.4)),
     "fixed_gap_slide": Drawer(_slide, lambda calculators: (6.4, 5.4 + _room(calculators))),
     "relaxed_gap_slide": Drawer(_relaxed, lambda calculators: (9.6, 4.0 + _room(calculators))),
-    "fcc_vacancy": Drawer(_vacancy, lambda _: (8.4, 4.0)),
-    "symmetry": Drawer(law_figures.laws, lambda _: (7.2, 5.4)),
-    "derivatives": Drawer(law_figures.laws, lambda _: (7.2, 2.4)),
+    "fcc_vacancy": Drawer(_vacancy, lambda calculators: (8.4, 4.2 + _room(calculators))),
+    "symmetry": Drawer(law_figures.laws, lambda calculators: (7.2, 5.4 + _room(calculators))),
+    "derivatives": Drawer(law_figures.laws, lambda calculators: (7.2, 2.4 + _room(calculators))),
     "smoothness": Drawer(law_figures.smoothness, lambda calculators: (5.2 + 4.2 * calculators, 4.8)),
     "short_range_wall": Drawer(law_figures.wall, lambda calculators: (max(7.2 * calculators, 7.2), 10.8)),
-    "reproducibility": Drawer(law_figures.laws, lambda _: (7.2, 4.8)),
+    "reproducibility": Drawer(law_figures.laws, lambda calculators: (7.2, 4.8 + _room(calculators))),
     "molecular_dynamics": Drawer(dynamics_figures.molecular_dynamics, lambda _: (13.2, 7.2)),
     "speed": Drawer(speed_figures.speed, lambda calculators: (4.2 * (2 + calculators), 4.4)),
-    "path_agreement": Drawer(law_figures.laws, lambda _: (7.2, 6.4)),
+    "path_agreement": Drawer(law_figures.laws, lambda calculators: (7.2, 6.4 + _room(calculators))),
     "parity": Drawer(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8)),
 }
 

@@ -12,7 +12,7 @@ from matplotlib.figure import SubFigure
 
 from mlff_probes.records import Measurement
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
-from mlff_probes.scorecard.styles import REFERENCE_COLOR, curves
+from mlff_probes.scorecard.styles import REFERENCE_COLOR, curves, legend_columns
 
 FEW = 20
 """From so many elements on, labels along both sides of a matrix are too small to be read."""
@@ -50,7 +50,8 @@ def _deviations(axes: Axes, card: Scorecard, case: CaseSummary) -> None:
     for line in range(1, len(quantities)):
         axes.axhline(line - 0.5, color="0.9", linewidth=0.8, zorder=0)
     axes.set_xlabel(f"deviation / tolerance (line: 1, {LEAST:g}: none)")
-    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(drawn) + 1)
+    columns = legend_columns(["uncertainty", *(m.calculator for m, _ in drawn)])
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns)
 
 
 def _tolerance(card: Scorecard, measurement: Measurement, quantity: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,12 @@ from mlff_probes.scorecard.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.speed import speed_reports
 from mlff_probes.scorecard.terminal import notes
 
-COLUMNS = ("measured", "reference", "deviation", "tolerance", "unit", "verdict")
+COLUMNS = ("verdict", "measured", "reference", "deviation", "tolerance", "unit")
+"""The verdict beside the name: a narrow screen shows it first."""
+
+MOST_NAMED = 3
+"""Calculators that the title names; of more it gives the number."""
+
 WORST_FIRST: tuple[OverallVerdict, ...] = ("failed", "incomplete", "nothing judged", "passed")
 SIGN: dict[OverallVerdict, str] = {"failed": "✗", "incomplete": "!", "nothing judged": "–", "passed": "✓"}
 MEANING: dict[OverallVerdict, str] = {
@@ -64,6 +70,8 @@ TREND_TONE = {
     Trend.NEWLY_FAILING: "bad",
     Trend.GONE: "odd",
 }
+UNCHANGED = (Trend.SAME, Trend.REPORTED)
+"""Trends of what no table of changes shows."""
 
 
 @dataclass(frozen=True)
@@ -94,20 +102,25 @@ class Table:
 
 @dataclass(frozen=True)
 class Failure:
-    """Rows that failed for one law or path, and what to look at first."""
+    """Rows that failed for one law or path, how many of each calculator where there are several, what to look at."""
 
     lines: list[tuple[str, str]]
+    of_each: str
     look_first: str
 
 
 @dataclass(frozen=True)
 class CaseView:
-    """One case as the page shows it; `case` is None for a file that could not be read."""
+    """One case as the page shows it; `case` is None for a file that could not be read.
+
+    `failed` says how many quantities failed of each of several calculators.
+    """
 
     id: str
     anchor: str
     tone: str
     counts: str
+    failed: str
     case: CaseSummary | None
     figure: str
     table: Table
@@ -151,13 +164,15 @@ def render(sources: Sequence[Source]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.jinja").render(
-        title=f"Scorecard of {', '.join(identity.label for identity in shown) or 'nothing'}",
+        title=_title([identity.label for identity in shown]),
         verdict=card.verdict,
         sign=SIGN[card.verdict],
         tone={"passed": "good", "failed": "bad"}.get(card.verdict, "odd"),
-        meaning=_meaning(sources, card.verdict),
         several=len(sources) > 1,
-        sources=[(source, fmt.verdict_line(source.card), _made(source.card)) for source in sources],
+        sources=[
+            (source, fmt.verdict_line(source.card), _made_from(source.card), _meaning(source.card))
+            for source in sources
+        ],
         notes=[*_notes(sources), *problems],
         comparisons=[_comparison(comparison) for comparison in card.comparisons],
         side_by_side=_side_by_side(card),
@@ -171,14 +186,18 @@ def render(sources: Sequence[Source]) -> str:
     )
 
 
-def _meaning(sources: Sequence[Source], verdict: OverallVerdict) -> str:
-    counts = " or ".join(dict.fromkeys(COUNTS[s.card.options.fail_on] for s in sources if s.card.verdict == verdict))
-    return MEANING[verdict].format(counts=counts)
+def _title(labels: Sequence[str]) -> str:
+    named = ", ".join(labels) if len(labels) <= MOST_NAMED else f"{len(labels)} calculators"
+    return f"Scorecard of {named or 'nothing'}"
 
 
-def _made(card: Scorecard) -> str:
+def _meaning(card: Scorecard) -> str:
+    return MEANING[card.verdict].format(counts=COUNTS[card.options.fail_on])
+
+
+def _made_from(card: Scorecard) -> str:
     options = card.options
-    said = [f"made {card.created}", f"tier {options.tier}"]
+    said = [f"tier {options.tier}"]
     said += [f"cases of {', '.join(options.references)} as well"] if options.references else []
     return ", ".join(said)
 
@@ -345,15 +364,21 @@ def _summary(rows: Sequence[ProbeResult]) -> tuple[str, str]:
     return ("good" if State.PASSED in states else ""), counts
 
 
+def _of_each(rows: Iterable[ProbeResult]) -> str:
+    """How many of some rows each calculator has."""
+    return ", ".join(f"{label} {count}" for label, count in Counter(row.calculator for row in rows).items())
+
+
 def _case(card: Scorecard, name: str, case: CaseSummary | None, rows: list[ProbeResult], figure: str) -> CaseView:
     remarks = []
     if case is not None:
         remarks = [*case.notes, *_perpendicular(case)]
         remarks += [f"Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
     several = len({row.calculator for row in card.results}) > 1
+    failing = [row for row in rows if row.verdict.state in FAILING]
     return CaseView(
-        name, f"case-{quote(name, safe='')}", *_summary(rows), case, figure, _results(rows, several=several),
-        _failures(rows, several=several), _tolerances(rows), remarks,
+        name, f"case-{quote(name, safe='')}", *_summary(rows), _of_each(failing) if several else "", case, figure,
+        _results(rows, several=several), _failures(failing, several=several), _tolerances(rows), remarks,
     )  # fmt: skip
 
 
@@ -379,22 +404,28 @@ def _results(rows: list[ProbeResult], *, several: bool) -> Table:
         if row.verdict.reason and row.verdict.state not in FAILING:
             said += f": {row.verdict.reason}"
         names = [Cell(row.quantity + cell["label"]), *([Cell(row.calculator)] if several else [])]
-        texts = [Cell(cell[name]) for name in COLUMNS[:-1]]
-        body.append([*names, *texts, Cell(said, TONE.get(row.verdict.state, "dim"))])
+        texts = [Cell(cell[name]) for name in COLUMNS[1:]]
+        body.append([*names, Cell(said, TONE.get(row.verdict.state, "dim")), *texts])
     head = ("quantity", *(("calculator",) if several else ()), *COLUMNS)
     return Table("Quantities", head, body, 1 + several, ("measured", "reference", "deviation", "tolerance"))
 
 
 def _failures(rows: list[ProbeResult], *, several: bool) -> list[Failure]:
     """What failed, together where the same is to be looked at first."""
-    found: dict[str, list[tuple[str, str]]] = {}
+    found: dict[str, list[ProbeResult]] = {}
     for row in rows:
-        if row.verdict.state in FAILING:
-            head = fmt.failure_text(row).partition("\n")[0]
-            seen = row.measured.note if row.measured else ""
-            line = (f"{row.calculator}: {head}" if several else head, f"Seen on {seen}." if seen else "")
-            found.setdefault(" ".join(row.look_first.split()), []).append(line)
-    return [Failure(lines, look_first) for look_first, lines in found.items()]
+        found.setdefault(" ".join(row.look_first.split()), []).append(row)
+    return [
+        Failure([_failure(row, several=several) for row in alike], _of_each(alike) if several else "", look_first)
+        for look_first, alike in found.items()
+    ]
+
+
+def _failure(row: ProbeResult, *, several: bool) -> tuple[str, str]:
+    """What failed, and on what it was seen."""
+    head = fmt.failure_text(row).partition("\n")[0]
+    seen = row.measured.note if row.measured else ""
+    return f"{row.calculator}: {head}" if several else head, f"Seen on {seen}." if seen else ""
 
 
 def _tolerances(rows: list[ProbeResult]) -> list[str]:
@@ -411,10 +442,12 @@ def _tolerances(rows: list[ProbeResult]) -> list[str]:
 
 
 def _comparison(comparison: Comparison) -> dict[str, Any]:
-    """The changes against a baseline: what is worse first, what is the same last."""
+    """The changes against a baseline: what is worse first, then what calls for a remark, and what is the same last."""
     rows = fmt.change_rows(comparison)
     worse = [(change, cells) for change, cells in rows if change.regression]
-    other = [(change, cells) for change, cells in rows if not change.regression]
+    other = [(change, cells) for change, cells in rows if not change.regression and change.trend not in UNCHANGED]
+    noted = [change for change in comparison.changes if change.trend in UNCHANGED and change.note]
+    same = [change for change in comparison.changes if change.trend is Trend.SAME]
     return {
         "title": f"{comparison.calculator} against {comparison.baseline}",
         "line": fmt.comparison_line(comparison),
@@ -425,19 +458,21 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
             for trend, count in comparison.counts().items()
         ],
         "regressions": _changes("Regressions", worse),
+        "noted": [fmt.change_line(change) for change in noted if change.trend is Trend.SAME],
+        "reported": [fmt.change_line(change) for change in noted if change.trend is Trend.REPORTED],
         "others": _changes("Other changes", other),
-        "same": [f"{c.case}: {c.quantity}" for c in comparison.changes if c.trend is Trend.SAME],
+        "same": [f"{change.case}: {change.quantity}" for change in same],
         "left_out": comparison.left_out,
     }
 
 
 def _changes(caption: str, rows: Sequence[tuple[Change, list[str]]]) -> Table:
-    head = ("case", "quantity", "before", "after", "reference", "change of error", "unit", "trend")
+    head = ("case", "quantity", "trend", "before", "after", "reference", "change of error", "unit")
     body = []
     for change, (_, *cells) in rows:
         trend = f"{cells[-1]}: {change.note}" if change.note else cells[-1]
         tone = "bad" if change.regression else TREND_TONE.get(change.trend, "dim")
-        body.append([*map(Cell, cells[:-1]), Cell(trend, tone)])
+        body.append([*map(Cell, cells[:2]), Cell(trend, tone), *map(Cell, cells[2:-1])])
     return Table(caption, head, body, 2, ("before", "after", "reference", "change of error"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from typing import NamedTuple
@@ -10,12 +11,13 @@ from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import ProbeResult, State
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.tolerances import load_policy
 
 NEAREST = "▸"
 """Stands before the smallest deviation of a row."""
 
 LEGEND = (
-    f"deviations from the reference; {NEAREST} nearest to it, {fmt.MARK[State.PASSED]} passed, "
+    f"deviations from the reference; {NEAREST} nearest to it by more than noise, {fmt.MARK[State.PASSED]} passed, "
     f"{fmt.MARK[State.FAILED]} failed, {fmt.MARK[State.ERROR]} error, {fmt.MARK[State.KNOWN_FAILURE]} known failure, "
     f"{fmt.MARK[State.NOT_APPLICABLE]} not applicable, {fmt.MARK[State.NOT_COMPARABLE]} of another level of theory, "
     "empty: no verdict"
@@ -23,7 +25,9 @@ LEGEND = (
 
 RANK_LEGEND = (
     "ranked by what failed, erred, or is lacking (no verdict where another calculator has one, unless by nature), then "
-    "by the median of |deviation| / tolerance over what all of the family's ranked calculators have"
+    "by the median of |deviation| / tolerance over what all of the family's ranked calculators have; a rank is one "
+    "more than the number of calculators that are clearly better: verdicts on numbers that differ by less than their "
+    "uncertainties count as equal, and so do medians that differ by less than these and the family's regression margin"
 )
 
 FIXED_COLUMNS = ("case", "quantity", "tolerance", "unit")
@@ -43,11 +47,12 @@ class Texts(NamedTuple):
 class Standing(NamedTuple):
     """How one calculator does in one family.
 
-    `place` counts from 1, is shared where nothing tells calculators apart, and None for one without any verdict in the
-    family. `lacking` counts the quantities that were judged for another calculator and have no verdict here, though
-    nothing in the nature of this calculator rules them out: they rank as failures do. `known` counts known failures,
-    which rank so too. `median` is that of ``abs(deviation) / tolerance`` over the `common` quantities of which all
-    ranked calculators have a number.
+    `place` is one more than the number of calculators that are clearly better (`_clearly_better`), and None for one
+    without any verdict in the family. `lacking` counts the quantities that were judged for another calculator and have
+    no verdict here, though nothing in the nature of this calculator rules them out: they rank as failures do. `known`
+    counts known failures, which rank so too. `median` is that of ``abs(deviation) / tolerance`` over the `common`
+    quantities of which all ranked calculators have a number; `unsure` is by how much it would be larger if each
+    deviation were larger by its uncertainty.
     """
 
     family: str
@@ -60,6 +65,7 @@ class Standing(NamedTuple):
     lacking: int
     not_judged: int
     median: float | None
+    unsure: float
     common: int
 
     @property
@@ -78,7 +84,7 @@ def side_by_side(card: Scorecard) -> Texts:
     """A row for each quantity that is judged, a column for each calculator: its deviation and the mark of its verdict.
 
     The smallest absolute deviation of a row has `NEAREST` before it, unless another one reads the same or differs by
-    less than both uncertainties.
+    no more than the family's regression margin and both uncertainties.
     """
     labels, rows = compared(card), []
     for found in _judged(card, labels):
@@ -131,7 +137,7 @@ def rank_table(card: Scorecard) -> Texts:
             "—" if each.place is None else str(each.place),
             each.calculator,
             *(str(counted[name][index]) for name in used),
-            "—" if each.median is None else f"{_rounded(each.median)} (of {each.common})",
+            "—" if each.median is None else f"{each.median:.2g} (of {each.common})",
         ]
         for index, each in enumerate(found)
     ]
@@ -163,10 +169,32 @@ def _nearest(rows: dict[str, ProbeResult]) -> str | None:
 
 
 def _alike(one: ProbeResult, other: ProbeResult) -> bool:
-    """Whether two deviations read the same but for their sign, or differ by less than both uncertainties."""
+    """Whether two deviations read the same but for their sign, or differ by no more than noise does."""
     texts = {fmt.cells(row)["deviation"].lstrip("+-") for row in (one, other)}
-    uncertainties = [row.measured.uncertainty or 0.0 for row in (one, other) if row.measured]
-    return len(texts) == 1 or abs(_off(one) - _off(other)) < math.hypot(*uncertainties)
+    noise = _margin(one.family) * max(_tolerance(one), _tolerance(other)) + _uncertainty(one, other)
+    return len(texts) == 1 or abs(_off(one) - _off(other)) <= noise
+
+
+def _by_chance(one: ProbeResult | None, other: ProbeResult | None) -> bool:
+    """Whether two numbers are so near each other that another verdict may be chance."""
+    if one is None or other is None or not (_has_number(one) and _has_number(other)):
+        return False
+    return abs(_off(one) - _off(other)) < _uncertainty(one, other)
+
+
+def _uncertainty(*rows: ProbeResult) -> float:
+    """Half the width of the interval of a difference of two measured numbers."""
+    return math.hypot(*(row.measured.uncertainty or 0.0 for row in rows if row.measured))
+
+
+@functools.cache
+def _margins() -> dict[str, float]:
+    return {family: row.margin for family, row in load_policy().regression.margins.items()}
+
+
+def _margin(family: str) -> float:
+    """The part of a tolerance by which errors must differ, as for changes; in some families all of it: noise floors."""
+    return _margins().get(family, 0.0)
 
 
 def _has_number(row: ProbeResult) -> bool:
@@ -187,13 +215,32 @@ def _ranked(family: str, labels: list[str], rows: list[dict[str, ProbeResult]]) 
     found = [_standing(family, label, rows, common if label in ranked else []) for label in labels]
 
     def merit(each: Standing) -> tuple[bool, int, float]:
-        return each.calculator not in ranked, each.short, 0.0 if each.median is None else float(_rounded(each.median))
+        return each.calculator not in ranked, each.short, 0.0 if each.median is None else each.median
 
-    merits = sorted(merit(each) for each in found)
-    return [
-        each._replace(place=merits.index(merit(each)) + 1 if each.calculator in ranked else None)
-        for each in sorted(found, key=merit)
+    order = sorted(found, key=merit)
+    placed = [
+        each._replace(place=1 + sum(_clearly_better(one, each, rows) for one in order[:index]))
+        if each.calculator in ranked
+        else each
+        for index, each in enumerate(order)
     ]
+    return sorted(placed, key=lambda each: math.inf if each.place is None else each.place)
+
+
+def _clearly_better(one: Standing, other: Standing, rows: list[dict[str, ProbeResult]]) -> bool:
+    """Whether one calculator, which is no worse by its counts and then by its median, is better by more than noise."""
+    known = [row for row in rows if not _by_chance(row.get(one.calculator), row.get(other.calculator))]
+    if _short(known, one.calculator) < _short(known, other.calculator):
+        return True
+    if one.median is None or other.median is None:
+        return False
+    return other.median - one.median > _margin(one.family) + math.hypot(one.unsure, other.unsure)
+
+
+def _short(rows: list[dict[str, ProbeResult]], label: str) -> int:
+    """How many quantities are not right."""
+    wrong = (State.FAILED, State.ERROR, State.KNOWN_FAILURE)
+    return sum(_state(row, label) in wrong or _lacks(row.get(label)) for row in rows)
 
 
 def _standing(
@@ -201,6 +248,7 @@ def _standing(
 ) -> Standing:
     states = [_state(row, label) for row in rows]
     parts = [_off(row[label]) / _tolerance(row[label]) for row in common]
+    larger = [part + _uncertainty(row[label]) / _tolerance(row[label]) for part, row in zip(parts, common, strict=True)]
     lacking = sum(_lacks(row.get(label)) for row in rows)
     return Standing(
         family=family,
@@ -213,6 +261,7 @@ def _standing(
         lacking=lacking,
         not_judged=sum(state not in JUDGED for state in states) - lacking,
         median=statistics.median(parts) if parts else None,
+        unsure=statistics.median(larger) - statistics.median(parts) if parts else 0.0,
         common=len(parts),
     )
 
@@ -232,7 +281,3 @@ def _lacks(row: ProbeResult | None) -> bool:
         return True
     # `strict` counts what is not applicable unless it is so by nature
     return row.verdict.state is State.NOT_APPLICABLE and row.failing(strict=True)
-
-
-def _rounded(part: float) -> str:
-    return f"{part:.2g}"

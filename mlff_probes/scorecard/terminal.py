@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Literal
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -15,7 +16,15 @@ from mlff_probes.records import NOT_STATED, ProbeResult, State
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard
-from mlff_probes.scorecard.side_by_side import FIXED_COLUMNS, LEGEND, RANK_LEGEND, Texts, rank_table, side_by_side
+from mlff_probes.scorecard.side_by_side import (
+    FIXED_COLUMNS,
+    LEGEND,
+    NEAREST,
+    RANK_LEGEND,
+    Texts,
+    rank_table,
+    side_by_side,
+)
 from mlff_probes.scorecard.speed import COLUMNS, SpeedReport, speed_reports
 
 STYLE = {
@@ -250,46 +259,76 @@ def _spreads(card: Scorecard) -> list[RenderableType]:
 
 
 def _side_by_side(card: Scorecard, console: Console) -> list[RenderableType]:
-    """What each calculator is off by, in as many tables as their columns need, and their rank by family."""
-    texts = side_by_side(card)
+    """What each calculator is off by, in as many tables as their columns need, and their rank by family.
+
+    Where names do not fit, the calculators are numbered, and the numbers explained below.
+    """
+    texts, ranks = side_by_side(card), rank_table(card)
     if not texts.rows:
         return []
-    passed = fmt.MARK[State.PASSED]
     fixed = len(FIXED_COLUMNS)
+    labels = texts.head[fixed:]
     shown = texts.rows
     if len(shown) > MOST_ROWS:
+        passed = fmt.MARK[State.PASSED]
         shown = [row for row in shown if not all(text.endswith(passed) for text in row[fixed:])][:MOST_ROWS]
+    everything = list(range(fixed, len(texts.head)))
+    wide = console.options.update(width=FIT)
+    beside = [_beside(Texts(texts.head, shown), everything)]
+    by_family = _ranks(ranks)
+    whole = Measurement.get(console, wide, beside[0]).maximum <= console.width
+    names: list[Text] = []
+    if not whole or Measurement.get(console, wide, by_family).minimum > console.width:
+        numbers = {label: f"#{index}" for index, label in enumerate(labels, 1)}
+        names = [Text(f"{number}: {label}", style="dim") for label, number in numbers.items()]
+        beside = _split(Texts((*FIXED_COLUMNS, *numbers.values()), shown), everything, console)
+        rows = [[row[0], row[1], numbers[row[2]], *row[3:]] for row in ranks.rows]
+        by_family = _ranks(Texts(ranks.head, rows))
     parts: list[RenderableType] = [Text("side by side", style="bold")]
-    calculators = list(range(fixed, len(texts.head)))
-    while calculators:
-        for count in range(len(calculators), 0, -1):
-            table = _beside(Texts(texts.head, shown), calculators[:count])
-            if Measurement.get(console, console.options.update(width=FIT), table).maximum <= console.width:
-                break
+    for table in beside:
         parts += [table, Text()]
-        calculators = calculators[count:]
     if len(shown) < len(texts.rows):
         left_out = f"{len(texts.rows) - len(shown)} of {len(texts.rows)} rows are not shown, all that passed among them"
         parts.append(Text(left_out, style="dim"))
-    ranks = rank_table(card)
-    by_family = _table()
-    for name in ranks.head:
-        by_family.add_column(name, justify="left" if name in ("family", "calculator") else "right", overflow="fold")
-    family = ""
-    for row in ranks.rows:
-        by_family.add_row(row[0] if row[0] != family else "", *row[1:])
-        family = row[0]
-    parts += [Text(LEGEND, style="dim"), Text(), Text("rank by family", style="bold"), by_family]
+    parts += [*names, Text(LEGEND, style="dim"), Text(), Text("rank by family", style="bold"), by_family]
     return [*parts, Text(RANK_LEGEND, style="dim"), Text()]
 
 
-def _beside(texts: Texts, calculators: list[int]) -> Table:
-    """Some of the columns of calculators, under their cases as headings."""
+def _split(texts: Texts, calculators: list[int], console: Console) -> list[Table]:
+    """The columns of calculators in one table or several; each of several says which calculator is the nearest."""
+    tables: list[Table] = []
+    left = calculators
+    while left:
+        for count in range(len(left), 0, -1):
+            table = _beside(texts, left[:count], nearest=count < len(calculators))
+            if Measurement.get(console, console.options.update(width=FIT), table).maximum <= console.width:
+                break
+        tables.append(table)
+        left = left[count:]
+    return tables
+
+
+def _ranks(texts: Texts) -> Table:
+    table = _table()
+    for name in texts.head:
+        justify: Literal["left", "right"] = "left" if name in ("family", "calculator") else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=name == "calculator")
+    family = ""
+    for row in texts.rows:
+        table.add_row(row[0] if row[0] != family else "", *row[1:])
+        family = row[0]
+    return table
+
+
+def _beside(texts: Texts, calculators: list[int], *, nearest: bool = False) -> Table:
+    """Some of the columns of calculators, under their cases as headings; with a column for the `nearest` of all."""
     state = {mark: state for state, mark in fmt.MARK.items()}
     table = _table()
     _, *fixed = FIXED_COLUMNS
     for name in fixed:
         table.add_column(name, justify="right" if name == "tolerance" else "left", no_wrap=True)
+    if nearest:
+        table.add_column(NEAREST, no_wrap=True)
     for column in calculators:
         table.add_column(texts.head[column], justify="right", overflow="fold", max_width=LABEL_WIDTH)
     case = ""
@@ -299,7 +338,8 @@ def _beside(texts: Texts, calculators: list[int]) -> Table:
             case = row[0]
         found = [row[column] for column in calculators]
         styled = [Text(text, style=STYLE[state[text[-1]]]) if text else "" for text in found]
-        table.add_row(*row[1 : len(FIXED_COLUMNS)], *styled)
+        marked = [name for name, text in zip(texts.head, row, strict=True) if text.startswith(NEAREST)]
+        table.add_row(*row[1 : len(FIXED_COLUMNS)], *(["".join(marked)] if nearest else []), *styled)
     return table
 
 
