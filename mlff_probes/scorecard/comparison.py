@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from scipy.special import stdtrit
 
 from mlff_probes.errors import InputError
-from mlff_probes.records import ProbeResult, State
+from mlff_probes.records import Expectation, ProbeResult, State
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.tolerances import RegressionPolicy
@@ -130,18 +130,22 @@ class Comparer:
             return f"{case}: could not be read"
         if before is None:
             return f"{case}: not in {self.baseline.source}"
-        if _measured_how(before) != _measured_how(now):
-            return f"{case}: its protocol or its reference is another than in {self.baseline.source}"
-        if before.fingerprint and now.fingerprint and before.fingerprint != now.fingerprint:
-            return f"{case}: its structures are others than in {self.baseline.source}"
-        return ""
+        other = ""
+        if measured_how(before) != measured_how(now):
+            other = "protocol is another"
+        elif before.level_of_theory != now.level_of_theory:
+            other = "reference is another"
+        elif before.fingerprint and now.fingerprint and before.fingerprint != now.fingerprint:
+            other = "structures are others"
+        return f"{case}: its {other} than in {self.baseline.source}" if other else ""
 
     def left_out(self, after: ProbeResult) -> str:
         """Why a quantity is not compared though its case is; empty where it is, or is not in the baseline."""
         before = self.baseline.rows.get((after.case, after.quantity))
         if before is None:
             return ""
-        other = "reference" if not _same_reference(before, after) else "unit" if _unit(before) != _unit(after) else ""
+        same = same_reference(before.expectation, after.expectation)
+        other = "reference" if not same else "unit" if _unit(before) != _unit(after) else ""
         return f"{after.case}, {after.quantity}: its {other} is another than in {self.baseline.source}" if other else ""
 
     def change(self, after: ProbeResult) -> Change | None:
@@ -284,14 +288,14 @@ def has_verdict(row: ProbeResult) -> bool:
     return row.verdict.state not in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
 
 
-def _measured_how(case: CaseSummary) -> tuple[object, ...]:
+def measured_how(case: CaseSummary) -> tuple[object, ...]:
+    """The protocol, but for what chooses random numbers: what must be the same for numbers to be compared."""
     protocol = {key: value for key, value in case.protocol.items() if key not in SEEDS}
-    return case.kind, case.level_of_theory, protocol
+    return case.kind, protocol
 
 
-def _same_reference(before: ProbeResult, after: ProbeResult) -> bool:
+def same_reference(one: Expectation | None, other: Expectation | None) -> bool:
     """Whether two references are the same but for rounding: some are computed from stored energies."""
-    one, other = before.expectation, after.expectation
     if one is None or other is None:
         return one is other
     return one.unit == other.unit and math.isclose(one.value, other.value, rel_tol=1e-6, abs_tol=1e-9)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
+from mlff_probes.scorecard.comparison import measured_how, same_reference
 from mlff_probes.scorecard.model import CaseSummary, OverallVerdict, Scorecard
 from mlff_probes.scorecard.pictures import draw_all
 from mlff_probes.scorecard.side_by_side import (
@@ -311,28 +311,18 @@ def _joined(sources: Sequence[Source]) -> Scorecard:
 
 def _difference(one: CaseSummary, other: CaseSummary, first: Scorecard, second: Scorecard) -> str:
     """In what two cases of one id differ; empty where they are the same."""
-    if (one.kind, one.protocol) != (other.kind, other.protocol):
+    if measured_how(one) != measured_how(other):
         return "another protocol"
     if one.fingerprint and other.fingerprint and one.fingerprint != other.fingerprint:
         return "other structures"
-    references = [_references(card, one.id) for card in (first, second)]
-    differ = [q for q in references[0].keys() & references[1].keys() if not _same(references[0][q], references[1][q])]
+    known, found = (
+        {row.quantity: row.expectation for row in card.results if row.case == one.id and row.expectation}
+        for card in (first, second)
+    )
+    differ = [name for name in known.keys() & found.keys() if not same_reference(known[name], found[name])]
     if one.level_of_theory != other.level_of_theory or differ:
         return f"another reference{f' of {min(differ)}' if differ else ''}"
     return ""
-
-
-def _references(card: Scorecard, case: str) -> dict[str, tuple[float, str]]:
-    return {
-        row.quantity: (row.expectation.value, row.expectation.unit)
-        for row in card.results
-        if row.case == case and row.expectation
-    }
-
-
-def _same(one: tuple[float, str], other: tuple[float, str]) -> bool:
-    """Whether two references are the same but for rounding: they are computed from stored energies."""
-    return one[1] == other[1] and math.isclose(one[0], other[0], rel_tol=1e-6, abs_tol=1e-9)
 
 
 # what the page shows
@@ -463,6 +453,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "others": _changes("Other changes", other),
         "same": [f"{change.case}: {change.quantity}" for change in same],
         "left_out": comparison.left_out,
+        "remarks": comparison.remarks,
     }
 
 
