@@ -50,11 +50,12 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
 
-# `pip install -e .[all]` brings the model families; the constraints keep torch at the pinned version
+# `pip install -e .[all]` brings the model families, and what is for development all of them; the constraints keep torch at
+# the pinned version
 $(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 	  --editable ".[$(if $(filter dev,$*),dev,all)]"
-	@touch $@
+	@touch $@ $(if $(filter dev,$*),$(VENV)/probe.done)
 
 clean:
 	rm -rf $(VENV) dist scorecard .pytest_cache .mypy_cache .ruff_cache

@@ -201,7 +201,7 @@ def test_the_documented_conftest_writes_a_line_and_posts(documented, server, tmp
 def test_the_documented_senders_use_what_their_packages_have(documented):
     said = documented("to_mlflow.py", 1)
     assert "run EMT" in said
-    assert "metric vacancy_Al/outcome/deviation 0.0" in said
+    assert "metric reproducibility/repeat_energy/deviation 0.0" in said
     assert "artifact card.json" in said
     assert "log {'probes': '1 rows'} {'verdict': 'passed'}" in documented("to_wandb.py", 2)
 

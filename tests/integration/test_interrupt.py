@@ -52,7 +52,7 @@ def interrupted(request, tmp_path_factory, counted, start_probes, finish, record
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < patience
         time.sleep(0.02)
-    time.sleep(0.3)  # the reports of the workers are on their way
+    time.sleep(2.0)  # the reports of the workers are on their way
     os.killpg(process.pid, signal.SIGINT)
     return finish(process, directory)
 
