@@ -78,8 +78,8 @@ class ParallelRun:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Count the probes, which only the workers collect."""
-        self.run.selected = max(self.run.selected, sum(self._requested(nodeid) is not None for nodeid in ids))
+        """Count the probes, which only the workers collect, before any worker is told to begin."""
+        self.run.count([request for nodeid in ids if (request := self._requested(nodeid))])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:

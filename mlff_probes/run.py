@@ -33,7 +33,7 @@ from mlff_probes.suite import ProbeRequest, Suite
 from mlff_probes.tolerances import load_policy
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 
 ONLY_LOOKING = ("collectonly", "setuponly", "setupplan", "showfixtures", "show_fixtures_per_test")
@@ -180,13 +180,22 @@ class ProbeRun:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
         self.suite.progress = terminal_progress(session.config) or self.suite.progress
-        probes = [item for item in session.items if _is_probe(item)]
-        self.selected = max(self.selected, len(probes))
         if not hasattr(session.config, "workerinput"):
-            try:
-                self.gate.check(request for item in probes if (request := _request(item)))
-            except InputError as error:
-                raise pytest.UsageError(str(error)) from error
+            self.count([request for item in session.items if _is_probe(item) and (request := _request(item))])
+
+    def count(self, requests: Sequence[ProbeRequest]) -> None:
+        """Note how many quantities are to be measured, and refuse a baseline that has nothing on any of them.
+
+        Raises
+        ------
+        pytest.UsageError
+            If it has nothing.
+        """
+        self.selected = max(self.selected, len(requests))
+        try:
+            self.gate.check(requests)
+        except InputError as error:
+            raise pytest.UsageError(str(error)) from error
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -11,9 +11,16 @@ from matplotlib.figure import SubFigure
 
 from mlff_probes.records import Measurement
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
-from mlff_probes.scorecard.styles import REFERENCE_COLOR, curves
+from mlff_probes.scorecard.styles import REFERENCE_COLOR, curves, legend_columns
 
 Drawn = list[tuple[Measurement, dict[str, Any]]]
+
+MARKS_APART, GOLDEN = 0.25, 0.382
+"""How far apart the markers of a curve are, as a part of the diagonal of its panel, and how far, as a part of that, the
+first marker of a calculator is from that of the one before it."""
+
+SPARSER = 8.0
+"""How much farther apart along the path of a curve that goes up and down all the time."""
 
 LINES = ("-", "--", ":", "-.")
 """One for each element, where the colour says the calculator."""
@@ -33,7 +40,7 @@ SHELL_STEP = 1.15
 
 def molecular_dynamics(figure: SubFigure, card: Scorecard, case: CaseSummary) -> None:
     """Six panels, every calculator in each."""
-    drawn = [(m, {"color": style["color"]}) for m, style in curves(card, case)]
+    drawn = [(m, _line(index, style)) for index, (m, style) in enumerate(curves(card, case))]
     panels = figure.subplots(2, 3)
     (temperature, structure, displacement), (pressure, autocorrelation, spectrum) = panels
     _temperature(temperature, drawn, case)
@@ -42,6 +49,15 @@ def molecular_dynamics(figure: SubFigure, card: Scorecard, case: CaseSummary) ->
     _displacement(displacement, drawn)
     _autocorrelation(autocorrelation, drawn)
     _spectrum(spectrum, drawn, case)
+    handles, labels = temperature.get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, ncols=legend_columns(labels), loc="outside lower center")
+
+
+def _line(index: int, style: dict[str, Any]) -> dict[str, Any]:
+    """Colour and marker of a calculator, a marker now and then, and none where that of another is."""
+    return {name: style[name] for name in ("color", "marker", "markerfacecolor")} | {
+        "markersize": 4.0, "markeredgewidth": 0.8, "markevery": (MARKS_APART * (GOLDEN * index % 1), MARKS_APART),
+    }  # fmt: skip
 
 
 def _temperature(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
@@ -49,14 +65,15 @@ def _temperature(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
         arrays = measurement.arrays
         end = measurement.diagnostics.get("end")
         label = f"{measurement.calculator}: {end}" if end else measurement.calculator
-        axes.plot(arrays.get("time_ps", []), arrays.get("temperature", []), linewidth=0.8, label=label, **style)
+        sparse = {"markevery": tuple(SPARSER * part for part in style["markevery"])}
+        axes.plot(arrays.get("time_ps", []), arrays.get("temperature", []), linewidth=0.8, label=label,
+                  **style | sparse)  # fmt: skip
         if end and arrays.get("time_ps"):
-            axes.plot(arrays["time_ps"][-1], arrays["temperature"][-1], "x", ms=9, mew=2, **style)
+            axes.plot(arrays["time_ps"][-1], arrays["temperature"][-1], "x", ms=9, mew=2, color=style["color"])
     axes.axhline(case.protocol["temperature"], color=REFERENCE_COLOR, linewidth=0.8)
     axes.axvline(0.0, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xlabel("time (ps; production from 0 on)")
     axes.set_ylabel("temperature (K)")
-    axes.legend(frameon=False, fontsize=8)
 
 
 def _pressure(axes: Axes, drawn: Drawn) -> None:
@@ -64,9 +81,10 @@ def _pressure(axes: Axes, drawn: Drawn) -> None:
     for measurement, style in drawn:
         arrays, mean = measurement.arrays, measurement.values.get("pressure")
         if "pressure" in arrays:
-            axes.plot(arrays["pressure_time_ps"], arrays["pressure"], "o-", ms=3, linewidth=0.8, **style)
+            axes.plot(arrays["pressure_time_ps"], arrays["pressure"], linewidth=0.8, **style | {"markevery": 1})
         if mean and mean.value is not None and mean.uncertainty is not None:
-            axes.axhspan(mean.value - mean.uncertainty, mean.value + mean.uncertainty, alpha=0.15, lw=0, **style)
+            axes.axhspan(mean.value - mean.uncertainty, mean.value + mean.uncertainty, alpha=0.15, lw=0,
+                         color=style["color"])  # fmt: skip
     if not some:  # where no stress is to be had, or none was asked for: the energy
         for measurement, style in drawn:
             arrays = measurement.arrays
@@ -120,23 +138,22 @@ def _is_axis(name: str, prefix: str, suffix: str) -> bool:
 
 def _displacement(axes: Axes, drawn: Drawn) -> None:
     """Mean squared displacements with their 95 % band, and the line fitted where something diffuses."""
-    named: set[str] = set()
+    kinds: dict[str, str] = {}
     for measurement, style in drawn:
         arrays = measurement.arrays
         elements = [name.split("_")[1] for name in arrays if _is_axis(name, "msd_", "_uncertainty")]
         for element, line in zip(elements, cycle(LINES), strict=False):
             lag, msd = arrays[f"msd_{element}_lag_ps"], arrays[f"msd_{element}"]
             off = arrays[f"msd_{element}_uncertainty"]
-            axes.plot(lag, msd, line, linewidth=1.0, label=None if element in named else element, **style)
-            named.add(element)
+            axes.plot(lag, msd, line, linewidth=1.0, **style)
+            kinds.setdefault(element, line)
             low, high = zip(*((m - u, m + u) for m, u in zip(msd, off, strict=True)), strict=True)
-            axes.fill_between(lag, low, high, alpha=0.15, linewidth=0, **style)
+            axes.fill_between(lag, low, high, alpha=0.15, linewidth=0, color=style["color"])
             if fit := arrays.get(f"msd_{element}_fit"):
                 axes.plot(arrays[f"msd_{element}_fit_lag_ps"], fit, color=REFERENCE_COLOR, linewidth=0.8)
     axes.set_xlabel("lag (ps)")
     axes.set_ylabel("mean squared displacement (Å²)")
-    if named:
-        axes.legend(frameon=False, fontsize=8)
+    _name_lines(axes, kinds)
 
 
 def _autocorrelation(axes: Axes, drawn: Drawn) -> None:
@@ -154,12 +171,11 @@ def _spectrum(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
     names = {
         n.removesuffix("_frequency"): "" for found, _ in arrays for n in found if _is_axis(n, "vdos_", "_frequency")
     }
-    for name, line in zip(sorted(names, key=lambda n: (n != "vdos_all", n)), cycle(LINES), strict=False):
-        label: str | None = name.removeprefix("vdos_").replace("all", "all atoms")
+    lines = dict(zip(sorted(names, key=lambda n: (n != "vdos_all", n)), cycle(LINES), strict=False))
+    for name, line in lines.items():
         for found, style in arrays:
             if name in found:
-                axes.plot(found[f"{name}_frequency"], found[name], line, linewidth=1.0, label=label, **style)
-                label = None
+                axes.plot(found[f"{name}_frequency"], found[name], line, linewidth=1.0, **style)
     ends = [_end(found[f"{name}_frequency"], found[name]) for found, _ in arrays for name in names if name in found]
     if ends:
         axes.set_xlim(0.0, max(ends))
@@ -171,8 +187,14 @@ def _spectrum(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
     axes.text(0.05, 0.95, said, transform=axes.transAxes, va="top", fontsize=8)
     axes.set_xlabel("frequency (THz)")
     axes.set_ylabel("vibrational density of states (1/THz)")
-    if names:
-        axes.legend(frameon=False, fontsize=8)
+    _name_lines(axes, {n.removeprefix("vdos_").replace("all", "all atoms"): line for n, line in lines.items()})
+
+
+def _name_lines(axes: Axes, names: dict[str, str]) -> None:
+    """A legend that says what is drawn in which kind of line, by whatever calculator."""
+    handles = [axes.plot([], [], line, color="0.3", linewidth=1.0, label=name)[0] for name, line in names.items()]
+    if handles:
+        axes.legend(handles=handles, frameon=False, fontsize=8)
 
 
 def _end(frequency: list[float], density: list[float]) -> float:

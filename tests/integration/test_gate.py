@@ -142,10 +142,11 @@ def test_an_unusable_baseline(given, prepare, says, folder, run_probes, recorded
     run_probes(MAKE, *recorded_only, f"--probe-baseline={given}", *workers).assert_usage_error(says)
 
 
-def test_a_selection_of_which_the_baseline_holds_nothing(folder, run_probes, recorded_only):
-    run_probes(
-        MAKE, *recorded_only, "-k", "fixed_gap_0.2", "--probe-baseline=production.json", "--probe-fail-on=regression"
-    ).assert_usage_error("holds nothing that can be compared with this run: sb2te3_fixed_gap_0.2: not in production")
+@pytest.mark.parametrize("workers", WORKERS)
+def test_a_selection_of_which_the_baseline_holds_nothing(workers, folder, run_probes, recorded_only):
+    run = run_probes(MAKE, *recorded_only, "-k", "fixed_gap_0.2", "--probe-baseline=production.json",
+                     "--probe-fail-on=regression", *workers)  # fmt: skip
+    run.assert_usage_error("holds nothing that can be compared with this run: sb2te3_fixed_gap_0.2: not in production")
 
 
 def test_a_calculator_that_gives_nothing_to_compare_with(folder, run_probes, recorded_only):
