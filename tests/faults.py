@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from ase import units
 from fake_gpu import RealTimeGpu
-from sound import ELEMENTS, Sound, tapered
+from sound import ELEMENTS, Sound, summed, tapered
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.device import HOST
@@ -44,9 +44,7 @@ def step(distances: np.ndarray, begin: float, end: float) -> tuple[np.ndarray, n
 
 def sums(pairs, values: np.ndarray) -> np.ndarray:
     """Sum of `values` over the neighbours of each atom."""
-    found = np.zeros((pairs.atoms, *values.shape[1:]))
-    np.add.at(found, pairs.first, values)
-    return found
+    return summed(values, pairs.first, pairs.atoms)
 
 
 def scaled(results: dict, factor: float) -> dict:
