@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from mlff_probes.analysis.displacement import MSD
 from mlff_probes.analysis.statistics import CONFIDENCE, Unresolved, quantile, require
@@ -150,7 +150,7 @@ def _bound(found: MSD, hop_length: float) -> Diffusion:
     """Upper limit from the hops that the displacement could hold."""
     longest_fs = float(found.lag_fs[-1])
     hops = math.ceil(found.msd.max() * found.walkers / hop_length**2)
-    most = float(chi2.ppf(CONFIDENCE, 2 * (hops + 1)) / 2)
+    most = float(gammaincinv(hops + 1, CONFIDENCE))  # chi2(0.95; 2 n + 2) / 2
     value = hop_length**2 * most / (6 * found.walkers * longest_fs) * CM2_S
     reason = (
         f"the mean squared displacement reaches {found.msd[-1]:.2g} A^2 in {longest_fs / 1000:.3g} ps, less than half "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
-from scipy.stats import wasserstein_distance
 
 Floats = NDArray[np.float64]
 
@@ -49,6 +48,8 @@ def wasserstein(x: ArrayLike, y: ArrayLike, y_reference: ArrayLike) -> float:
     ValueError
         As for `l1_distance`, and where either curve has no positive value.
     """
+    from scipy.stats import wasserstein_distance  # a fifth of a second to import
+
     grid, curve, reference = _checked(x, y, y_reference)
     widths = np.gradient(grid)
     widths[[0, -1]] /= 2  # the rule of trapezoids

@@ -11,7 +11,6 @@ from numpy.polynomial.polynomial import polyval, polyvander
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
-from scipy.signal import find_peaks
 
 from mlff_probes.analysis.statistics import Estimate, Unresolved, jackknife
 
@@ -212,6 +211,8 @@ def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], 
 
 def _peak_bins(r: Floats, g: Floats) -> tuple[slice, slice]:
     """The bins about the first peak, at least `FEWEST_BINS`, and those of its shell: to the lowest before the next."""
+    from scipy.signal import find_peaks  # which brings scipy.stats along, in a fifth of a second
+
     if len(r) < FEWEST_BINS:
         raise Unresolved(f"a peak of g(r) needs at least {FEWEST_BINS} bins, there are {len(r)}")
     smooth = gaussian_filter1d(g, SMOOTHING / (r[1] - r[0]), mode="nearest")

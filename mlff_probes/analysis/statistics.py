@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def require(samples: float, minimum: int = MINIMUM_SAMPLES) -> None:
 
 def quantile(degrees: ArrayLike) -> Floats:
     """Half-width of the 95 % interval in standard errors: Student's t with these degrees of freedom (any shape)."""
-    found: Floats = student.ppf((1 + CONFIDENCE) / 2, degrees)
+    found: Floats = stdtrit(degrees, (1 + CONFIDENCE) / 2)
     return found
 
 

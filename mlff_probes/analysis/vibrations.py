@@ -8,7 +8,6 @@ import numpy as np
 from ase import units
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
-from scipy.signal import welch
 
 from mlff_probes.analysis.statistics import Estimate, Unresolved, jackknife
 
@@ -243,6 +242,8 @@ def _parts(weighted: Floats) -> Iterator[Floats]:
 
 def _power(weighted: Floats, interval_fs: float, longest: int) -> tuple[Floats, Floats]:
     """Frequencies, THz, and the power spectrum summed over atoms and replicas; windows of at most `longest` samples."""
+    from scipy.signal import welch  # which brings scipy.stats along, in a fifth of a second
+
     length = min(longest, round(LONGEST_WINDOW_FS / interval_fs))
     length -= length % 2  # the last frequency is then the Nyquist frequency
     if length < FEWEST_SAMPLES:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from scipy.stats import t
 
 from mlff_probes.analysis.cost import cost_model
-from mlff_probes.analysis.statistics import CONFIDENCE, Unresolved
+from mlff_probes.analysis.statistics import Unresolved, quantile
 from mlff_probes.bands.relax import Calls, Report, silent
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.device import HOST
@@ -286,7 +285,7 @@ def latency_value(timing: Timing) -> Value:
     """Median and half its 95 % interval, ms."""
     calls = np.array(timing.seconds) * 1e3
     error = np.sqrt(np.pi / 2) * calls.std(ddof=1) / np.sqrt(len(calls))
-    uncertainty = float(t.ppf((1 + CONFIDENCE) / 2, len(calls) - 1) * error)
+    uncertainty = float(quantile(len(calls) - 1) * error)
     return Value(value=float(np.median(calls)), unit="ms", uncertainty=uncertainty)
 
 

@@ -22,7 +22,7 @@ from mlff_probes.reference import DIRECTORY
 from mlff_probes.scorecard import files
 
 TIMEOUT_S = 60
-ALONE = ("-p", "no:playwright", "-p", "no:benchmark", "-p", "no:randomly")
+ALONE = ("-p", "no:playwright", "-p", "no:benchmark", "-p", "no:randomly", "-p", "no:anyio")
 """Without the neighbours that cost start-up time or shuffle; `test_neighbours.py` has them all."""
 
 LENNARD_JONES = {"sigma": 3.6, "epsilon": 0.02, "rc": 6.0, "ro": 5.0, "smooth": True}
