@@ -20,18 +20,34 @@ UNUSABLE = 4
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code: 0, 1 where a comparison fails, or 4 where the input cannot be used."""
     parsed = _parser().parse_args(arguments, argparse.Namespace(exit_code=0))
+    if sys.stdout is None:  # closed by somebody who wants the exit code alone
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - to the end of the process
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a dash shows the rest
     try:
         for text in parsed.command(parsed):
-            print(text)
-        sys.stdout.flush()
+            _print(text)
     except InputError as error:
         print(f"mlff-probes: error: {error}", file=sys.stderr)
         return UNUSABLE
     except BrokenPipeError:  # the reader (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nothing_more()
     return int(parsed.exit_code)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _print_nothing_more()
+        raise InputError(f"standard output cannot be written ({error.strerror})") from error
+
+
+def _print_nothing_more() -> None:
+    """Keep Python from flushing at its end what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Parser(argparse.ArgumentParser):
@@ -146,11 +162,16 @@ def _list(parsed: argparse.Namespace) -> Iterator[str]:
 
 def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.scorecard import files, terminal
-    from mlff_probes.scorecard.comparison import baseline_of, check_numbers, compare
+    from mlff_probes.scorecard.comparison import baseline_of, check_numbers, compare, several
     from mlff_probes.scorecard.format import verdict_line
-    from mlff_probes.tolerances import load_policy
+    from mlff_probes.tables import read_toml
+    from mlff_probes.tolerances import REGRESSION, load_policy
 
     policy = load_policy(parsed.tolerances).regression
+    if parsed.tolerances is not None and REGRESSION not in read_toml(parsed.tolerances):
+        raise InputError(
+            f"--tolerances={parsed.tolerances}: has no [{REGRESSION}], and nothing else of it matters; leave it out"
+        )
     baseline = baseline_of(files.read(parsed.old), str(parsed.old), parsed.baseline, by="--baseline=LABEL")
     card = files.read(parsed.new)
     labels = [identity.label for identity in card.calculators if identity.label != card.baseline]
@@ -159,21 +180,21 @@ def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     chosen = [label for label in labels if parsed.calculator in (None, label)]
     check_numbers([row for row in card.results if row.calculator in chosen], str(parsed.new))
     options = card.options.model_copy(update={"baseline": str(parsed.old), "fail_on": parsed.fail_on})
-    comparisons = tuple(compare(baseline, card, label, policy) for label in chosen)
-    if all(comparison.empty for comparison in comparisons):
-        reasons = dict.fromkeys(reason for comparison in comparisons for reason in comparison.left_out)
-        said = f": {'; '.join(reasons)}" if reasons else ""
-        raise InputError(f"{parsed.old}: holds nothing that can be compared with {parsed.new}{said}")
+    comparisons = tuple(compare(baseline, card, label, policy, len(chosen)) for label in chosen)
     rows = tuple(row for row in card.results if row.calculator in chosen)
+    if not any(comparison.compares(judged=any(row.expectation for row in rows)) for comparison in comparisons):
+        reasons = several(reason for comparison in comparisons for reason in comparison.left_out)
+        said = f": {reasons}" if reasons else ""
+        raise InputError(f"{parsed.old}: holds nothing that can be compared with {parsed.new}{said}")
     selected = len(rows) if card.complete else card.selected
     card = card.model_copy(
         update={"options": options, "comparisons": comparisons, "results": rows, "selected": selected}
     )
     judged = card.model_copy(update={"verdict": card.judged()})
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else terminal.LOG_WIDTH
+    parsed.exit_code = 0 if judged.verdict == "passed" else 1  # also for a reader who stops at the first line
     yield terminal.render_comparisons(judged, width=width).rstrip()
     yield verdict_line(judged)
-    parsed.exit_code = 0 if judged.verdict == "passed" else 1
 
 
 def _report(parsed: argparse.Namespace) -> Iterator[str]:

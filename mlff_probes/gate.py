@@ -10,10 +10,10 @@ from pathlib import Path
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.errors import InputError
 from mlff_probes.protocols import BY_KIND
-from mlff_probes.records import Case, ProbeResult
+from mlff_probes.records import Case, Expectation, ProbeResult
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.changes import Change, Comparison
-from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare, has_verdict
+from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare, has_verdict, several
 from mlff_probes.scorecard.model import CaseSummary, FailOn, Scorecard
 from mlff_probes.suite import ProbeRequest, Suite
 from mlff_probes.tolerances import RegressionPolicy
@@ -130,12 +130,12 @@ class Gate:
         """
         if self.live or self.baseline is None:
             return
-        asked = list(requests)
-        if asked and not any(map(self._is_compared, asked)):
-            reasons = filter(None, map(self._comparer.not_comparable, dict.fromkeys(each.case for each in asked)))
-            said = "; ".join(reasons) or "it has no verdict on any of the quantities"
+        expected = {request: self.suite.expectation(request) for request in requests}
+        judged = {request: found for request, found in expected.items() if found is not None} or expected
+        reasons = [self._not_compared(request, found) for request, found in judged.items()]
+        if reasons and all(reasons):
             raise InputError(
-                f"{OPTION}={self.baseline.source}: holds nothing that can be compared with this run: {said}"
+                f"{OPTION}={self.baseline.source}: holds nothing that can be compared with this run: {several(reasons)}"
             )
 
     def change(self, result: ProbeResult) -> Change | None:
@@ -150,9 +150,18 @@ class Gate:
             return ()
         baseline = self.baseline
         if self.live:  # as far as it was measured: now is not the time to measure the rest
-            baseline = replace(baseline, rows={(row.case, row.quantity): row for row in card.rows(self.live)})
+            keys = {(row.case, row.quantity) for row in card.results}
+            baseline = replace(
+                baseline, rows={key: baseline.rows[key] for key in baseline.rows if key in keys and self.knows(key[0])}
+            )
         labels = [identity.label for identity in card.calculators if identity.label != self.live]
-        return tuple(compare(baseline, card, label, self.policy) for label in labels if card.rows(label))
+        return tuple(
+            compare(baseline, card, label, self.policy, self._candidates) for label in labels if card.rows(label)
+        )
+
+    def knows(self, case: str) -> bool:
+        """Whether nothing has to be measured any more to compare with the baseline's result on a case."""
+        return self.live is None or not self.suite.measurable(case) or (self.live, case) in self.suite.measurements
 
     def fails(self, result: ProbeResult, change: Change | None, *, strict: bool) -> bool:
         """Whether a result makes the run fail."""
@@ -165,13 +174,23 @@ class Gate:
             "both": by_tolerance or by_regression,
         }[self.fail_on]
 
+    @property
+    def _candidates(self) -> int:
+        return len(self.suite.calculators) - (self.live is not None)
+
     @cached_property
     def _comparer(self) -> Comparer:
         assert self.baseline is not None
         cases = [CaseSummary.of(case) for case in self.suite.cases if isinstance(case, Case)]
-        return Comparer(self.baseline, cases, self.policy)
+        return Comparer(self.baseline, cases, self.policy, self._candidates)
 
-    def _is_compared(self, request: ProbeRequest) -> bool:
+    def _not_compared(self, request: ProbeRequest, expectation: Expectation | None) -> str:
+        """Why a quantity cannot be compared with a stored baseline; empty where it can."""
         assert self.baseline is not None
-        row = self.baseline.rows.get((request.case, request.quantity))
-        return row is not None and has_verdict(row) and not self._comparer.not_comparable(request.case)
+        case, quantity = request.case, request.quantity
+        if reason := self._comparer.not_comparable(case):
+            return reason
+        row = self.baseline.rows.get((case, quantity))
+        if row is None or not has_verdict(row):
+            return f"{case}, {quantity}: no verdict in {self.baseline.source}"
+        return self._comparer.another_reference(case, quantity, expectation)

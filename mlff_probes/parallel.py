@@ -14,7 +14,7 @@ import pytest
 
 from mlff_probes.calculators.identity import cpu_count, cuda_devices
 from mlff_probes.exchange import Exchange, killed
-from mlff_probes.probe import properties
+from mlff_probes.probe import not_counted, properties
 from mlff_probes.protocols import BY_KIND
 from mlff_probes.records import CalculatorIdentity, State
 from mlff_probes.scorecard.format import failure_text
@@ -123,11 +123,14 @@ class ParallelRun:
         key = (request.calculator, request.case)
         self.run.measurements.setdefault(key, self.run.suite.measurements.setdefault(key, killed(*key)))
         result = self.run.suite.result(request)
-        finished.user_properties = properties(result)
+        gate = self.run.gate
+        change = gate.change(result) if gate.knows(result.case) else None
+        finished.user_properties = properties(result, change)
         lost = copy.copy(finished)
-        lost.outcome, lost.when, lost.longrepr = "failed", "call", failure_text(result)
-        if result.verdict.state is State.KNOWN_FAILURE:
-            lost.outcome, lost.wasxfail = "skipped", result.verdict.reason
+        lost.outcome, lost.when, lost.longrepr = "failed", "call", failure_text(result, change)
+        if gate.knows(result.case) and not gate.fails(result, change, strict=self.run.options.strict):
+            known = result.verdict.state is State.KNOWN_FAILURE
+            lost.outcome, lost.wasxfail = "skipped", result.verdict.reason if known else not_counted(gate.live, result)
         lost.probe = {"result": result.model_dump(mode="json")}  # type: ignore[attr-defined]
         return lost
 

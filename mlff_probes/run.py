@@ -95,6 +95,12 @@ class ProbeRun:
             known_failures = load_known_failures(Path(known).expanduser(), cases, left_out=packaged)
         given = option(gate.OPTION)
         stored = None if given is None else gate.stored_baseline(given)
+        for path in (*scorecards, *([timings] if timings else [])):
+            if stored is not None and path.exists() and path.samefile(Path(stored.source).expanduser()):
+                raise InputError(
+                    f"{gate.OPTION}={given}: {path} would be overwritten with what is compared with it; write the new "
+                    "scorecard elsewhere"
+                )
         options = RunOptions(
             tier=option("--probe-tier"),
             strict=option("--probe-strict"),
@@ -172,10 +178,16 @@ class ProbeRun:
         if collector.path.parent == PROBES and name.startswith("test_"):
             obj.__test__ = True  # type: ignore[attr-defined]
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Drop the placeholder that pytest makes of a probe without any case in this tier."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
+        """Drop the placeholder that pytest makes of a probe without any case in this tier; begin with the baseline.
+
+        What a calculator is compared with is then measured, and may die, in its own items, whatever order they have.
+        """
         items[:] = [item for item in items if not (_is_probe(item) and _request(item) is None)]
+        yield
+        if self.gate.live is not None:
+            items.sort(key=lambda item: (request := _request(item)) is None or request.calculator != self.gate.live)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
@@ -210,12 +222,12 @@ class ProbeRun:
         return report
 
     def _shipment(self, result: ProbeResult) -> dict[str, Any]:
-        key = (result.calculator, result.case)
-        shipment: dict[str, Any] = {"result": result.model_dump(mode="json")}
-        if key in self.suite.measurements and key not in self.shipped:
-            self.shipped.add(key)
-            shipment["measurement"] = self.suite.measurements[key].model_dump(mode="json")
-        return shipment
+        """The result, and what was measured for it that the controller does not know yet."""
+        keys = {(label, result.case) for label in (result.calculator, self.gate.live) if label is not None}
+        made = [key for key in sorted(keys - self.shipped) if key in self.suite.measurements]
+        self.shipped.update(made)
+        measurements = [self.suite.measurements[key].model_dump(mode="json") for key in made]
+        return {"result": result.model_dump(mode="json"), "measurements": measurements}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather results, from this process or from a worker."""
@@ -225,9 +237,11 @@ class ProbeRun:
         self.measured_s += report.duration - shipment.get("waited_s", 0.0)
         if "result" in shipment:
             self.results[report.nodeid] = _received(ProbeResult, shipment["result"])
-        if "measurement" in shipment:
-            measurement = _received(Measurement, shipment["measurement"])
-            self.measurements[measurement.calculator, measurement.case] = measurement
+        for data in shipment.get("measurements", ()):
+            measurement = _received(Measurement, data)
+            key = (measurement.calculator, measurement.case)
+            self.measurements[key] = measurement
+            self.suite.measurements.setdefault(key, measurement)
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Remember why the run ends early: Ctrl-C, or what pytest says of its own accord."""

@@ -118,6 +118,10 @@ class Suite:
                 found += [ProbeRequest(calculator.label, case.id, quantity) for quantity in quantities]
         return found
 
+    def measurable(self, case: str) -> bool:
+        """Whether the file of a case could be read."""
+        return isinstance(self._case[case], Case)
+
     def measure(self, calculator: str, case: str) -> Measurement:
         """The measurement behind some items: made on first use and then shared."""
         key = (calculator, case)
@@ -140,7 +144,7 @@ class Suite:
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
         """Measure (or recall) and judge one quantity."""
         measured = self._measured(request)
-        expectation = self._expectation(request)
+        expectation = self.expectation(request)
         not_comparable = self._not_comparable(request.calculator, expectation)
         verdict = judge(measured, expectation, not_comparable=not_comparable)
         if self.known_failures is not None:
@@ -158,13 +162,16 @@ class Suite:
             case=request.case,
             quantity=request.quantity,
             measured=measured,
-            expectation=self._expectation(request),
+            expectation=self.expectation(request),
             verdict=verdict,
             look_first=look_first,
         )
 
-    def _expectation(self, request: ProbeRequest) -> Expectation | None:
-        """What is expected, with the tolerance of the precision in which the calculator was seen to compute."""
+    def expectation(self, request: ProbeRequest) -> Expectation | None:
+        """What is expected, with the tolerance of the precision in which the calculator was seen to compute, if it was.
+
+        None for a quantity that is only reported.
+        """
         case = self._case[request.case]
         expectation = case.expectation(request.quantity) if isinstance(case, Case) else None
         measurement = self.measurements.get((request.calculator, request.case))

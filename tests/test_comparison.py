@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from mlff_probes.dynamics.reference import ReferenceDynamics
 from mlff_probes.errors import InputError
 from mlff_probes.records import Expectation, ProbeResult, Problem, State, Tolerance, Value, Verdict
+from mlff_probes.reference import DIRECTORY, load_case
 from mlff_probes.scorecard import files, markdown, terminal
 from mlff_probes.scorecard.changes import Trend
-from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare
+from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare, difference
 from mlff_probes.scorecard.format import comparison_line, verdict_line
-from mlff_probes.scorecard.model import CaseSummary, Scorecard
+from mlff_probes.scorecard.model import CaseSummary, Scorecard, reference_fingerprint
 from mlff_probes.tolerances import load_policy
 
 POLICY = load_policy().regression
@@ -48,6 +52,7 @@ def case(**changes):
     given = {
         "id": "hop", "family": "migration", "title": "a hop", "kind": "fixed_path", "level_of_theory": "PBE",
         "source": "a test", "elements": ("Cr",), "protocol": {"migrating_atom": 0}, "fingerprint": "abc",
+        "reference_fingerprint": "123",
     }  # fmt: skip
     return CaseSummary(**(given | changes))
 
@@ -78,6 +83,9 @@ def change(before, after, *, judged=10, then=None, now=None):
         (row(None), row(None), Trend.SAME, False),
         (row(None), row(1.0), Trend.NEWLY_PASSING, False),
         (row(None), row(1.5), Trend.SAME, False),
+        (row(1.0), row(None, state=State.KNOWN_FAILURE), Trend.NEWLY_FAILING, True),  # known is not excused
+        (row(None), row(None, state=State.KNOWN_FAILURE), Trend.SAME, False),
+        (row(None, state=State.KNOWN_FAILURE), row(1.0), Trend.NEWLY_PASSING, False),
         (row(1.0), row(None, state=State.NOT_APPLICABLE), Trend.GONE, True),
         (row(1.0), row(None, state=State.NOT_APPLICABLE, by_nature=True), Trend.GONE, False),
         (row(1.0, reference=None), row(None, reference=None, state=State.NOT_APPLICABLE), Trend.GONE, True),
@@ -162,6 +170,7 @@ def test_laws_change_by_their_tolerance_or_their_verdict():
         ({"protocol": {"migrating_atom": 0, "seeds": [4, 5]}}, True),
         ({"title": "another title"}, True),
         ({"fingerprint": "def"}, False),
+        ({"reference_fingerprint": "456"}, False),
         ({"protocol": {"migrating_atom": 1}}, False),
         ({"kind": "relaxed_path"}, False),
         ({"level_of_theory": "r2SCAN"}, False),
@@ -260,8 +269,27 @@ def against(old, new, fail_on="regression", policy=POLICY):
 def test_nothing_to_compare_is_no_success():
     old, new = card_of(three(1.0, 1.0, 1.0), label="old"), card_of(three(1.0, 1.0, 1.0), cases=(case(fingerprint="d"),))
     verdict, found = against(old, new)
-    assert (verdict, found.empty) == ("nothing judged", True)
+    assert verdict == "nothing judged"
+    assert not found.compares(judged=True)
     assert found.left_out[0] == "hop: its structures are others than in old.json"
+
+
+def test_what_is_only_reported_is_no_comparison_of_what_is_judged():
+    """Every suite reports something: another reference of all else would be a success otherwise."""
+    speed = row(5.0, reference=None, quantity="speed")
+    old, new = card_of([row(1.0, reference=0.9), speed], label="old"), card_of([row(1.0), speed])
+    for fail_on in ("regression", "both"):
+        verdict, found = against(old, new, fail_on)
+        assert verdict == "nothing judged"
+    assert (found.compares(judged=True), found.compares(judged=False)) == (False, True)
+
+
+def test_each_calculator_must_be_compared():
+    old, new = card_of([row(1.0)], label="old"), card_of([row(1.0)])
+    _, found = against(old, new)
+    options = new.options.model_copy(update={"fail_on": "both"})
+    empty = found.model_copy(update={"calculator": "other", "changes": ()})
+    assert new.model_copy(update={"comparisons": (found, empty), "options": options}).judged() == "nothing judged"
 
 
 def test_errors_before_and_after_are_no_success():
@@ -336,21 +364,98 @@ def test_another_unit_is_not_compared():
     assert found.left_out == ("hop, barrier: its unit is another than in old.json",)
 
 
+def test_a_baseline_without_fingerprints_is_said_to_have_none():
+    old = card_of([row(1.0)], label="old", cases=(case(reference_fingerprint=""),))
+    (said,) = against(old, card_of([row(1.0)]))[1].remarks
+    assert said.startswith("old.json is older than the fingerprints of structures and references")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda stored: replace(stored, energies=stored.energies + 1e-4),
+        lambda stored: replace(stored, forces=(stored.forces[0] * 1.001, *stored.forces[1:])),
+        lambda stored: replace(stored, stresses=np.zeros((len(stored.energies), 6))),
+    ],
+    ids=["energies", "forces", "stresses"],
+)
+def test_another_calculation_is_another_reference(changed):
+    """Errors whose expected value is zero do not show it."""
+    hop = load_case(DIRECTORY / "migration" / "cr_sb2te3_in_gap.toml")
+    other = replace(hop, stored=changed(hop.stored))
+    assert difference(CaseSummary.of(hop), CaseSummary.of(hop)) == ""
+    assert difference(CaseSummary.of(hop), CaseSummary.of(other)) == "reference"
+
+
+def test_another_curve_is_another_reference():
+    moves = load_case(DIRECTORY / "dynamics" / "sb2te3_300K_nve.toml")
+    x = np.linspace(1.0, 5.0, 9)
+    curves = [replace(moves, dynamics=ReferenceDynamics({"rdf_all": (x, y)})) for y in (x, x**2)]
+    assert len({reference_fingerprint(each) for each in (moves, *curves)}) == 3
+
+
 def test_what_is_to_be_known_of_the_baseline_is_said():
     old = card_of(three(1.0, 1.0, 1.0), label="old", selected=5, interrupted="Ctrl-C")
     verdict, found = against(old, card_of(three(1.0, 1.0, 1.0)))
     assert (verdict, found.remarks) == ("passed", ("old.json is incomplete (3 of 5 quantities: Ctrl-C)",))
 
 
-def test_a_verdict_without_a_number_is_refused():
-    edited = row(1.0).model_copy(update={"measured": None})
-    with pytest.raises(InputError, match=r"old.json: hop, barrier: passed, but without a number"):
+def with_state(found, state):
+    return found.model_copy(update={"verdict": found.verdict.model_copy(update={"state": state})})
+
+
+@pytest.mark.parametrize(
+    ("edited", "says"),
+    [
+        (row(1.0).model_copy(update={"measured": None}), "passed, but without a number"),
+        (row(1.0, reference=None).model_copy(update={"measured": None}), "reported, but without a number"),
+        (with_state(row(1.0), State.REPORTED), "reported, but with a reference"),
+        (with_state(row(1.0, reference=None), State.FAILED), "failed, but without a reference"),
+    ],
+)
+def test_a_verdict_without_a_number_is_refused(edited, says):
+    with pytest.raises(InputError, match=rf"old.json: hop, barrier: {says}"):
         baseline_of(card_of([edited], label="old"), "old.json")
+
+
+def test_a_known_failure_may_be_an_error():
+    known = card_of([row(None, state=State.KNOWN_FAILURE)], label="old")
+    assert against(known, card_of([row(None, state=State.KNOWN_FAILURE)]))[1].changes[0].trend is Trend.SAME
+
+
+def test_what_a_scorecard_holds_twice_is_refused(tmp_path):
+    card = card_of([row(1.0)], label="old").model_dump(mode="json")
+    for what, found, says in (
+        ("results", [*card["results"], row(9.0).model_dump(mode="json") | {"calculator": "old"}],
+         "no scorecard: results: old, hop, barrier is there 2 times"),
+        ("results", [row(9.0).model_dump(mode="json")], "no scorecard: results: 'new' is none of its calculators"),
+        ("calculators", card["calculators"] * 2, "no scorecard: calculators: old is there 2 times"),
+    ):  # fmt: skip
+        file = tmp_path / "edited.json"
+        file.write_text(json.dumps(card | {what: found}))
+        with pytest.raises(InputError, match=says):
+            files.read(file)
 
 
 def test_huge_uncertainties_are_numbers_too():
     found = change(row(1.0, uncertainty=1e200), row(1.3, uncertainty=1e200))
     assert (found.trend, found.uncertainty) == (Trend.SAME, pytest.approx(2**0.5 * 1e200))
+
+
+def test_a_case_that_cannot_be_read_any_more_is_a_regression():
+    unreadable = row(None, quantity="case_file", reference=None).model_copy(update={"case": "hop.toml"})
+    old = card_of([row(1.0)], label="old")
+    verdict, found = against(old, card_of([unreadable], cases=()))
+    assert verdict == "failed"
+    assert [(c.trend, c.note) for c in found.regressions] == [(Trend.NEWLY_FAILING, "no")]
+    elsewhere = unreadable.model_copy(update={"case": "elsewhere.toml"})
+    assert not against(old, card_of([elsewhere], cases=()))[1].changes
+
+
+def test_several_candidates_leave_more_to_chance():
+    wide, baseline = row(1.0, uncertainty=0.02), {("hop", "barrier"): row(1.0, uncertainty=0.02)}
+    four = Comparer(Baseline("old", "old.json", baseline, 10), [case()], POLICY, 4)
+    assert four.change(wide).threshold == change(wide, wide, judged=40).threshold
 
 
 def test_a_case_that_cannot_be_read_is_left_out():

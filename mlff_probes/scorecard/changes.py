@@ -71,10 +71,10 @@ class Comparison(Record):
             for change in self.changes
         )
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing could be compared at all."""
-        return all(change.trend is Trend.NEW for change in self.changes)
+    def compares(self, *, judged: bool) -> bool:
+        """Whether anything could be compared, or anything that is judged."""
+        return any(change.trend is not Trend.NEW and (change.reference is not None or not judged)
+                   for change in self.changes)  # fmt: skip
 
     def counts(self) -> dict[Trend, int]:
         """How many changes there are of each kind that occurs."""

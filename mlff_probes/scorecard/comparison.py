@@ -21,13 +21,16 @@ COVERAGE = 0.95
 """Of the intervals that measured values carry."""
 
 NAMED = 5
-"""Cases that are named where more are left out."""
+"""Cases, or reasons, that are named where there are more."""
 
 WIDEST = 3.0
 """How many times as wide as the baseline's an interval counts: a wider one is no chance, but the change itself."""
 
 ROUNDING = 1e-3
 """A verdict has not changed because an error crossed its tolerance by less than this part of it."""
+
+CASE_FILE_SUFFIX = ".toml"
+"""Of the id of a case whose file cannot be read."""
 
 BY_LABEL = ",label=…"
 """How a calculator of a stored baseline is named behind its file."""
@@ -59,6 +62,21 @@ class Baseline:
     remarks: tuple[str, ...] = ()
 
 
+def difference(before: CaseSummary, now: CaseSummary) -> str:
+    """In what two cases of one id differ, so that their numbers cannot be compared; empty where they are the same."""
+    if measured_how(before) != measured_how(now):
+        return "protocol"
+    if _others(before.fingerprint, now.fingerprint):
+        return "structures"
+    others = before.level_of_theory != now.level_of_theory
+    return "reference" if others or _others(before.reference_fingerprint, now.reference_fingerprint) else ""
+
+
+def _others(before: str, now: str) -> bool:
+    """Whether two hashes are known to differ; an older scorecard has none."""
+    return bool(before and now and before != now)
+
+
 def baseline_of(card: Scorecard, source: str, wanted: str | None = None, *, by: str = BY_LABEL) -> Baseline:
     """The calculator `wanted` of a scorecard, or its only one, as a baseline; `by` says how one is named.
 
@@ -76,6 +94,12 @@ def baseline_of(card: Scorecard, source: str, wanted: str | None = None, *, by: 
     found = card.rows(label)
     check_numbers(found, source)
     remarks = []
+    unsigned = [case.id for case in card.cases if not (case.fingerprint and case.reference_fingerprint)]
+    if unsigned:
+        remarks.append(
+            f"{source} is older than the fingerprints of structures and references: whether these are the same was not "
+            "checked"
+        )
     if not card.complete:
         why = f": {card.interrupted}" if card.interrupted else ""
         remarks.append(f"{source} is incomplete ({len(card.results)} of {card.selected} quantities{why})")
@@ -90,7 +114,7 @@ def baseline_of(card: Scorecard, source: str, wanted: str | None = None, *, by: 
 
 
 def check_numbers(rows: Iterable[ProbeResult], source: str) -> None:
-    """See that what has a verdict has a number, as in every scorecard that nobody edited.
+    """See that what has a verdict has a number or a reason for none, as in every scorecard that nobody edited.
 
     Raises
     ------
@@ -98,9 +122,19 @@ def check_numbers(rows: Iterable[ProbeResult], source: str) -> None:
         If not.
     """
     for row in rows:
-        needs = row.verdict.state in (State.PASSED, State.FAILED, State.KNOWN_FAILURE)
-        if (needs and row.expectation is None) or (needs and not (row.measured and row.measured.value is not None)):
-            raise InputError(f"{source}: {row.case}, {row.quantity}: {row.verdict.state.value}, but without a number")
+        state, expected, measured = row.verdict.state, row.expectation, row.measured
+        excused = state is State.KNOWN_FAILURE and measured is not None and measured.problem is not None
+        missing = ""
+        if state in (State.PASSED, State.FAILED, State.KNOWN_FAILURE) and not (_has_number(row) or excused):
+            missing = "without a number"
+        elif state in (State.PASSED, State.FAILED) and expected is None:
+            missing = "without a reference"
+        elif state is State.REPORTED and expected is not None:
+            missing = "with a reference"
+        elif state is State.REPORTED and (measured is None or (measured.value is None and measured.problem is None)):
+            missing = "without a number"
+        if missing:
+            raise InputError(f"{source}: {row.case}, {row.quantity}: {state.value}, but {missing}")
 
 
 class Comparer:
@@ -114,12 +148,16 @@ class Comparer:
         The cases of the run.
     policy
         When a change counts.
+    calculators
+        How many calculators are compared with the baseline: the more, the larger a chance change may be.
     """
 
-    def __init__(self, baseline: Baseline, cases: Iterable[CaseSummary], policy: RegressionPolicy) -> None:
+    def __init__(
+        self, baseline: Baseline, cases: Iterable[CaseSummary], policy: RegressionPolicy, calculators: int = 1
+    ) -> None:
         self.baseline, self.policy = baseline, policy
         self.cases = {case.id: case for case in cases}
-        self.false_alarms = policy.false_alarms / max(baseline.judged, 1)
+        self.false_alarms = policy.false_alarms / max(baseline.judged * calculators, 1)
 
     def not_comparable(self, case: str) -> str:
         """Why nothing of a case is compared; empty where it is."""
@@ -130,27 +168,28 @@ class Comparer:
             return f"{case}: could not be read"
         if before is None:
             return f"{case}: not in {self.baseline.source}"
-        other = ""
-        if measured_how(before) != measured_how(now):
-            other = "protocol is another"
-        elif before.level_of_theory != now.level_of_theory:
-            other = "reference is another"
-        elif before.fingerprint and now.fingerprint and before.fingerprint != now.fingerprint:
-            other = "structures are others"
-        return f"{case}: its {other} than in {self.baseline.source}" if other else ""
+        other = difference(before, now)
+        verb = "are others" if other == "structures" else "is another"
+        return f"{case}: its {other} {verb} than in {self.baseline.source}" if other else ""
+
+    def another_reference(self, case: str, quantity: str, expectation: Expectation | None) -> str:
+        """Why a quantity is not compared though its case is; empty where it is, or is not in the baseline."""
+        before = self.baseline.rows.get((case, quantity))
+        same = before is None or same_reference(before.expectation, expectation)
+        return "" if same else f"{case}, {quantity}: its reference is another than in {self.baseline.source}"
 
     def left_out(self, after: ProbeResult) -> str:
-        """Why a quantity is not compared though its case is; empty where it is, or is not in the baseline."""
+        """The same of a quantity that was measured, and so has a unit."""
         before = self.baseline.rows.get((after.case, after.quantity))
-        if before is None:
-            return ""
-        same = same_reference(before.expectation, after.expectation)
-        other = "reference" if not same else "unit" if _unit(before) != _unit(after) else ""
-        return f"{after.case}, {after.quantity}: its {other} is another than in {self.baseline.source}" if other else ""
+        if before is None or _unit(before) == _unit(after):
+            return self.another_reference(after.case, after.quantity, after.expectation)
+        return f"{after.case}, {after.quantity}: its unit is another than in {self.baseline.source}"
 
     def change(self, after: ProbeResult) -> Change | None:
         """What became of a quantity; None where it is not compared."""
         before = self.baseline.rows.get((after.case, after.quantity))
+        if self.baseline.cases and after.case not in self.cases:
+            return self._of_unreadable(after)
         if self.not_comparable(after.case) or self.left_out(after):
             return None
         if before is None or not has_verdict(before):
@@ -159,14 +198,13 @@ class Comparer:
             by_nature = _by_nature(after)
             trend = Trend.REPORTED if by_nature and after.expectation is None else Trend.GONE
             return self._of(after, before, trend, regression=not by_nature, note=after.verdict.reason)
-        errs = State.ERROR in (before.verdict.state, after.verdict.state)
-        if errs and not (_has_number(before) and _has_number(after)):
+        if any(map(_errs, (before, after))):
             return self._of_errors(before, after)
         return self._of_reported(before, after) if after.expectation is None else self._of_numbers(before, after)
 
     def _of(self, after: ProbeResult, before: ProbeResult | None, trend: Trend, **more: object) -> Change:
         expected = after.expectation
-        unit = next(r.measured.unit for r in (after, before) if r and r.measured)
+        unit = next((r.measured.unit for r in (after, before) if r and r.measured), "-")
         return Change.model_validate(
             {
                 "calculator": after.calculator, "family": after.family, "case": after.case, "unit": unit,
@@ -185,13 +223,20 @@ class Comparer:
         said = "" if state in (State.PASSED, State.REPORTED) else f"{state.value}: {after.verdict.reason}".rstrip(": ")
         return self._of(after, before, Trend.NEW, note=said)
 
+    def _of_unreadable(self, after: ProbeResult) -> Change | None:
+        """The file of a case cannot be read, which the baseline has: all its quantities are lost."""
+        case = after.case.removesuffix(CASE_FILE_SUFFIX)
+        if case == after.case or case not in (self.baseline.cases or ()):
+            return None
+        return self._of(after, None, Trend.NEWLY_FAILING, regression=True, note=after.verdict.reason)
+
     def _of_errors(self, before: ProbeResult, after: ProbeResult) -> Change:
         """At least one of them has no number."""
         was, now = before.verdict, after.verdict
-        if was.state is State.ERROR and now.state is State.ERROR:
+        if _errs(before) and _errs(after):
             note = now.reason if now.reason == was.reason else f"{now.reason}; before: {was.reason}"
             return self._of(after, before, Trend.SAME, note=f"no number, as before: {note}")
-        if now.state is State.ERROR:
+        if _errs(after):
             trend = Trend.NEWLY_FAILING if was.state in (State.PASSED, State.REPORTED) else Trend.WORSE
             return self._of(after, before, trend, regression=True, note=now.reason)
         if now.state in (State.PASSED, State.REPORTED):
@@ -226,8 +271,10 @@ class Comparer:
             trend = Trend.WORSE if change > 0 or blurred else Trend.BETTER
         else:
             trend = Trend.SAME
-            if failed != fails:
-                note = f"another verdict, by {'less than chance' if chance else 'rounding'}" + (note and f": {note}")
+            if failed != fails and not note:
+                earlier = before.verdict.reason if before.verdict.state is State.ERROR else ""
+                less = "less than chance" if chance else "rounding"
+                note = f"before: {earlier}" if earlier else f"another verdict, by {less}"
         return self._of(
             after,
             before,
@@ -240,10 +287,12 @@ class Comparer:
         )
 
 
-def compare(before: Baseline, card: Scorecard, calculator: str, policy: RegressionPolicy) -> Comparison:
-    """All changes of one calculator of `card` against a baseline, and what was left out."""
+def compare(
+    before: Baseline, card: Scorecard, calculator: str, policy: RegressionPolicy, calculators: int = 1
+) -> Comparison:
+    """All changes of one calculator of `card`, one of so many, against a baseline, and what was left out."""
     rows = card.rows(calculator)
-    comparer = Comparer(before, card.cases, policy)
+    comparer = Comparer(before, card.cases, policy, calculators)
     return Comparison(
         calculator=calculator,
         baseline=before.label,
@@ -266,6 +315,13 @@ def _left_out(comparer: Comparer, before: Baseline, rows: list[ProbeResult]) -> 
         verb = "quantity of the baseline is" if len(missing) == 1 else "quantities of the baseline are"
         found.append(f"{len(missing)} {verb} not part of this run ({named})")
     return found + [reason for row in rows if not why[row.case] and (reason := comparer.left_out(row))]
+
+
+def several(reasons: Iterable[str]) -> str:
+    """Reasons in one line, each once, and the first few alone where they are many."""
+    found = list(dict.fromkeys(reasons))
+    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return "; ".join(found[:NAMED]) + more
 
 
 def _other_tolerances(before: Baseline, rows: Iterable[ProbeResult]) -> list[str]:
@@ -308,6 +364,11 @@ def _unit(row: ProbeResult) -> str:
 def _by_nature(row: ProbeResult) -> bool:
     """Whether it lacks a number though nothing is missing."""
     return row.measured is not None and row.measured.problem is not None and row.measured.problem.by_nature
+
+
+def _errs(row: ProbeResult) -> bool:
+    """Whether it has no number where one should be: what is only reported may be unresolved."""
+    return not _has_number(row) and row.verdict.state is not State.REPORTED
 
 
 def _has_number(row: ProbeResult) -> bool:

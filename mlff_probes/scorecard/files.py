@@ -81,8 +81,9 @@ def read(path: Path) -> Scorecard:
         return Scorecard.model_validate(data, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: no scorecard: {where}: {first['msg']}") from error
+        where = "".join(f"{part}." for part in first["loc"]).rstrip(".")
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: no scorecard: {f'{where}: ' if where else ''}{said}") from error
 
 
 def _write_json(card: Scorecard, path: Path) -> list[Path]:

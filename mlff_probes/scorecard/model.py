@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import (
@@ -35,6 +37,12 @@ SCHEMA_VERSION: Literal[1] = 1
 
 GRID_A = 1e-5
 """Structures are the same whose positions are the same on this grid."""
+
+GRID_EV = 1e-6
+"""And references whose energies (eV), forces (eV/A), stresses (eV/A^3) and curves are."""
+
+GRID_TRAJECTORY_A = 1e-3
+"""Coarser, since the positions of a trajectory are unwrapped: no last digit may make it another one."""
 
 OverallVerdict = Literal["passed", "failed", "nothing judged", "incomplete"]
 
@@ -90,10 +98,28 @@ def fingerprint(frames: Iterable[Atoms]) -> str:
     return found.hexdigest()[:16]
 
 
+def reference_fingerprint(case: Case) -> str:
+    """A hash of what a case is compared with: stored energies, forces and stresses, curves, a trajectory."""
+    arrays: list[tuple[Any, float]] = []
+    if case.stored is not None:
+        arrays += [(found, GRID_EV) for found in (case.stored.energies, *(case.stored.forces or ()))]
+        arrays += [(case.stored.stresses, GRID_EV)]
+    if case.dynamics is not None:
+        arrays += [(axis, GRID_EV) for _, curve in sorted(case.dynamics.curves.items()) for axis in curve]
+        if case.dynamics.trajectory is not None:
+            arrays += [(case.dynamics.trajectory.positions, GRID_TRAJECTORY_A)]
+    found = hashlib.sha256()
+    for array, grid in arrays:
+        if array is not None:
+            found.update((np.asarray(array) / grid).round().astype("<i8").tobytes())
+    return found.hexdigest()[:16]
+
+
 class CaseSummary(Record):
     """What a reader of the scorecard needs to know of a case, the reference curves included.
 
-    `fingerprint` is that of its structures; empty in scorecards that are older than it.
+    `fingerprint` is that of its structures, `reference_fingerprint` that of the energies, forces and curves it is
+    compared with; empty in scorecards that are older than these.
     """
 
     id: Text
@@ -110,6 +136,7 @@ class CaseSummary(Record):
     reference_arrays: dict[str, list[Any]] = Field(default_factory=dict)
     reference_diagnostics: dict[str, Any] = Field(default_factory=dict)
     fingerprint: str = ""
+    reference_fingerprint: str = ""
 
     @classmethod
     def of(cls, case: Case) -> CaseSummary:
@@ -130,6 +157,7 @@ class CaseSummary(Record):
             reference_arrays=reference.arrays if reference else {},
             reference_diagnostics=reference.diagnostics if reference else {},
             fingerprint=fingerprint(case.frames),
+            reference_fingerprint=reference_fingerprint(case),
         )
 
 
@@ -194,6 +222,20 @@ class Scorecard(Record):
     baseline: str | None = None
     comparisons: tuple[Comparison, ...] = ()
     time: TimeSummary
+
+    @model_validator(mode="after")
+    def _of_one_piece(self) -> Self:
+        """See that each row and measurement is of one of the calculators, and that there is one of each."""
+        labels = [identity.label for identity in self.calculators]
+        made = [(m.calculator, m.case) for m in self.measurements]
+        rows = [(row.calculator, row.case, row.quantity) for row in self.results]
+        for what, keys in (("calculators", [(label,) for label in labels]), ("measurements", made), ("results", rows)):
+            for key, times in Counter(keys).items():
+                if times > 1:
+                    raise ValueError(f"{what}: {', '.join(key)} is there {times} times")
+                if key[0] not in labels:
+                    raise ValueError(f"{what}: '{key[0]}' is none of its calculators")
+        return self
 
     @classmethod
     def build(
@@ -262,11 +304,12 @@ class Scorecard(Record):
             return by_tolerance
         if any(comparison.regressions for comparison in self.comparisons):
             return "failed"
-        if self.options.fail_on == "both" and by_tolerance != "nothing judged":
+        if self.options.fail_on == "both" and by_tolerance not in ("passed", "nothing judged"):
             return by_tolerance
         if not self.complete:
             return "incomplete"
-        return "passed" if any(comparison.judged for comparison in self.comparisons) else "nothing judged"
+        compared = self.comparisons and all(comparison.judged for comparison in self.comparisons)
+        return "passed" if compared else "nothing judged"
 
     @property
     def complete(self) -> bool:

@@ -17,7 +17,7 @@ from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import CalculatorIdentity, ProbeResult, State, Tolerance
 from mlff_probes.scorecard import format as fmt
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
-from mlff_probes.scorecard.comparison import measured_how, same_reference
+from mlff_probes.scorecard.comparison import difference, same_reference
 from mlff_probes.scorecard.model import CaseSummary, OverallVerdict, Scorecard
 from mlff_probes.scorecard.pictures import draw_all
 from mlff_probes.scorecard.side_by_side import (
@@ -311,18 +311,15 @@ def _joined(sources: Sequence[Source]) -> Scorecard:
 
 def _difference(one: CaseSummary, other: CaseSummary, first: Scorecard, second: Scorecard) -> str:
     """In what two cases of one id differ; empty where they are the same."""
-    if measured_how(one) != measured_how(other):
-        return "another protocol"
-    if one.fingerprint and other.fingerprint and one.fingerprint != other.fingerprint:
-        return "other structures"
+    what = difference(one, other)
+    if what:
+        return "other structures" if what == "structures" else f"another {what}"
     known, found = (
         {row.quantity: row.expectation for row in card.results if row.case == one.id and row.expectation}
         for card in (first, second)
     )
     differ = [name for name in known.keys() & found.keys() if not same_reference(known[name], found[name])]
-    if one.level_of_theory != other.level_of_theory or differ:
-        return f"another reference{f' of {min(differ)}' if differ else ''}"
-    return ""
+    return f"another reference of {min(differ)}" if differ else ""
 
 
 # what the page shows

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +13,8 @@ MAKE, STRONGER = "--calculator=py:./calc.py:make", "--calculator=py:./calc.py:st
 IN_GAP = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0")
 WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="-n 2")]
 CHANGED = '''
+import os
+
 
 class Stronger(Sound):
     """All energies and forces are 5 % too large."""
@@ -22,6 +26,25 @@ class Stronger(Sound):
 
 def stronger():
     return Stronger()
+
+
+class Dying(Sound):
+    """Takes its process down on the structures with chromium."""
+
+    def calculate(self, atoms=None, *args, **kwargs):
+        if len(atoms) == 21:
+            os._exit(1)
+        super().calculate(atoms, *args, **kwargs)
+
+
+def dying():
+    return Dying()
+
+
+def broken():
+    found = Sound()
+    found.get_property = lambda *_: float("nan")
+    return found
 
 
 def copper():
@@ -168,6 +191,49 @@ def test_a_case_that_cannot_be_read_costs_no_other(folder, run_probes, recorded,
     assert any("could not be read" in reason for reason in run.card.comparisons[0].left_out)
 
 
+def test_a_baseline_that_dies_harms_no_candidate(folder, run_probes, recorded_only):
+    """It is measured in its own items, and what killed its process is no regression of the same model later."""
+    run = run_probes("--calculator=py:./calc.py:make,label=new", *recorded_only, *IN_GAP, "-n", "1",
+                     "--probe-baseline=py:./calc.py:dying,label=old")  # fmt: skip
+    assert run.code == pytest.ExitCode.OK, run.output
+    states = {(r.calculator, r.case): r.verdict.state.value for r in run.card.results}
+    assert states["new", "cr_sb2te3_in_gap"] == states["old", "sb2te3_fixed_gap_0.0"] == "passed"
+    assert states["old", "cr_sb2te3_in_gap"] == "error"
+    shutil.copy(folder / "card.json", folder / "both.json")
+    run = run_probes("--calculator=py:./calc.py:dying", *recorded_only, *IN_GAP, "-n", "1",
+                     "--probe-baseline=both.json,label=old", "--probe-fail-on=regression")  # fmt: skip
+    assert run.code == pytest.ExitCode.OK, run.output
+    run.matches("*killed its process*", "*0 regressions*")
+
+
+def test_a_baseline_that_was_not_selected_is_compared(folder, run_probes, recorded_only):
+    """As after a red run with --lf, which leaves out what did not fail."""
+    run = run_probes("--calculator=py:./calc.py:stronger,label=new", *recorded_only, "-k", "new and in_gap-barrier",
+                     "--probe-baseline=py:./calc.py:make,label=old", "--probe-fail-on=regression")  # fmt: skip
+    assert run.code == pytest.ExitCode.TESTS_FAILED
+    assert trends(run) == {("cr_sb2te3_in_gap", "barrier"): "newly failing"}
+    assert run.card.comparisons[0].left_out == ()
+    run.matches("*1 regression*")
+
+
+def test_a_known_failure_without_a_number_is_a_regression_all_the_same(folder, run_probes, recorded_only):
+    known = ("cr_sb2te3_in_gap", "barrier", "error", "copper alone")
+    text = '[[known_failure]]\ncase = "{}"\nquantity = "{}"\nverdict = "{}"\nreason = "{}"\n'.format(*known)
+    (folder / "known.toml").write_text(text)
+    run = run_probes("--calculator=py:./calc.py:broken", *recorded_only, "-k", "in_gap-barrier",
+                     "--probe-known-failures=known.toml", "--probe-baseline=production.json")  # fmt: skip
+    assert run.code == pytest.ExitCode.TESTS_FAILED
+    assert trends(run) == {("cr_sb2te3_in_gap", "barrier"): "newly failing"}
+
+
+def test_the_baseline_is_not_overwritten(folder, run_probes, recorded_only):
+    """A red candidate would be the baseline of the next run."""
+    (folder / "link.json").symlink_to("production.json")
+    for name in ("production.json", "link.json"):
+        run_probes(STRONGER, *recorded_only, "--probe-baseline=production.json",
+                   f"--probe-scorecard={name}").assert_usage_error(f"{name} would be overwritten")  # fmt: skip
+
+
 def test_a_seed_is_no_negative_number(folder, run_probes):
     run_probes(MAKE, "--probe-seed=-1").assert_usage_error("--probe-seed=-1: must be 0 or more")
 
@@ -195,3 +261,19 @@ def test_the_command(folder, inner_pytest, run_probes, recorded_only, capfd):
     capfd.readouterr()
     assert main(["compare", old, new, "--calculator=nobody"]) == 4
     assert capfd.readouterr().err.startswith("mlff-probes: error: ")
+    (folder / "mine.toml").write_text('[migration.barrier]\nvalue = 0.2\nunit = "eV"\nreason = "mine"\n')
+    assert main(["compare", old, old, f"--tolerances={folder}/mine.toml"]) == 4
+    assert "has no [regression]" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "says"),
+    [("| true; exit ${PIPESTATUS[0]}", 1, ""), (">&-", 1, ""), ("> /dev/full", 4, "No space left on device")],
+)
+def test_the_exit_code_hangs_on_no_reader(redirection, code, says, folder, run_probes, recorded_only):
+    run_probes(STRONGER, *recorded_only, "-k", "in_gap-barrier")
+    command = f"{sys.executable} -m mlff_probes.cli compare production.json card.json {redirection}"
+    done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == bool(says)
