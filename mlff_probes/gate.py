@@ -99,11 +99,6 @@ class Gate:
         The baseline, where it is stored.
     live
         The label of the calculator that is the baseline, where that is one of the run.
-
-    Raises
-    ------
-    InputError
-        If the stored baseline holds nothing that can be compared.
     """
 
     def __init__(
@@ -118,7 +113,6 @@ class Gate:
         self.suite, self.policy, self.fail_on, self.live = suite, policy, fail_on, live
         judged = sum(len(case.expectations) for case in suite.cases if isinstance(case, Case))
         self.baseline = Baseline(live, live, LiveRows(suite, live), judged) if live else stored
-        self.check(request for kind in BY_KIND for request in suite.requests(kind))
 
     def check(self, requests: Iterable[ProbeRequest]) -> None:
         """See that something of what is to be measured can be compared with a stored baseline.
