@@ -12,13 +12,14 @@ from urllib.parse import unquote
 import matplotlib as mpl
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from test_scorecard import card_of, lookup
 
 from mlff_probes import cli
 from mlff_probes.errors import InputError
 from mlff_probes.records import BrokenCase, Context, ProbeResult, State, Verdict
 from mlff_probes.reference import load_cases
-from mlff_probes.scorecard import figures, files, pictures, report
+from mlff_probes.scorecard import figures, files, inline_svg, pictures, report
 from mlff_probes.scorecard.comparison import baseline_of, compare
 from mlff_probes.scorecard.report import Source
 from mlff_probes.tolerances import load_policy
@@ -116,6 +117,17 @@ def test_every_link_and_every_reference_inside_a_picture_has_its_one_target(text
     assert {unquote(link) for link in links} <= set(map(unquote, ids))
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
     assert {a["aria-labelledby"] for _, a, _ in shown.elements if "aria-labelledby" in a} <= set(ids)
+
+
+def test_two_panels_of_the_same_points_share_no_id():
+    figure = Figure(figsize=(6, 4))
+    for column in (0, 0.5):
+        figure.add_axes((column, 0, 0.5, 1)).plot(range(2 * inline_svg.DENSE), "o")
+    page = Page(inline_svg.inline(figure, "twice", "f0"))
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(page.all("image")) == 2
+    assert ids
+    assert len(ids) == len(set(ids))
 
 
 def test_the_verdict_comes_first_and_says_what_the_exit_code_is(card, shown):
