@@ -130,6 +130,14 @@ def test_two_panels_of_the_same_points_share_no_id():
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.parametrize("title", ["a $x^^$ b", r"$\frac{1}$ x", "$x_1$"])
+def test_a_title_is_no_formula(card, title):
+    found = card.model_copy(update={"cases": (card.cases[0].model_copy(update={"title": title}),)})
+    drawn = pictures.draw_all(found)
+    assert not drawn.problems
+    assert title in Page(drawn.pictures[found.cases[0].id]).text("svg")
+
+
 def test_the_verdict_comes_first_and_says_what_the_exit_code_is(card, shown):
     said = " ".join(shown.text("body").split())
     order = [
