@@ -14,13 +14,16 @@ HOOK = "pytest_probes_scorecard"
 
 
 def send(card: Scorecard, config: pytest.Config) -> list[str]:
-    """Call every implementation of the hook; a sentence for each that raised, which costs no other its call."""
+    """Call every implementation of the hook; a sentence for each that raised, which costs no other its call.
+
+    Each gets a copy of its own: records are frozen, but lists and dictionaries in them are not.
+    """
     problems = []
     implementations = config.hook.pytest_probes_scorecard.get_hookimpls()
     for one in reversed(implementations):  # as pluggy does: the last that was registered comes first
         others = [each.plugin for each in implementations if each is not one]
         try:
-            config.pluginmanager.subset_hook_caller(HOOK, others)(scorecard=card, config=config)
+            config.pluginmanager.subset_hook_caller(HOOK, others)(scorecard=card.model_copy(deep=True), config=config)
         except BaseException as error:  # also sys.exit, pytest.exit, and Ctrl-C while a server does not answer
             problems.append(f"{HOOK} in {_place(one)}: {describe(error)}")
     return problems

@@ -39,7 +39,7 @@ def test_a_green_scorecard_has_none():
 def test_no_text_can_end_its_annotation():
     lines = annotate(card_of(row("a", "barrier", state="error", reason="100 %\r\n::set-env name=PATH::/evil")))
     assert all(line.startswith("::error ") and len(line.splitlines()) == 1 for line in lines)
-    assert "100 %25%0D%0A::set-env" in lines[1]
+    assert "100 %25\ufffd%0A::set-env" in lines[1]
 
 
 def test_changes_for_the_worse_come_before_other_failures_and_once():

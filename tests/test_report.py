@@ -12,14 +12,17 @@ from urllib.parse import unquote
 import matplotlib as mpl
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from test_scorecard import card_of, lookup
 
 from mlff_probes import cli
 from mlff_probes.errors import InputError
 from mlff_probes.records import BrokenCase, Context, ProbeResult, State, Verdict
 from mlff_probes.reference import load_cases
-from mlff_probes.scorecard import figures, files, pictures, report
+from mlff_probes.scorecard import figures, files, inline_svg, pictures, report
+from mlff_probes.scorecard.changes import Comparison
 from mlff_probes.scorecard.comparison import baseline_of, compare
+from mlff_probes.scorecard.model import Spread
 from mlff_probes.scorecard.report import Source
 from mlff_probes.tolerances import load_policy
 
@@ -116,6 +119,25 @@ def test_every_link_and_every_reference_inside_a_picture_has_its_one_target(text
     assert {unquote(link) for link in links} <= set(map(unquote, ids))
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
     assert {a["aria-labelledby"] for _, a, _ in shown.elements if "aria-labelledby" in a} <= set(ids)
+
+
+def test_two_panels_of_the_same_points_share_no_id():
+    figure = Figure(figsize=(6, 4))
+    for column in (0, 0.5):
+        figure.add_axes((column, 0, 0.5, 1)).plot(range(2 * inline_svg.DENSE), "o")
+    page = Page(inline_svg.inline(figure, "twice", "f0"))
+    ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
+    assert len(page.all("image")) == 2
+    assert ids
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("title", ["a $x^^$ b", r"$\frac{1}$ x", "$x_1$"])
+def test_a_title_is_no_formula(card, title):
+    found = card.model_copy(update={"cases": (card.cases[0].model_copy(update={"title": title}),)})
+    drawn = pictures.draw_all(found)
+    assert not drawn.problems
+    assert title in Page(drawn.pictures[found.cases[0].id]).text("svg")
 
 
 def test_the_verdict_comes_first_and_says_what_the_exit_code_is(card, shown):
@@ -310,6 +332,12 @@ def test_labels_are_unique_however_often_they_come(card):
     assert "Scorecard of m, m (a), m (a 2)" in page.text("h1")
 
 
+def test_a_label_that_is_as_another_becomes_stays_apart():
+    one, both = (card_of([named(label) for label in labels], kinds=("fixed_path",)) for labels in ("m", ("m", "m (b)")))
+    page = Page(report.render([Source("a", one), Source("b", both)]))
+    assert "Scorecard of m, m (b), m (b) (b)" in page.text("h1")
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -323,6 +351,33 @@ def test_another_case_of_the_same_name_is_refused(card, change, says):
     other = card.model_copy(update={"cases": (case, *card.cases[1:])})
     with pytest.raises(InputError, match=f"b.json: {case.id} {says}"):
         report.render([Source("a.json", card), Source("b.json", other)])
+
+
+STRANGERS = {
+    "results": lambda card: {"results": tuple(map(strange, card.results))},
+    "measurements": lambda card: {"measurements": tuple(map(strange, card.measurements))},
+    "comparisons": lambda card: {"comparisons": (Comparison(calculator="x", baseline="o", source="o", changes=()),)},
+    "replicates": lambda card: {"replicates": (Spread.over("x", list(card.results[:1])),)},
+    "baseline": lambda card: {"baseline": "x"},
+}
+
+
+def strange(record):
+    return record.model_copy(update={"calculator": "x"})
+
+
+@pytest.mark.parametrize("where", STRANGERS)
+def test_what_belongs_to_no_calculator_is_refused(card, where):
+    edited = card.model_copy(update=STRANGERS[where](card))
+    said = rf"b.json: {where} names 'x', which is none of its calculators \(old, new\); correct the label"
+    with pytest.raises(InputError, match=said):
+        report.render([Source("a.json", card), Source("b.json", edited)])
+
+
+def test_two_calculators_of_one_label_are_refused(card):
+    edited = card.model_copy(update={"calculators": card.calculators[:1] * 2})
+    with pytest.raises(InputError, match=r"b\.json: 2 calculators are called 'old'; give each a label of its own"):
+        report.render([Source("b.json", edited)])
 
 
 def test_another_reference_of_a_quantity_is_refused(card):

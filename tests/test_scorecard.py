@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from support import LookupCalculator, reference_frames
 
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.errors import InputError
-from mlff_probes.records import State
+from mlff_probes.records import State, Verdict
 from mlff_probes.reference import load_cases
 from mlff_probes.scorecard import figures, files, markdown, terminal
-from mlff_probes.scorecard.format import failure_text, number, verdict_line
+from mlff_probes.scorecard.annotations import annotate
+from mlff_probes.scorecard.format import failure_text, identity_lines, number, verdict_line
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.schema import json_schema
 from mlff_probes.suite import Suite
@@ -159,7 +161,7 @@ def test_figures_draw_reference_and_every_calculator():
         labels = {text.get_text() for axes in figure.axes for legend in [axes.get_legend()] if legend
                   for text in legend.get_texts()}  # fmt: skip
         assert {"PBE", "LookupCalculator", "shifted"} <= labels
-        assert case.title in figure.subfigs[0].get_suptitle()
+        assert figure.subfigs[0].get_suptitle().split() == case.title.split()
 
 
 def test_overrides_and_forced_comparisons_are_shown(tmp_path):
@@ -239,6 +241,46 @@ def test_a_table_that_nobody_could_read_shows_what_did_not_pass():
         row.verdict.state is State.FAILED for row in card.results
     )
     assert f"of {len(many.results)} rows are not shown, all that passed among them" in text
+
+
+ODD = "a\x1b[2Jb\x9b1m\u202ec\u2066\u2028d"
+"""Clears a terminal, colours it, turns the direction of what follows, and ends a line."""
+
+WRITERS = {
+    "terminal": terminal.render,
+    "coloured": lambda card: re.sub(r"\x1b\[[\d;]+m", "", terminal.render(card, color=True)),
+    "markdown": markdown.render,
+    "annotations": lambda card: "\n".join(annotate(card)),
+    "failure": lambda card: failure_text(card.results[0]),
+    "header": lambda card: "\n".join(identity_lines(card.calculators[0])),
+    "verdict": verdict_line,
+}
+
+
+def with_texts(card, text):
+    """`card` with this label, reason, title, note and so on."""
+    verdict = Verdict(state=State.ERROR, reason=text)
+    rows = [row.model_copy(update={"calculator": text, "look_first": text, "verdict": verdict}) for row in card.results]
+    cases = [case.model_copy(update={"title": text, "notes": (text,)}) for case in card.cases]
+    identity = card.calculators[0].model_copy(update={"label": text, "spec": text})
+    return card.model_copy(
+        update={"calculators": (identity,), "cases": tuple(cases), "results": tuple(rows), "interrupted": text}
+    )
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_no_text_of_a_scorecard_commands_a_terminal(card, writer):
+    text = WRITERS[writer](with_texts(card, ODD))
+    assert "a\ufffd[2Jb\ufffd1m\ufffdc\ufffd\ufffdd" in text
+    assert not set(text) & set(ODD) - set("a[2Jb1mcd")
+
+
+def test_no_text_of_a_scorecard_ends_a_row_or_an_item_of_markdown(card):
+    lines = markdown.render(with_texts(card, "one\ntwo | three")).splitlines()
+    assert len(lines) == len(markdown.render(with_texts(card, "one")).splitlines())
+    rows = [line for line in lines if "| ! error: one two \\| three |" in line]
+    assert len(rows) == len(card.results)
+    assert "- one two | three" in lines
 
 
 def test_a_broken_figure_costs_no_other_and_not_the_text(tmp_path, monkeypatch):

@@ -65,4 +65,4 @@ def _error(title: str, message: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return fmt.visible(text).replace("%", "%25").replace("\n", "%0A")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,6 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.text import Text
 
 from mlff_probes.evaluation import describe
 from mlff_probes.records import NOT_STATED, Measurement
@@ -36,6 +36,9 @@ BARRIER_ERRORS = "barrier-errors"
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
+TITLE_LETTERS = 11.5
+"""Letters of a title in an inch. Matplotlib, which could wrap it, would measure what is between two $ as a formula."""
+
 MOST_INSIDE = 2
 """Calculators whose legend finds room beside the curves."""
 
@@ -70,9 +73,9 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
         picture = Picture(figsize=(width * columns, height * lines), layout="constrained")
         parts = picture.subfigures(lines, columns, squeeze=False).ravel()
         for part, case in zip(parts, drawn, strict=False):
-            part.suptitle(case.title, fontsize=10, wrap=True)
+            part.suptitle(textwrap.fill(case.title, int(TITLE_LETTERS * width)), fontsize=10)
             _DRAWERS[case.kind].draw(part, card, case)
-    return _plain(picture)
+    return picture
 
 
 def draw_barriers(card: Scorecard) -> Picture | None:
@@ -83,14 +86,7 @@ def draw_barriers(card: Scorecard) -> Picture | None:
     with own_settings():
         picture = Picture(figsize=size, layout="constrained")
         drawn = comparison_figures.barriers(picture.subplots(), card)
-    return _plain(picture) if drawn else None
-
-
-def _plain(picture: Picture) -> Picture:
-    """The same picture with all texts as they are: a title is the user's, and a $ in it no formula."""
-    for text in picture.findobj(Text):
-        text.set_parse_math(False)
-    return picture
+    return picture if drawn else None
 
 
 def write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], list[str]]:

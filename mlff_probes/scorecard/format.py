@@ -55,6 +55,18 @@ CHECKPOINT: dict[Checkpoint, str] = {
 """What is said of how a file was loaded."""
 
 
+CONTROLS = dict.fromkeys(
+    [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)], "\ufffd"
+)
+"""Codes that a terminal obeys, that end a line, or that turn the direction of what follows, each shown as �; all but
+tab and line feed."""
+
+
+def visible(text: str) -> str:
+    """`text` as it can be shown: names and messages come from files and models, and must move no cursor."""
+    return text.translate(CONTROLS)
+
+
 HUGE = 1e9
 """From here on a number is written with a power of ten: an explosion must not cost the table."""
 
@@ -151,7 +163,7 @@ def failure_text(row: ProbeResult, change: Change | None = None) -> str:
     lines += ["", *(f"  {name:<11}{text}" for name, text in facts.items())]
     if row.look_first:
         lines += ["", *(f"  {line}" for line in row.look_first.splitlines())]
-    return "\n".join(lines)
+    return visible("\n".join(lines))
 
 
 def change_text(change: Change) -> str:
@@ -236,7 +248,7 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
     if identity.checkpoint:
         lines.append(f"  {CHECKPOINT[identity.checkpoint]}")
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in identity.versions.items()))
-    return lines
+    return [visible(line) for line in lines]
 
 
 def path_line(identity: CalculatorIdentity, device: str | None = None) -> str:
@@ -310,6 +322,6 @@ def verdict_line(card: Scorecard) -> str:
     line = f"verdict: {card.verdict.upper()} ({counts or 'no result'}{compared}{alone})"
     if card.complete:
         return line
-    why = f", {card.interrupted}" if card.interrupted else ""
+    why = f", {visible(card.interrupted)}" if card.interrupted else ""
     mark = ":" if card.verdict == "incomplete" else "; INCOMPLETE:"
     return f"{line}{mark} {len(card.results)} of {card.selected} quantities have a verdict{why}"

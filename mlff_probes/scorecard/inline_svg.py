@@ -26,6 +26,7 @@ browser takes for DejaVu Sans where it has none is narrower, so that it fits as 
 # Inside a tag there is no raw < or >, inside a text neither: what these change is never the text of a figure.
 TAG = re.compile(r"<[^<>]+>")
 IDENTIFIER = re.compile(r'(\bid="|\bhref="#|\burl\(#)(?=[^")])')
+IMAGE_ID = re.compile(r' id="[^"]*"')
 LONG_NUMBER = re.compile(r"(\d\.\d\d)\d+")
 STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 
@@ -59,5 +60,7 @@ def _slim(tag: str, prefix: str) -> str:
     """A tag without what nobody needs, and with ids of its own."""
     if tag.startswith('<g id="') and tag.count('"') == 2:  # names of artists, to which nothing refers
         return "<g/>" if tag.endswith("/>") else "<g>"
+    if tag.startswith("<image"):  # nothing refers to its id, and two of the same pixels have the same
+        tag = IMAGE_ID.sub("", tag)
     tag = IDENTIFIER.sub(rf"\g<1>{prefix}-", tag.replace("xlink:href", "href"))
     return " ".join(LONG_NUMBER.sub(r"\1", tag).split())

@@ -53,7 +53,8 @@ def render(
     for case in card.cases:
         rows = [row for row in card.results if row.case == case.id]
         lines += _case(case, rows, (figures or {}).get(case.id), scripts or {})
-    return "\n".join(lines) + "\n"
+    one_each = (fmt.visible(line).replace("\n", " ") for line in lines)  # a line break would end a row or an item
+    return "\n".join(one_each) + "\n"
 
 
 def _comparison(comparison: Comparison) -> list[str]:

@@ -28,8 +28,11 @@ LEGEND_WIDTH = 72
 
 
 def own_settings(more: Mapping[str, Any] | None = None) -> AbstractContextManager[None]:
-    """Matplotlib as it comes, and `more`: a library that a calculator imports may set what it likes for all figures."""
-    return style.context(["default", dict(more or {})])
+    """Matplotlib as it comes, and `more`: a library that a calculator imports may set what it likes for all figures.
+
+    Texts are shown as they are: labels and titles are the user's, and a $ in them begins no formula.
+    """
+    return style.context(["default", {"text.parse_math": False, **(more or {})}])
 
 
 def legend_columns(labels: Iterable[str]) -> int:

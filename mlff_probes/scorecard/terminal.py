@@ -9,6 +9,7 @@ from typing import Literal
 from rich import box
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -94,7 +95,8 @@ def _printed(parts: Callable[[Console], list[RenderableType]], width: int, *, co
         highlight=False, markup=False, soft_wrap=False, force_jupyter=False,
     )  # fmt: skip
     for part in parts(console):
-        console.print(part)
+        # after the layout, so that no text is forgotten, and before the colours, which are control characters too
+        console.print(Segments(s._replace(text=fmt.visible(s.text)) for s in console.render(part)))
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 

@@ -10,10 +10,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from test_scorecard import card_of, lookup
 
+from mlff_probes.plugin import Hooks
 from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.sending import send
 
 DOCS = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"\*\*`(\w+\.py)`\*\*\n\n```python\n(.*?)```", DOCS, re.DOTALL))
@@ -100,6 +104,27 @@ def test_implementations_that_raise_are_seen_and_cost_nothing_else(gate):
         assert f"pytest_probes_scorecard in {run.directory / module}.py: {says}" in run.stdout
     assert calls(run) == [run.card]
     assert run.card.verdict == "passed"
+
+
+def test_what_an_implementation_changes_reaches_nobody_else():
+    seen = []
+
+    class Clears:
+        def pytest_probes_scorecard(self, scorecard):
+            seen.append(scorecard.model_dump_json())
+            scorecard.cases[0].protocol.clear()
+            scorecard.measurements[0].diagnostics.clear()
+            scorecard.measurements[0].arrays["energy"].clear()
+
+    manager = pytest.PytestPluginManager()
+    manager.add_hookspecs(Hooks)
+    manager.register(Clears())
+    manager.register(Clears())
+    card = card_of([lookup()], kinds=("fixed_path",))
+    before = card.model_dump_json()
+    assert send(card, SimpleNamespace(hook=manager.hook, pluginmanager=manager)) == []
+    assert seen == [before, before]
+    assert card.model_dump_json() == before
 
 
 def test_it_leaves_another_exit_code_alone(gate):

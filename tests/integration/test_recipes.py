@@ -153,6 +153,31 @@ def test_the_release_script_refuses_what_it_cannot_use(project, arguments, says)
     assert says in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "earlier", "ends", "says"),
+    [(0, "", 1, "nothing was judged (exit code 0)"),  # as of --collect-only
+     (4, "", 4, "nothing was judged (exit code 4)"),
+     (0, "scorecard.json", 4, "kept/scorecard.json: there is a scorecard of an earlier run; name another FOLDER"),
+     (4, "scorecard.md", 4, "kept/scorecard.md: there is a scorecard of an earlier run; name another FOLDER")],
+)  # fmt: skip
+def test_the_release_script_takes_no_earlier_scorecard_for_its_own(tmp_path, code, earlier, ends, says):
+    (tmp_path / "pytest").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "pytest").chmod(0o755)
+    (tmp_path / "production.json").touch()
+    if earlier:
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "kept" / earlier).write_text("of an earlier run")
+    environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", str(RELEASE), "new.model", "production.json", "kept"],
+        cwd=tmp_path, env=environment, text=True, capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == ends
+    assert says in done.stderr
+    assert "green" not in done.stdout + done.stderr
+    assert not earlier or (tmp_path / "kept" / earlier).read_text() == "of an earlier run"
+
+
 def test_the_release_script_is_sound_bash():
     assert os.access(RELEASE, os.X_OK)
     subprocess.run(["bash", "-n", RELEASE], check=True)
