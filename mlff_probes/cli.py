@@ -28,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in parsed.command(parsed):
             _print(text)
     except InputError as error:
-        print(f"mlff-probes: error: {error}", file=sys.stderr)
+        from mlff_probes.scorecard.format import visible
+
+        print(visible(f"mlff-probes: error: {error}"), file=sys.stderr)
         return UNUSABLE
     except BrokenPipeError:  # the reader (head, less) has seen enough
         _print_nothing_more()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mlff_probes.bands.relax import Report
+from mlff_probes.scorecard.format import visible
 
 EVERY_S = 0.1
 """How often the line is written anew."""
@@ -38,7 +39,7 @@ class TerminalProgress:
             if not shown:
                 with self._capture.global_and_fixture_disabled():
                     self._reporter.ensure_newline()
-            line = f"  {calculator} {case}: {text}"
+            line = visible(f"  {calculator} {case}: {text}")
             self._write("\r" + line[: writer.fullwidth - 1].ljust(len(shown)))
             shown, last = line[: writer.fullwidth - 1], time.monotonic()
 

@@ -26,7 +26,7 @@ from mlff_probes.progress import terminal_progress
 from mlff_probes.records import NOT_STATED, CalculatorIdentity, Measurement, ProbeResult
 from mlff_probes.reference import DIRECTORY, load_cases
 from mlff_probes.scorecard import benchmark_json, files, terminal
-from mlff_probes.scorecard.format import identity_lines, verdict_line
+from mlff_probes.scorecard.format import identity_lines, verdict_line, visible
 from mlff_probes.scorecard.model import FailOn, RunOptions, Scorecard
 from mlff_probes.sending import send
 from mlff_probes.suite import ProbeRequest, Suite
@@ -313,7 +313,7 @@ class ProbeRun:
             if not self.selected:
                 writer.line("no probe was collected: name them with --pyargs mlff_probes.probes")
         for message in self.messages:
-            writer.line(message)
+            writer.line(visible(message))
 
 
 def _check_device(identity: CalculatorIdentity, required: str | None) -> None:

@@ -427,9 +427,11 @@ def test_what_a_scorecard_holds_twice_is_refused(tmp_path):
     card = card_of([row(1.0)], label="old").model_dump(mode="json")
     for what, found, says in (
         ("results", [*card["results"], row(9.0).model_dump(mode="json") | {"calculator": "old"}],
-         "no scorecard: results: old, hop, barrier is there 2 times"),
-        ("results", [row(9.0).model_dump(mode="json")], "no scorecard: results: 'new' is none of its calculators"),
-        ("calculators", card["calculators"] * 2, "no scorecard: calculators: old is there 2 times"),
+         "two results of old, hop, barrier"),
+        ("results", [row(9.0).model_dump(mode="json")], "results names 'new', which is none of its calculators"),
+        ("results", [row(1.0, family="astrology").model_dump(mode="json") | {"calculator": "old"}],
+         "there is no family 'astrology'"),
+        ("calculators", card["calculators"] * 2, "two calculators are called 'old'"),
     ):  # fmt: skip
         file = tmp_path / "edited.json"
         file.write_text(json.dumps(card | {what: found}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from urllib.parse import quote
@@ -11,6 +12,8 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from mlff_probes.errors import InputError
+from mlff_probes.protocols import FAMILIES
+from mlff_probes.records import Record
 from mlff_probes.scorecard.model import SCHEMA_VERSION, Scorecard
 from mlff_probes.scorecard.worst import write_worst
 
@@ -61,7 +64,7 @@ def read(path: Path) -> Scorecard:
     Raises
     ------
     InputError
-        If the file cannot be read, holds no scorecard, or one of a newer schema.
+        If the file cannot be read, holds no scorecard, or one of a newer schema, or one that contradicts itself.
     """
     try:
         data = json.loads(path.read_bytes())
@@ -78,12 +81,44 @@ def read(path: Path) -> Scorecard:
             "install the one that wrote it, or make the scorecard again"
         )
     try:
-        return Scorecard.model_validate(data, strict=False)
+        card = Scorecard.model_validate(data, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
-        where = "".join(f"{part}." for part in first["loc"]).rstrip(".")
-        said = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{path}: no scorecard: {f'{where}: ' if where else ''}{said}") from error
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: no scorecard: {where}: {first['msg']}") from error
+    if contradiction := _contradiction(card):
+        raise InputError(f"{path}: {contradiction}; correct it, or make the scorecard again")
+    return card
+
+
+def _contradiction(card: Scorecard) -> str:
+    """Where it is not clear whose numbers are whose, as after a slip in an editor; empty where it is."""
+    labels = [identity.label for identity in card.calculators]
+    if twice := [label for label, count in Counter(labels).items() if count > 1]:
+        return f"two calculators are called '{twice[0]}'"
+    groups = [identity.replicate_of for identity in card.calculators]
+    strangers = {
+        "results": {row.calculator for row in card.results}.difference(labels),
+        "measurements": {made.calculator for made in card.measurements}.difference(labels),
+        "comparisons": {made.calculator for made in card.comparisons}.difference(labels),
+        "changes": {change.calculator for made in card.comparisons for change in made.changes}.difference(labels),
+        "replicates": {spread.replicate_of for spread in card.replicates}.difference(groups),
+        "baseline": set(filter(None, [card.baseline])).difference(labels),
+    }
+    for where, names in strangers.items():
+        if names:
+            return f"{where} names '{min(names)}', which is none of its calculators ({', '.join(labels)})"
+    families = {each.family for each in (*card.cases, *card.results)}
+    if unknown := families.difference(FAMILIES):
+        return f"there is no family '{min(unknown)}'"
+    known: dict[tuple[str, ...], Record] = {}
+    for made in card.measurements:
+        if known.setdefault((made.calculator, made.case), made) != made:
+            return f"two measurements of {made.calculator}, {made.case}"
+    for row in card.results:
+        if known.setdefault((row.calculator, row.case, row.quantity), row) != row:
+            return f"two results of {row.calculator}, {row.case}, {row.quantity}"
+    return ""
 
 
 def _write_json(card: Scorecard, path: Path) -> list[Path]:

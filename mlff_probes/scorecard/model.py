@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from mlff_probes.protocols import FAMILIES
 from mlff_probes.records import (
@@ -222,20 +221,6 @@ class Scorecard(Record):
     baseline: str | None = None
     comparisons: tuple[Comparison, ...] = ()
     time: TimeSummary
-
-    @model_validator(mode="after")
-    def _of_one_piece(self) -> Self:
-        """See that each row and measurement is of one of the calculators, and that there is one of each."""
-        labels = [identity.label for identity in self.calculators]
-        made = [(m.calculator, m.case) for m in self.measurements]
-        rows = [(row.calculator, row.case, row.quantity) for row in self.results]
-        for what, keys in (("calculators", [(label,) for label in labels]), ("measurements", made), ("results", rows)):
-            for key, times in Counter(keys).items():
-                if times > 1:
-                    raise ValueError(f"{what}: {', '.join(key)} is there {times} times")
-                if key[0] not in labels:
-                    raise ValueError(f"{what}: '{key[0]}' is none of its calculators")
-        return self
 
     @classmethod
     def build(

@@ -146,13 +146,10 @@ def render(sources: Sequence[Source]) -> str:
     Raises
     ------
     InputError
-        If two calculators of a scorecard have one label, something in it belongs to none of them, or two scorecards
-        have another case under the same id.
+        If two scorecards have another case under the same id.
     """
     from mlff_probes.scorecard.figures import BARRIER_ERRORS
 
-    for source in sources:
-        _check_labels(source)
     sources = _own_labels(sources)
     card = _joined(sources)
     figures, undrawn = draw_all(card)
@@ -213,37 +210,6 @@ def _notes(sources: Sequence[Source]) -> list[str]:
 
 def _own_tolerances(card: Scorecard) -> bool:
     return any(row.expectation and row.expectation.tolerance.origin != "policy" for row in card.results)
-
-
-def _check_labels(source: Source) -> None:
-    """Refuse a scorecard whose labels do not tell whose numbers they are, as after a slip in an editor.
-
-    Raises
-    ------
-    InputError
-        If two calculators share one, or something in it belongs to none of them.
-    """
-    card = source.card
-    labels = [identity.label for identity in card.calculators]
-    for label, count in Counter(labels).items():
-        if count > 1:
-            raise InputError(f"{source.name}: {count} calculators are called '{label}'; give each a label of its own")
-    changes = [change for comparison in card.comparisons for change in comparison.changes]
-    groups = [identity.replicate_of for identity in card.calculators]
-    strangers = {
-        "results": {row.calculator for row in card.results}.difference(labels),
-        "measurements": {made.calculator for made in card.measurements}.difference(labels),
-        "comparisons": {made.calculator for made in card.comparisons}.difference(labels),
-        "changes": {change.calculator for change in changes}.difference(labels),
-        "replicates": {spread.replicate_of for spread in card.replicates}.difference(groups),
-        "baseline": set(filter(None, [card.baseline])).difference(labels),
-    }
-    for where, names in strangers.items():
-        if names:
-            raise InputError(
-                f"{source.name}: {where} names '{min(names)}', which is none of its calculators "
-                f"({', '.join(labels)}); correct the label, or make the scorecard again"
-            )
 
 
 # several scorecards
