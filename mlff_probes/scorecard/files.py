@@ -108,7 +108,7 @@ def _contradiction(card: Scorecard) -> str:
     for where, names in strangers.items():
         if names:
             return f"{where} names '{min(names)}', which is none of its calculators ({', '.join(labels)})"
-    families = {each.family for each in (*card.cases, *card.results)}
+    families = {case.family for case in card.cases} | {row.family for row in card.results}
     if unknown := families.difference(FAMILIES):
         return f"there is no family '{min(unknown)}'"
     known: dict[tuple[str, ...], Record] = {}
