@@ -26,7 +26,8 @@ def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
     if not file.is_file():
         raise InputError(f"{file}: there is no such file of frames")
     try:
-        read: Any = ase.io.read(file, ":", format=format, do_not_split_by_at_sign=True)
+        known = format or ("extxyz" if file.suffix == ".extxyz" else None)  # else ASE tries all its formats on it
+        read: Any = ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise whatever a malformed line provokes
         marked = " (it begins with a byte-order mark: save it as plain UTF-8)" if _has_mark(file) else ""
         what = format or "structures"

@@ -57,6 +57,7 @@ class Sound(AseCalculator):
     implemented_properties = ("energy", "forces", "stress")
     cutoff = CUTOFF_A
     gpu: FakeGpu | None = None
+    known: tuple = (None, ())
 
     def __init__(self, dtype: str = "float64") -> None:
         super().__init__()
@@ -91,16 +92,23 @@ class Sound(AseCalculator):
 
     def pairs(self, atoms: Atoms) -> Pairs:
         """All pairs of `atoms` within the cutoff, whatever the cell and wherever the atoms lie in it."""
-        cell = atoms.cell.complete().array
-        inverse = np.linalg.inv(cell)
+        cell, inverse, images = self.lattice(atoms)
         between = (atoms.positions[None] - atoms.positions[:, None]) @ inverse
         between -= between.round() * atoms.pbc
-        ways = (between @ cell)[:, :, None] + self.shifts(cell, atoms.pbc) @ cell
+        ways = (between @ cell)[:, :, None] + images
         squares = np.einsum("ijsx,ijsx->ijs", ways, ways)
         first, second, shift = np.nonzero((squares < self.cutoff**2) & (squares > 0))
         found = ways[first, second, shift].astype(self.dtype)
         z = atoms.numbers
         return Pairs(len(atoms), first, second, z[first], z[second], found, np.sqrt((found**2).sum(axis=1)))
+
+    def lattice(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cell, its inverse, and the way to each of the `shifts`; of the last cell they are known."""
+        key = (atoms.cell.array.tobytes(), atoms.pbc.tobytes(), self.cutoff)
+        if self.known[0] != key:
+            cell = atoms.cell.complete().array
+            self.known = key, (cell, np.linalg.inv(cell), self.shifts(cell, atoms.pbc) @ cell)
+        return self.known[1]
 
     def shifts(self, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
         """All cells in which an atom at most half a cell away may have an image within the cutoff."""

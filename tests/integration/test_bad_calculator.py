@@ -125,8 +125,7 @@ def folder(tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(("name", "workers"), [*((name, ()) for name in REFUSED), ("random bytes", ("-n", "2"))])
 def test_is_refused_in_one_sentence(name, workers, folder, run_probes_in):
     specs, parts = REFUSED[name]
     run = run_probes_in(folder, *(f"--calculator={spec}" for spec in specs), *workers)

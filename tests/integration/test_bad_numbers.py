@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support import STORED_QUANTITIES
 
-WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="-n 2")]
+WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "1"), id="-n 1")]
 
 SPOILT = '''
 

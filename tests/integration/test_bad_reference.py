@@ -147,7 +147,7 @@ def reference(tmp_path_factory):
     return directory
 
 
-@pytest.fixture(scope="module", params=[(), ("-n", "2")], ids=["one process", "-n 2"])
+@pytest.fixture(scope="module", params=[(), ("-n", "1")], ids=["one process", "-n 1"])
 def run(request, tmp_path_factory, reference, run_probes_in, sound):
     """One run over the package's cases and that directory."""
     directory = tmp_path_factory.mktemp("run")
@@ -225,7 +225,7 @@ def test_tolerance_below_the_uncertainty(tmp_path, run_probes):
     )
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "-n 2"])
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "-n 1"])
 def test_override_is_shown(workers, tmp_path, run_probes, sound):
     (tmp_path / "calc.py").write_text(sound)
     (tmp_path / "mine.toml").write_text(BARRIER.format(value=20.0))

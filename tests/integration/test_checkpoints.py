@@ -46,7 +46,7 @@ def test_trust_is_shown_wherever_the_run_is(folder, marker, run_probes_in):
     found = hash_of(folder / "evil.model")
     run = run_probes_in(
         folder, "--calculator=evil.model", "--probe-trust-checkpoint", f"--probe-sha256={found}", "-k", "in_gap",
-        f"--probe-scorecard={folder}/card.md", "-n", "2",
+        f"--probe-scorecard={folder}/card.md", "-n", "1",
     )  # fmt: skip
     assert marker.exists()
     unchecked = "checkpoint REFUSED by the check, loaded all the same (--probe-trust-checkpoint)"

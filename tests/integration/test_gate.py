@@ -11,7 +11,7 @@ import pytest
 
 MAKE, STRONGER = "--calculator=py:./calc.py:make", "--calculator=py:./calc.py:stronger"
 IN_GAP = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0")
-WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="-n 2")]
+WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "1"), id="-n 1")]
 CHANGED = '''
 import os
 
@@ -99,7 +99,7 @@ def test_a_candidate_that_is_worse(baseline, workers, folder, run_probes, record
     )
 
 
-@pytest.mark.parametrize(("fail_on", "workers"), [(None, ()), ("regression", ("-n", "2"))])
+@pytest.mark.parametrize(("fail_on", "workers"), [(None, ()), ("regression", ("-n", "1"))])
 def test_the_same_checkpoint_shows_no_change(fail_on, workers, folder, run_probes, recorded_only):
     option = [f"--probe-fail-on={fail_on}"] if fail_on else []
     run = run_probes(MAKE, *recorded_only, *IN_GAP, "--probe-baseline=production.json", *option, *workers)

@@ -108,8 +108,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("workers", [pytest.param((), id="one process"), pytest.param(("-n", "2"), id="-n 2")])
-@pytest.mark.parametrize("spec", REFUSED)
+@pytest.mark.parametrize(("spec", "workers"), [*((spec, ()) for spec in REFUSED), ("tooy", ("-n", "2"))])
 def test_is_refused_in_one_sentence(spec, workers, with_package, run_probes_in):
     (with_package / "typo.toml").write_text(FILES["calc.toml"].replace('"Cr"', '"cr"'))
     (with_package / "card.json").unlink(missing_ok=True)
