@@ -60,14 +60,18 @@ def _line(index: int, style: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _sparse(style: dict[str, Any]) -> dict[str, Any]:
+    """The same for a history that goes up and down all the time."""
+    return style | {"markevery": tuple(SPARSER * part for part in style["markevery"])}
+
+
 def _temperature(axes: Axes, drawn: Drawn, case: CaseSummary) -> None:
     for measurement, style in drawn:
         arrays = measurement.arrays
         end = measurement.diagnostics.get("end")
         label = f"{measurement.calculator}: {end}" if end else measurement.calculator
-        sparse = {"markevery": tuple(SPARSER * part for part in style["markevery"])}
         axes.plot(arrays.get("time_ps", []), arrays.get("temperature", []), linewidth=0.8, label=label,
-                  **style | sparse)  # fmt: skip
+                  **_sparse(style))  # fmt: skip
         if end and arrays.get("time_ps"):
             axes.plot(arrays["time_ps"][-1], arrays["temperature"][-1], "x", ms=9, mew=2, color=style["color"])
     axes.axhline(case.protocol["temperature"], color=REFERENCE_COLOR, linewidth=0.8)
@@ -88,7 +92,7 @@ def _pressure(axes: Axes, drawn: Drawn) -> None:
     if not some:  # where no stress is to be had, or none was asked for: the energy
         for measurement, style in drawn:
             arrays = measurement.arrays
-            axes.plot(arrays.get("time_ps", []), arrays.get("potential_energy", []), linewidth=0.8, **style)
+            axes.plot(arrays.get("time_ps", []), arrays.get("potential_energy", []), linewidth=0.8, **_sparse(style))
     axes.set_xlabel("time (ps)")
     axes.set_ylabel("pressure (GPa; band: mean, 95 %)" if some else "potential energy, first = 0 (eV/atom)")
 
