@@ -31,6 +31,9 @@ STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is n
 
 NUMBER = r"(-?\d[\d.]*(?:e[+-]?\d+)?)"
 
+ROOT = Path(__file__).parents[1]
+"""The checkout."""
+
 MATCH_A = 1e-4
 """Two structures are the same where all their distances agree to this, A (files carry 8 decimals)."""
 

@@ -28,7 +28,7 @@ def quantity_value(observables: Observables, quantity: str, unit: str) -> Value:
     name = observables.protocol.policy_name(quantity)
     group = quantity.removeprefix(name).removeprefix("_")
     try:
-        found = WORKUPS[name](observables, group)
+        found = QUANTITIES[name](observables, group)
     except Unresolved as error:
         return missing(unit, f"unresolved: {error}", unresolved=True)
     except ValueError as error:  # no curve to compare with, or one that cannot be compared
@@ -164,7 +164,7 @@ def _vdos_wasserstein(o: Observables, element: str) -> Estimate:
     return o.distance(f"vdos_{element}", *spectra, distances.wasserstein)
 
 
-WORKUPS: dict[str, Callable[[Observables, str], Estimate | Value]] = {
+QUANTITIES: dict[str, Callable[[Observables, str], Estimate | Value]] = {
     "temperature": _temperature,
     "temperature_offset": _temperature_offset,
     "temperature_drift": _temperature_drift,
