@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,8 +26,21 @@ from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.measure.migration.protocols import FixedPath
 
-STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is not None and c.family != "inference")
-"""Items of a run with one calculator and those cases of the package that compare stored energies and forces."""
+STORED = [case for case in load_cases() if case.stored is not None and case.family != "inference"]
+"""The cases of the package that compare stored energies and forces."""
+
+STORED_QUANTITIES = sum(len(case.quantities) for case in STORED)
+"""Items of a run with one calculator and these cases."""
+
+
+def tally(cases: Iterable[Case], *, failed: int = 0) -> str:
+    """The counts of a verdict line for a model that is right about some cases, but for so many quantities."""
+    cases = list(cases)
+    passed = sum(len(case.expectations) for case in cases) - failed
+    reported = sum(len(case.reports) for case in cases)
+    counts = {"passed": passed, "failed": failed, "reported": reported}
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+
 
 NUMBER = r"(-?\d[\d.]*(?:e[+-]?\d+)?)"
 

@@ -24,20 +24,20 @@ PACKAGE = ROOT / "mlff_probes"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 MAY_IMPORT = {
-    "calculators/chgnet.py": PROJECT["optional-dependencies"]["chgnet"],
-    "calculators/mace.py": PROJECT["optional-dependencies"]["mace"],
+    "calculators/loaders/chgnet.py": PROJECT["optional-dependencies"]["chgnet"],
+    "calculators/loaders/mace.py": PROJECT["optional-dependencies"]["mace"],
     "calculators/device.py": ["torch"],  # which both of these extras bring
     "calculators/identity.py": ["torch"],  # which both of these extras bring
-    "calculators/safety.py": ["torch"],
-    "calculators/torchscript.py": ["torch"],
-    "calculators/allowed.py": ["torch", "e3nn"],  # of a checkpoint of MACE, whose package brings e3nn
-    "calculators/constructors.py": ["torch"],
+    "calculators/checkpoints/safety.py": ["torch"],
+    "calculators/checkpoints/torchscript.py": ["torch"],
+    "calculators/checkpoints/allowed.py": ["torch", "e3nn"],  # of a checkpoint of MACE, whose package brings e3nn
+    "calculators/checkpoints/constructors.py": ["torch"],
     "calculators/calc_file.py": ["pydantic-core"],  # pydantic's own errors are raised from there
-    "dynamics/choice.py": ["torch-sim-atomistic"],  # which both of these extras bring, too
-    "dynamics/torch_engine.py": ["torch", "torch-sim-atomistic"],
-    "scorecard/rows.py": PROJECT["optional-dependencies"]["notebook"],
-    "parallel.py": ["pytest-xdist"],  # once workers are asked for
-    "scheduling.py": ["pytest-xdist"],  # which imports this file itself, by calling its own hook
+    "methods/simulation/choice.py": ["torch-sim-atomistic"],  # which both of these extras bring, too
+    "methods/simulation/torch_engine.py": ["torch", "torch-sim-atomistic"],
+    "scorecard/reports/csv.py": PROJECT["optional-dependencies"]["notebook"],
+    "session/workers/places.py": ["pytest-xdist"],  # once workers are asked for
+    "session/workers/scheduling.py": ["pytest-xdist"],  # which imports this file itself, by calling its own hook
 }
 """Who may import more than the core dependencies, and what."""
 
@@ -62,25 +62,43 @@ def contents(wheel):
         return {name: archive.read(name) for name in archive.namelist()}
 
 
+LINKED = ("probes", "reference")
+"""Folders of the checkout that links carry into the package."""
+
+
 @pytest.fixture(scope="module")
 def sources():
-    """Files of the project as git knows them, new ones included."""
+    """Files of the project as git knows them, new ones included, but for the links."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    return {name for name in listed if name and (ROOT / name).exists()}
+    return {name for name in listed if name and (ROOT / name).is_file()}
 
 
-def test_the_sdist_is_complete(built, sources):
+@pytest.fixture(scope="module")
+def package(sources):
+    """Files of the package, those that the links lead to among them."""
+    own = {name for name in sources if name.startswith("mlff_probes/")}
+    return own | {f"mlff_probes/{name}" for name in sources if name.partition("/")[0] in LINKED}
+
+
+def test_links_carry_probes_and_reference_into_the_package():
+    for name in LINKED:
+        assert (PACKAGE / name).is_symlink()
+        assert (PACKAGE / name).readlink() == Path("..", name)
+        assert (ROOT / name).is_dir()
+
+
+def test_the_sdist_is_complete(built, sources, package):
     with tarfile.open(built[0]) as archive:
         names = {member.name.partition("/")[2] for member in archive.getmembers() if member.isfile()}
-    assert names == sources | {"PKG-INFO"}
+    assert names == sources | package | {"PKG-INFO"}
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(built, sources):
+def test_the_wheel_holds_the_package_and_nothing_else(built, package):
     names = set(contents(built[1]))
     about = {name for name in names if ".dist-info/" in name}
-    assert names - about == {name for name in sources if name.startswith("mlff_probes/")}
+    assert names - about == package
     assert {name.partition("/")[2] for name in about} == {
         "METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"
     }  # fmt: skip
@@ -100,7 +118,8 @@ def test_the_sdist_gives_the_same_wheel(built, tmp_path):
 def test_the_version_is_the_tag(tmp_path):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(PACKAGE, tmp_path / "mlff_probes", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("mlff_probes", *LINKED):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
 
     def version(number):
         return wheel_from(tmp_path, tmp_path / ".git" / str(number)).name.split("-")[1]
@@ -119,7 +138,8 @@ def test_the_version_is_the_tag(tmp_path):
 def test_a_tree_without_git_and_tag_builds_too(tmp_path):
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / "mlff_probes").mkdir()
+    for name in ("mlff_probes", *LINKED):
+        (tmp_path / name).mkdir()
     (tmp_path / "mlff_probes" / "__init__.py").touch()
     assert wheel_from(tmp_path, tmp_path / "dist").name == "mlff_probes-0.0-py3-none-any.whl"
 
@@ -158,7 +178,10 @@ def imported(file):
     return {module: set(map(distribution, owners()[module])) for module in modules}
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: f.relative_to(PACKAGE).as_posix())
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if PACKAGE / "probes" not in file.parents)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(PACKAGE).as_posix())
 def test_what_is_imported_is_declared(file):
     allowed = CORE | set(map(distribution, MAY_IMPORT.get(file.relative_to(PACKAGE).as_posix(), ())))
     for module, found in imported(file).items():
@@ -166,7 +189,7 @@ def test_what_is_imported_is_declared(file):
 
 
 def test_what_is_declared_is_imported():
-    used = set().union(*(found for file in PACKAGE.rglob("*.py") for found in imported(file).values()))
+    used = set().union(*(found for file in FILES for found in imported(file).values()))
     declared = CORE.union(*(map(distribution, MAY_IMPORT[name]) for name in MAY_IMPORT))
     assert declared <= used
     for extra in ("chgnet", "mace"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
-from support import STORED_QUANTITIES
+from support import STORED, STORED_QUANTITIES, tally
 
 import mlff_probes
 from mlff_probes.core.data import DIRECTORY
@@ -14,6 +14,7 @@ PROBES = DIRECTORY.parent / "probes"
 CALCULATOR = "--calculator=py:./calc.py:make"
 COUNTED = "--calculator=py:./calc.py:counted"
 IN_GAP = ("-k", "cr_sb2te3_in_gap")
+IN_GAP_QUANTITIES = sum(len(case.quantities) for case in STORED if case.id == IN_GAP[1])
 TWO = ("-n", "2")
 WORKERS = [pytest.param((), id="one process"), pytest.param(TWO, id="-n 2")]
 
@@ -32,7 +33,7 @@ def test_all_passed(workers, folder, run_probes, recorded_only):
     assert run.card.verdict == "passed"
     assert run.card.complete
     assert {r.verdict.state.value for r in run.card.results} == {"passed", "reported"}
-    run.matches("verdict: PASSED (65 passed, 13 reported)", "wrote *card.json in *")
+    run.matches(f"verdict: PASSED ({tally(STORED)})", "wrote *card.json in *")
 
 
 def test_failing_verdicts(folder, run_probes):
@@ -131,8 +132,8 @@ def test_own_tests_beside_the_probes(total, code, workers, folder, run_probes, r
     assert run.code == code
     assert run.card.verdict == "passed"
     assert run.card.complete
-    assert len(run.card.results) == run.card.selected == 7
-    run.matches("verdict: PASSED (7 passed)")
+    assert len(run.card.results) == run.card.selected == IN_GAP_QUANTITIES
+    run.matches(f"verdict: PASSED ({IN_GAP_QUANTITIES} passed)")
 
 
 UNWRITABLE = {
@@ -176,7 +177,8 @@ def sweeping():
     run = run_probes(sweeping, *recorded_only, *IN_GAP, "--probe-scorecard=results/card.json")
     assert run.code == pytest.ExitCode.TESTS_FAILED
     run.matches(
-        "verdict: PASSED (7 passed)", "*--probe-scorecard=results/card.json: could not be written (*No such file*"
+        f"verdict: PASSED ({IN_GAP_QUANTITIES} passed)",
+        "*--probe-scorecard=results/card.json: could not be written (*No such file*",
     )
 
 
@@ -193,9 +195,10 @@ def test_stopping_at_the_first_failure(folder, run_probes):
     card = run.card
     assert not card.complete
     assert card.verdict == "failed"
-    assert 0 < len(card.results) < card.selected == 18
+    selected = sum(len(case.quantities) for case in STORED if "cr_sb2te3" in case.id)
+    assert 0 < len(card.results) < card.selected == selected
     assert card.results[-1].verdict.state == "failed"
-    run.matches(f"verdict: FAILED (*; INCOMPLETE: {len(card.results)} of 18 quantities have a verdict*")
+    run.matches(f"verdict: FAILED (*; INCOMPLETE: {len(card.results)} of {selected} quantities have a verdict*")
 
 
 AFTER_THREE = """
@@ -219,7 +222,7 @@ def test_stopping_early_is_never_passed(folder, run_probes, recorded_only):
     assert run.card.verdict == "incomplete"
     assert len(run.card.results) == 3
     assert {r.verdict.state.value for r in run.card.results} == {"passed"}
-    run.matches("verdict: INCOMPLETE (3 passed): 3 of 7 quantities have a verdict*")
+    run.matches(f"verdict: INCOMPLETE (3 passed): 3 of {IN_GAP_QUANTITIES} quantities have a verdict*")
 
 
 @pytest.mark.parametrize("workers", WORKERS)

@@ -90,7 +90,7 @@ def path_name(identity: CalculatorIdentity, *, batched: bool) -> str:
 
 
 @dataclass
-class Path:
+class ModelPath:
     """A model on its way through the frames: what it says of them is computed once in each manner, when asked for."""
 
     model: Calculator
@@ -147,7 +147,7 @@ class Trial:
         self.in_use.warm_up()
         self.dtype = _dtype(calculator, self.in_use.alone)
         self.plainest_path: str | None = None
-        self._known: dict[tuple[str | None, ...], Path] = {}
+        self._known: dict[tuple[str | None, ...], ModelPath] = {}
 
     def batch(self) -> None:
         """In batches and one structure a call."""
@@ -184,7 +184,7 @@ class Trial:
             says = f"on the path in use and on the plainest ({self.plainest_path})"
             self._compare("plainest", says, path, path.alone, changes | {"batch": False})
 
-    def _plainest(self) -> tuple[Path, dict[str, Any]]:
+    def _plainest(self) -> tuple[ModelPath, dict[str, Any]]:
         """The path, and by which changes it was had: what the calculator refuses is left as it is."""
         plain: dict[str, Any] = {"compile_mode": None, "kernels": None}
         # where nobody states the device, a twin that was asked for on the CPU may compute anywhere
@@ -234,12 +234,14 @@ class Trial:
             path = self._changed(**changes)
             self._compare(what, says, path, path.used, changes)
 
-    def _compare(self, what: str, says: str, path: Path, theirs: list[Evaluation], changes: dict[str, Any]) -> None:
+    def _compare(
+        self, what: str, says: str, path: ModelPath, theirs: list[Evaluation], changes: dict[str, Any]
+    ) -> None:
         coarser = "float32" if "float32" in (self.dtype, _dtype(path.model, theirs)) else self.dtype
         both = Both(what, says, self.in_use.used, theirs, coarser, changes, _called)
         both.add_to(self.worst, self.frames, lambda index: [bare(self.frames[index])])
 
-    def _changed(self, **changes: Any) -> Path:
+    def _changed(self, **changes: Any) -> ModelPath:
         """The path on which these are changed; one that is known already is not loaded again."""
         key = _key(self.calculator.identity.model_copy(update=changes))
         if key not in self._known:
@@ -248,8 +250,8 @@ class Trial:
             self._known[key] = path
         return self._known[key]
 
-    def _path(self, model: Calculator) -> Path:
-        return Path(model, self.frames, self.forces, self.stress, self.calls)
+    def _path(self, model: Calculator) -> ModelPath:
+        return ModelPath(model, self.frames, self.forces, self.stress, self.calls)
 
     def _lack_of_stress(self) -> str:
         """Why there is no stress; "" where there is."""
