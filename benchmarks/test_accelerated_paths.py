@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from mace_models import trained_mace
 
 from mlff_probes import evaluate, load_calculator
-from mlff_probes.reference import DIRECTORY
+from mlff_probes.core.data import DIRECTORY
 
 FRAMES = ase.io.read(DIRECTORY / "migration" / "cr_sb2te3_in_gap.extxyz", ":3")
 ENERGY_EV, FORCE_EV_PER_A, STRESS_EV_PER_A3 = 1e-6, 1e-5, 1e-7

@@ -35,14 +35,15 @@ import mace_models
 
 import mlff_probes
 from mlff_probes import evaluate, load_calculator
-from mlff_probes.bands.interpolation import interpolate_band, unwrapped
-from mlff_probes.bands.neb import band_forces, highest_inner, largest_force
-from mlff_probes.bands.relax import BandSettings, Calls, relax_band, relax_structure
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.errors import EvaluationError
-from mlff_probes.measure import measure_case
-from mlff_probes.measure.vacancy import HOPPER, fcc_crystal, other_endpoint
-from mlff_probes.reference import load_case
+from mlff_probes.cases.load import load_case
+from mlff_probes.core.errors import EvaluationError
+from mlff_probes.core.evaluation import Calls
+from mlff_probes.measure.measurement import measure_case
+from mlff_probes.measure.migration.vacancy import HOPPER, fcc_crystal, other_endpoint
+from mlff_probes.methods.bands.interpolation import interpolate_band, unwrapped
+from mlff_probes.methods.bands.neb import band_forces, highest_inner, largest_force
+from mlff_probes.methods.bands.relax import BandSettings, relax_band, relax_structure
 
 MIGRATION = Path(mlff_probes.__file__).parent / "reference" / "migration"
 CR_HOP = MIGRATION / "cr_sb2te3_octahedral_hop.toml"

@@ -25,7 +25,7 @@ from mace_models import random_mace
 
 from mlff_probes import evaluate, load_calculator
 from mlff_probes.calculators.identity import cpu_count
-from mlff_probes.reference import DIRECTORY
+from mlff_probes.core.data import DIRECTORY
 
 FAMILIES = {"chgnet": "CHGNet 0.3.0, float32", "mace_float64": "MACE, float64", "mace_float32": "MACE, float32"}
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]

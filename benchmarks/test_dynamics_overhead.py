@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from analytic import EinsteinCrystal, batched, copper, protocol
 
 from mlff_probes import load_calculator
-from mlff_probes.dynamics.engine import first_momenta
-from mlff_probes.dynamics.simulate import simulate
-from mlff_probes.dynamics.store import TrajectoryStore
+from mlff_probes.methods.simulation.engine import first_momenta
+from mlff_probes.methods.simulation.simulate import simulate
+from mlff_probes.methods.simulation.store import TrajectoryStore
 
 STEPS, SAMPLE_EVERY, ROUNDS = 100, 5, 3
 MODEL_S = 0.1

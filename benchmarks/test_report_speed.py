@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mlff_probes.records import Measurement, ProbeResult, State, Verdict
-from mlff_probes.reference import load_cases
+from mlff_probes.cases.load import load_cases
+from mlff_probes.core.records import Measurement, ProbeResult, State, Verdict
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.model import Scorecard
 

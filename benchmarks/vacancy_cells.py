@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlff_probes.calculators.registry import load_calculator
-from mlff_probes.measure import measure_case
-from mlff_probes.protocols import FccVacancy
-from mlff_probes.records import Case, Measurement
+from mlff_probes.core.case import Case
+from mlff_probes.core.records import Measurement
+from mlff_probes.measure.measurement import measure_case
+from mlff_probes.measure.migration.protocols import FccVacancy
 
 GUESS_A = {"Al": 4.039, "Cu": 3.631}
 BASE: dict[str, Any] = {"repeats": 3, "images": 3, "fmax": 0.05, "saddle_fmax": 0.01, "vacancy_fmax": 0.02}

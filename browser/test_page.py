@@ -11,13 +11,13 @@ import os
 from pathlib import Path
 
 import pytest
-from test_report import HOSTILE, hostile, lift, named
-from test_scorecard import card_of
+from cards import HOSTILE, card_of, hostile, lift, named
 
-from mlff_probes.scorecard import files, report
+from mlff_probes.cases.tolerances import load_policy
+from mlff_probes.scorecard import files
 from mlff_probes.scorecard.comparison import baseline_of, compare
-from mlff_probes.scorecard.report import Source
-from mlff_probes.tolerances import load_policy
+from mlff_probes.scorecard.reports import page as report
+from mlff_probes.scorecard.reports.page import Source
 
 __all__ = ["hostile"]
 

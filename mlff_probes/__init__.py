@@ -9,24 +9,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-UNKNOWN_VERSION = "0+unknown"
-"""`__version__` of a source tree that was put on the path without being installed."""
-
 _HOME = {
-    "Benchmark": "benchmark",
+    "Benchmark": "session.benchmark",
     "Calculator": "calculators.base",
-    "CalculatorIdentity": "records",
+    "CalculatorIdentity": "core.records",
     "CalculatorRequest": "calculators.base",
-    "Case": "records",
-    "Evaluation": "evaluation",
-    "InputError": "errors",
-    "Measurement": "records",
-    "ProbeResult": "records",
+    "Case": "core.case",
+    "Evaluation": "core.evaluation",
+    "InputError": "core.errors",
+    "Measurement": "core.records",
+    "ProbeResult": "core.records",
     "Scorecard": "scorecard.model",
-    "evaluate": "evaluation",
+    "evaluate": "calculators.evaluation",
     "load_calculator": "calculators.registry",
-    "load_cases": "reference",
-    "measure_case": "measure",
+    "load_cases": "cases.load",
+    "measure_case": "measure.measurement",
 }
 
 __all__ = [
@@ -50,37 +47,31 @@ __all__ = [
 if TYPE_CHECKING:
     __version__: str
 
-    from mlff_probes.benchmark import Benchmark
     from mlff_probes.calculators.base import Calculator, CalculatorRequest
+    from mlff_probes.calculators.evaluation import evaluate
     from mlff_probes.calculators.registry import load_calculator
-    from mlff_probes.errors import InputError
-    from mlff_probes.evaluation import Evaluation, evaluate
-    from mlff_probes.measure import measure_case
-    from mlff_probes.records import CalculatorIdentity, Case, Measurement, ProbeResult
-    from mlff_probes.reference import load_cases
+    from mlff_probes.cases.load import load_cases
+    from mlff_probes.core.case import Case
+    from mlff_probes.core.errors import InputError
+    from mlff_probes.core.evaluation import Evaluation
+    from mlff_probes.core.records import CalculatorIdentity, Measurement, ProbeResult
+    from mlff_probes.measure.measurement import measure_case
     from mlff_probes.scorecard.model import Scorecard
+    from mlff_probes.session.benchmark import Benchmark
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its home module, or read the version, on first use (PEP 562)."""
     if name == "__version__":
-        value: Any = _installed_version()
+        from mlff_probes.core.version import installed_version
+
+        value: Any = installed_version()
     elif name in _HOME:
         value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value
-
-
-def _installed_version() -> str:
-    """The version that the git tag gave when this package was installed; an editable one keeps it until it is again."""
-    from importlib import metadata
-
-    try:
-        return metadata.version("mlff-probes")
-    except metadata.PackageNotFoundError:
-        return UNKNOWN_VERSION
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from mlff_probes.errors import InputError
+from mlff_probes.core.data import lost_links
+from mlff_probes.core.errors import InputError
 
 UNUSABLE = 4
 """Exit code for unusable input, as pytest's own."""
@@ -25,10 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a dash shows the rest
     try:
+        if said := lost_links():
+            raise InputError(said)
         for text in parsed.command(parsed):
             _print(text)
     except InputError as error:
-        from mlff_probes.scorecard.format import visible
+        from mlff_probes.core.text import visible
 
         print(visible(f"mlff-probes: error: {error}"), file=sys.stderr)
         return UNUSABLE
@@ -137,18 +140,16 @@ def _add_reference(parser: argparse.ArgumentParser) -> None:
 
 
 def _directories(parsed: argparse.Namespace) -> list[Path]:
-    from mlff_probes.reference import DIRECTORY
+    from mlff_probes.session.assemble import directories
 
-    if parsed.reference_only and not parsed.reference:
-        raise InputError("--reference-only leaves no case; add --reference=DIR")
-    return [*([] if parsed.reference_only else [DIRECTORY]), *parsed.reference]
+    return directories(parsed.reference, packaged=not parsed.reference_only, option="--reference-only")
 
 
 def _list(parsed: argparse.Namespace) -> Iterator[str]:
-    from mlff_probes.listing import list_cases
-    from mlff_probes.records import BrokenCase
-    from mlff_probes.reference import load_cases
-    from mlff_probes.tolerances import load_policy
+    from mlff_probes.cases.listing import list_cases
+    from mlff_probes.cases.load import load_cases
+    from mlff_probes.cases.tolerances import load_policy
+    from mlff_probes.core.case import BrokenCase
 
     cases = load_cases(_directories(parsed), policy=load_policy(parsed.tolerances))
     names = {case.id: case.id.removesuffix(".toml") if isinstance(case, BrokenCase) else case.id for case in cases}
@@ -163,13 +164,15 @@ def _list(parsed: argparse.Namespace) -> Iterator[str]:
 
 
 def _compare(parsed: argparse.Namespace) -> Iterator[str]:
-    from mlff_probes.scorecard import files, terminal
+    from mlff_probes.core.data import REGRESSION
+    from mlff_probes.core.toml import read_toml
+    from mlff_probes.scorecard import files
     from mlff_probes.scorecard.comparison import baseline_of, check_numbers, compare, several
-    from mlff_probes.scorecard.format import verdict_line
-    from mlff_probes.tables import read_toml
-    from mlff_probes.tolerances import REGRESSION, load_policy
+    from mlff_probes.scorecard.regression import load_regression
+    from mlff_probes.scorecard.reports import terminal
+    from mlff_probes.scorecard.reports.text import verdict_line
 
-    policy = load_policy(parsed.tolerances).regression
+    policy = load_regression(parsed.tolerances)
     if parsed.tolerances is not None and REGRESSION not in read_toml(parsed.tolerances):
         raise InputError(
             f"--tolerances={parsed.tolerances}: has no [{REGRESSION}], and nothing else of it matters; leave it out"
@@ -201,7 +204,8 @@ def _compare(parsed: argparse.Namespace) -> Iterator[str]:
 
 def _report(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.calculators.registry import quiet
-    from mlff_probes.scorecard import files, report
+    from mlff_probes.scorecard import files
+    from mlff_probes.scorecard.reports import page as report
 
     files.check_path(parsed.output, given="--output", known=(".html",))
     sources = [report.Source(path.name, files.read(path)) for path in parsed.scorecards]
@@ -217,10 +221,11 @@ def _report(parsed: argparse.Namespace) -> Iterator[str]:
 def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     import ase.io
 
+    from mlff_probes.calculators.checkpoints.safety import check_pins_used, checked_pins
     from mlff_probes.calculators.registry import load_calculator, quiet
-    from mlff_probes.calculators.safety import check_pins_used, checked_pins
+    from mlff_probes.cases.load import gather_frames
+    from mlff_probes.measure.parity.worst_frames import worst_frames
     from mlff_probes.scorecard.files import check_path
-    from mlff_probes.worst_frames import gather_frames, worst_frames
 
     (spec, *more), directories = parsed.calculator, _directories(parsed)
     if more:
@@ -231,14 +236,14 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     inputs = [file.resolve() for file in parsed.frames]
     if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
         raise InputError(f"--output={parsed.output}: would overwrite what the frames are read from")
-    frames = gather_frames(parsed.frames, directories, parsed.case)
+    frames, labels = gather_frames(parsed.frames, directories, parsed.case)
     pins = checked_pins(parsed.sha256, option="--sha256")
     calculator = load_calculator(
         spec, device=parsed.device, dtype=parsed.dtype, trust_checkpoint=parsed.trust_checkpoint, sha256=pins
     )
     check_pins_used(pins, [calculator.identity], option="--sha256")
     with quiet():
-        found = worst_frames(calculator, frames, parsed.count, by=parsed.by)
+        found = worst_frames(calculator, frames, labels, parsed.count, by=parsed.by)
     try:
         ase.io.write(parsed.output, found, format="extxyz")
     except OSError as error:
@@ -254,8 +259,8 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
 
 
 def _annotate(parsed: argparse.Namespace) -> Iterator[str]:
-    from mlff_probes.scorecard.annotations import annotate
     from mlff_probes.scorecard.files import read
+    from mlff_probes.scorecard.reports.annotations import annotate
 
     yield from annotate(read(parsed.scorecard))
 

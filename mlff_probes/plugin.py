@@ -1,7 +1,7 @@
 """The pytest plugin: options always, everything else only once `--calculator` is given.
 
 This module is imported in every pytest run of an environment, so it imports the standard library and
-pytest alone; the hooks that need more live in `mlff_probes.run`.
+pytest alone; the hooks that need more live in `mlff_probes.session.hooks`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mlff_probes.core.data import PROBES, lost_links
+
 if TYPE_CHECKING:
     from mlff_probes.scorecard.model import Scorecard
 
-PROBES = Path(__file__).parent / "probes"
+MODULE = "mlff_probes.probes"
 NEEDS_CALCULATOR = (
     "the probes need a calculator: add --calculator=path/to.model, or --calculator=chgnet for one that is "
     "at hand (the project's own tests run with: make test)"
@@ -98,27 +100,45 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "mlff_probe(kind): a probe of mlff-probes that measures the protocol `kind`")
     if not config.getoption("probe_calculators"):
         return
+    if said := lost_links():
+        raise pytest.UsageError(said)
     if not hasattr(config, "workerinput"):
         _refuse_space(config)
-    from mlff_probes.errors import InputError
-    from mlff_probes.parallel import ParallelRun
-    from mlff_probes.run import ProbeRun
+    from mlff_probes.core.errors import InputError
+    from mlff_probes.session.start import hooks
 
     try:
-        run = ProbeRun.from_config(config)
+        plugins = hooks(config)
     except InputError as error:
         raise pytest.UsageError(str(error)) from error
     # a user's own `python_files` must not hide the probes from `--pyargs mlff_probes.probes`
-    config.addinivalue_line("python_files", str(PROBES / "test_*.py"))
-    config.pluginmanager.register(run, "mlff_probes_run")
-    config.pluginmanager.register(ParallelRun(run, config), "mlff_probes_workers")
+    for folder in {PROBES, PROBES.resolve()}:
+        config.addinivalue_line("python_files", str(folder / "test_*.py"))
+    for name, plugin in plugins.items():
+        config.pluginmanager.register(plugin, name)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave the probes out of a run without a calculator that only happens to pass over them."""
-    if config.getoption("probe_calculators") or PROBES not in (collection_path, *collection_path.parents):
+    """Leave the probes out of a run without a calculator that only happens to pass over them.
+
+    In a checkout the package holds a link to them; that is left out too where nobody names it, lest they run twice.
+    """
+    if not _within(collection_path.resolve(), PROBES.resolve()):
         return None
-    return True
+    if not config.getoption("probe_calculators"):
+        return True
+    return True if collection_path.is_symlink() and not _is_named(collection_path, config) else None
+
+
+def _within(path: Path, folder: Path) -> bool:
+    return folder in (path, *path.parents)
+
+
+def _is_named(link: Path, config: pytest.Config) -> bool:
+    """Whether an argument of pytest leads through the link."""
+    names = [argument.partition("::")[0] for argument in config.args]
+    paths = [Path(os.path.normpath(config.invocation_params.dir / name)) for name in names]
+    return any(name.startswith(MODULE) for name in names) or any(_within(path, link) for path in paths)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -130,7 +150,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     for argument in config.args:
         name = argument.partition("::")[0]
         path = (config.invocation_params.dir / name).resolve()
-        if name.startswith("mlff_probes.probes") or PROBES.resolve() in (path, *path.parents):
+        if name.startswith(MODULE) or _within(path, PROBES.resolve()):
             raise pytest.UsageError(NEEDS_CALCULATOR)
 
 

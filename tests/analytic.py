@@ -11,7 +11,7 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import all_changes
 
 from mlff_probes.calculators.base import Calculator, as_calculator
-from mlff_probes.protocols import MolecularDynamics
+from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 
 
 class EinsteinCrystal(AseCalculator):

@@ -11,8 +11,8 @@ from ase.calculators.calculator import all_changes
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.device import Device
-from mlff_probes.records import CalculatorIdentity
-from mlff_probes.stages import stage
+from mlff_probes.calculators.stages import stage
+from mlff_probes.core.records import CalculatorIdentity
 
 
 class FakeGpu:

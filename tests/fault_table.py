@@ -24,14 +24,18 @@ from support import record
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.device import Device
-from mlff_probes.dynamics.simulate import Simulation
-from mlff_probes.evaluation import evaluate
-from mlff_probes.measure import dynamics, measure_case
-from mlff_probes.protocols import MolecularDynamics, Speed
-from mlff_probes.records import Case, Measurement, ProbeResult, State
-from mlff_probes.reference import DIRECTORY, load_case, load_cases
-from mlff_probes.suite import Suite
-from mlff_probes.tolerances import load_policy
+from mlff_probes.calculators.evaluation import evaluate
+from mlff_probes.cases.load import load_case, load_cases
+from mlff_probes.cases.tolerances import load_policy
+from mlff_probes.core.case import Case
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.records import Measurement, ProbeResult, State
+from mlff_probes.measure.dynamics import measurement as dynamics
+from mlff_probes.measure.dynamics.protocols import MolecularDynamics
+from mlff_probes.measure.inference.protocols import Speed
+from mlff_probes.measure.measurement import measure_case
+from mlff_probes.methods.simulation.simulate import Simulation
+from mlff_probes.session.suite import Suite
 
 HELPERS = (Sound, faults.Counting)
 FAULTS = {
@@ -45,7 +49,7 @@ PAGE = """# Faults, and the probes that catch them
 A gate that has never been seen to block is decoration. Each fault here is a force field that is right but for one
 thing: an analytic potential (`tests/sound.py`) from which the cases were recorded, so that it passes everything, broken
 in one place (`tests/faults.py`). `tests/test_fault_matrix.py` asserts that the probes named here fail and no others; a
-probe is what `mlff_probes/reference/tolerances.toml` has a tolerance for, over all cases.
+probe is what `reference/tolerances.toml` has a tolerance for, over all cases.
 
 Written by `python tests/fault_table.py > docs/faults.md`.
 

@@ -13,7 +13,7 @@ from sound import ELEMENTS, Sound, summed, tapered
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.device import HOST
-from mlff_probes.records import CalculatorIdentity
+from mlff_probes.core.records import CalculatorIdentity
 
 AL, CR, CU, SB, TE = 13, 24, 29, 51, 52
 

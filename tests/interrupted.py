@@ -10,8 +10,8 @@ import numpy as np
 from analytic import batched, copper, protocol
 from sound import Sound
 
-from mlff_probes.dynamics.simulate import CHECKPOINT_S, simulate
-from mlff_probes.dynamics.store import TrajectoryStore
+from mlff_probes.methods.simulation.simulate import CHECKPOINT_S, simulate
+from mlff_probes.methods.simulation.store import TrajectoryStore
 
 RUNS = [("ase", "NVE"), ("ase", "NVT"), ("ase", "NPT"), ("torch", "NVE"), ("torch", "NVT")]
 """Engine and ensemble of each kind of run."""

@@ -16,7 +16,7 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlff_probes.records import ProbeResult
+from mlff_probes.core.records import ProbeResult
 from mlff_probes.scorecard.files import read
 from mlff_probes.scorecard.model import Scorecard
 

@@ -22,7 +22,7 @@ import torch
 from ase import Atoms
 from ase.data import atomic_numbers
 
-REFERENCE = Path(__file__).parents[1] / "mlff_probes" / "reference"
+REFERENCE = Path(__file__).parents[1] / "reference"
 EPOCHS = 60
 """Epochs of `trained_mace`: some 15 s on one core."""
 

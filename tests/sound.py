@@ -18,7 +18,7 @@ from ase.data import atomic_numbers
 from fake_gpu import FakeGpu
 
 from mlff_probes.calculators.device import Device
-from mlff_probes.protocols import MolecularDynamics
+from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 
 CUTOFF_A = 6.5
 """Far enough to tell the stacking fault from the crystal, by Te and Sb on either side of the gap."""

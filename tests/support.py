@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +17,19 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
+from scipy.signal import lfilter
 
 from mlff_probes.calculators.registry import load_calculator
-from mlff_probes.errors import InputError
-from mlff_probes.reference import DIRECTORY, load_cases
+from mlff_probes.cases.load import load_cases
+from mlff_probes.core.case import Case
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.errors import InputError
+from mlff_probes.measure.migration.protocols import FixedPath
 
 STORED_QUANTITIES = sum(len(c.quantities) for c in load_cases() if c.stored is not None and c.family != "inference")
 """Items of a run with one calculator and those cases of the package that compare stored energies and forces."""
+
+NUMBER = r"(-?\d[\d.]*(?:e[+-]?\d+)?)"
 
 MATCH_A = 1e-4
 """Two structures are the same where all their distances agree to this, A (files carry 8 decimals)."""
@@ -159,3 +168,27 @@ def refusal(spec, **options):
     assert "\n" not in message
     assert "Traceback" not in message
     return message
+
+
+def path_case(frames, stored=None) -> Case:
+    return Case(
+        id="path", family="migration", title="a path", tier="quick",
+        protocol=FixedPath(kind="fixed_path", migrating_atom=1, path_made_by="hand"), frames=tuple(frames),
+        stored=stored, level_of_theory="PBE", source="here", expectations=(),
+    )  # fmt: skip
+
+
+def autoregressive(rng, replicas, samples, correlation):
+    """First-order series of variance 1 whose correlation falls as exp(-lag / correlation); 0: white noise."""
+    factor = np.exp(-1 / correlation) if correlation else 0.0
+    noise = rng.normal(size=(replicas, samples)) * np.sqrt(1 - factor**2)
+    noise[:, 0] /= np.sqrt(1 - factor**2)
+    return lfilter([1], [1, -factor], noise, axis=1)
+
+
+def printed(script: Path, cwd: Path) -> str:
+    """What a script prints in a process of its own."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, script], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

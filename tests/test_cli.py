@@ -15,10 +15,10 @@ from support import double_well_path
 from test_lookup import FRAMES
 
 from mlff_probes.calculators.base import as_calculator
+from mlff_probes.cases.load import gather_frames, load_cases
 from mlff_probes.cli import main
-from mlff_probes.frames import labelled_frames
-from mlff_probes.reference import DIRECTORY, load_cases
-from mlff_probes.worst_frames import worst_frames
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.measure.parity.worst_frames import worst_frames
 
 LJ = "--calculator=ase:LennardJones,sigma=3.6,epsilon=0.02,rc=6.0"
 
@@ -85,8 +85,8 @@ def test_worst_frames_of_ones_own_file_by_energy(capsys, tmp_path):
     assert len(errors) == 2
     assert errors[0] >= errors[1] > 0
     # what was written can be read again, and ranks in the same order
-    again = worst_frames(as_calculator(LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)),
-                         labelled_frames([(None, out)], where="again")[0], 2, by="force")  # fmt: skip
+    frames, labels = gather_frames([out], [], None)
+    again = worst_frames(as_calculator(LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)), frames, labels, 2, by="force")
     assert len(again) == 2
 
 

@@ -8,10 +8,11 @@ import pytest
 from fault_table import FAULTS, fired, judged, recorded_cases, strengths, table
 from sound import Sound
 
-from mlff_probes.records import State, Value
+from mlff_probes.cases.tolerances import load_policy
+from mlff_probes.core.records import State, Value
 from mlff_probes.scorecard.comparison import Baseline, Comparer
 from mlff_probes.scorecard.model import CaseSummary
-from mlff_probes.tolerances import load_policy
+from mlff_probes.scorecard.regression import load_regression
 
 EXPECTED: dict[str, set[str]] = {
     "force_head": {
@@ -551,7 +552,7 @@ def test_a_fault_is_caught_by_these_probes_and_no_others(fault, cases, sound):
 def regressions(before, after, cases):
     """What the gate calls worse: probe, case and quantity."""
     baseline = Baseline("sound", "sound", {(row.case, row.quantity): row for _, row in before}, len(before))
-    comparer = Comparer(baseline, [CaseSummary.of(case) for case in cases], load_policy().regression)
+    comparer = Comparer(baseline, [CaseSummary.of(case) for case in cases], load_regression())
     changes = [(probe, comparer.change(row)) for probe, row in after]
     return {(probe, change.case, change.quantity) for probe, change in changes if change and change.regression}
 

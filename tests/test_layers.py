@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,65 +14,74 @@ import mlff_probes
 
 PACKAGE = Path(mlff_probes.__file__).parent
 
-LAYERS = [
-    {"errors"},
-    {"frame_problems", "limits"},
-    {"records", "protocols", "tables", "tolerances", "known_failures"},
-    {"calculators", "evaluation", "frame_files", "memory", "stages", "analysis", "judge"},
-    {"bands", "dynamics", "strategies"},
-    {"frames", "measure"},
-    {"reference", "suite", "exchange"},
-    {"scorecard"},
-    {
-        "band",
-        "selection",
-        "sending",
-        "progress",
-        "scheduling",
-        "gate",
-        "probe",
-        "parallel",
-        "run",
-        "plugin",
-        "benchmark",
-        "worst_frames",
-        "listing",
-        "cli",
-    },
-]
-"""A room imports from its own layer and those before it."""
+ROOMS = (
+    ("core",),
+    ("calculators",),
+    ("methods",),
+    ("measure",),
+    ("cases", "scorecard"),
+    ("session",),
+    ("plugin", "cli"),
+)
+"""From below to above: a room imports from itself and from those below it; two that stand beside each other do not
+import each other. This is the only place that states the order."""
 
-LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 
 
-def imported_rooms(file: Path) -> set[str]:
-    """Rooms that a file imports when it is imported itself (type checking apart)."""
-    tree = ast.parse(file.read_text())
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for inner in ast.walk(node)
-    }
-    names = []
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
-            continue
+def files() -> list[Path]:
+    """The modules of the package; the probes, which are a link, are not among them."""
+    return sorted(f for f in PACKAGE.rglob("*.py") if PACKAGE / "probes" not in f.parents)
+
+
+def name_of(file: Path) -> str:
+    """The dotted name of a module."""
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): file for file in files()}
+
+
+def imported(file: Path) -> set[str]:
+    """The modules of the package that a file imports anywhere: lazily, and for type checking alone, too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            names += [f"{node.module}.{a.name}" if node.module == "mlff_probes" else node.module for a in node.names]
+            found |= {name if (name := f"{node.module}.{a.name}") in MODULES else node.module for a in node.names}
         elif isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-    return {name.split(".")[1] for name in names if name.startswith("mlff_probes.")} - {"__version__"}
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in MODULES} - {name_of(file)}
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_imports_run_one_way(file):
-    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if room in ("__init__", "probes"):
-        assert not imported_rooms(file), "the package and the probes themselves import no room"
-        return
-    for other in imported_rooms(file):
-        assert LEVEL[other] <= LEVEL[room], f"{room} must not import {other}"
+def room_of(module: str) -> str:
+    """The room that a module stands in; empty for the package itself."""
+    return module.split(".")[1] if "." in module else ""
+
+
+def test_there_are_seven_rooms_and_nothing_loose_beside_them():
+    found = {path.name.removesuffix(".py") for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    assert found == {*LEVEL, "probes", "reference", "py.typed"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES.keys() - {"mlff_probes"}))
+def test_imports_run_one_way(module):
+    room = room_of(module)
+    for other in filter(None, map(room_of, imported(MODULES[module]))):
+        assert other == room or LEVEL[other] < LEVEL[room], f"{module} in {room} must not import {other}"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    sorter = graphlib.TopologicalSorter({name: imported(file) for name, file in MODULES.items()})
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_the_probes_import_no_room():
+    for file in (PACKAGE / "probes").glob("*.py"):
+        assert not imported(file), file.name
 
 
 def test_the_plugin_imports_only_the_standard_library_and_pytest():
@@ -85,15 +95,29 @@ def test_the_plugin_imports_only_the_standard_library_and_pytest():
 
 
 def test_judge_measures_nothing_and_measure_knows_no_pytest():
-    assert imported_rooms(PACKAGE / "judge.py") == {"records"}
-    for file in [*(PACKAGE / "measure").glob("*.py"), *(PACKAGE / "analysis").glob("*.py")]:
-        assert "pytest" not in file.read_text().replace("No pytest", "")
+    assert imported(PACKAGE / "core" / "judge.py") == {"mlff_probes.core.records"}
+    for room in ("core", "calculators", "methods", "measure", "cases", "scorecard"):
+        for file in (PACKAGE / room).rglob("*.py"):
+            roots = {name.partition(".")[0] for name in foreign(file)}
+            assert "pytest" not in roots, file
+
+
+def foreign(file: Path) -> set[str]:
+    """All that a file imports, of any package."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    names = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return names | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+
+
+def test_core_knows_no_torch():
+    for file in (PACKAGE / "core").rglob("*.py"):
+        assert "torch" not in {name.partition(".")[0] for name in foreign(file)}, file
 
 
 def test_public_names_are_what_they_say():
     for name in mlff_probes.__all__:
         assert getattr(mlff_probes, name) is not None
-    assert mlff_probes.evaluate.__module__ == "mlff_probes.evaluation"
+    assert mlff_probes.evaluate.__module__ == "mlff_probes.calculators.evaluation"
     assert set(mlff_probes.__all__) == set(dir(mlff_probes))
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = mlff_probes.no_such_name

@@ -9,9 +9,10 @@ from ase.calculators.calculator import Calculator, all_changes
 from support import LookupCalculator, reference_frames
 
 from mlff_probes.calculators.base import as_calculator
-from mlff_probes.records import State
-from mlff_probes.reference import DIRECTORY, load_cases
-from mlff_probes.suite import Suite
+from mlff_probes.cases.load import load_cases
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.records import State
+from mlff_probes.session.suite import Suite
 
 LIFT = 0.2
 KINDS = ("fixed_path", "fixed_gap_slide", "relaxed_gap_slide")

@@ -12,7 +12,7 @@ from scipy.interpolate import CubicSpline
 from support import LookupCalculator
 from test_lookup import FRAMES, verdicts
 
-from mlff_probes.records import State
+from mlff_probes.core.records import State
 
 SLIDES = [f"sb2te3_fixed_gap_{gap}" for gap in ("0.0", "0.2", "0.4", "0.6")]
 GAPS = {("sb2te3_relaxed_gap", f"equilibrium_gap{place}") for place in ("", "_atop", "_fault")}

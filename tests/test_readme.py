@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 from judge_from_wheel import UNRELAXED
 
-from mlff_probes.protocols import FAMILIES
-from mlff_probes.reference import load_cases
-from mlff_probes.scorecard import format as fmt
-from mlff_probes.scorecard import terminal
+from mlff_probes.cases.load import load_cases
+from mlff_probes.measure import FAMILIES
 from mlff_probes.scorecard.comparison import baseline_of, compare
 from mlff_probes.scorecard.files import read
 from mlff_probes.scorecard.model import Scorecard
-from mlff_probes.tolerances import load_policy
+from mlff_probes.scorecard.regression import load_regression
+from mlff_probes.scorecard.reports import terminal
+from mlff_probes.scorecard.reports import text as fmt
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -139,7 +139,7 @@ def test_the_scorecard_in_the_readme_is_what_chgnet_gets(measured):
 def test_the_regressions_in_the_readme_are_those_of_chgnet(measured):
     """Where a change is no larger than its threshold or another machine's rounding, either is right."""
     old = baseline_of(read(PRODUCTION), str(PRODUCTION.relative_to(ROOT)))
-    found = compare(old, measured, "chgnet-0.3.0", load_policy().regression)
+    found = compare(old, measured, "chgnet-0.3.0", load_regression())
     shown = {tuple(words[1:3]): line for line in CHANGES.splitlines() if (words := line.split())[:1] != ["chgnet-0.3.0"]
              and words and words[0] in FAMILIES}  # fmt: skip
     assert len(found.regressions) >= (20 if WHOLE_RUN in os.environ else 15)

@@ -1,1 +1,1 @@
-"""SPEC -> Calculator. One small file a family; the only room that imports torch models."""
+"""SPEC -> Calculator, and calling it: `registry` loads one, `evaluation` asks it."""

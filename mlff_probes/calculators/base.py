@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.calculators.device import HOST, Device
-from mlff_probes.records import CalculatorIdentity
+from mlff_probes.core.records import CalculatorIdentity
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -66,7 +66,7 @@ class Calculator:
     other_kernels
         Kernel libraries that are installed and that the calculator, loaded with ``fresh(kernels=…)``, could use.
     guard
-        Around each model call: what may end it (`mlff_probes.limits`).
+        Around each model call: what may end it (`mlff_probes.calculators.limits`).
     """
 
     identity: CalculatorIdentity

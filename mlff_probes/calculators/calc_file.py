@@ -12,9 +12,9 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from mlff_probes.calculators.base import CalculatorRequest
-from mlff_probes.errors import InputError
-from mlff_probes.records import Record, Text
-from mlff_probes.tables import read_toml, validated
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import Record, Text
+from mlff_probes.core.toml import read_toml, validated
 
 SUFFIX = ".toml"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")

@@ -11,9 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_probes import __version__
-from mlff_probes.errors import InputError
-from mlff_probes.records import NOT_STATED, CalculatorIdentity
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
+from mlff_probes.core.version import installed_version
 
 if TYPE_CHECKING:
     from mlff_probes.calculators.base import CalculatorRequest
@@ -30,7 +30,7 @@ def sha256(path: Path) -> str:
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of the suite, Python, ASE, numpy and the named packages that are installed."""
-    found = {"mlff-probes": __version__, "python": platform.python_version()}
+    found = {"mlff-probes": installed_version(), "python": platform.python_version()}
     for package in ("ase", "numpy", *packages):
         try:
             found[package] = metadata.version(package)

@@ -20,12 +20,11 @@ from typing import Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
-from mlff_probes.calculators.families import installed, load_installed
+from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
 from mlff_probes.calculators.identity import sha256 as sha256_of
-from mlff_probes.calculators.safety import checked_pins, hold_to_pins, weights_only_kept
+from mlff_probes.calculators.installed import installed, load_installed
 from mlff_probes.calculators.spec import parse_request
-from mlff_probes.errors import InputError
-from mlff_probes.evaluation import describe
+from mlff_probes.core.errors import InputError, describe
 
 LOADERS = {
     "chgnet": "chgnet:load",
@@ -119,7 +118,7 @@ def _load(request: CalculatorRequest, family: str) -> Calculator:
         return load_installed(request, family)
     module, _, function = LOADERS[family].partition(":")
     load: Callable[[CalculatorRequest], Calculator] = getattr(
-        import_module(f"mlff_probes.calculators.{module}"), function
+        import_module(f"mlff_probes.calculators.loaders.{module}"), function
     )
     return load(request)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlff_probes.calculators.base import CalculatorRequest
 from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE, SUFFIX, described
-from mlff_probes.errors import InputError
+from mlff_probes.core.errors import InputError
 
 _OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
 _OURS = ("label", "device", "dtype", "compile", "kernels", "family", "level", "batch")

@@ -15,9 +15,8 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.device import HOST, torch_device_of
 from mlff_probes.calculators.identity import cpu_count, cpu_name, cuda_facts, sha256, versions
 from mlff_probes.calculators.spec import DTYPES
-from mlff_probes.errors import InputError
-from mlff_probes.evaluation import describe
-from mlff_probes.records import NOT_STATED, CalculatorIdentity
+from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
 
 DEVICE = re.compile(r"(cpu|mps|cuda|xpu)(:\d+)?")
 

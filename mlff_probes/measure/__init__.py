@@ -1,207 +1,56 @@
-"""Pure measurements: (calculator, case) -> Measurement. No pytest, no expected values, no files.
+"""The families of probes, one folder each, and the table of all kinds of measurement.
 
-A reference is the same measurement made on stored energies and forces: `reference_measurement` runs the
-functions that `measure_case` runs, so that model and reference can never be worked up differently.
+A folder holds the protocols of a family (`protocols`), its measurements, and its figures (`figure`); `results`,
+`kind`, `styles` and `measurement` serve all. Measurements are pure: no pytest, no expected values, no files.
 """
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+from mlff_probes.measure.dynamics.figure import SIMULATION
+from mlff_probes.measure.dynamics.measurement import molecular_dynamics
+from mlff_probes.measure.dynamics.protocols import MolecularDynamics
+from mlff_probes.measure.dynamics.reference_dynamics import reference_dynamics
+from mlff_probes.measure.inference.agreement import agreement
+from mlff_probes.measure.inference.figure import AGREEMENT, SPEED
+from mlff_probes.measure.inference.protocols import PathAgreement, Speed
+from mlff_probes.measure.inference.speed import speed
+from mlff_probes.measure.kind import Kind, OnFrames
+from mlff_probes.measure.laws.derivatives import derivatives
+from mlff_probes.measure.laws.figure import DERIVATIVES, REPRODUCIBILITY, SMOOTHNESS, SYMMETRY, WALL
+from mlff_probes.measure.laws.protocols import Derivatives, Reproducibility, ShortRangeWall, Smoothness, Symmetry
+from mlff_probes.measure.laws.reproducibility import reproducibility
+from mlff_probes.measure.laws.smoothness import smoothness
+from mlff_probes.measure.laws.symmetry import symmetry
+from mlff_probes.measure.laws.wall import short_range_wall
+from mlff_probes.measure.migration.figure import FIXED_PATH, RELAXED_PATH, VACANCY
+from mlff_probes.measure.migration.fixed_path import fixed_path
+from mlff_probes.measure.migration.protocols import FccVacancy, FixedPath, RelaxedPath
+from mlff_probes.measure.migration.relaxed_path import relaxed_path
+from mlff_probes.measure.migration.vacancy import fcc_vacancy
+from mlff_probes.measure.parity.figure import PARITY
+from mlff_probes.measure.parity.measurement import parity
+from mlff_probes.measure.parity.protocols import Parity
+from mlff_probes.measure.sliding.figure import FIXED_GAP, RELAXED_GAP
+from mlff_probes.measure.sliding.measurement import fixed_gap_slide, periodic_images, relaxed_gap_slide
+from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide
 
-import numpy as np
-
-from mlff_probes.bands.relax import Report, silent
-from mlff_probes.calculators.base import Calculator
-from mlff_probes.errors import EvaluationError
-from mlff_probes.evaluation import Evaluation, describe, evaluate
-from mlff_probes.limits import Limit, TimeUp, forget
-from mlff_probes.measure import (
-    agreement,
-    derivatives,
-    dynamics,
-    migration,
-    parity,
-    relaxed,
-    reproducibility,
-    sliding,
-    smoothness,
-    speed,
-    symmetry,
-    vacancy,
-    wall,
+KINDS = (
+    Kind(FixedPath, OnFrames(fixed_path), FIXED_PATH),
+    Kind(RelaxedPath, relaxed_path, RELAXED_PATH),
+    Kind(FccVacancy, fcc_vacancy, VACANCY),
+    Kind(FixedGapSlide, OnFrames(fixed_gap_slide, periodic_images), FIXED_GAP),
+    Kind(RelaxedGapSlide, OnFrames(relaxed_gap_slide), RELAXED_GAP),
+    Kind(Parity, OnFrames(parity), PARITY),
+    Kind(Symmetry, symmetry, SYMMETRY),
+    Kind(Derivatives, derivatives, DERIVATIVES),
+    Kind(Smoothness, smoothness, SMOOTHNESS),
+    Kind(ShortRangeWall, short_range_wall, WALL),
+    Kind(Reproducibility, reproducibility, REPRODUCIBILITY),
+    Kind(MolecularDynamics, molecular_dynamics, SIMULATION, reference_dynamics),
+    Kind(Speed, speed, SPEED),
+    Kind(PathAgreement, agreement, AGREEMENT),
 )
-from mlff_probes.measure.reference_dynamics import reference_dynamics
-from mlff_probes.measure.results import Result
-from mlff_probes.protocols import (
-    Derivatives,
-    FccVacancy,
-    FixedGapSlide,
-    FixedPath,
-    MolecularDynamics,
-    Parity,
-    PathAgreement,
-    RelaxedGapSlide,
-    RelaxedPath,
-    Reproducibility,
-    ShortRangeWall,
-    Smoothness,
-    Speed,
-    Symmetry,
-)
-from mlff_probes.records import Case, Measurement, Problem
+"""All kinds, in the order of the scorecard; those of one family stand together."""
 
-Workup = Callable[[Case, Evaluation], Result]
-Make = Callable[[Calculator], Result]
-
-WORKUPS: dict[type, Workup] = {
-    FixedPath: migration.fixed_path,
-    FixedGapSlide: sliding.fixed_gap_slide,
-    RelaxedGapSlide: sliding.relaxed_gap_slide,
-    Parity: parity.parity,
-}
-"""From energies and forces of a case's frames to its quantities."""
-
-DRIVERS: dict[type, Callable[..., Result]] = {
-    RelaxedPath: relaxed.relaxed_path,
-    FccVacancy: vacancy.fcc_vacancy,
-    Symmetry: symmetry.symmetry,
-    Derivatives: derivatives.derivatives,
-    Smoothness: smoothness.smoothness,
-    ShortRangeWall: wall.short_range_wall,
-    Reproducibility: reproducibility.reproducibility,
-    PathAgreement: agreement.agreement,
-}
-"""Measurements that choose their frames as they go, or time them: (calculator, case, report=…) -> Result."""
-
-
-def measure_case(
-    calculator: Calculator,
-    case: Case,
-    *,
-    clock: Callable[[], float] = time.perf_counter,
-    report: Report = silent,
-    timeout: float | None = None,
-    store: Path | None = None,
-    shared: str = "",
-    seed: int = 0,
-) -> Measurement:
-    """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of what takes long.
-
-    A calculator that cannot do it gives a measurement with a `problem` instead of an exception: `not
-    applicable` if it does not know an element, `error` if it raised or returned unusable numbers, needs more memory
-    than there is, or more than `timeout` seconds (None: as many as it takes). Trajectories of simulations are kept in
-    the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept). Nothing is
-    timed where the machine is `shared` with others: the reason, or empty where it is not. Simulations with another
-    `seed` are made of other random numbers.
-    """
-    case = reseeded(case, seed)
-    if timeout is None:
-        make = partial(_result, case=case, report=report, store=store, shared=shared)
-        return _measured(calculator, case, clock, make)
-    start = clock()
-    with Limit(timeout) as limit:
-        try:
-            make = partial(_result, case=case, report=limit.listen(report), store=store, shared=shared)
-            return _measured(replace(calculator, guard=limit.call), case, clock, make)
-        except TimeUp:
-            pass  # below, where nothing is left of what the model was doing
-    forget(calculator.ase)
-    problem = Problem(state="error", reason=limit.reason)
-    return _without_values(calculator, case, problem, clock() - start).model_copy(
-        update={"model_calls": limit.calls, "batches": limit.passes, "model_s": limit.model_s}
-    )
-
-
-def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], make: Make) -> Measurement:
-    """The measurement that `make` makes, however long it takes."""
-    start = clock()
-    unknown = [] if case.protocol.chooses_elements else calculator.unknown_elements(case.elements)
-    if unknown:
-        reason = f"{calculator.label} does not know {', '.join(unknown)}"
-        return _without_values(calculator, case, Problem(state="not applicable", reason=reason))
-    for name in case.protocol.needs:
-        if not calculator.supplies(name):
-            problem = Problem(state="not applicable", reason=f"the calculator implements no {name}")
-            return _without_values(calculator, case, problem)
-    with warnings.catch_warnings(record=True) as caught:
-        # a user's `filterwarnings = error` is about their code, not about the inside of a model
-        warnings.simplefilter("always")
-        try:
-            result = make(calculator)
-        except EvaluationError as error:
-            return _without_values(calculator, case, Problem(state="error", reason=str(error)), clock() - start)
-        except MemoryError as error:  # our own: that of a calculator is an EvaluationError
-            reason = f"out of memory on host with {_size(case)}, in working them up: {describe(error)}"
-            return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
-        except (ValueError, ArithmeticError) as error:  # finite energies whose differences are not, say
-            reason = f"the numbers cannot be worked up: {describe(error)}"
-            return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
-    said = sorted({f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught})
-    identity = calculator.identity
-    return Measurement(
-        calculator=calculator.label,
-        case=case.id,
-        values=result.values,
-        arrays=result.arrays,
-        diagnostics={"dtype": identity.dtype, **result.diagnostics, "warnings": said, "device": identity.device},
-        timings=result.timings,
-        model_calls=result.evaluation.calls,
-        batches=result.evaluation.batches,
-        model_s=result.evaluation.model_s,
-        wall_s=clock() - start,
-    )
-
-
-def reference_measurement(case: Case, wanted: Sequence[str] = ()) -> Measurement | None:
-    """The quantities of `case` from its stored reference; None if it has none.
-
-    That is all of them from stored energies and forces, and those that are `wanted` from curves and trajectories.
-    """
-    result = None
-    if case.dynamics is not None:
-        result = reference_dynamics(case, wanted)
-    elif case.stored is not None and type(case.protocol) in WORKUPS:
-        result = WORKUPS[type(case.protocol)](case, case.stored)
-    if result is None:
-        return None
-    return Measurement(
-        calculator=case.level_of_theory,
-        case=case.id,
-        values=result.values,
-        arrays=result.arrays,
-        diagnostics=result.diagnostics,
-    )
-
-
-def _without_values(calculator: Calculator, case: Case, problem: Problem, wall_s: float = 0.0) -> Measurement:
-    return Measurement(calculator=calculator.label, case=case.id, problem=problem, wall_s=wall_s)
-
-
-def reseeded(case: Case, seed: int) -> Case:
-    """The case with other seeds for its simulations; the case itself for seed 0."""
-    if seed == 0 or not isinstance(case.protocol, MolecularDynamics):
-        return case
-    seeds = tuple(int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for own in case.protocol.seeds)
-    return replace(case, protocol=case.protocol.model_copy(update={"seeds": seeds}))
-
-
-def _size(case: Case) -> str:
-    atoms = [len(frame) for frame in case.frames]
-    return f"{len(atoms)} structures of up to {max(atoms, default=0)} atoms"
-
-
-def _result(calculator: Calculator, *, case: Case, report: Report, store: Path | None, shared: str) -> Result:
-    if isinstance(case.protocol, Speed):
-        return speed.speed(calculator, case, report=report, shared=shared)
-    if isinstance(case.protocol, MolecularDynamics):
-        return dynamics.molecular_dynamics(calculator, case, report=report, store=store)
-    if type(case.protocol) in DRIVERS:
-        return DRIVERS[type(case.protocol)](calculator, case, report=report)
-    frames = [*case.frames, *sliding.periodic_images(case)]
-    forces = case.protocol.uses_forces and calculator.supplies("forces")
-    return WORKUPS[type(case.protocol)](case, evaluate(calculator, frames, forces=forces))
+BY_KIND = {kind.name: kind for kind in KINDS}
+FAMILIES = tuple(dict.fromkeys(kind.protocol.family for kind in KINDS))

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlff_probes.bands.outcomes import Outcome
-from mlff_probes.bands.relax import Calls
-from mlff_probes.evaluation import Evaluation
-from mlff_probes.protocols.base import CALLS, PURE
-from mlff_probes.records import Problem, Timing, Value
+from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.core.protocol import CALLS, PURE
+from mlff_probes.core.records import Problem, Timing, Value
+from mlff_probes.methods.bands.outcomes import Outcome
 
 
 @dataclass(frozen=True)

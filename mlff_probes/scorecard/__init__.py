@@ -1,1 +1,1 @@
-"""The results of a run, and its readers: terminal, JSON, Markdown, figures. None knows of another."""
+"""What a run found out, as data (`model`), compared (`comparison`, `ranks`), read and written (`files`, `reports`)."""

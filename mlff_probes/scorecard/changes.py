@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from mlff_probes.records import Finite, NonNegative, Record, State, Text, Value
+from mlff_probes.core.records import Finite, NonNegative, Record, State, Text, Value
 
 
 class Trend(StrEnum):

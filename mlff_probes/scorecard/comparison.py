@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-from mlff_probes.errors import InputError
-from mlff_probes.records import Expectation, ProbeResult, State
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import Expectation, ProbeResult, State
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
-from mlff_probes.tolerances import RegressionPolicy
+from mlff_probes.scorecard.regression import RegressionPolicy
 
 SEEDS = ("seeds",)
 """Keys of a protocol that choose random numbers: measurements that differ in these alone are of one quantity."""

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from mlff_probes.errors import InputError
-from mlff_probes.protocols import FAMILIES
-from mlff_probes.records import Record
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import Record
+from mlff_probes.measure import FAMILIES
 from mlff_probes.scorecard.model import SCHEMA_VERSION, Scorecard
-from mlff_probes.scorecard.worst import write_worst
+from mlff_probes.scorecard.reports.worst import write_worst
 
 
 def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collection[str] | None = None) -> None:
@@ -127,7 +127,7 @@ def _write_json(card: Scorecard, path: Path) -> list[Path]:
 
 
 def _write_markdown(card: Scorecard, path: Path) -> list[Path]:
-    from mlff_probes.scorecard import markdown
+    from mlff_probes.scorecard.reports import markdown
 
     figures, problems = _write_figures(card, path.with_name(f"{path.stem}_figures"))
     links = {case: quote(f"{file.parent.name}/{file.name}") for case, file in figures.items()}
@@ -138,20 +138,20 @@ def _write_markdown(card: Scorecard, path: Path) -> list[Path]:
 
 
 def _write_figures(card: Scorecard, directory: Path) -> tuple[dict[str, Path], list[str]]:
-    from mlff_probes.scorecard.figures import write_figures
+    from mlff_probes.scorecard.reports.figures import write_figures
 
     return write_figures(card, directory)
 
 
 def _write_csv(card: Scorecard, path: Path) -> list[Path]:
-    from mlff_probes.scorecard.rows import as_csv
+    from mlff_probes.scorecard.reports.csv import as_csv
 
     path.write_text(as_csv(card), encoding="utf-8", newline="")
     return [path]
 
 
 def _write_html(card: Scorecard, path: Path) -> list[Path]:
-    from mlff_probes.scorecard import report
+    from mlff_probes.scorecard.reports import page as report
 
     path.write_text(report.render([report.Source(path.stem, card)]), encoding="utf-8")
     return [path]

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from mlff_probes.protocols import FAMILIES
-from mlff_probes.records import (
+from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.records import (
     JUDGED,
-    BrokenCase,
     CalculatorIdentity,
-    Case,
     Context,
     Finite,
     Measurement,
@@ -27,6 +25,7 @@ from mlff_probes.records import (
     Text,
     Tier,
 )
+from mlff_probes.measure import FAMILIES
 from mlff_probes.scorecard.changes import Comparison
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
-REFERENCE = Path(__file__).resolve().parents[2] / "mlff_probes" / "reference"
+REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 FIXED_PATH, FIXED_GAP, RELAXED_GAP = "fixed_path", "fixed_gap_slide", "relaxed_gap_slide"
 LAWS = ("symmetry", "derivatives", "smoothness", "short_range_wall", "reproducibility")
 LEFT_OUT = ("speed", "path_agreement", "relaxed_path", "fcc_vacancy", "molecular_dynamics", *LAWS)

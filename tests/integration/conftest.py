@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from fork_server import ForkServer
 from judge_from_wheel import UNRELAXED
 
-from mlff_probes.reference import DIRECTORY
+from mlff_probes.core.data import DIRECTORY
 from mlff_probes.scorecard import files
 
 TIMEOUT_S = 60

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mlff_probes.calculators.registry import load_calculator
-from mlff_probes.errors import InputError
+from mlff_probes.core.errors import InputError
 
 BAD = '''
 """Factories that fail."""

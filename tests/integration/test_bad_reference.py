@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from mlff_probes.errors import InputError
-from mlff_probes.reference import DIRECTORY, load_cases
+from mlff_probes.cases.load import load_cases
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.errors import InputError
 
 CALCULATOR = "--calculator=py:./calc.py:make"
 GOOD = DIRECTORY / "migration" / "cr_sb2te3_in_gap.toml"

@@ -7,9 +7,9 @@ import pytest
 CASES = ("-k", "fixed_gap")
 
 TWO_DEVICES = """
-import mlff_probes.parallel
+import mlff_probes.session.workers.places
 
-mlff_probes.parallel.cuda_devices = lambda: 2
+mlff_probes.session.workers.places.cuda_devices = lambda: 2
 """
 
 ON_DEVICE = """

@@ -8,7 +8,7 @@ import pytest
 from support import STORED_QUANTITIES
 
 import mlff_probes
-from mlff_probes.reference import DIRECTORY
+from mlff_probes.core.data import DIRECTORY
 
 PROBES = DIRECTORY.parent / "probes"
 CALCULATOR = "--calculator=py:./calc.py:make"

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from test_scorecard import card_of, lookup
+from cards import card_of, lookup
 
 from mlff_probes.plugin import Hooks
 from mlff_probes.scorecard.model import Scorecard
-from mlff_probes.sending import send
+from mlff_probes.session.sending import send
 
 DOCS = (Path(__file__).parents[2] / "docs" / "hooks.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"\*\*`(\w+\.py)`\*\*\n\n```python\n(.*?)```", DOCS, re.DOTALL))

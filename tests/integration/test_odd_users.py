@@ -6,7 +6,7 @@ import ase.io
 import pytest
 from support import STORED_QUANTITIES
 
-from mlff_probes.reference import DIRECTORY
+from mlff_probes.core.data import DIRECTORY
 
 
 def write_case_without_energies(directory, *, title="a path without energies"):

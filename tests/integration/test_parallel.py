@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from mlff_probes.calculators.identity import cpu_count
-from mlff_probes.exchange import KILLED
+from mlff_probes.session.workers.exchange import KILLED
 
 DISTS = {"load": 2, "loadfile": 2, "loadscope": 3, "loadgroup": 2, "worksteal": 3, "each": 2}
 """How tests are spread, over how many workers."""

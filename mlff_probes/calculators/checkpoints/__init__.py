@@ -1,0 +1,1 @@
+"""What a checkpoint file may hold, checked before and while it is loaded."""

@@ -1,0 +1,205 @@
+"""Energies and forces of many frames: one batched forward pass where it pays, a loop where not.
+
+The one place where the suite calls a model for more than a single frame, and so the one place where
+model calls and model time are counted and where NaN, infinities and wrong shapes are caught.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlff_probes.calculators.limits import TimeUp
+from mlff_probes.calculators.memory import exhausted, release
+from mlff_probes.core.errors import EvaluationError, NonFiniteError, OutOfMemoryError, describe
+from mlff_probes.core.evaluation import Evaluation
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from mlff_probes.calculators.base import Calculator
+
+Floats = NDArray[np.float64]
+
+
+def evaluate(
+    calculator: Calculator | Any,
+    frames: Sequence[Atoms],
+    *,
+    forces: bool = True,
+    stress: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+    name: Callable[[int], str] = "frame {}".format,
+) -> Evaluation:
+    """Energies (eV) and forces (eV/A) of `frames`.
+
+    A batch that does not fit into memory is halved, and so is what follows it, down to single structures.
+
+    Parameters
+    ----------
+    calculator
+        A loaded `Calculator`, or any bare ASE calculator (which is then called in a loop).
+    frames
+        ASE atoms; never modified.
+    forces
+        Whether forces are wanted too.
+    stress
+        Whether the stress is wanted too. The frames then go one by one through the calculator's own ASE path.
+    clock
+        Seconds; replaced in tests.
+    name
+        What a frame is called in messages, from its number.
+
+    Raises
+    ------
+    EvaluationError
+        If the calculator raises, or returns an array of the wrong shape; a `NonFiniteError` if it returns
+        NaN or an infinity, an `OutOfMemoryError` if a single structure does not fit into memory. The message names
+        the frame, counted from 0.
+    """
+    from mlff_probes.calculators.base import as_calculator
+
+    model = as_calculator(calculator)
+    if stress:
+        model = replace(model, batch=None)
+    if not frames:
+        return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
+    start = clock()
+    found, batches = _passes(model, frames, (forces, stress), name)
+    elapsed = model.device.now(clock) - start
+    return Evaluation(
+        energies=np.array([_checked_energy(values[0], name(row)) for row, values in enumerate(found)]),
+        forces=tuple(_checked_forces(v[1], frames[row], name(row)) for row, v in enumerate(found)) if forces else None,
+        stresses=np.array([_checked_stress(v[2], name(row)) for row, v in enumerate(found)]) if stress else None,
+        calls=len(frames),
+        batches=batches,
+        model_s=elapsed,
+    )
+
+
+def _passes(
+    model: Calculator, frames: Sequence[Atoms], wanted: tuple[bool, bool], name: Callable[[int], str]
+) -> tuple[list[tuple[Any, ...]], int]:
+    """(energy, forces, stress) of each frame, what is wanted of it, and in how many forward passes."""
+    found: list[tuple[Any, ...]] = []
+    batch_atoms = model.batch_atoms if model.batch else 0
+    row = batches = 0
+    while row < len(frames):
+        rows = _chunk(frames, row, batch_atoms)
+        batches += 1
+        try:
+            found += _forward(model, frames, rows, wanted, name)
+        except OutOfMemoryError:
+            if len(rows) == 1:
+                raise
+            batch_atoms = _atoms(frames, rows) // 2
+        else:
+            row = rows.stop
+    return found, batches
+
+
+def _chunk(frames: Sequence[Atoms], start: int, batch_atoms: int) -> range:
+    """Rows from `start` on whose atoms add up to at most `batch_atoms` (a larger frame goes alone)."""
+    stop, atoms = start + 1, len(frames[start])
+    while stop < len(frames) and atoms + len(frames[stop]) <= batch_atoms:
+        atoms += len(frames[stop])
+        stop += 1
+    return range(start, stop)
+
+
+def _atoms(frames: Sequence[Atoms], rows: range) -> int:
+    return sum(len(frames[row]) for row in rows)
+
+
+def _forward(
+    model: Calculator, frames: Sequence[Atoms], rows: range, wanted: tuple[bool, bool], name: Callable[[int], str]
+) -> list[tuple[Any, ...]]:
+    """One forward pass over `rows`, its exceptions turned into one sentence."""
+    where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
+    try:
+        with model.guard(where, len(rows)):
+            if model.batch is not None:
+                return _of_batch(model.batch([frames[row] for row in rows], wanted[0]), len(rows))
+            return [_single(model.ase, frames[row], *wanted) for row in rows]
+    except EvaluationError as error:
+        raise EvaluationError(f"{where}: {error}") from error
+    except (KeyboardInterrupt, TimeUp):
+        raise
+    except BaseException as error:  # a foreign calculator may raise anything, SystemExit and pytest.skip included
+        said, memory = describe(error), exhausted(error, model.identity.device)
+        if memory is None:
+            raise EvaluationError(f"the calculator raised at {where}: {said}") from error
+    # only here the error is gone, and with its traceback the tensors of the failed pass
+    release()
+    size = f"{_atoms(frames, rows)} atoms in " + ("one structure" if len(rows) == 1 else f"{len(rows)} structures")
+    raise OutOfMemoryError(f"out of memory on {memory} with {size} ({where}): {said}")
+
+
+def _of_batch(found: Sequence[tuple[Any, Any]], asked: int) -> list[tuple[Any, ...]]:
+    pairs: list[tuple[Any, ...]] = list(found)
+    if len(pairs) != asked:
+        raise EvaluationError(f"the batched pass gave {len(pairs)} results for {asked} structures")
+    return pairs
+
+
+def _single(ase_calculator: Any, frame: Atoms, forces: bool, stress: bool) -> tuple[Any, Any, Any]:
+    atoms = frame.copy()
+    atoms.calc = ase_calculator
+    try:
+        # forces first: a calculator that computes only what it is asked for then makes both at once
+        # a copy, since a calculator may fill the same array in its next call
+        f = copy.deepcopy(atoms.get_forces(apply_constraint=False)) if forces else None
+        s = copy.deepcopy(atoms.get_stress(apply_constraint=False)) if stress else None
+        return atoms.get_potential_energy(), f, s
+    finally:
+        atoms.calc = None
+
+
+def _as_numbers(found: Any, what: str) -> Floats:
+    try:
+        if np.iscomplexobj(found):
+            raise TypeError("complex numbers")
+        return np.asarray(found, dtype=float)
+    except Exception as error:  # text, ragged lists, a tensor that still carries its graph, ...
+        raise EvaluationError(
+            f"{what} cannot be read as numbers: {describe(error)}; found {str(found)[:60]!r}"
+        ) from error
+
+
+def _checked_energy(energy: Any, where: str) -> float:
+    array = _as_numbers(energy, f"the energy of {where}")
+    if array.size != 1:
+        raise EvaluationError(f"the energy of {where} has shape {array.shape}, expected one number")
+    value = float(array.reshape(()))
+    if not np.isfinite(value):
+        raise NonFiniteError(f"the energy of {where} is {value}")
+    return value
+
+
+def _checked_forces(forces: Any, frame: Atoms, where: str) -> Floats:
+    array = _as_numbers(forces, f"the forces of {where}")
+    if array.shape != (len(frame), 3):
+        raise EvaluationError(f"the forces of {where} have shape {array.shape}, expected ({len(frame)}, 3)")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if bad.size:
+        atom = int(bad[0])
+        raise NonFiniteError(
+            f"the forces of {where} are not finite: atom {atom} ({frame.get_chemical_symbols()[atom]}) "
+            f"has {array[atom].tolist()}, {bad.size} of {len(frame)} atoms in all"
+        )
+    return array
+
+
+def _checked_stress(stress: Any, where: str) -> Floats:
+    array = _as_numbers(stress, f"the stress of {where}")
+    if array.shape != (6,):
+        raise EvaluationError(f"the stress of {where} has shape {array.shape}, expected (6,)")
+    if not np.isfinite(array).all():
+        raise NonFiniteError(f"the stress of {where} is not finite: {array.tolist()}")
+    return array

@@ -1,0 +1,265 @@
+"""MACE checkpoints, as `mace_run_train` writes them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
+from mlff_probes.calculators.checkpoints.safety import File, load_model, read, weights_only_kept
+from mlff_probes.calculators.device import torch_device_of
+from mlff_probes.calculators.identity import cuda_facts, import_family, refuse_options, torch_device, versions
+from mlff_probes.calculators.stages import stage
+from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.records import CalculatorIdentity, Checkpoint
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+STRICT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""Makes every `torch.load` a restricted one, that in e3nn's import too, which then fails."""
+
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
+"""Those of `torch.compile` that MACE's calculator takes."""
+
+PLAIN = "e3nn"
+"""The kernels that every MACE has."""
+
+KERNELS = {"cuequivariance": "enable_cueq", "openequivariance": "enable_oeq"}
+"""Libraries of accelerated kernels, and the argument of MACE's calculator that chooses each."""
+
+PACKAGES = ("cuequivariance", "cuequivariance-torch", "cuequivariance-ops-torch", "openequivariance")
+"""What they need, as pip writes it; the third, with what is compiled for CUDA, has CUDA's version behind it."""
+
+VERSIONED = (*PACKAGES, "cuequivariance-ops-torch-cu12", "cuequivariance-ops-torch-cu13")
+"""Distributions whose versions are part of the path, beside e3nn."""
+
+
+def load(request: CalculatorRequest) -> Calculator:
+    """Load a MACE checkpoint file; options: `head`.
+
+    Raises
+    ------
+    InputError
+        If the file does not hold a MACE model, the kernels or the compile mode cannot be had, or the head is not one
+        of its heads. (MACE itself falls back to the last head with a log line: another level of theory than was asked
+        for.)
+    """
+    if request.path is None:
+        raise InputError(
+            f"--calculator={request.spec}: MACE needs a checkpoint file; write --calculator=path/to.model "
+            "(foundation models can be downloaded from the MACE project's release page)"
+        )
+    refuse_options(request.options, ("head",), spec=request.spec, family="mace")
+    if os.environ.get(STRICT, "0").lower() in ("1", "y", "yes", "true"):
+        raise InputError(
+            f"--calculator={request.spec}: {STRICT} is set, under which torch reads weights alone; a MACE checkpoint "
+            "is more than that, and checked before it is loaded: unset the variable for this run"
+        )
+    with weights_only_kept():
+        import_family("mace.calculators", spec=request.spec, extra="mace")
+    device, device_name = torch_device(request.device, request.spec, request.gpu)
+    accelerated = _accelerated(request, device)
+    file = read(request, request.path)
+    model, checkpoint = _model(file)
+    head = _head(request, model)
+
+    import torch
+    from ase.data import chemical_symbols
+    from mace.calculators import MACECalculator
+    from mace.tools import torch_tools
+
+    dtype = request.dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
+
+    class KeepingDefaults(MACECalculator):
+        """MACE's calculator, which leaves another default dtype behind where it fails."""
+
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            with _default_dtype_kept():
+                super().calculate(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    parameters = sum(p.numel() for p in model.parameters())
+    try:
+        # a model that is rebuilt to be compiled is rebuilt in torch's default dtype, whatever its own
+        with _default_dtype_kept(), torch_tools.default_dtype(dtype):
+            ase_calculator = KeepingDefaults(
+                models=[model], device=device, default_dtype=dtype, head=head, compile_mode=request.compile_mode,
+                **accelerated,
+            )  # fmt: skip
+    except Exception as error:
+        if not accelerated and request.compile_mode is None:
+            raise
+        raise InputError(
+            f"--calculator={request.spec}: MACE cannot rebuild this {type(model).__name__} to be compiled or for other "
+            f"kernels: {describe(error)}; leave ,compile= and ,kernels= out"
+        ) from error
+    kernels = request.kernels or PLAIN
+    # compiled for one structure, as MACE's own calculator calls it; each other number of structures in a batch would
+    # be another compilation, of some 40 s
+    batched = request.batch and request.compile_mode is None
+    # the stress of compiled models came with the padding of their input, in mace-torch 0.3.16
+    has_stress = request.compile_mode is None or hasattr(MACECalculator, "_slice_real_outputs")
+    identity = CalculatorIdentity(
+        spec=request.spec,
+        label=request.path.stem,
+        family="mace",
+        version=type(model).__name__,
+        sha256=file.sha256,
+        checkpoint=checkpoint,
+        parameters=parameters,
+        elements=tuple(chemical_symbols[int(z)] for z in model.atomic_numbers),
+        level_of_theory=request.level_of_theory,
+        dtype=dtype,
+        device=device,
+        device_name=device_name,
+        threads=torch.get_num_threads(),
+        batched=batched,
+        compile_mode=request.compile_mode,
+        kernels=kernels,
+        **cuda_facts(device),
+        options={"head": head},
+        versions=versions("torch", "mace-torch", "e3nn", *(name for name in VERSIONED if name.startswith(kernels))),
+    )
+    return Calculator(
+        identity=identity,
+        ase=ase_calculator,
+        batch=_batch(ase_calculator) if batched else None,
+        properties=frozenset({"energy", "free_energy", "forces", "energies", *(["stress"] if has_stress else [])}),
+        device=torch_device_of(device),
+        other_kernels=tuple(name for name in KERNELS if name != kernels and _why_not(name, device) is None),
+        batch_atoms=batch_atoms(device),
+    )
+
+
+def _accelerated(request: CalculatorRequest, device: str) -> dict[str, Any]:
+    """The arguments of MACE's calculator for the kernels that were asked for."""
+    if request.compile_mode not in (None, *COMPILE_MODES):
+        raise InputError(
+            f"--calculator={request.spec}: compile={request.compile_mode} was asked for; MACE is compiled with "
+            f"{', '.join(COMPILE_MODES)}"
+        )
+    if request.kernels in (None, PLAIN):
+        return {}
+    if request.kernels not in KERNELS:
+        raise InputError(
+            f"--calculator={request.spec}: kernels={request.kernels} was asked for; MACE has {PLAIN}, "
+            f"{' and '.join(KERNELS)}"
+        )
+    if reason := _why_not(request.kernels, device):
+        raise InputError(f"--calculator={request.spec}: kernels={request.kernels} was asked for, but {reason}")
+    return {KERNELS[request.kernels]: True}
+
+
+def _why_not(kernels: str, device: str) -> str | None:
+    """Why these kernels cannot be had on this device; None where they can, as far as a look at the packages tells."""
+    gpu = device.startswith("cuda")
+    if kernels == "openequivariance" and not gpu:
+        return f"{kernels} runs on CUDA devices only, not on {device}; add ,device=cuda or leave the kernels out"
+    needed = [name for name in PACKAGES if name.startswith(kernels) and (gpu or "-ops-" not in name)]
+    missing = [name for name in needed if importlib.util.find_spec(name.replace("-", "_")) is None]
+    if not missing:
+        return None
+    install = " ".join(f"{name}-cu{_cuda_major()}" if "-ops-" in name else name for name in missing)
+    return f"{' and '.join(missing)} cannot be found; install it with: pip install {install}"
+
+
+def _cuda_major() -> str:
+    import torch
+
+    return str(torch.version.cuda).partition(".")[0]
+
+
+@contextmanager
+def _default_dtype_kept() -> Iterator[None]:
+    """MACE sets torch's default dtype; numbers must not depend on which calculator ran last, or failed."""
+    import torch
+
+    before = torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _model(file: File) -> tuple[Any, Checkpoint]:
+    import torch
+
+    request, path = file.request, file.path
+    try:
+        model, checkpoint = load_model(file)
+    except InputError:
+        raise
+    except Exception as error:
+        first = str(error).splitlines()[0] if str(error) else "no message"
+        raise InputError(
+            f"--calculator={request.spec}: {path} cannot be read as a MACE checkpoint "
+            f"({type(error).__name__}: {first}); is the file complete, and written by a compatible mace-torch?"
+        ) from error
+    if not (isinstance(model, torch.nn.Module) and hasattr(model, "r_max") and hasattr(model, "atomic_numbers")):
+        found = sorted(map(str, model))[:4] if isinstance(model, dict) else type(model).__name__
+        raise InputError(
+            f"--calculator={request.spec}: {path} holds no MACE model but {found}; name the .model file "
+            "that mace_run_train writes beside its training checkpoints"
+        )
+    return model, checkpoint
+
+
+def _head(request: CalculatorRequest, model: Any) -> str:
+    heads = [str(head) for head in getattr(model, "heads", ["Default"])]
+    wanted = request.options.get("head")
+    if wanted is None:
+        if len(heads) == 1:
+            return heads[0]
+        wanted = next((head for head in heads if head.lower() == "default"), None)
+    if wanted is None or str(wanted) not in heads:
+        said = "has several heads and none is called default" if wanted is None else f"has no head '{wanted}'"
+        raise InputError(
+            f"--calculator={request.spec}: the checkpoint {said}; add ,head=… with one of: {', '.join(heads)}"
+        )
+    return str(wanted)
+
+
+def _batch(calculator: Any) -> Any:
+    """One forward pass for many frames, without the stress that ASE's path adds."""
+    from mace import data
+    from mace.tools import torch_geometric, torch_tools
+
+    # what ASE's path reads of a frame besides its geometry: charge, spin, external field
+    keys = data.KeySpecification(
+        info_keys=calculator.info_keys, arrays_keys={**calculator.arrays_keys, calculator.charges_key: "charges"}
+    )
+    (model,) = calculator.models
+
+    def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:
+        with _default_dtype_kept(), torch_tools.default_dtype(calculator.default_dtype):
+            with stage("neighbours"):
+                graphs = [
+                    data.AtomicData.from_config(
+                        data.config_from_atoms(frame, key_specification=keys, head_name=calculator.head),
+                        z_table=calculator.z_table,
+                        cutoff=calculator.r_max,
+                        heads=calculator.available_heads,
+                    )
+                    for frame in frames
+                ]
+                merged = torch_geometric.Batch.from_data_list(graphs)
+            with stage("copies"):
+                merged = merged.to(calculator.device)
+            with stage("model"):
+                out = model(merged.to_dict(), compute_force=forces, compute_stress=False)
+        with stage("copies"):
+            energies = out["energy"].detach().cpu().numpy()
+            if not forces:
+                return [(float(energy), None) for energy in energies]
+            all_forces = out["forces"].detach().cpu().numpy()
+            starts = merged.ptr.cpu().numpy()
+        return [
+            (float(energy), all_forces[start:stop])
+            for energy, start, stop in zip(energies, starts[:-1], starts[1:], strict=True)
+        ]
+
+    return batch

@@ -1,0 +1,61 @@
+"""Files of structures, found and read strictly."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+
+from mlff_probes.core.errors import InputError, describe
+
+
+def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
+    """All structures of a file; `format` as ASE names it, or None to go by name and content.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or unreadable, or holds a position or cell that is not finite.
+    """
+    if not file.is_file():
+        raise InputError(f"{file}: there is no such file of frames")
+    try:
+        known = format or ("extxyz" if file.suffix == ".extxyz" else None)  # else ASE tries all its formats on it
+        read: Any = ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
+    except Exception as error:  # ASE's readers raise whatever a malformed line provokes
+        marked = " (it begins with a byte-order mark: save it as plain UTF-8)" if _has_mark(file) else ""
+        what = format or "structures"
+        raise InputError(f"{file}: cannot be read as {what} ({describe(error)}){marked}") from error
+    frames = read if isinstance(read, list) else [read]
+    if not frames:
+        raise InputError(f"{file}: holds no frame")
+    for index, frame in enumerate(frames):
+        if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
+            raise InputError(f"{file}: frame {index} has a position or cell that is not finite")
+    return frames
+
+
+def matching(file: Path, pattern: str) -> list[Path]:
+    """The files that a case names by a path or pattern, relative to itself."""
+    names = sorted(glob.glob(str(file.parent / Path(pattern).expanduser())))  # noqa: PTH207 - Path.glob knows no '..'
+    if not names:
+        raise InputError(f"{file}: no file matches '{pattern}' (looked from {file.parent})")
+    return [Path(name) for name in names]
+
+
+def only(file: Path, name: str) -> Path:
+    """The one file that a case names."""
+    found = matching(file, name)
+    if len(found) > 1:
+        raise InputError(f"{file}: '{name}' matches {len(found)} files; name one")
+    return found[0]
+
+
+def _has_mark(file: Path) -> bool:
+    with file.open("rb") as handle:
+        return handle.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8

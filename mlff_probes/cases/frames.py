@@ -1,0 +1,279 @@
+"""The frames of a case and the energies and forces stored with them, read strictly."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlff_probes.cases.files import matching, read_frames
+from mlff_probes.cases.importers.trajectory import dynamics_case
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.protocol import BaseProtocol, FramesFrom, frame_key
+from mlff_probes.core.trajectory import ReferenceDynamics
+from mlff_probes.measure.laws.protocols import Law
+
+Labels = dict[str, NDArray[np.float64]]
+Fingerprint = tuple[bytes, bytes, tuple[bytes, ...], tuple[str, ...]]
+
+SAME_LABEL = 1e-4
+"""How far two labels of one structure may differ, eV and eV/A: files carry limited decimals."""
+
+ALONE_A = 8.0
+"""A single atom whose periodic images are farther away than this, A, is taken as isolated."""
+
+LABELS = {"energy": "REF_energy", "forces": "REF_forces"}
+"""Keys under which training sets for MACE carry what ASE calls energy and forces."""
+
+
+@dataclass(frozen=True)
+class CaseFrames:
+    """The frames of a case in the order its protocol wants, what is stored with them, and what a reader must know."""
+
+    frames: tuple[Atoms, ...]
+    stored: Evaluation | None
+    notes: tuple[str, ...] = ()
+    dynamics: ReferenceDynamics | None = None
+
+
+def read_case_frames(file: Path, protocol: BaseProtocol) -> CaseFrames:
+    """The frames of the case in `file` (a TOML).
+
+    Raises
+    ------
+    InputError
+        If they are missing, cannot be read, or are not what the protocol needs.
+    """
+    return READERS[protocol.frames_from](file, protocol)
+
+
+def _labelled(file: Path, protocol: Any) -> CaseFrames:
+    """All labelled frames of some files, as a `Parity` wants them."""
+    labelled, notes = labelled_frames(_sources(file, protocol.origins), where=str(file))
+    return CaseFrames(tuple(labelled), stored_evaluation(labelled, file), notes)
+
+
+def _any(file: Path, protocol: Any) -> CaseFrames:
+    """All frames of some files, labelled or not, as a `PathAgreement` wants them."""
+    return CaseFrames(tuple(_unlabelled_frames(_sources(file, protocol.origins))), None)
+
+
+def _of_law(file: Path, protocol: Any) -> CaseFrames:
+    """The structures that a `Law` is tried on."""
+    return CaseFrames(tuple(_law_structures(file, protocol)), None)
+
+
+def _of_simulation(file: Path, protocol: Any) -> CaseFrames:
+    """What a `MolecularDynamics` starts from, and what it is compared with."""
+    return CaseFrames(*dynamics_case(file, protocol))
+
+
+def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
+    """The frames in the file beside the case, by their keys; or those that the protocol builds."""
+    beside = file.with_suffix(".extxyz")
+    if built := protocol.built_frames():
+        if beside.exists():
+            raise InputError(f"{beside}: a case of kind '{protocol.kind}' builds its own cells; remove this file")
+        return CaseFrames(built, None)
+    frames = read_frames(beside, format="extxyz")
+    for index, frame in enumerate(frames):
+        absent = [key for key in protocol.frame_keys if key not in frame.info]
+        if absent:
+            raise InputError(f"{beside}: frame {index} has no '{absent[0]}' in its comment line")
+        for key in protocol.frame_keys:
+            if not np.isscalar(frame.info[key]) or isinstance(frame.info[key], str | bool | np.bool_):
+                raise InputError(f"{beside}: frame {index} has {key}={frame.info[key]}, expected a number")
+            if not np.isfinite(frame.info[key]):
+                raise InputError(f"{beside}: frame {index} has {key}={frame.info[key]}, which is not finite")
+    # the order of frames in a file means nothing; their keys say what they are
+    frames = sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys])
+    problem = protocol.frame_problem(frames)
+    if problem:
+        raise InputError(f"{beside}: {problem} ([protocol] of {file.name})")
+    return CaseFrames(tuple(frames), stored_evaluation(frames, beside))
+
+
+READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {
+    "file beside the case": _beside,
+    "labelled frames": _labelled,
+    "any frames": _any,
+    "structures of a law": _of_law,
+    "start of a simulation": _of_simulation,
+}
+"""By `BaseProtocol.frames_from`."""
+
+
+def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
+    """The energies and forces stored with all of `frames`; None where no frame carries an energy.
+
+    Raises
+    ------
+    InputError
+        If some frames carry what others lack, or a number is not finite.
+    """
+    rows = [_labels(frame, file, index) for index, frame in enumerate(frames)]
+    with_energy = ["energy" in row for row in rows]
+    if not any(with_energy):
+        return None
+    if not all(with_energy):
+        raise InputError(f"{file}: frame {with_energy.index(False)} has no energy, but others have one")
+    energies = np.array([row["energy"] for row in rows])
+    forces = tuple(row["forces"] for row in rows if "forces" in row)
+    if forces and len(forces) < len(frames):
+        raise InputError(f"{file}: some frames have forces and others have none")
+    for index in range(len(frames)):
+        if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
+            raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
+    return Evaluation(energies=energies, forces=forces or None)
+
+
+def _labels(frame: Atoms, file: Path, index: int) -> Labels:
+    """Stored energy and forces: ASE's own, or those under MACE's names; both only if they agree."""
+    where = f"{file}: frame {index}"
+    results = getattr(frame.calc, "results", None) or {}
+    found = {key: value for key, value in results.items() if key in LABELS}
+    if found and hasattr(frame.calc, "check_state") and frame.calc.check_state(frame):
+        raise InputError(
+            f"{where} has the energy of another structure: its calculator was used for other atoms since, or the "
+            "atoms moved; keep each image's own results, for instance in a SinglePointCalculator"
+        )
+    for key, name in LABELS.items():
+        named = frame.info.get(name) if key == "energy" else frame.arrays.get(name)
+        if named is None:
+            continue
+        if key in found and not np.allclose(found[key], named, atol=SAME_LABEL):
+            raise InputError(f"{where} has two different labels, '{key}' and '{name}'; keep one")
+        found[key] = named
+    for key, shape in (("energy", ()), ("forces", (len(frame), 3))):
+        if key in found:
+            found[key] = _numbers(found[key], shape, f"{where} has {key}")
+    return found
+
+
+def _numbers(label: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+    try:
+        array = np.asarray(label, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what} that are no numbers: {str(label)[:40]!r}") from error
+    if array.shape != shape:
+        raise InputError(f"{what} of shape {array.shape}, expected {shape}")
+    return array
+
+
+def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -> tuple[list[Atoms], tuple[str, ...]]:
+    """All frames of some files that carry an energy and forces, each structure once, and what was left out.
+
+    Each frame gets its `origin` and the place it was `taken_from`. Isolated atoms (`config_type=IsolatedAtom`,
+    or a single atom without neighbours) are left out: their energies are the zero of some training sets, and
+    no force acts on them.
+
+    Parameters
+    ----------
+    sources
+        (origin, file); without an origin each frame names its own as `origin` or `config_type`.
+    where
+        Named in what is raised.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a label is unusable, two copies of a structure have different labels, or no
+        frame is labelled.
+    """
+    unique: dict[Fingerprint, tuple[Atoms, Labels]] = {}
+    left_out = Counter[str]()
+    for origin, file in sources:
+        for index, frame in enumerate(read_frames(file)):
+            labels = _labels(frame, file, index)
+            if set(labels) < set(LABELS):
+                left_out["without energy or forces"] += 1
+            elif _is_isolated_atom(frame):
+                left_out["isolated atoms"] += 1
+            else:
+                if not all(np.isfinite(label).all() for label in labels.values()):
+                    raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
+                frame.info |= _place(frame, origin, file, index)
+                first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
+                if first is not frame:
+                    _check_copy(first, known, labels, f"{file}: frame {index}")
+                    left_out["copies"] += 1
+    if not unique:
+        raise InputError(f"{where}: no frame carries both an energy and forces, so there is nothing to compare with")
+    note = ", ".join(f"{count} {what}" for what, count in left_out.items())
+    return [frame for frame, _ in unique.values()], ((f"Frames left out: {note}.",) if note else ())
+
+
+def _unlabelled_frames(sources: Sequence[tuple[str | None, Path]]) -> list[Atoms]:
+    """All structures of some files, each once, with the place that each was taken from."""
+    unique: dict[Fingerprint, Atoms] = {}
+    for origin, file in sources:
+        for index, frame in enumerate(read_frames(file)):
+            frame.info |= _place(frame, origin, file, index)
+            unique.setdefault(_fingerprint(frame), frame)
+    return list(unique.values())
+
+
+def _place(frame: Atoms, origin: str | None, file: Path, index: int) -> dict[str, str]:
+    return {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
+
+
+def _check_copy(first: Atoms, known: Labels, labels: Labels, where: str) -> None:
+    if not all(np.allclose(known[key], labels[key], atol=SAME_LABEL) for key in LABELS):
+        raise InputError(
+            f"{where} is the structure of {first.info['taken_from']} with another energy or other "
+            "forces; keep the right one"
+        )
+
+
+def _is_isolated_atom(frame: Atoms) -> bool:
+    if str(frame.info.get("config_type", "")).casefold() == "isolatedatom":
+        return True
+    return len(frame) == 1 and all(length > ALONE_A for length in frame.cell.lengths()[frame.pbc])
+
+
+def _law_structures(file: Path, protocol: Law) -> list[Atoms]:
+    """The structures a law is tried on, each once; without any it is tried on random ones alone."""
+    beside = file.with_suffix(".extxyz")
+    if protocol.structures and beside.exists():
+        raise InputError(f"{file}: both `structures` and {beside.name} are given; keep one")
+    files = [source for pattern in protocol.structures for source in matching(file, pattern)]
+    files += [beside] if beside.exists() else []
+    structures = _structures(tuple((source.resolve(), source.stat().st_mtime_ns) for source in files))
+    problem = protocol.frame_problem(structures)
+    if problem:
+        raise InputError(f"{file}: {problem}")
+    return list(structures)
+
+
+@lru_cache(maxsize=4)
+def _structures(files: tuple[tuple[Path, int], ...]) -> tuple[Atoms, ...]:
+    """The structures in some files, each once; `files` with their times of change, since several laws share them."""
+    return tuple({_fingerprint(frame): frame for file, _ in files for frame in read_frames(file)}.values())
+
+
+def _sources(file: Path, origins: Mapping[str, str]) -> list[tuple[str | None, Path]]:
+    if not origins:
+        return [(None, file.with_suffix(".extxyz"))]
+    return [(origin, source) for origin, pattern in origins.items() for source in matching(file, pattern)]
+
+
+def _origin(frame: Atoms) -> str:
+    named = frame.info.get("origin", frame.info.get("config_type", "all"))
+    return re.sub(r"[^A-Za-z0-9_.+]+", "_", str(named)).strip("_.+") or "all"
+
+
+def _fingerprint(frame: Atoms) -> Fingerprint:
+    """Equal for two copies of one structure, as files of limited precision write it."""
+    numbers = [frame.positions, frame.cell.array, frame.get_initial_charges(), frame.get_initial_magnetic_moments()]
+    state = tuple(str(frame.info.get(key)) for key in ("charge", "spin"))
+    rounded = tuple((array.round(6) + 0.0).tobytes() for array in numbers)  # + 0.0: no minus zero
+    return frame.numbers.tobytes(), frame.pbc.tobytes(), rounded, state

@@ -1,0 +1,1 @@
+"""Files of other codes as cases: one module a kind of source."""

@@ -1,0 +1,156 @@
+"""What a simulation is compared with: curves in CSV files, and trajectories of other codes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms, units
+from ase.formula import Formula
+
+from mlff_probes.cases.files import only, read_frames
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.trajectory import Floats, ReferenceDynamics, Trajectory
+from mlff_probes.measure.dynamics.protocols import MolecularDynamics
+from mlff_probes.methods.simulation.trajectory import unwrapped
+
+LEAST_POINTS = 8
+"""A curve of fewer points is a table of something else."""
+
+LEAST_SAMPLES = 20
+"""A trajectory of fewer samples has no averages."""
+
+
+def dynamics_case(
+    file: Path, protocol: MolecularDynamics
+) -> tuple[tuple[Atoms], None, tuple[str, ...], ReferenceDynamics]:
+    """What a case file says of a simulation: the frame that it starts from, notes, and what it is compared with.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or unusable.
+    """
+    beside = file.with_suffix(".extxyz")
+    if protocol.structure is not None and beside.exists():
+        raise InputError(f"{file}: both `structure` and {beside.name} are given; keep one")
+    structure = beside if protocol.structure is None else only(file, protocol.structure)
+    frames = read_frames(structure)
+    if problem := protocol.frame_problem(frames):
+        raise InputError(f"{structure}: {problem} ([protocol] of {file.name})")
+    first = frames[0]
+    known = {curve for name in protocol.units(frames) if (curve := protocol.curve(name))}
+    for name in protocol.curves:
+        if name not in known:
+            raise InputError(f"{file}: [protocol.curves] has no '{name}' here; it has {', '.join(sorted(known))}")
+    curves = {name: read_curve(only(file, path)) for name, path in protocol.curves.items()}
+    trajectory = _reference_trajectory(file, protocol, first)
+    bare = Atoms(first.symbols, first.positions, cell=first.cell, pbc=True, masses=first.get_masses())
+    unused = {
+        "constraints": bool(first.constraints),
+        "magnetic moments": first.has("initial_magmoms"),
+        "charges": first.has("initial_charges"),
+        "velocities": first.has("momenta"),
+    }
+    left_out = ", ".join(name for name, there in unused.items() if there)
+    notes = (f"Not used of {structure.name}: {left_out}.",) if left_out else ()
+    return (bare,), None, notes, ReferenceDynamics(curves, trajectory)
+
+
+def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms) -> Trajectory | None:
+    """The trajectory that a case is compared with; it must be of the same material."""
+    given = protocol.trajectory
+    if given is None:
+        return None
+    source = only(file, given.file)
+    frames = read_frames(source)[given.skip :]
+    formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
+    if len(set(map(str, formulas))) > 1:
+        raise InputError(f"{source}: a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
+    return trajectory_of(frames, given.interval_fs, str(source))
+
+
+def read_curve(file: Path) -> tuple[Floats, Floats]:
+    """Two columns of a CSV file, separated by commas or blanks: x rising, y nowhere negative.
+
+    Lines that begin with ``#``, and a first line of words, are left out.
+
+    Raises
+    ------
+    InputError
+        If it is missing, holds anything else, or too few points.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: the curve cannot be read ({error})") from error
+    rows = [(number, line.replace(",", " ").replace(";", " ").split()) for number, line in enumerate(lines, 1)]
+    rows = [(number, row) for number, row in rows if row and not row[0].startswith("#")]
+    if rows and not _numbers(rows[0][1]):
+        rows = rows[1:]  # the names of the columns
+    for number, row in rows:
+        if len(row) != 2 or not _numbers(row):
+            raise InputError(f"{file}: line {number} must hold two numbers, x and y, found {' '.join(row)[:60]!r}")
+    table = np.array([[float(text) for text in row] for _, row in rows]).reshape(-1, 2)
+    if len(table) < LEAST_POINTS:
+        raise InputError(f"{file}: a curve needs at least {LEAST_POINTS} points, found {len(table)}")
+    x, y = table.T
+    if not np.isfinite(table).all() or (np.diff(x) <= 0).any() or (y < 0).any() or not y.any():
+        raise InputError(f"{file}: x must rise from line to line, y be finite, nowhere negative and somewhere positive")
+    return x, y
+
+
+def _numbers(row: Sequence[str]) -> bool:
+    try:
+        [float(text) for text in row]
+    except ValueError:
+        return False
+    return True
+
+
+def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str) -> Trajectory:
+    """The trajectory that `frames` are, `interval_fs` apart.
+
+    Velocities are those of the frames, or else central differences of the positions, which leave out the first and
+    the last frame. Where frames carry no energies or forces, these are NaN.
+
+    Raises
+    ------
+    InputError
+        If the frames differ in their atoms, or are too few.
+    """
+    if len(frames) < LEAST_SAMPLES:
+        raise InputError(f"{where}: a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
+    first = frames[0]
+    for index, frame in enumerate(frames):
+        if not np.array_equal(frame.numbers, first.numbers):
+            raise InputError(f"{where}: frame {index} has other atoms, or in another order, than frame 0")
+    if first.cell.rank < 3 or not first.pbc.all():
+        raise InputError(f"{where}: the frames must be periodic in all three directions, in a cell with a volume")
+    cells = np.array([frame.cell.array for frame in frames])[None]
+    positions = unwrapped(np.array([frame.positions for frame in frames])[None], cells, first.pbc)
+    results = [getattr(frame.calc, "results", {}) for frame in frames]
+    nothing = np.full((len(first), 3), np.nan)
+    found = Trajectory(
+        numbers=first.numbers,
+        masses=first.get_masses(),
+        pbc=first.pbc,
+        time_fs=np.arange(len(frames), dtype=float) * interval_fs,
+        positions=positions,
+        velocities=np.zeros_like(positions),
+        forces=np.array([row.get("forces", nothing) for row in results])[None],
+        energies=np.array([row.get("energy", np.nan) for row in results])[None],
+        cells=cells,
+    )
+    return _with_velocities(found, frames)
+
+
+def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Trajectory:
+    velocities = trajectory.velocities
+    if all(frame.has("momenta") for frame in frames):
+        velocities[0] = [frame.get_velocities() * units.fs for frame in frames]
+        return trajectory
+    velocities[:] = np.gradient(trajectory.positions, trajectory.interval_fs, axis=1)
+    return trajectory.part(np.s_[1:-1])

@@ -1,0 +1,270 @@
+"""TOML + extxyz -> Case, strictly: what is unclear in a case file is an error, not a guess.
+
+A reference directory holds one folder a family, and in it `<case>.toml` beside `<case>.extxyz`; the
+case's id is the name of the file. Where an expectation gives no value, the value is what the suite's own
+measurement yields on the energies and forces stored in the frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from ase import Atoms
+from pydantic import Field
+
+from mlff_probes.cases.frames import CaseFrames, labelled_frames, read_case_frames, stored_evaluation
+from mlff_probes.cases.tolerances import Policy, ToleranceTable, load_policy
+from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.data import DIRECTORY, POLICY
+from mlff_probes.core.errors import InputError, OptionError, describe
+from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.protocol import BaseProtocol
+from mlff_probes.core.records import Context, Expectation, Finite, NonNegative, Record, Slug, Text, Tier
+from mlff_probes.core.toml import read_toml, validated
+from mlff_probes.measure import BY_KIND, FAMILIES, KINDS
+from mlff_probes.measure.measurement import reference_measurement
+
+if TYPE_CHECKING:
+    AnyProtocol = BaseProtocol
+else:  # that of the `kind` in the table
+    AnyProtocol = Annotated[reduce(or_, (kind.protocol for kind in KINDS)), Field(discriminator="kind")]
+
+
+class ReferenceTable(Record):
+    """`[reference]`: what holds for every expectation that does not say otherwise."""
+
+    level_of_theory: Text
+    source: Text
+
+
+class ExpectationTable(Record):
+    """`[[expectation]]`."""
+
+    quantity: Slug
+    unit: Text
+    uncertainty: NonNegative
+    value: Finite | None = None
+    level_of_theory: Text | None = None
+    source: Text | None = None
+    label: str = ""
+    tolerance: ToleranceTable | None = None
+
+
+class CaseFile(Record):
+    """A whole case file."""
+
+    schema_version: int = Field(ge=1, le=1)
+    title: Text
+    material: Text | None = None
+    tier: Tier
+    protocol: AnyProtocol
+    reference: ReferenceTable
+    expectation: tuple[ExpectationTable, ...] = ()
+    report: tuple[Slug, ...] = ()
+    context: tuple[Context, ...] = ()
+    notes: tuple[Text, ...] = ()
+
+
+AnyCase = Case[Any] | BrokenCase
+"""A case, or what is left of a file that could not be read."""
+
+
+def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None) -> list[Case | BrokenCase]:
+    """Read all cases of some reference directories, sorted by family and id.
+
+    A file that cannot be used becomes a `BrokenCase` with one message, so that it hides no other case.
+
+    Raises
+    ------
+    InputError
+        If a directory does not exist or does not hold family folders, or an override of the tolerances is
+        finer than a reference allows.
+    """
+    policy = policy or load_policy()
+    found: dict[str, Case | BrokenCase] = {}
+    origin: dict[str, Path] = {}
+    for directory in directories:
+        for file in _case_files(directory):
+            try:
+                if file.stem in origin:
+                    raise InputError(f"{file}: duplicate id '{file.stem}', already taken by {origin[file.stem]}")
+                found[file.stem] = load_case(file, policy=policy)
+                origin[file.stem] = file
+            except OptionError:
+                raise
+            except InputError as error:
+                name = re.sub(r"[^A-Za-z0-9_.+]", "_", file.stem)
+                broken = f"{name}.toml" if f"{name}.toml" not in found else f"{name}.{len(found)}.toml"
+                found[broken] = BrokenCase(id=broken, family=file.parent.name, message=str(error))
+    return sorted(found.values(), key=lambda case: (FAMILIES.index(case.family), case.id))
+
+
+def load_case(file: Path, *, policy: Policy | None = None) -> Case:
+    """Read one case: `<family>/<case>.toml` and the frames in `<case>.extxyz` beside it.
+
+    Raises
+    ------
+    InputError
+        With the file, the key, what was found and how to mend it.
+    """
+    policy = policy or load_policy()
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", file.stem):
+        raise InputError(f"{file}: a case id is made of letters, digits and _ . +, found '{file.stem}'")
+    table = validated(CaseFile, read_toml(file), file, kinds=BY_KIND)
+    if file.parent.name != table.protocol.family:
+        raise InputError(
+            f"{file}: the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
+            f"not in '{file.parent.name}'"
+        )
+    return build_case(file, file.stem, table, read_case_frames(file, table.protocol), policy=policy)
+
+
+def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy: Policy) -> Case:
+    """A case from its parts, its expectations worked out; `file` is named in what is raised.
+
+    Raises
+    ------
+    InputError
+        If an expectation makes no sense, or has no value.
+    """
+    case = Case(
+        id=id,
+        family=table.protocol.family,
+        title=table.title,
+        tier=table.tier,
+        protocol=table.protocol,
+        frames=read.frames,
+        stored=read.stored,
+        level_of_theory=table.reference.level_of_theory,
+        source=table.reference.source,
+        expectations=(),
+        reports=table.report,
+        notes=(*table.notes, *read.notes),
+        context=table.context,
+        material=table.material,
+        dynamics=read.dynamics,
+    )
+    units = case.protocol.units(case.frames)
+    names = [*table.report, *(row.quantity for row in table.expectation)]
+    for index, name in enumerate(names):
+        if name not in units:
+            known = ", ".join(units)
+            raise InputError(f"{file}: '{case.protocol.kind}' measures no '{name}'; it measures {known}")
+        if name in names[:index]:
+            raise InputError(f"{file}: the quantity '{name}' is asked for twice")
+    if not table.expectation and not table.report:
+        raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
+    try:
+        wanted = [row.quantity for row in table.expectation if row.value is None]
+        case = replace(case, reference=reference_measurement(case, wanted))
+    except (ValueError, ArithmeticError) as error:
+        raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
+    return replace(case, expectations=tuple(_expectations(file, case, table, policy, units)))
+
+
+def _expectations(
+    file: Path, case: Case, table: CaseFile, policy: Policy, units: dict[str, str]
+) -> Iterable[Expectation]:
+    reference = case.reference
+    uncertainties = stated_uncertainties(table.expectation)
+    for index, row in enumerate(table.expectation):
+        where = f"{file}: expectation {index + 1} ({row.quantity})"
+        unit = units[row.quantity]
+        tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
+        if tolerance is None:
+            raise InputError(f'{where}: no tolerance; add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
+        for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
+            if found != unit:
+                raise InputError(f"{where}: the {what} must be '{unit}', found '{found}'")
+        if tolerance.value < row.uncertainty:
+            message = (
+                f"{where}: the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
+                f"{row.uncertainty:g} {unit} of the reference; nothing can be judged that finely"
+            )
+            if tolerance.origin == "override":
+                raise OptionError(f"the tolerances of {policy.override_file}: {message}")
+            raise InputError(message)
+        known = None if reference is None else reference.values.get(row.quantity)
+        if row.value is not None and known is not None:
+            raise InputError(f"{where}: a value is given, but the frames carry energies that yield it; leave one out")
+        value = row.value if known is None else known.value
+        if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
+            raise InputError(
+                f"{where}: the reference is known to {known.uncertainty:.2g} {unit} within 95 % only, and the "
+                f"tolerance is {tolerance.value:g} {unit}; a longer trajectory may do"
+            )
+        if value is None:
+            why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
+            raise InputError(f"{where}: no value is given and none can be worked out: {why}")
+        if problem := case.protocol.reference_problem(row.quantity, case.stored, uncertainties):
+            raise InputError(f"{where}: {problem}")
+        yield Expectation(
+            quantity=row.quantity,
+            value=value,
+            unit=unit,
+            uncertainty=max(row.uncertainty, (known.uncertainty or 0.0) if known else 0.0),
+            level_of_theory=row.level_of_theory or case.level_of_theory,
+            source=row.source or case.source,
+            tolerance=tolerance,
+            label=row.label,
+        )
+
+
+def stated_uncertainties(expectations: Iterable[ExpectationTable]) -> dict[str, float]:
+    """The largest uncertainty that is stated for each quantity."""
+    found: dict[str, float] = {}
+    for row in expectations:
+        found[row.quantity] = max(row.uncertainty, found.get(row.quantity, 0.0))
+    return found
+
+
+def _case_files(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        raise InputError(f"{directory}: there is no such reference directory (looked from {Path.cwd()})")
+    stray = [file for file in directory.glob("*.toml") if file != POLICY]
+    if stray:
+        hint = "; give it as --probe-tolerances" if stray[0].name == "tolerances.toml" else ""
+        raise InputError(f"{stray[0]}: a case belongs in a family folder ({', '.join(FAMILIES)}){hint}")
+    files = [file for file in sorted(directory.glob("*/*.toml")) if not file.name.startswith(".")]
+    for file in files:
+        if file.parent.name not in FAMILIES:
+            raise InputError(f"{file}: unknown family '{file.parent.name}'; known are {', '.join(FAMILIES)}")
+    if not files:
+        raise InputError(f"{directory}: holds no case; expected files such as {FAMILIES[0]}/my_case.toml")
+    return files
+
+
+def gather_frames(
+    files: Sequence[Path], directories: Sequence[Path], case: str | None
+) -> tuple[list[Atoms], Evaluation]:
+    """Labelled frames of `files`, or else of the parity cases in `directories` (of `case` alone, if named), and labels.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, nothing is labelled, or there is no such case.
+    """
+    if files:
+        return _with_labels(labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))[0])
+    cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
+    if not cases or case not in (None, *cases):
+        sought = "no parity case" if case is None else f"no parity case '{case}'"
+        raise InputError(f"there is {sought}; there are {', '.join(cases) or 'none: name files with labelled frames'}")
+    frames: list[Atoms] = []
+    for found in [cases[case]] if case else cases.values():
+        if isinstance(found, BrokenCase):
+            raise InputError(found.message)
+        frames += found.frames
+    return _with_labels(frames)
+
+
+def _with_labels(frames: list[Atoms]) -> tuple[list[Atoms], Evaluation]:
+    labels = stored_evaluation(frames, Path("frames"))
+    assert labels is not None  # without one the frames would not be here
+    return frames, labels

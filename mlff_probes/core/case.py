@@ -1,0 +1,65 @@
+"""A case: geometry + protocol + expectations of one measurement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic
+
+from ase import Atoms
+from typing_extensions import TypeVar
+
+from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.protocol import BaseProtocol
+from mlff_probes.core.records import Context, Expectation, Measurement, Tier
+from mlff_probes.core.trajectory import ReferenceDynamics
+
+P_co = TypeVar("P_co", bound=BaseProtocol, covariant=True, default=BaseProtocol)
+
+
+@dataclass(frozen=True)
+class Case(Generic[P_co]):
+    """Geometry + protocol + expectations of one measurement.
+
+    `reference` is what the suite's own measurement yields on the `stored` energies and forces, or on a trajectory of
+    `dynamics`.
+    """
+
+    id: str
+    family: str
+    title: str
+    tier: Tier
+    protocol: P_co
+    frames: tuple[Atoms, ...]
+    stored: Evaluation | None
+    level_of_theory: str
+    source: str
+    expectations: tuple[Expectation, ...]
+    reports: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    context: tuple[Context, ...] = ()
+    material: str | None = None
+    reference: Measurement | None = None
+    dynamics: ReferenceDynamics | None = None
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of all elements in the frames."""
+        return frozenset(s for frame in self.frames for s in frame.get_chemical_symbols())
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """What is judged, then what is only reported: the items of the case, in the order of the scorecard."""
+        return (*(e.quantity for e in self.expectations), *self.reports)
+
+    def expectation(self, quantity: str) -> Expectation | None:
+        """The expectation for `quantity`, or None where it is only reported."""
+        return next((e for e in self.expectations if e.quantity == quantity), None)
+
+
+@dataclass(frozen=True)
+class BrokenCase:
+    """A case file that could not be read: it becomes one item that errs, and hides no other case."""
+
+    id: str
+    family: str
+    message: str

@@ -1,0 +1,69 @@
+"""Measured against expected within a tolerance: the only place where a verdict is made."""
+
+from __future__ import annotations
+
+import math
+
+from mlff_probes.core.records import Expectation, State, Value, Verdict
+
+RESOLVED = 0.5
+"""A value must be known to this part of its tolerance, within 95 %: one that sits in the middle then fails once in
+ten thousand runs, and one at twice the tolerance passes as rarely."""
+
+
+def judge(
+    measured: Value,
+    expectation: Expectation | None,
+    *,
+    not_comparable: str | None = None,
+) -> Verdict:
+    """Judge one measured value.
+
+    Parameters
+    ----------
+    measured
+        The value, in the unit of the expectation, or the reason there is none.
+    expectation
+        Reference and tolerance; None for a quantity that is only reported.
+    not_comparable
+        Why the reference does not bind this calculator (another level of theory); None if it does.
+
+    Returns
+    -------
+    Verdict
+        `passed` exactly if ``abs(measured - reference) <= tolerance``. NaN, infinity and a missing
+        value are `error`, whatever the tolerance; so is a value that is not resolved: only an upper bound, or not
+        known to half the tolerance, unless all of its interval lies outside.
+    """
+    if measured.problem is not None and measured.problem.unresolved and expectation is None:
+        return Verdict(state=State.REPORTED, reason=measured.problem.reason)
+    if measured.problem is not None:
+        return Verdict(state=State(measured.problem.state), reason=measured.problem.reason)
+    if measured.value is None or not math.isfinite(measured.value):
+        return Verdict(state=State.ERROR, reason="no finite value was measured")
+    if expectation is None:
+        return Verdict(state=State.REPORTED)
+    if measured.unit != expectation.unit:
+        reason = f"measured in {measured.unit}, but the reference is in {expectation.unit}"
+        return Verdict(state=State.ERROR, reason=reason)
+    deviation = measured.value - expectation.value
+    state, reason = State.NOT_COMPARABLE, not_comparable or ""
+    if not_comparable is None:
+        reason = _unresolved(measured, expectation, abs(deviation))
+        passed = abs(deviation) <= expectation.tolerance.value
+        state = State.ERROR if reason else State.PASSED if passed else State.FAILED
+    return Verdict(state=state, deviation=deviation, reason=reason)
+
+
+def _unresolved(measured: Value, expectation: Expectation, off: float) -> str:
+    """Why a value is not known well enough to be judged; "" where it is, or where its interval lies outside."""
+    if measured.upper_bound:
+        return "unresolved: only an upper bound is known"
+    tolerance = expectation.tolerance.value
+    most = RESOLVED * tolerance
+    if measured.uncertainty is None or measured.uncertainty <= most or off - measured.uncertainty > tolerance:
+        return ""
+    return (
+        f"unresolved: known to {measured.uncertainty:.2g} {measured.unit} within 95 %, and must be to {most:g}, half "
+        "its tolerance; simulate longer, or with more replicas"
+    )

@@ -1,0 +1,118 @@
+"""What all protocols share, and the units of their quantities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.records import Record
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+REGISTRY_DECIMALS = 5
+"""Registries (`slide`) and gaps are matched after rounding to this many decimals."""
+
+GEOMETRY_A = 1e-4
+"""How far a cell vector may be from where its keys say, A: files carry limited decimals."""
+
+ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
+CELL_ENERGY = "eV/cell"
+ATOM_ENERGY, SMALL_FORCE, STRESS, PURE, CALLS = "meV/atom", "meV/A", "GPa", "1", "calls"
+
+
+FramesFrom = Literal[
+    "file beside the case", "labelled frames", "any frames", "structures of a law", "start of a simulation"
+]
+"""Where the frames of a case come from; `mlff_probes.cases.frames` has a reader for each."""
+
+
+def energy_and_force(*names: str, stress: bool = False) -> dict[str, str]:
+    """The quantities ``<name>_energy``, ``<name>_force`` and, if wanted, ``<name>_stress``, with their units."""
+    kinds = {"energy": ATOM_ENERGY, "force": SMALL_FORCE} | ({"stress": STRESS} if stress else {})
+    return {f"{name}_{what}": unit for name in names for what, unit in kinds.items()}
+
+
+class BaseProtocol(Record):
+    """What all protocols share: the quantities they measure, each with its unit.
+
+    Attributes
+    ----------
+    kind
+        Names it in case files.
+    family
+        The folder of its cases.
+    frame_keys
+        The keys that each frame needs in its comment line.
+    frames_from
+        Where its frames come from.
+    uses_forces, needs_forces
+        Whether forces are asked for where the calculator has them, and whether nothing is measured without them.
+    chooses_elements
+        Whether structures of elements that the calculator does not know are left out of the case. Otherwise the case is
+        left out of the run.
+    """
+
+    kind: str
+
+    family: ClassVar[str]
+    frame_keys: ClassVar[tuple[str, ...]] = ()
+    frames_from: ClassVar[FramesFrom] = "file beside the case"
+    quantities: ClassVar[dict[str, str]] = {}
+    uses_forces: ClassVar[bool] = False
+    needs_forces: ClassVar[bool] = False
+    chooses_elements: ClassVar[bool] = False
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The properties without which nothing is measured."""
+        return ("forces",) if self.needs_forces else ()
+
+    @property
+    def other_structures(self) -> str:
+        """What is measured besides the frames, in words; empty for nothing."""
+        return ""
+
+    def built_frames(self) -> tuple[Atoms, ...]:
+        """Frames that the protocol builds itself; none where a file beside the case holds them."""
+        return ()
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        return dict(self.quantities)
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`."""
+        return quantity
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        return None
+
+    def reference_problem(self, quantity: str, stored: Evaluation | None, uncertainties: Mapping[str, float]) -> str:
+        """Why the stored reference cannot be what `quantity` is judged against; empty where it can.
+
+        `uncertainties` are those that the case states, by quantity.
+        """
+        return ""
+
+    def reseeded(self, seed: int) -> Self:
+        """The same protocol with other random numbers; itself where it has none, and for seed 0."""
+        return self
+
+
+def frame_key(frame: Atoms, key: str) -> float:
+    """A key of a frame's comment line as a number, rounded so that files of different precision agree."""
+    return round(float(frame.info[key]), REGISTRY_DECIMALS)
+
+
+def order_problem(frames: Sequence[Atoms]) -> str | None:
+    """Why the frames are not the same atoms in the same order, or None."""
+    first = frames[0].get_chemical_symbols()
+    for index, frame in enumerate(frames):
+        if len(frame) != len(first):
+            return f"frame {index} has {len(frame)} atoms, frame 0 has {len(first)}"
+        if frame.get_chemical_symbols() != first:
+            return f"frame {index} has other elements, or in another order, than frame 0"
+    return None

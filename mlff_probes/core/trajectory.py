@@ -1,0 +1,122 @@
+"""What a simulation leaves: samples of some replicas at equal intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+BOLTZMANN_EV_K = units.kB
+KINETIC_EV = 1.0 / units.fs**2
+"""Energy in eV of u (A/fs)^2: the unit of mass times velocity squared here."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Samples of replicas of one system.
+
+    Attributes
+    ----------
+    numbers, masses
+        Atomic numbers and masses in u, shape (n_atoms,).
+    pbc
+        Shape (3,).
+    time_fs
+        Time of each sample, fs, shape (n_samples,).
+    positions
+        Unwrapped, A, shape (n_replicas, n_samples, n_atoms, 3).
+    velocities
+        A/fs, of the same shape.
+    forces
+        eV/A, of the same shape.
+    energies
+        Potential energies, eV, shape (n_replicas, n_samples).
+    cells
+        A, shape (n_replicas, n_samples, 3, 3), rows are the cell vectors.
+    fixed_momentum
+        Whether the total momentum is kept at zero, which takes three degrees of freedom away.
+    """
+
+    numbers: NDArray[np.int64]
+    masses: Floats
+    pbc: NDArray[np.bool_]
+    time_fs: Floats
+    positions: Floats
+    velocities: Floats
+    forces: Floats
+    energies: Floats
+    cells: Floats
+    fixed_momentum: bool = False
+
+    @property
+    def replicas(self) -> int:
+        """How many replicas there are."""
+        return len(self.positions)
+
+    @property
+    def samples(self) -> int:
+        """How many samples of each replica there are."""
+        return len(self.time_fs)
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Among which the kinetic energy is shared."""
+        return 3 * len(self.numbers) - 3 * self.fixed_momentum
+
+    @property
+    def interval_fs(self) -> float:
+        """Time between two samples, fs."""
+        return float(self.time_fs[1] - self.time_fs[0])
+
+    @property
+    def kinetic_energies(self) -> Floats:
+        """Kinetic energies, eV, shape (n_replicas, n_samples)."""
+        squares = np.einsum("rsax,rsax,a->rs", self.velocities, self.velocities, self.masses)
+        energies: Floats = squares * KINETIC_EV / 2
+        return energies
+
+    @property
+    def temperatures(self) -> Floats:
+        """Temperatures, K, shape (n_replicas, n_samples)."""
+        found: Floats = 2 * self.kinetic_energies / (self.degrees_of_freedom * BOLTZMANN_EV_K)
+        return found
+
+    @property
+    def volumes(self) -> Floats:
+        """Volumes, A^3, shape (n_replicas, n_samples)."""
+        found: Floats = np.abs(np.linalg.det(self.cells))
+        return found
+
+    def part(self, rows: slice | NDArray[np.int64]) -> Trajectory:
+        """Some of the samples."""
+        along = {
+            each.name: getattr(self, each.name)[:, rows]
+            for each in fields(self)
+            if each.name in ("positions", "velocities", "forces", "energies", "cells")
+        }
+        return replace(self, time_fs=self.time_fs[rows], **along)
+
+    def atoms(self, replica: int, sample: int) -> Atoms:
+        """One sample as ASE atoms, velocities included."""
+        found = Atoms(
+            self.numbers,
+            self.positions[replica, sample],
+            cell=self.cells[replica, sample],
+            pbc=self.pbc,
+            masses=self.masses,
+        )
+        found.set_velocities(self.velocities[replica, sample] / units.fs)
+        return found
+
+
+@dataclass(frozen=True)
+class ReferenceDynamics:
+    """Curves by name (`rdf_Cr_Te`, `vdos_all`), x and y of each, and a trajectory, if they are given."""
+
+    curves: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
+    trajectory: Trajectory | None = None

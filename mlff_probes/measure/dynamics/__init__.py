@@ -1,0 +1,1 @@
+"""Dynamics: one simulation, and all that is read off its trajectory."""

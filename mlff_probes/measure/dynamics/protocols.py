@@ -1,0 +1,139 @@
+"""Dynamics: one simulation, and all that is read off its trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from mlff_probes.core.protocol import LENGTH, PURE, SMALL_FORCE, BaseProtocol, FramesFrom
+from mlff_probes.core.records import Positive, Record, Text
+from mlff_probes.methods.simulation.settings import Count, SimulationSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+OF_PAIRS = {"first_peak": LENGTH, "first_peak_height": PURE, "rdf_l1": PURE, "rdf_wasserstein": LENGTH}
+OF_ELEMENTS = {"diffusion": "cm^2/s", "mean_frequency": "THz", "vdos_wasserstein": "THz"}
+OF_ENSEMBLES = {
+    "energy_drift": ("NVE",),
+    "temperature_offset": ("NVT", "NPT"),
+    "pressure_offset": ("NPT",),
+    "volume": ("NPT",),
+    "volume_drift": ("NPT",),
+    "volume_offset": ("NPT",),
+    "rmsd_growth_rate": ("NVE", "NVT"),
+    "diffusion": ("NVE", "NVT"),
+}
+"""What is measured in some ensembles only: elsewhere it is fixed, or the thermostat's, or the strain of a cell that
+moves is part of it."""
+
+ALL = "all"
+"""Stands for all atoms where a pair of elements, or an element, could stand."""
+
+
+class ReferenceTrajectory(Record):
+    """A trajectory to compare with, of ab initio molecular dynamics say: a file that ASE reads, relative to the case.
+
+    Velocities are taken from the file, or else from the positions. The first `skip` frames are left out.
+    """
+
+    file: Text
+    interval_fs: Positive
+    skip: Annotated[int, Field(ge=0)] = 0
+
+
+class MolecularDynamics(SimulationSettings, BaseProtocol):
+    """Replicas of one supercell, equilibrated in NVT (in NPT where the ensemble is NPT) and then sampled.
+
+    The frame beside the case, or in the file `structure` (relative to the case), is repeated `supercell` times; each
+    of the `seeds` gives one replica its first velocities and its thermostat's random numbers. NVT and NPT are kept
+    with Langevin friction; NVE keeps the energy. `steps` and `equilibration_steps` count timesteps, and every
+    `sample_every` of them positions, velocities and forces are kept. `curves` and `trajectory` are what to compare
+    with: CSV files by quantity (`rdf_Cr_Te`, `rdf_all`, `vdos_Cr`, `vdos_all`), and a trajectory.
+    """
+
+    kind: Literal["molecular_dynamics"]
+    supercell: tuple[Count, Count, Count] = (1, 1, 1)
+    structure: Text | None = None
+    pressure_samples: Annotated[int, Field(ge=10)] = 40
+    rdf_max: Annotated[float, Field(ge=2.0, allow_inf_nan=False)] | None = None
+    rdf_bin: Annotated[float, Field(gt=0, le=0.2, allow_inf_nan=False)] = 0.05
+    hop_length: Positive = 3.0
+    curves: dict[str, Text] = Field(default_factory=dict)
+    trajectory: ReferenceTrajectory | None = None
+
+    family: ClassVar[str] = "dynamics"
+    frames_from: ClassVar[FramesFrom] = "start of a simulation"
+    uses_forces: ClassVar[bool] = True
+    needs_forces: ClassVar[bool] = True
+    quantities: ClassVar[dict[str, str]] = {
+        "survival": PURE,
+        "temperature": "K",
+        "temperature_offset": "%",
+        "temperature_drift": "K/ps",
+        "potential_energy": "eV/atom",
+        "potential_energy_drift": "eV/atom/ps",
+        "pressure": "GPa",
+        "pressure_drift": "GPa/ps",
+        "pressure_offset": "GPa",
+        "volume": "A^3/atom",
+        "volume_drift": "A^3/atom/ps",
+        "volume_offset": "%",
+        "energy_drift": "eV/atom/ps",
+        "net_force": SMALL_FORCE,
+        "rmsd_growth_rate": "A/ps",
+        "thermal_conductivity": "W/m/K",
+    }
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The properties without which nothing is measured: a cell that moves needs the stress."""
+        return ("forces", "stress") if self.ensemble == "NPT" else ("forces",)
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        elements = sorted({symbol for frame in frames for symbol in frame.get_chemical_symbols()})
+        pairs = ["_".join(pair) for pair in combinations_with_replacement(elements, 2)]
+        by_pair = {f"{name}_{pair}": unit for pair in (ALL, *pairs) for name, unit in OF_PAIRS.items()}
+        by_element = {f"{name}_{element}": unit for element in (ALL, *elements) for name, unit in OF_ELEMENTS.items()}
+        every = self.quantities | by_pair | by_element
+        others = {name for name, where in OF_ENSEMBLES.items() if self.ensemble not in where}
+        return {name: unit for name, unit in every.items() if self.policy_name(name) not in others}
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`: pairs and elements share the tolerance."""
+        names = sorted((*OF_PAIRS, *OF_ELEMENTS), key=len, reverse=True)
+        return next((name for name in names if quantity.startswith(f"{name}_")), quantity)
+
+    def curve(self, quantity: str) -> str:
+        """The curve (`rdf_Cr_Te`) that a quantity is a distance to; "" for any other quantity."""
+        name = self.policy_name(quantity)
+        kind, _, distance = name.partition("_")
+        return f"{kind}{quantity.removeprefix(name)}" if distance in ("l1", "wasserstein") else ""
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        if len(frames) != 1:
+            return f"molecular dynamics starts from exactly one frame, found {len(frames)}"
+        if not frames[0].pbc.all() or frames[0].cell.rank < 3:
+            return "the frame must be periodic in all three directions, in a cell with a volume"
+        if self.ensemble == "NVE" and len(self.start(frames)) < 2:
+            return "a single atom cannot move without a thermostat: its momentum is that of the whole"
+        return None
+
+    def reseeded(self, seed: int) -> Self:
+        """The same protocol with other random numbers; itself for seed 0."""
+        if seed == 0:
+            return self
+        seeds = tuple(int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for own in self.seeds)
+        return self.model_copy(update={"seeds": seeds})
+
+    def start(self, frames: Sequence[Atoms]) -> Atoms:
+        """The supercell that the simulation starts from."""
+        supercell: Atoms = frames[0].repeat(self.supercell)
+        return supercell

@@ -1,0 +1,190 @@
+"""The quantities of molecular dynamics, each with its uncertainty, from a trajectory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from ase import units
+
+from mlff_probes.core.records import Value
+from mlff_probes.measure.dynamics.observables import FS_PER_PS, GPA, Floats, Observables
+from mlff_probes.measure.results import missing, not_supplied
+from mlff_probes.methods.analysis import distances, rdf, statistics, vibrations
+from mlff_probes.methods.analysis.diffusion import diffusion
+from mlff_probes.methods.analysis.statistics import Estimate, Unresolved
+
+PERCENT = 100.0
+EV_TO_MEV = 1000.0
+
+NO_HEAT_FLUX = (
+    "no valid heat flux: for a message-passing model it needs the energies of atoms in an unfolded cell (Langer et "
+    "al., 2023), which no calculator here supplies; nothing is put in its place"
+)
+
+
+def quantity_value(observables: Observables, quantity: str, unit: str) -> Value:
+    """One quantity; an error where it is not resolved, or where the trajectory lacks what it is made of."""
+    name = observables.protocol.policy_name(quantity)
+    group = quantity.removeprefix(name).removeprefix("_")
+    try:
+        found = WORKUPS[name](observables, group)
+    except Unresolved as error:
+        return missing(unit, f"unresolved: {error}", unresolved=True)
+    except ValueError as error:  # no curve to compare with, or one that cannot be compared
+        return missing(unit, str(error))
+    if isinstance(found, Value):
+        return found.model_copy(update={"unit": unit})
+    note = f"{found.samples:.0f} independent samples"
+    degrees = found.degrees if np.isfinite(found.degrees) else None
+    return Value(value=found.value, unit=unit, uncertainty=found.uncertainty, degrees_of_freedom=degrees, note=note)
+
+
+def _temperature(o: Observables, _: str) -> Estimate:
+    return statistics.mean(o.trajectory.temperatures)
+
+
+def _temperature_offset(o: Observables, _: str) -> Estimate:
+    return statistics.mean(PERCENT * (o.trajectory.temperatures / o.protocol.temperature - 1))
+
+
+def _temperature_drift(o: Observables, _: str) -> Estimate:
+    return statistics.drift(o.time_ps, o.trajectory.temperatures)
+
+
+def _potential_energies(o: Observables) -> Floats:
+    found: Floats = (o.trajectory.energies - o.sample.start_energy) / o.atoms
+    return found
+
+
+def _potential_energy(o: Observables, _: str) -> Estimate:
+    return statistics.mean(_potential_energies(o))
+
+
+def _potential_energy_drift(o: Observables, _: str) -> Estimate:
+    return statistics.drift(o.time_ps, _potential_energies(o))
+
+
+def _energy_drift(o: Observables, _: str) -> Estimate:
+    total = (o.trajectory.energies + o.trajectory.kinetic_energies) / o.atoms
+    return statistics.drift(o.time_ps, total)
+
+
+def _of_stress(work: Callable[[Observables], Estimate]) -> Callable[[Observables, str], Estimate | Value]:
+    """A quantity that needs the stress: not applicable where the calculator supplies none."""
+
+    def found(o: Observables, _: str) -> Estimate | Value:
+        if o.sample.stresses is None:
+            return not_supplied("GPa", "the calculator supplies no stress")
+        return work(o)
+
+    return found
+
+
+def _pressure_drift(o: Observables) -> Estimate:
+    assert o.sample.stress_rows is not None
+    return statistics.drift(o.time_ps[o.sample.stress_rows], o.pressures)
+
+
+def _pressure_offset(o: Observables) -> Estimate:
+    return statistics.mean(o.pressures - o.protocol.pressure_bar * units.bar * GPA)
+
+
+def _volume(o: Observables, _: str) -> Estimate:
+    return statistics.mean(o.trajectory.volumes / o.atoms)
+
+
+def _volume_drift(o: Observables, _: str) -> Estimate:
+    return statistics.drift(o.time_ps, o.trajectory.volumes / o.atoms)
+
+
+def _volume_offset(o: Observables, _: str) -> Estimate:
+    return statistics.mean(PERCENT * (o.trajectory.volumes / o.sample.start_volume - 1))
+
+
+def _net_force(o: Observables, _: str) -> Value:
+    """The largest that was seen, not a mean: it is a law."""
+    net = EV_TO_MEV * np.linalg.norm(o.trajectory.forces.sum(axis=2), axis=-1) / o.atoms
+    replica, sample = np.unravel_index(int(net.argmax()), net.shape)
+    seen = f"largest of {net.size} samples, in replica {replica} after {o.time_ps[sample]:.3g} ps"
+    return Value(value=float(net.max()), unit="-", note=seen)
+
+
+def _rmsd_growth_rate(o: Observables, _: str) -> Estimate:
+    return statistics.drift(o.time_ps, o.rmsd)
+
+
+def _first_peak(o: Observables, pair: str) -> Estimate:
+    return rdf.first_peak(*o.pair_distribution(pair), replicas=o.trajectory.replicas)[0]
+
+
+def _first_peak_height(o: Observables, pair: str) -> Estimate:
+    return rdf.first_peak(*o.pair_distribution(pair), replicas=o.trajectory.replicas)[1]
+
+
+def _rdf_l1(o: Observables, pair: str) -> Estimate:
+    return o.distance(f"rdf_{pair}", *o.pair_distribution(pair), distances.l1_distance)
+
+
+def _rdf_wasserstein(o: Observables, pair: str) -> Estimate:
+    """Of the pairs themselves, whose number in a shell goes with r^2 g(r)."""
+
+    def moved(r: Floats, g: Floats, reference: Floats) -> float:
+        return distances.wasserstein(r, r**2 * g, r**2 * reference)
+
+    return o.distance(f"rdf_{pair}", *o.pair_distribution(pair), moved)
+
+
+def _diffusion(o: Observables, element: str) -> Value:
+    found = diffusion(o.displacement(element), hop_length=o.protocol.hop_length)
+    if found.fit is not None:
+        fit = found.fit
+        ends = [fit.start_fs / FS_PER_PS, fit.end_fs / FS_PER_PS]
+        o.arrays[f"msd_{element}_fit_lag_ps"] = ends
+        o.arrays[f"msd_{element}_fit"] = [fit.intercept + fit.slope * t * FS_PER_PS for t in ends]
+    return Value(
+        value=found.value,
+        unit="-",
+        uncertainty=None if found.upper_bound else found.uncertainty,
+        upper_bound=found.upper_bound,
+        note=found.reason,
+    )
+
+
+def _mean_frequency(o: Observables, element: str) -> Estimate:
+    o.spectrum(element)
+    t = o.trajectory
+    return vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.windows)
+
+
+def _vdos_wasserstein(o: Observables, element: str) -> Estimate:
+    o.spectrum(element)
+    t = o.trajectory
+    spectra = vibrations.power_spectra(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.windows)
+    return o.distance(f"vdos_{element}", *spectra, distances.wasserstein)
+
+
+WORKUPS: dict[str, Callable[[Observables, str], Estimate | Value]] = {
+    "temperature": _temperature,
+    "temperature_offset": _temperature_offset,
+    "temperature_drift": _temperature_drift,
+    "potential_energy": _potential_energy,
+    "potential_energy_drift": _potential_energy_drift,
+    "pressure": _of_stress(lambda o: statistics.mean(o.pressures)),
+    "pressure_drift": _of_stress(_pressure_drift),
+    "pressure_offset": _of_stress(_pressure_offset),
+    "volume": _volume,
+    "volume_drift": _volume_drift,
+    "volume_offset": _volume_offset,
+    "energy_drift": _energy_drift,
+    "net_force": _net_force,
+    "rmsd_growth_rate": _rmsd_growth_rate,
+    "first_peak": _first_peak,
+    "first_peak_height": _first_peak_height,
+    "rdf_l1": _rdf_l1,
+    "rdf_wasserstein": _rdf_wasserstein,
+    "diffusion": _diffusion,
+    "mean_frequency": _mean_frequency,
+    "vdos_wasserstein": _vdos_wasserstein,
+    "thermal_conductivity": lambda o, _: not_supplied("-", NO_HEAT_FLUX, by_nature=True),
+}

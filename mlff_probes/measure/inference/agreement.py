@@ -1,0 +1,286 @@
+"""Whether the fast path gives the right answer: the path in use against others that must agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.evaluation import evaluate
+from mlff_probes.core.case import Case
+from mlff_probes.core.errors import EvaluationError, InputError
+from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.core.progress import Report
+from mlff_probes.core.records import EAGER_FAMILIES, NOT_STATED, CalculatorIdentity
+from mlff_probes.measure.inference.protocols import PathAgreement
+from mlff_probes.measure.kind import QUIET, Conditions
+from mlff_probes.measure.laws.examples import Worst, bare, formula, no_structures, seen_dtype
+from mlff_probes.measure.laws.twins import (
+    NO_PRECISION,
+    OTHER,
+    Both,
+    apart,
+    is_lattice,
+    loaded_anew,
+    nudged,
+    one_by_one,
+    split,
+)
+from mlff_probes.measure.results import Result
+
+PLAIN_KERNELS = (None, "e3nn")
+"""What `CalculatorIdentity.kernels` says where no library accelerates the tensor products."""
+
+BESIDE = 3
+"""Frames before and after one that a script evaluates with it in a batch."""
+
+
+def agreement(calculator: Calculator, case: Case[PathAgreement], conditions: Conditions = QUIET) -> Result:
+    """Evaluate all frames of the case on the path in use and on those that must give the same.
+
+    `…_energy` is the largest difference of the energy of a frame, meV/atom, `…_force` that of the force on an atom,
+    meV/A, `…_stress` that of a component of the stress of a frame that is periodic in all directions, GPa, between
+    the path in use (energies and forces batched where the calculator has such a pass, the stress through its ASE path)
+    and
+
+    - `plainest`: the plainest path that can be had: loaded anew on the CPU, in float64, eager, without accelerated
+      kernels, one structure a call;
+    - `float32`: the same path in the other precision;
+    - `compiled`: the same path, eager;
+    - `kernels`: the same path with plain kernels, or with accelerated ones where those in use are plain;
+
+    and between
+
+    - `batch`: the batched pass and one structure a call;
+    - `first_call`: the very first calls of a model that was loaded anew, one structure a call, and later ones of the
+      model in use.
+
+    Every other path has answered once before it counts. One that fails costs its own quantities alone.
+    """
+    worst, calls = Worst(case.protocol.units(case.frames)), Calls()
+    frames = [frame for frame in case.frames if not calculator.unknown_elements(frozenset(frame.symbols))]
+    if not frames:
+        return no_structures(worst, calculator, case)
+    trial = Trial(calculator, frames, worst, calls, conditions.report)
+    trial.batch()
+    trial.first_call()
+    trial.plainest()
+    trial.float32()
+    trial.compiled()
+    trial.kernels()
+    path = path_name(calculator.identity, batched=calculator.batch is not None)
+    found = {"dtype": trial.dtype, "frames": len(frames), "path": path, "plainest_path": trial.plainest_path}
+    return worst.result(calls, found)
+
+
+def path_name(identity: CalculatorIdentity, *, batched: bool) -> str:
+    """Which path that is, as far as the calculator says: ``cpu, float64, eager, one structure a call``."""
+    stated = [name for name in (identity.device, identity.dtype) if name != NOT_STATED]
+    eager = ["eager"] if identity.family in EAGER_FAMILIES else []
+    more = [f"compiled ({identity.compile_mode})"] if identity.compile_mode else eager
+    more += [identity.kernels] if identity.kernels else []
+    more += ["TF32"] if identity.tf32 else []
+    return ", ".join([*stated, *more, "in batches" if batched else "one structure a call"])
+
+
+@dataclass
+class Path:
+    """A model on its way through the frames: what it says of them is computed once in each manner, when asked for."""
+
+    model: Calculator
+    frames: Sequence[Atoms]
+    forces: bool
+    stress: bool
+    calls: Calls
+
+    def warm_up(self) -> None:
+        """Let it answer once in each manner, for a structure that is not among the frames."""
+        other = nudged(self.frames[0])
+        one_by_one(self.model, [other], forces=self.forces, calls=self.calls)
+        if self.model.batch is not None:
+            self.calls.add(evaluate(self.model, [other], forces=self.forces, name=lambda _: _called(other)))
+
+    @cached_property
+    def alone(self) -> list[Evaluation]:
+        """One structure a call, through ASE, with the stress."""
+        options = {"forces": self.forces, "stress": self.stress}
+        return one_by_one(self.model, self.frames, calls=self.calls, name=_called, **options)
+
+    @cached_property
+    def batched(self) -> list[Evaluation]:
+        """In batches; energies and forces alone."""
+        found = evaluate(self.model, self.frames, forces=self.forces, name=lambda row: _called(self.frames[row]))
+        return split(self.calls.add(found))
+
+    @cached_property
+    def used(self) -> list[Evaluation]:
+        """As a user has it: energies and forces in batches where there are any, the stress through ASE."""
+        if self.model.batch is None:
+            return self.alone
+        if not self.stress:
+            return self.batched
+        return [replace(one, stresses=other.stresses) for one, other in zip(self.batched, self.alone, strict=True)]
+
+
+class Trial:
+    """The path in use, and all others with which it was compared."""
+
+    def __init__(
+        self, calculator: Calculator, frames: Sequence[Atoms], worst: Worst, calls: Calls, report: Report
+    ) -> None:
+        self.calculator, self.frames, self.worst, self.calls, self.report = calculator, frames, worst, calls, report
+        self.forces = calculator.supplies("forces")
+        report(f"{len(frames)} frames on the path in use")
+        lack_of_stress = self._lack_of_stress()
+        self.stress = not lack_of_stress
+        if not self.forces:
+            worst.without_forces()
+        if lack_of_stress:
+            worst.without_stress(lack_of_stress)
+        self.in_use = self._path(calculator)
+        self.in_use.warm_up()
+        self.dtype = _dtype(calculator, self.in_use.alone)
+        self.plainest_path: str | None = None
+        self._known: dict[tuple[str | None, ...], Path] = {}
+
+    def batch(self) -> None:
+        """In batches and one structure a call."""
+        if self.calculator.batch is None:
+            self.worst.without_any(
+                "batch", "the calculator takes one structure a call", applicable=False, by_nature=True
+            )
+            return
+
+        def shown(index: int) -> list[Atoms]:
+            beside = self.frames[max(index - BESIDE, 0) : index + BESIDE + 1]
+            return [bare(frame) for frame in (self.frames[index], *beside)]
+
+        both = Both("batch", "in a batch and alone", self.in_use.batched, self.in_use.alone, self.dtype, name=_called)
+        both.add_to(self.worst, self.frames, shown)
+
+    def first_call(self) -> None:
+        """A model that never answered before, and the one in use."""
+        self.report("loaded anew")
+        lacks, where = "cannot be loaded anew", "in the first calls of a model loaded anew"
+        with apart(self.worst, "first_call", lacks=lacks, where=where):
+            anew = self._path(loaded_anew(self.calculator))
+            says = "in the first calls of a model and in later ones"
+            both = Both("first_call", says, anew.alone, self.in_use.alone, self.dtype, name=_called)
+            both.add_to(self.worst, self.frames, lambda i: [bare(self.frames[i]), nudged(self.frames[i])])
+            self._known[_key(self.calculator.identity)] = self._path(anew.model)
+
+    def plainest(self) -> None:
+        """The plainest path that can be had."""
+        self.report("on the plainest path")
+        with apart(self.worst, "plainest", lacks="cannot be loaded anew", where="on the plainest path"):
+            path, changes = self._plainest()
+            self.plainest_path = path_name(path.model.identity, batched=False)
+            says = f"on the path in use and on the plainest ({self.plainest_path})"
+            self._compare("plainest", says, path, path.alone, changes | {"batch": False})
+
+    def _plainest(self) -> tuple[Path, dict[str, Any]]:
+        """The path, and by which changes it was had: what the calculator refuses is left as it is."""
+        plain: dict[str, Any] = {"compile_mode": None, "kernels": None}
+        # where nobody states the device, a twin that was asked for on the CPU may compute anywhere
+        on_cpu = {} if self.calculator.identity.device == NOT_STATED else {"device": "cpu"}
+        for more in ({**on_cpu, "dtype": "float64"}, on_cpu, {"dtype": "float64"}):
+            with suppress(InputError):
+                return self._changed(**plain, **more), plain | more
+        return self._changed(**plain), plain
+
+    def float32(self) -> None:
+        """The other precision."""
+        other = OTHER.get(self.calculator.identity.dtype)
+        if other is None:
+            self.worst.without_any("float32", NO_PRECISION, applicable=False, by_nature=True)
+            return
+        lacks = f"cannot be had in {other}"
+        self._against("float32", {"dtype": other}, f"in {other}", "in float32 and in float64", lacks, by_nature=True)
+
+    def compiled(self) -> None:
+        """Compiled and eager."""
+        if self.calculator.identity.compile_mode is None:
+            reason = "the model is not compiled; add ,compile=default"
+            self.worst.without_any("compiled", reason, applicable=False, by_nature=True)
+            return
+        self._against("compiled", {"compile_mode": None}, "eager", "compiled and eager", "cannot be had eager")
+
+    def kernels(self) -> None:
+        """With an accelerated kernel library and with plain kernels, whichever of them is in use."""
+        own = self.calculator.identity.kernels
+        plain = own in PLAIN_KERNELS
+        other = next(iter(self.calculator.other_kernels), None) if plain else None
+        library = other if plain else own
+        if library is None:
+            reason = "no accelerated kernels are installed"
+            self.worst.without_any("kernels", reason, applicable=False, by_nature=True)
+            return
+        where = f"with {other or 'plain'} kernels"
+        says = f"with the kernels of {library} and with plain ones"
+        self._against("kernels", {"kernels": other}, where, says, f"cannot be had {where}")
+
+    def _against(
+        self, what: str, changes: dict[str, Any], where: str, says: str, lacks: str, *, by_nature: bool = False
+    ) -> None:
+        """Compare the path in use with one of which one thing is changed."""
+        self.report(where)
+        with apart(self.worst, what, lacks=lacks, where=where, by_nature=by_nature):
+            path = self._changed(**changes)
+            self._compare(what, says, path, path.used, changes)
+
+    def _compare(self, what: str, says: str, path: Path, theirs: list[Evaluation], changes: dict[str, Any]) -> None:
+        coarser = "float32" if "float32" in (self.dtype, _dtype(path.model, theirs)) else self.dtype
+        both = Both(what, says, self.in_use.used, theirs, coarser, changes, _called)
+        both.add_to(self.worst, self.frames, lambda index: [bare(self.frames[index])])
+
+    def _changed(self, **changes: Any) -> Path:
+        """The path on which these are changed; one that is known already is not loaded again."""
+        key = _key(self.calculator.identity.model_copy(update=changes))
+        if key not in self._known:
+            path = self._path(loaded_anew(self.calculator, **changes))
+            path.warm_up()
+            self._known[key] = path
+        return self._known[key]
+
+    def _path(self, model: Calculator) -> Path:
+        return Path(model, self.frames, self.forces, self.stress, self.calls)
+
+    def _lack_of_stress(self) -> str:
+        """Why there is no stress; "" where there is."""
+        lattice = next((frame for frame in self.frames if is_lattice(frame)), None)
+        if lattice is None:
+            return "it needs a structure that is periodic in all directions"
+        reason = "the calculator implements no stress"
+        if not self.calculator.supplies("stress"):
+            return reason
+        try:
+            one_by_one(self.calculator, [nudged(lattice)], forces=False, stress=True, calls=self.calls, name=_called)
+        except EvaluationError as error:
+            if not isinstance(error.__cause__, NotImplementedError):
+                raise
+            return reason
+        return ""
+
+
+def _key(identity: CalculatorIdentity) -> tuple[str | None, ...]:
+    """What makes two paths the same, but for batches."""
+    kernels = None if identity.kernels in PLAIN_KERNELS else identity.kernels
+    return identity.device, identity.dtype, identity.compile_mode, kernels
+
+
+def _dtype(model: Calculator, found: Sequence[Evaluation]) -> str:
+    """The precision that a model states or, where it states none, is seen to compute in."""
+    forces = tuple(array for one in found for array in one.forces or ())
+    return seen_dtype(model, Evaluation(np.concatenate([one.energies for one in found]), forces))
+
+
+def _called(frame: Atoms) -> str:
+    """A frame as messages call it: its formula, and where it lies."""
+    place = frame.info.get("taken_from")
+    return f"{formula(frame)} of {place}" if place else formula(frame)

@@ -1,0 +1,238 @@
+"""What all physical laws share: the structures they are tried on, and the worst of all examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.io.extxyz import key_val_dict_to_str
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.core.case import Case
+from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.core.protocol import SMALL_FORCE, STRESS
+from mlff_probes.core.records import NOT_STATED, Value
+from mlff_probes.measure.laws.protocols import Law
+from mlff_probes.measure.results import Result, missing, not_supplied
+from mlff_probes.methods.random_structures import directions, structures
+
+Floats = NDArray[np.float64]
+
+MILLI = 1e3
+"""eV -> meV."""
+
+RATTLE_A = 0.3
+"""How far the atoms of a given structure are moved at most, together: the square root of the sum of squares, A."""
+
+ROUNDINGS = 4.0
+"""Units in the last place by which two energies may differ for no reason."""
+
+SEVERAL = 3
+"""Fewer different numbers say nothing of the precision in which they were computed."""
+
+WORST = "worst"
+"""Under which the worst examples lie in the diagnostics of a measurement."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example that can be looked at: its frames, and what was done to them in one sentence.
+
+    `changes`: how a second calculator was asked for that was evaluated beside the first (`Calculator.fresh`), if any.
+    """
+
+    frames: tuple[Atoms, ...]
+    says: str
+    changes: Mapping[str, Any] | None = None
+
+
+@dataclass
+class Worst:
+    """The deviation of every example from each law, and the example that deviates most.
+
+    A shrinking search would report the smallest failure; a gate must know the largest.
+    """
+
+    units: Mapping[str, str]
+    deviations: dict[str, list[float]] = field(default_factory=dict)
+    shows: dict[str, list[Callable[[], Shown]]] = field(default_factory=dict)
+    reasons: dict[str, Value] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
+
+    def add(self, quantity: str, deviation: float, show: Callable[[], Shown]) -> None:
+        """Record one example; `show` is called in the end, if it is the worst."""
+        self.deviations.setdefault(quantity, []).append(float(deviation))
+        self.shows.setdefault(quantity, []).append(show)
+
+    def without(self, quantity: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
+        """Say why a quantity has no value: an error, or, where the calculator has no such thing, not applicable.
+
+        Examples that it had are forgotten. `by_nature`: nothing that is missing, see `Problem`.
+        """
+        self.deviations.pop(quantity, None)
+        self.shows.pop(quantity, None)
+        unit = self.units[quantity]
+        self.reasons[quantity] = (
+            missing(unit, reason) if applicable else not_supplied(unit, reason, by_nature=by_nature)
+        )
+
+    def without_any(self, what: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
+        """Say it of all quantities of one comparison: ``<what>_energy``, ``<what>_force`` and so on."""
+        for quantity in self.units:
+            if quantity.rpartition("_")[0] == what:
+                self.without(quantity, reason, applicable=applicable, by_nature=by_nature)
+
+    def without_forces(self) -> None:
+        """Say of all that needs forces that there are none."""
+        self._without_unit(SMALL_FORCE, "the calculator implements no forces")
+
+    def without_stress(self, reason: str) -> None:
+        """Say of all that needs a stress why there is none."""
+        self._without_unit(STRESS, reason)
+
+    def _without_unit(self, unit: str, reason: str) -> None:
+        for quantity in [quantity for quantity, its in self.units.items() if its == unit]:
+            self.without(quantity, reason, applicable=False)
+
+    def result(
+        self,
+        calls: Calls,
+        diagnostics: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, list[Any]] | None = None,
+    ) -> Result:
+        """The largest deviation of each quantity; what has no example is an error, or has the reason it was given.
+
+        All deviations go among the `arrays`, the worst examples among the `diagnostics`.
+        """
+        values, worst = {}, {}
+        for quantity, unit in self.units.items():
+            deviations = self.deviations.get(quantity)
+            if not deviations:
+                values[quantity] = self.reasons.get(quantity, missing(unit, "no example could be made"))
+                continue
+            largest_of_all = max(deviations)
+            shown = self.shows[quantity][deviations.index(largest_of_all)]()
+            remark = f" ({self.remarks[quantity]})" if quantity in self.remarks else ""
+            note = f"worst of {len(deviations)} examples{remark}: {shown.says}"
+            values[quantity] = Value(value=largest_of_all, unit=unit, note=note)
+            frames = as_extxyz(shown.frames)
+            worst[quantity] = {"value": largest_of_all, "unit": unit, "says": shown.says, "extxyz": frames}
+            if shown.changes is not None:
+                worst[quantity]["changes"] = dict(shown.changes)
+        found = {**self.deviations, **(arrays or {})}
+        return Result(values, found, calls.evaluation(), {**(diagnostics or {}), WORST: worst})
+
+
+def no_structures(worst: Worst, calculator: Calculator, case: Case) -> Result:
+    """The result where there is nothing to try a law on."""
+    unknown = calculator.unknown_elements(case.elements)
+    reason = "there is nothing to try it on: no structures are given and no elements are known"
+    if unknown:
+        reason = f"{calculator.label} does not know {', '.join(unknown)}"
+    for quantity in worst.units:
+        worst.without(quantity, reason, applicable=not unknown)
+    return worst.result(Calls())
+
+
+def tried_elements(calculator: Calculator, case: Case[Law]) -> list[str]:
+    """Symbols of which structures are made: those the model knows, else (or if wanted so) those of the case."""
+    known = calculator.identity.elements
+    if known is None or not case.protocol.random_structures:
+        return sorted(case.elements - set(calculator.unknown_elements(case.elements)))
+    return sorted(known)
+
+
+def given_structures(calculator: Calculator, case: Case[Law]) -> list[Atoms]:
+    """The structures of the case whose elements the model knows."""
+    return [bare(frame) for frame in case.frames if not calculator.unknown_elements(frozenset(frame.symbols))]
+
+
+def tried_structures(calculator: Calculator, case: Case[Law]) -> st.SearchStrategy[Atoms] | None:
+    """Given structures, as they are or with their atoms moved a little, and random ones; None where there are none."""
+    found: list[st.SearchStrategy[Atoms]] = []
+    if given := given_structures(calculator, case):
+        found.append(st.integers(0, len(given) - 1).flatmap(lambda index: _rattled(given[index])))
+    if case.protocol.random_structures and (elements := tried_elements(calculator, case)):
+        found.append(structures(elements))
+    return st.one_of(found) if found else None
+
+
+def _rattled(frame: Atoms) -> st.SearchStrategy[Atoms]:
+    def moved(step: tuple[float, Floats]) -> Atoms:
+        size, direction = step
+        return displaced(frame, size * direction)
+
+    return st.tuples(st.floats(0.0, RATTLE_A), directions(len(frame))).map(moved)
+
+
+def bare(frame: Atoms) -> Atoms:
+    """Elements, positions, cell and periodicity alone."""
+    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+
+
+def displaced(frame: Atoms, by: Floats) -> Atoms:
+    """The bare structure with its atoms moved by some vectors, A, shape (n_atoms, 3)."""
+    return Atoms(frame.numbers, frame.positions + by, cell=frame.cell, pbc=frame.pbc)
+
+
+def seen_dtype(calculator: Calculator, evaluation: Evaluation) -> str:
+    """The precision that the calculator states; where it states none, that of its numbers.
+
+    Numbers of float32 are among those of float64, and a computation in float64 hits one in a billion of them: where all
+    forces or all energies are such numbers, and several, float32 has been at work, whatever came after it.
+    """
+    stated = calculator.identity.dtype
+    if stated != NOT_STATED:
+        return stated
+    forces = np.concatenate([*(evaluation.forces or ()), np.empty((0, 3))]).ravel()
+    return "float32" if any(map(_all_float32, (evaluation.energies, forces))) else "float64"
+
+
+def _all_float32(numbers: Floats) -> bool:
+    return len(np.unique(numbers)) >= SEVERAL and np.array_equal(numbers, numbers.astype(np.float32))
+
+
+def resolution(dtype: str) -> float:
+    """Relative spacing of the numbers of a precision (float64 where none is known)."""
+    return float(np.finfo(np.float32 if dtype == "float32" else np.float64).eps)
+
+
+def beyond_rounding(one: float, other: float, dtype: str) -> float:
+    """By how much two energies differ more than rounding explains, in their unit.
+
+    A sum of a few hundred numbers is good to some units in the last place of its largest; a model whose energies are
+    those of whole atoms (thousands of eV) rounds accordingly.
+    """
+    return max(0.0, abs(one - other) - ROUNDINGS * resolution(dtype) * max(abs(one), abs(other)))
+
+
+def largest(vectors: Floats) -> float:
+    """The longest of some vectors, shape (n, 3); 0 for none."""
+    return float(np.linalg.norm(vectors, axis=-1).max(initial=0.0))
+
+
+def as_extxyz(frames: Iterable[Atoms]) -> str:
+    """Frames as the text of an extended XYZ file, with all digits: ASE's own writer rounds positions to eight."""
+    out: list[str] = []
+    for atoms in frames:
+        arrays = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
+        columns = {"pos": atoms.positions, **arrays}
+        kinds = {name: "I" if array.dtype.kind == "i" else "R" for name, array in columns.items()}
+        shapes = {name: array.reshape(len(atoms), -1) for name, array in columns.items()}
+        properties = ":".join(f"{name}:{kinds[name]}:{array.shape[1]}" for name, array in shapes.items())
+        info = key_val_dict_to_str({"Lattice": atoms.cell.array.ravel(), **atoms.info, "pbc": atoms.pbc})
+        out += [str(len(atoms)), f"Properties=species:S:1:{properties} {info}"]
+        for row, symbol in enumerate(atoms.get_chemical_symbols()):
+            numbers = (number for array in shapes.values() for number in array[row].tolist())
+            out.append(" ".join([symbol, *(f"{number!r}" for number in numbers)]))
+    return "\n".join(out) + "\n"
+
+
+def formula(atoms: Atoms) -> str:
+    """The formula of a structure, as messages name it."""
+    return str(atoms.get_chemical_formula())

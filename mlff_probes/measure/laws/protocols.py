@@ -1,0 +1,85 @@
+"""Physical laws: what must hold of any model on any material, so that no reference is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from mlff_probes.core.protocol import ENERGY, SMALL_FORCE, STRESS, BaseProtocol, FramesFrom, energy_and_force
+from mlff_probes.core.records import Text
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+JUMP = "meV"
+
+
+class Law(BaseProtocol):
+    """What all laws share: they are tried on given structures and on random ones of elements that the model knows.
+
+    `structures` names files (paths or patterns, relative to the case file) instead of the one beside the case;
+    structures with an element that the model does not know are left out. `examples` is how many are drawn.
+    """
+
+    structures: tuple[Text, ...] = ()
+    random_structures: bool = True
+    examples: Annotated[int, Field(ge=1, le=10_000)] = 40
+
+    family: ClassVar[str] = "physicality"
+    frames_from: ClassVar[FramesFrom] = "structures of a law"
+    chooses_elements: ClassVar[bool] = True
+
+    @property
+    def other_structures(self) -> str:
+        """What is measured besides the frames, in words."""
+        return "random structures" if self.random_structures else ""
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        if frames or self.random_structures:
+            return None
+        return "there are no structures, and random_structures is false: nothing is left to try the laws on"
+
+
+class Symmetry(Law):
+    """Energies and forces of a structure that was moved, mirrored, renumbered, described otherwise or repeated."""
+
+    kind: Literal["symmetry"]
+
+    quantities: ClassVar[dict[str, str]] = energy_and_force(
+        "rotation", "reflection", "translation", "permutation", "equivalent_cell", "extensivity"
+    )
+
+
+class Derivatives(Law):
+    """Forces and stress against finite differences of the energy."""
+
+    kind: Literal["derivatives"]
+
+    quantities: ClassVar[dict[str, str]] = {"force_consistency": SMALL_FORCE, "stress_consistency": STRESS}
+
+
+class Smoothness(Law):
+    """Energy and force along a line, on which neighbours enter and leave the cutoff."""
+
+    kind: Literal["smoothness"]
+
+    quantities: ClassVar[dict[str, str]] = {"energy_jump": JUMP, "force_jump": SMALL_FORCE}
+
+
+class ShortRangeWall(Law):
+    """Two atoms alone, pressed together. `examples` is the most pairs of elements that are tried."""
+
+    kind: Literal["short_range_wall"]
+
+    quantities: ClassVar[dict[str, str]] = {"wall_deficit": ENERGY}
+
+
+class Reproducibility(Law):
+    """The same structure again: later, after others, in a batch, in a model loaded anew, in the other precision."""
+
+    kind: Literal["reproducibility"]
+
+    quantities: ClassVar[dict[str, str]] = energy_and_force("repeat", "history", "first_call", "batch", "float32")

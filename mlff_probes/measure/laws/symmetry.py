@@ -1,0 +1,221 @@
+"""Energies and forces of a structure that was moved, mirrored, renumbered, described otherwise or repeated."""
+
+from __future__ import annotations
+
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+
+import numpy as np
+from ase import Atoms
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.evaluation import evaluate
+from mlff_probes.core.case import Case
+from mlff_probes.core.errors import EvaluationError
+from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.measure.kind import QUIET, Conditions
+from mlff_probes.measure.laws.examples import (
+    MILLI,
+    Floats,
+    Shown,
+    Worst,
+    beyond_rounding,
+    formula,
+    largest,
+    no_structures,
+    seen_dtype,
+    tried_structures,
+)
+from mlff_probes.measure.laws.protocols import Symmetry
+from mlff_probes.measure.results import Result
+from mlff_probes.methods.random_structures import drawn, equivalent_cells, rotations
+
+CHANGES = ("rotation", "reflection", "translation", "permutation", "equivalent_cell", "extensivity")
+
+MIRROR = np.diag([1.0, 1.0, -1.0])
+FARTHEST_A = 20.0
+"""Translations go this far in each direction: out of the cell and into others."""
+
+REPEATS = ((2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 3), (2, 2, 1), (1, 2, 2))
+REPEATED_ATOMS = 100
+"""Larger structures are not repeated in more than one direction."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A structure after a change that leaves the physics alone.
+
+    Attributes
+    ----------
+    name
+        What was done, as in the names of quantities.
+    before, atoms
+        The structure, and what became of it.
+    origin
+        Index, in the structure before, of each atom, shape (n_atoms,).
+    turned
+        Orthogonal matrix that takes a vector before to one after, shape (3, 3).
+    says
+        What was done, in words.
+    """
+
+    name: str
+    before: Atoms
+    atoms: Atoms
+    origin: NDArray[np.int_]
+    turned: Floats
+    says: str
+
+
+def symmetry(calculator: Calculator, case: Case[Symmetry], conditions: Conditions = QUIET) -> Result:
+    """Try the symmetries of the energy on examples.
+
+    With E the energy and F the forces of a structure of n atoms, E' and F' those of the changed one of n' atoms,
+    Q the rotation (or reflection) and o(i) the atom from which atom i came,
+
+    - `…_energy` is ``|E'/n' - E/n|``, less what rounding explains, meV/atom;
+    - `…_force` is the largest ``|F'_i - Q F_o(i)|`` of an atom, meV/A,
+
+    each the maximum over all examples. The changes: a `rotation` of atoms and cell; a `reflection` (with a rotation);
+    a `translation` of all atoms, folded back into the cell or not; a `permutation` of the atoms; an `equivalent_cell`,
+    whose vectors span the same lattice; and a supercell (`extensivity`). The last two need periodic structures.
+    """
+    worst, calls = Worst(case.protocol.units(case.frames)), Calls()
+    strategy = tried_structures(calculator, case)
+    if strategy is None:
+        return no_structures(worst, calculator, case)
+    forces = calculator.supplies("forces")
+    examples = drawn(strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), _changes(atoms))), case.protocol.examples)
+    trial = _Trial(calculator, worst, calls, forces=forces)
+    trial.evaluate_unchanged([atoms for atoms, _ in examples])
+    for name in CHANGES:
+        conditions.report(f"{len(examples)} structures: {name}")
+        trial.compare(name, [(n, c) for n, (_, changes) in enumerate(examples) for c in changes if c.name == name])
+    if not forces:
+        worst.without_forces()
+    return worst.result(calls, {"dtype": trial.dtype, "examples": len(examples)})
+
+
+@dataclass
+class _Trial:
+    """One kind of change after the other, so that a model that cannot stand one of them is tried on the others."""
+
+    calculator: Calculator
+    worst: Worst
+    calls: Calls
+    _: KW_ONLY
+    forces: bool
+
+    def evaluate_unchanged(self, structures: list[Atoms]) -> None:
+        names = [f"example {number}, {formula(atoms)}" for number, atoms in enumerate(structures)]
+        found = evaluate(self.calculator, structures, forces=self.forces, name=names.__getitem__)
+        self.unchanged, self.dtype = self.calls.add(found), seen_dtype(self.calculator, found)
+
+    def compare(self, name: str, changes: list[tuple[int, Changed]]) -> None:
+        quantities = [quantity for quantity in self.worst.units if quantity.startswith(f"{name}_")]
+        if not changes:
+            for quantity in quantities:
+                self.worst.without(quantity, "it needs a structure periodic in all directions", applicable=False)
+            return
+        names = [f"example {number}, {formula(change.before)}, {change.says}" for number, change in changes]
+        frames = [change.atoms for _, change in changes]
+        try:
+            found = evaluate(self.calculator, frames, forces=self.forces, name=names.__getitem__)
+        except EvaluationError as error:
+            for quantity in quantities:
+                self.worst.without(quantity, str(error))
+            return
+        self.calls.add(found)
+        for row, (number, change) in enumerate(changes):
+            self._compare_one(change, number, found, row)
+
+    def _compare_one(self, change: Changed, number: int, found: Evaluation, row: int) -> None:
+        show = partial(_shown, change)
+        per_atom = found.energies[row] / len(change.atoms), self.unchanged.energies[number] / len(change.before)
+        self.worst.add(f"{change.name}_energy", beyond_rounding(*per_atom, self.dtype) * MILLI, show)
+        if found.forces is not None and self.unchanged.forces is not None:
+            expected = self.unchanged.forces[number][change.origin] @ change.turned.T
+            self.worst.add(f"{change.name}_force", largest(found.forces[row] - expected) * MILLI, show)
+
+
+def _shown(change: Changed) -> Shown:
+    frame = change.atoms.copy()
+    frame.info["turned"] = change.turned
+    frame.set_array("came_from", change.origin)
+    return Shown((change.before, frame), f"{formula(change.before)}, {change.says}")
+
+
+def _changes(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    found = [_turns(atoms), _translations(atoms), _permutations(atoms)]
+    if atoms.pbc.all():
+        found += [_equivalent(atoms), _supercells(atoms)]
+    return st.tuples(*found).map(lambda lists: [changed for changes in lists for changed in changes])
+
+
+def _turns(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def turned(name: str, matrix: Floats, says: str) -> Changed:
+        after = atoms.copy()
+        # minus the vectors span the same lattice, and keep the cell of a mirror image as right-handed as it was
+        after.set_cell(atoms.cell.array @ matrix.T * np.linalg.det(matrix).round())
+        after.positions = atoms.positions @ matrix.T
+        return Changed(name, atoms, after, np.arange(len(atoms)), matrix, says)
+
+    return rotations().map(
+        lambda matrix: [
+            turned("rotation", matrix, "rotated"),
+            turned("reflection", matrix @ MIRROR, "mirrored and rotated"),
+        ]
+    )
+
+
+def _translations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def translated(choice: tuple[list[float], bool]) -> list[Changed]:
+        vector, fold = choice
+        after = atoms.copy()
+        after.positions += vector
+        if fold:
+            after.wrap()
+        by = " ".join(f"{x:.2f}" for x in vector)
+        says = f"moved by {by} A" + (" and folded back" if fold else "")
+        return [_same_axes("translation", atoms, after, says)]
+
+    part = st.floats(-FARTHEST_A, FARTHEST_A)
+    return st.tuples(st.lists(part, min_size=3, max_size=3), st.booleans()).map(translated)
+
+
+def _permutations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def permuted(order: list[int]) -> list[Changed]:
+        return [
+            Changed("permutation", atoms, atoms[order], np.array(order), np.eye(3), "with its atoms in another order")
+        ]
+
+    return st.permutations(range(len(atoms))).map(permuted)
+
+
+def _equivalent(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    def written(choice: tuple[NDArray[np.int_], bool]) -> list[Changed]:
+        matrix, fold = choice
+        after = atoms.copy()
+        after.set_cell(matrix @ atoms.cell.array, scale_atoms=False)
+        if fold:
+            after.wrap()
+        return [_same_axes("equivalent_cell", atoms, after, f"cell vectors combined by {matrix.tolist()}")]
+
+    return st.tuples(equivalent_cells(), st.booleans()).map(written)
+
+
+def _supercells(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
+    fitting = [r for r in REPEATS if np.prod(r) * len(atoms) <= REPEATED_ATOMS or np.prod(r) == 2]
+
+    def repeated(times: tuple[int, int, int]) -> list[Changed]:
+        after = atoms.repeat(times)
+        origin = np.arange(len(after)) % len(atoms)
+        return [Changed("extensivity", atoms, after, origin, np.eye(3), "repeated {} x {} x {}".format(*times))]
+
+    return st.sampled_from(fitting).map(repeated)
+
+
+def _same_axes(name: str, before: Atoms, after: Atoms, says: str) -> Changed:
+    return Changed(name, before, after, np.arange(len(after)), np.eye(3), says)

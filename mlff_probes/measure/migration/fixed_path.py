@@ -1,0 +1,104 @@
+"""Energies and forces along a migration path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+from ase.geometry import find_mic
+from numpy.typing import NDArray
+
+from mlff_probes.core.case import Case
+from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.protocol import ENERGY, FORCE, FRACTION
+from mlff_probes.core.records import Value, as_lists
+from mlff_probes.measure.migration.protocols import FixedPath
+from mlff_probes.measure.results import Result, not_supplied
+
+Floats = NDArray[np.float64]
+
+
+def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
+    """Work up single points along the fixed path of `case`.
+
+    With E_i the energy of image i (eV) and F_i its forces (eV/A), and DFT's as E'_i and F'_i:
+
+    - `barrier` max(E) - E_first, `reverse_barrier` max(E) - E_last, `reaction_energy` E_last - E_first;
+    - `energy_image_i` E_i - E_first;
+    - `profile_mae` mean over all images of |(E_i - E_first) - (E'_i - E'_first)|;
+    - `saddle_position` path fraction of the image with the highest energy (the first, if two tie);
+    - `force_mae` mean over images, atoms and components of |F - F'|; `migrating_force_mae` the same over
+      the migrating atom alone.
+    """
+    protocol = case.protocol
+    energies = evaluation.energies - evaluation.energies[0]
+    position = path_fraction(case.frames)
+    top = int(np.argmax(energies))
+    values = {
+        "barrier": Value(value=energies[top], unit=ENERGY),
+        "reverse_barrier": Value(value=energies[top] - energies[-1], unit=ENERGY),
+        "reaction_energy": Value(value=energies[-1], unit=ENERGY),
+        "saddle_position": Value(value=position[top], unit=FRACTION),
+    }
+    for image in range(1, len(energies)):
+        values[f"{protocol.image_quantity}{image}"] = Value(value=energies[image], unit=ENERGY)
+    if case.stored is not None:
+        reference = case.stored.energies - case.stored.energies[0]
+        values["profile_mae"] = Value(value=float(np.abs(energies - reference).mean()), unit=ENERGY)
+    values |= _force_errors(case, evaluation, protocol.migrating_atom)
+    arrays = as_lists({"path_fraction": position, "energy": energies})
+    return Result(values, arrays, evaluation, _perpendicular(case, evaluation))
+
+
+def path_fraction(frames: tuple[Atoms, ...]) -> Floats:
+    """Cumulative minimum-image arc length of a path, scaled to 0..1, shape (n_images,).
+
+    The length of a step is the norm of the displacement of all atoms, shape (3 n_atoms,).
+    """
+    steps = _displacements(frames[:-1], frames[1:])
+    lengths = np.array([0.0, *np.linalg.norm(steps.reshape(len(steps), -1), axis=1)])
+    fraction: Floats = np.cumsum(lengths) / lengths.sum()
+    return fraction
+
+
+def perpendicular_force(frames: tuple[Atoms, ...], forces: tuple[Floats, ...]) -> Floats:
+    """Largest force on an atom, perpendicular to the path, at each inner image, eV/A, shape (n - 2,).
+
+    It is zero on a minimum-energy path; elsewhere it says how far a path is from being one. The tangent
+    is the central difference of the neighbouring images, normalised over all 3 n_atoms components.
+    """
+    found = []
+    for tangent, force in zip(_displacements(frames[:-2], frames[2:]), forces[1:-1], strict=True):
+        unit = tangent / np.linalg.norm(tangent)
+        rest = force - (force * unit).sum() * unit
+        found.append(float(np.linalg.norm(rest, axis=1).max()))
+    return np.array(found)
+
+
+def _displacements(starts: Sequence[Atoms], ends: Sequence[Atoms]) -> Floats:
+    """Minimum-image displacements from each start to its end, all in one cell, shape (n, n_atoms, 3)."""
+    if not starts:
+        return np.empty((0, 0, 3))
+    ways = np.array([end.positions - start.positions for start, end in zip(starts, ends, strict=True)])
+    shortest: Floats = find_mic(ways.reshape(-1, 3), starts[0].cell, starts[0].pbc)[0]
+    return shortest.reshape(ways.shape)
+
+
+def _force_errors(case: Case[FixedPath], evaluation: Evaluation, migrating_atom: int) -> dict[str, Value]:
+    names = ("force_mae", "migrating_force_mae")
+    if case.stored is None or case.stored.forces is None:
+        return {}
+    if evaluation.forces is None:
+        return {name: not_supplied(FORCE, "the calculator implements no forces") for name in names}
+    errors = np.abs(np.array(evaluation.forces) - np.array(case.stored.forces))
+    return {
+        "force_mae": Value(value=float(errors.mean()), unit=FORCE),
+        "migrating_force_mae": Value(value=float(errors[:, migrating_atom].mean()), unit=FORCE),
+    }
+
+
+def _perpendicular(case: Case[FixedPath], evaluation: Evaluation) -> dict[str, list[float]]:
+    if evaluation.forces is None:
+        return {}
+    return as_lists({"perpendicular_force_ev_per_a": perpendicular_force(case.frames, evaluation.forces)})

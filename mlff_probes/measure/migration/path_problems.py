@@ -1,0 +1,64 @@
+"""What makes the frames of a path unusable, said before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mlff_probes.core.protocol import GEOMETRY_A, REGISTRY_DECIMALS, order_problem
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+HALF_CELL, WRAPPED = 0.45, 0.25
+"""An atom that moves by more than the first fraction of a cell vector may go either way round; one that was wrapped
+back into the cell in between, and is otherwise within the second, goes the short way."""
+
+
+def path_problem(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
+    """Why the frames are no path, or None."""
+    if len(frames) < 2:
+        return f"a path needs at least 2 images, found {len(frames)}"
+    if migrating_atom >= len(frames[0]):
+        return f"migrating_atom = {migrating_atom}, but a frame has {len(frames[0])} atoms"
+    images = [float(frame.info["image"]) for frame in frames]
+    if images != list(range(len(frames))):
+        return f"'image' must number the frames 0, 1, 2, …, found {images}"
+    if any(not np.allclose(frame.cell, frames[0].cell, atol=GEOMETRY_A) for frame in frames):
+        return "all images of a path must have the same cell"
+    if any((frame.pbc != frames[0].pbc).any() for frame in frames):
+        return "all images of a path must be periodic in the same directions"
+    return repeated_problem(frames) or order_problem(frames)
+
+
+def far_hop(frames: Sequence[Atoms]) -> str | None:
+    """Why it is not clear which way an atom goes from frame to frame, or None.
+
+    Consecutive frames are joined by the shortest way in the periodic cell. That is the way meant where an atom was
+    wrapped back into the cell, but not where it hops half a cell or more.
+    """
+    for index, (start, end) in enumerate(pairwise(frames)):
+        written = np.linalg.solve(start.cell.complete().array.T, (end.positions - start.positions).T).T
+        short = np.abs(written - written.round())
+        unclear = start.pbc & ((short > HALF_CELL) | ((np.abs(written) > HALF_CELL) & (short > WRAPPED)))
+        if unclear.any():
+            atom, axis = np.argwhere(unclear)[0]
+            return (
+                f"atom {atom} moves by {abs(written[atom, axis]):.2f} of cell vector {axis + 1} from image {index} to "
+                f"{index + 1}, so that the way it goes is not clear; add a frame between them, take a larger cell, or "
+                "write positions that are not wrapped"
+            )
+    return None
+
+
+def repeated_problem(frames: Sequence[Atoms]) -> str | None:
+    """Why a path passes one place twice, or None."""
+    first: dict[bytes, int] = {}
+    for index, frame in enumerate(frames):
+        same = first.setdefault((frame.positions.round(REGISTRY_DECIMALS) + 0.0).tobytes(), index)
+        if same != index:
+            return f"images {same} and {index} are the same structure; a path passes each place once"
+    return None

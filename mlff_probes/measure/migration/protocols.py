@@ -1,0 +1,174 @@
+"""Migration: an atom on its way from site to site, on given images or along a relaxed band."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.protocol import CALLS, ENERGY, FORCE, FRACTION, LENGTH, PURE, BaseProtocol
+from mlff_probes.core.records import Positive, Text
+from mlff_probes.measure.migration.path_problems import far_hop, path_problem
+from mlff_probes.methods.bands.relax import BandSettings
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+STANDS_OUT = 2.0
+"""A position of the maximum is judged only where the maximum of the reference stands out by more than
+this many times its uncertainty."""
+
+
+class BandProtocol(BaseProtocol):
+    """What both protocols with relaxed bands share: `band_settings`, from the keys of the same names."""
+
+    spring_ev_a2: Positive = 0.1
+    fmax: Positive = 0.05
+    saddle_fmax: Positive = 0.01
+    max_steps: Annotated[int, Field(ge=1)] = 60
+
+    family: ClassVar[str] = "migration"
+    uses_forces: ClassVar[bool] = True
+    needs_forces: ClassVar[bool] = True
+
+    @property
+    def band_settings(self) -> BandSettings:
+        """How its bands are relaxed."""
+        return BandSettings(self.spring_ev_a2, self.fmax, self.saddle_fmax, self.max_steps)
+
+
+class FixedPath(BaseProtocol):
+    """Single points on a given migration path, its images numbered by `image`."""
+
+    kind: Literal["fixed_path"]
+    migrating_atom: Annotated[int, Field(ge=0)]
+    path_made_by: Text
+
+    family: ClassVar[str] = "migration"
+    uses_forces: ClassVar[bool] = True
+    frame_keys: ClassVar[tuple[str, ...]] = ("image",)
+    quantities: ClassVar[dict[str, str]] = {
+        "barrier": ENERGY,
+        "reverse_barrier": ENERGY,
+        "reaction_energy": ENERGY,
+        "profile_mae": ENERGY,
+        "saddle_position": FRACTION,
+        "force_mae": FORCE,
+        "migrating_force_mae": FORCE,
+    }
+    image_quantity: ClassVar[str] = "energy_image_"
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        return self.quantities | {f"{self.image_quantity}{image}": ENERGY for image in range(1, len(frames))}
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`: all images share one tolerance."""
+        return re.sub(rf"^({self.image_quantity.removesuffix('_')})_\d+$", r"\1", quantity)
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        return path_problem(frames, self.migrating_atom)
+
+    def reference_problem(self, quantity: str, stored: Evaluation | None, uncertainties: Mapping[str, float]) -> str:
+        """Why the position of the maximum cannot be judged; empty where it can, and for all other quantities."""
+        if quantity != "saddle_position":
+            return ""
+        uncertainty = uncertainties.get("barrier")
+        if uncertainty is None or stored is None:
+            return "needs stored energies and an expectation for the barrier, with its uncertainty"
+        margin = prominence(stored.energies)
+        if margin == 0:
+            return "the highest image of the reference is an end of the path, which is no saddle"
+        if margin <= STANDS_OUT * uncertainty:
+            return (
+                f"the maximum of the reference stands out by {margin:.3g} eV, which is not more than "
+                f"{STANDS_OUT:g} times its uncertainty of {uncertainty:g} eV; its position cannot be judged"
+            )
+        return ""
+
+
+class RelaxedPath(BandProtocol):
+    """Climbing-image nudged elastic bands from site to site.
+
+    The frames, numbered by `image`, are the endpoints and any sites between them; all are relaxed, and those that
+    are minima joined by bands of `images` each. Consecutive frames are joined by minimum image.
+    """
+
+    kind: Literal["relaxed_path"]
+    migrating_atom: Annotated[int, Field(ge=0)]
+    path_made_by: Text
+    images: Annotated[int, Field(ge=3, le=99)] = 7
+    endpoint_fmax: Positive = 0.02
+    endpoint_steps: Annotated[int, Field(ge=1)] = 200
+
+    frame_keys: ClassVar[tuple[str, ...]] = ("image",)
+    quantities: ClassVar[dict[str, str]] = {
+        "outcome": PURE,
+        "barrier": ENERGY,
+        "reverse_barrier": ENERGY,
+        "reaction_energy": ENERGY,
+        "saddle_position": FRACTION,
+        "path_distance": LENGTH,
+        "model_calls": CALLS,
+    }
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        if len(frames) > self.images:
+            return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
+        problem = path_problem(frames, self.migrating_atom)
+        return problem or far_hop(frames)
+
+
+class FccVacancy(BandProtocol):
+    """A vacancy in an fcc metal, at the lattice constant of the model, and the hop of a neighbour into it.
+
+    The cells are built: `repeats` times the cubic cell of four atoms in each direction, less one atom.
+    `guess_lattice_constant` (A) is where the search for the lattice constant begins.
+    """
+
+    kind: Literal["fcc_vacancy"]
+    element: Annotated[str, Field(pattern="^[A-Z][a-z]?$")]
+    guess_lattice_constant: Positive
+    repeats: Annotated[int, Field(ge=2, le=9)] = 3
+    images: Annotated[int, Field(ge=3, le=99)] = 3
+    vacancy_fmax: Positive = 0.02
+    vacancy_steps: Annotated[int, Field(ge=1)] = 100
+
+    quantities: ClassVar[dict[str, str]] = {
+        "outcome": PURE,
+        "lattice_constant": LENGTH,
+        "formation_energy": ENERGY,
+        "barrier": ENERGY,
+        "model_calls": CALLS,
+    }
+
+    def built_frames(self) -> tuple[Atoms, ...]:
+        """The unrelaxed vacancy cell at the guess of the lattice constant: it shows elements and size."""
+        return (self.vacancy_cell(self.guess_lattice_constant),)
+
+    def crystal(self, lattice_constant: float, repeats: int = 1) -> Atoms:
+        """`repeats` cubic cells of the crystal in each direction; `lattice_constant` in A."""
+        from ase.build import bulk
+
+        cell: Atoms = bulk(self.element, "fcc", a=lattice_constant, cubic=True).repeat(repeats)
+        return cell
+
+    def vacancy_cell(self, lattice_constant: float) -> Atoms:
+        """The crystal without its first atom, which stands at the origin; `lattice_constant` in A."""
+        return self.crystal(lattice_constant, self.repeats)[1:]
+
+
+def prominence(energies: NDArray[np.float64]) -> float:
+    """How far the highest image lies above every other image, eV; 0 where the maximum is an end of the path."""
+    top = int(np.argmax(energies))
+    if top in (0, len(energies) - 1):
+        return 0.0
+    return float(energies[top] - np.delete(energies, top).max())

@@ -1,0 +1,180 @@
+"""A relaxed migration path: its sites, the bands between them, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.core.case import Case
+from mlff_probes.core.errors import NonFiniteError
+from mlff_probes.core.evaluation import Calls
+from mlff_probes.core.progress import Report
+from mlff_probes.core.protocol import ENERGY, FRACTION, LENGTH
+from mlff_probes.core.records import Value, as_lists
+from mlff_probes.measure.kind import QUIET, Conditions
+from mlff_probes.measure.migration.fixed_path import path_fraction
+from mlff_probes.measure.migration.protocols import RelaxedPath
+from mlff_probes.measure.results import Result, relaxation_result
+from mlff_probes.methods.bands.interpolation import interpolate_band, unwrapped
+from mlff_probes.methods.bands.neighbours import widest_gap
+from mlff_probes.methods.bands.outcomes import Outcome, structure_explosion
+from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
+
+Floats = NDArray[np.float64]
+
+SAME_A = 0.1
+"""Two structures no coordinate of which differs by more than this, A, are one minimum."""
+
+
+@dataclass
+class _Path:
+    """What is known of a path so far.
+
+    Attributes
+    ----------
+    sites
+        Relaxed frames that are minima of their own, with energies and forces.
+    stretches
+        For each band: its two sites and, between them, the frames that are none.
+    runs, first
+        The bands, and what they started from.
+    """
+
+    sites: list[Atoms] = field(default_factory=list)
+    stretches: list[list[Atoms]] = field(default_factory=list)
+    runs: list[BandRun] = field(default_factory=list)
+    first: list[list[Atoms]] = field(default_factory=list)
+
+
+def relaxed_path(calculator: Calculator, case: Case[RelaxedPath], conditions: Conditions = QUIET) -> Result:
+    """Relax the frames of a case, and a climbing-image band between each two.
+
+    A frame between the endpoints that relaxes into a minimum of its own ends one band and begins the next, since
+    a single climbing image cannot find two saddles; one that does not is where its band leads through.
+
+    - `outcome` 1 where every band converged; else an error that says how it ended
+      (`mlff_probes.methods.bands.outcomes`), and all that follows is an error too:
+    - `barrier`, `reverse_barrier` energy of the highest image over the first and over the last, eV;
+    - `reaction_energy` of the last over the first, eV;
+    - `saddle_position` path fraction of the highest image (see `path_fraction`);
+    - `path_distance` how far the relaxed bands lie from the first ones: mean over inner images of the distance
+      over all 3 n_atoms components, A;
+    - `model_calls` structures that went through the model, endpoints included; always given.
+
+    Raises
+    ------
+    EvaluationError
+        If the calculator raises.
+    """
+    protocol = case.protocol
+    relaxation = _Relaxation(calculator, protocol, conditions.report)
+    try:
+        outcome = relaxation.sites(unwrapped(case.frames)) or relaxation.bands()
+    except NonFiniteError as error:
+        outcome = Outcome("non-finite", str(error), 0)
+    return _result(protocol, outcome, relaxation.path, relaxation.calls)
+
+
+class _Relaxation:
+    """The relaxation of one path with one calculator."""
+
+    def __init__(self, calculator: Calculator, protocol: RelaxedPath, report: Report) -> None:
+        self.calculator, self.protocol, self.report = calculator, protocol, report
+        self.calls, self.path = Calls(), _Path()
+
+    def sites(self, frames: Sequence[Atoms]) -> Outcome | None:
+        """Relax all frames and tell minima from others; what went wrong, or None."""
+        path, protocol = self.path, self.protocol
+        for index, frame in enumerate(frames):
+            site, converged = relax_structure(
+                self.calculator, frame, fmax=protocol.endpoint_fmax, max_steps=protocol.endpoint_steps,
+                calls=self.calls, report=self._told(f"frame {index}: "),
+            )  # fmt: skip
+            if problem := _site_problem(index, frame, site, converged, protocol):
+                return problem
+            new = not path.sites or not _same(site, path.sites[-1])
+            if new:
+                path.sites.append(site)
+                for stretch in path.stretches[-1:]:
+                    stretch.append(site)
+                path.stretches.append([site])
+            elif index + 1 < len(frames):
+                path.stretches[-1].append(frame)
+            else:
+                which = "both endpoints" if len(path.sites) == 1 else f"frame {index} and the site before it"
+                return Outcome("image collapse", f"{which} relaxed to the same structure", 0)
+        del path.stretches[-1]  # it begins at the last site and goes nowhere
+        return None
+
+    def bands(self) -> Outcome:
+        """Relax the bands one after the other; the first that does not converge is the end."""
+        path = self.path
+        for index, stretch in enumerate(path.stretches):
+            which = "" if len(path.stretches) == 1 else f"band {index + 1} of {len(path.stretches)}: "
+            first = interpolate_band(stretch, self.protocol.images)
+            settings = self.protocol.band_settings
+            run = relax_band(self.calculator, first, settings=settings, calls=self.calls, report=self._told(which))
+            path.first.append(first)
+            path.runs.append(run)
+            if not run.outcome.converged:
+                return Outcome(run.outcome.kind, f"{which}{run.outcome.reason}", run.outcome.step, run.outcome.image)
+        return Outcome("converged", "; ".join(run.outcome.reason for run in path.runs), path.runs[-1].outcome.step)
+
+    def _told(self, which: str) -> Report:
+        return lambda text: self.report(which + text)
+
+
+def _site_problem(index: int, frame: Atoms, site: Atoms, converged: bool, protocol: RelaxedPath) -> Outcome | None:
+    if found := structure_explosion(site, widest_gap(frame)):
+        return Outcome(found[0], f"frame {index} relaxed: {found[1]}", 0)
+    if not converged:
+        reason = f"frame {index} did not relax to {protocol.endpoint_fmax:g} eV/A in {protocol.endpoint_steps} steps"
+        return Outcome("unconverged", reason, 0)
+    return None
+
+
+def _same(one: Atoms, other: Atoms) -> bool:
+    return bool(np.abs(one.positions - other.positions).max() < SAME_A)
+
+
+def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) -> Result:
+    values: dict[str, Value] = {}
+    arrays = _histories(path)
+    if outcome.converged:
+        images = [path.sites[0], *(image for run in path.runs for image in run.images[1:])]
+        energies = np.concatenate([path.runs[0].energies[:1], *(run.energies[1:] for run in path.runs)])
+        energies = energies - energies[0]
+        position, top = path_fraction(tuple(images)), int(np.argmax(energies))
+        moved = [
+            float(np.linalg.norm(now.positions - then.positions))
+            for run, first in zip(path.runs, path.first, strict=True)
+            for now, then in zip(run.images[1:-1], first[1:-1], strict=True)
+        ]
+        values = {
+            "barrier": Value(value=float(energies[top]), unit=ENERGY),
+            "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY),
+            "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY),
+            "saddle_position": Value(value=float(position[top]), unit=FRACTION),
+            "path_distance": Value(value=float(np.mean(moved)), unit=LENGTH),
+        }
+        arrays |= as_lists({"path_fraction": position, "energy": energies})
+    return relaxation_result(outcome, calls, protocol.quantities, values, arrays)
+
+
+def _histories(path: _Path) -> dict[str, list[Any]]:
+    """Steps of all bands one after the other, energies over the first site, and how many steps each band took."""
+    zeros = [float(run.energies[0] - path.sites[0].get_potential_energy()) if len(run.energies) else 0.0
+             for run in path.runs]  # fmt: skip
+    return {
+        "energy_history": [
+            (row + zero).tolist() for run, zero in zip(path.runs, zeros, strict=True) for row in run.energy_history
+        ],
+        "fmax_history": [row.tolist() for run in path.runs for row in run.fmax_history],
+        "band_steps": [len(run.energy_history) for run in path.runs],
+    }

@@ -1,0 +1,1 @@
+"""Parity: energies and forces against labels."""

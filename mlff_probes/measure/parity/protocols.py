@@ -1,0 +1,55 @@
+"""Parity: energies and forces against labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, BaseProtocol, FramesFrom
+from mlff_probes.core.records import Slug, Text
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+class Parity(BaseProtocol):
+    """Energies and forces of many frames against their labels, by element and by origin of the frame.
+
+    The frames lie beside the case and name their `origin` themselves (or their `config_type`), or `origins`
+    names the files: origin -> path or pattern, relative to the case file.
+    """
+
+    kind: Literal["parity"]
+    origins: dict[Slug, Text] = Field(default_factory=dict)
+
+    family: ClassVar[str] = "parity"
+    frames_from: ClassVar[FramesFrom] = "labelled frames"
+    uses_forces: ClassVar[bool] = True
+    quantities: ClassVar[dict[str, str]] = {
+        "energy_mae": ATOM_ENERGY,
+        "energy_rmse": ATOM_ENERGY,
+        "force_mae": SMALL_FORCE,
+        "force_rmse": SMALL_FORCE,
+        "force_cosine": PURE,
+    }
+
+    def split(self, quantity: str) -> tuple[str, str, str]:
+        """`quantity` as (metric, element, origin): `force_mae_Cr`, `energy_mae_of_sliding`; "" for all."""
+        metric, _, origin = quantity.partition("_of_")
+        whole, element = metric in self.quantities, metric.rpartition("_")
+        return (metric, "", origin) if whole else (element[0], element[2], origin)
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        elements = sorted({symbol for frame in frames for symbol in set(frame.get_chemical_symbols())})
+        origins = dict.fromkeys(str(frame.info["origin"]) for frame in frames)
+        of_atoms = {name: unit for name, unit in self.quantities.items() if name.startswith("force")}
+        by_element = {f"{name}_{element}": unit for element in elements for name, unit in of_atoms.items()}
+        by_origin = {f"{name}_of_{origin}": unit for origin in origins for name, unit in self.quantities.items()}
+        return self.quantities | by_element | by_origin
+
+    def policy_name(self, quantity: str) -> str:
+        """The name under which the tolerance policy knows `quantity`: parts share the tolerance of the whole."""
+        return self.split(quantity)[0]

@@ -1,0 +1,1 @@
+"""Sliding: one layer of a crystal over the next."""

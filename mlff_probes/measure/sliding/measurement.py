@@ -1,0 +1,157 @@
+"""One layer sliding over the next: at a fixed gap, with the gap relaxed, and pulled apart."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from mlff_probes.core.case import Case
+from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.protocol import CELL_ENERGY, FORCE, LENGTH
+from mlff_probes.core.records import Value, as_lists
+from mlff_probes.measure.results import Result, missing
+from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide, Slide, registry_name
+from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, spline_minimum
+
+Floats = NDArray[np.float64]
+
+FAULT = 2 / 3
+"""Registry of the stacking fault; tellurium sits atop tellurium at 1/3 (see `RelaxedGapSlide.registries`)."""
+
+JOULE_PER_M2 = units.m**2 / units.J
+"""eV/A^2 -> J/m^2."""
+
+DRAWN = 240
+"""Points of the interpolant kept for drawing."""
+
+
+def interface_area(frame: Atoms) -> float:
+    """Area of the sliding interface in A^2: |a1 x a2|, one interface a cell."""
+    return float(np.linalg.norm(np.cross(frame.cell[0], frame.cell[1])))
+
+
+def slide_vector(case: Case[Slide]) -> Floats:
+    """The vector of one full period (u = 1) in A, shape (3,)."""
+    vector: Floats = np.array([*case.protocol.slide_vector, 0]) @ case.frames[0].cell.array
+    return vector
+
+
+def periodic_images(case: Case[FixedGapSlide]) -> list[Atoms]:
+    """The crystal at u = 1 of a fixed-gap slide: the same crystal as u = 0, in a more skewed cell."""
+    image = case.frames[0].copy()
+    cell = image.cell.array.copy()
+    cell[2] += slide_vector(case)
+    image.set_cell(cell, scale_atoms=False)
+    return [image]
+
+
+def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result:
+    """Work up one period of sliding at a fixed gap.
+
+    With E(u) relative to u = 0 in eV per cell (one interface a cell), and one trigonometric interpolant
+    through all registries for model and reference alike:
+
+    - `atop_energy` E(1/3), `stacking_fault_energy` E(2/3);
+    - `bridge_barrier` max of the interpolant on [2/3, 1]: the top of the way from the fault back to the
+      crystal (the higher end, where there is no top in between);
+    - `max_lateral_force` max over u of |dE/ds|, s = u times the length of a period, in eV/A per cell;
+    - `profile_mae` mean over all registries of |E(u) - E'(u)|;
+    - `periodicity` E(1) - E(0), exactly zero, in a cell whose third vector is one period longer.
+    """
+    n = len(case.frames)
+    area = interface_area(case.frames[0])
+    energies = evaluation.energies[:n] - evaluation.energies[0]
+    curve = PeriodicInterpolant.through(energies)
+    period = float(np.linalg.norm(slide_vector(case)))
+    values = {
+        "atop_energy": _per_cell(energies[n // 3], area),
+        "stacking_fault_energy": _per_cell(energies[2 * n // 3], area),
+        "bridge_barrier": _per_cell(curve.maximum(FAULT, 1.0)[1], area),
+        "max_lateral_force": Value(value=curve.steepest() / period, unit=FORCE),
+    }
+    if len(evaluation.energies) > n:
+        values["periodicity"] = _per_cell(evaluation.energies[n] - evaluation.energies[0], area)
+    if case.stored is not None:
+        reference = case.stored.energies[:n] - case.stored.energies[0]
+        values["profile_mae"] = _per_cell(float(np.abs(energies - reference).mean()), area)
+    dense = np.linspace(0.0, 1.0, DRAWN + 1)
+    arrays = {
+        "slide": np.arange(n) / n,
+        "energy": energies,
+        "slide_dense": dense,
+        "energy_dense": curve(dense),
+        "lateral_force_dense": -curve(dense, derivative=1) / period,
+    }
+    return Result(values, as_lists(arrays), evaluation, {"area_a2": area, "interfaces": 1})
+
+
+def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Result:
+    """Work up E(gap) at the crystal's stacking, atop and at the fault.
+
+    The minimum at each registry is that of the not-a-knot cubic spline through all sampled gaps; a
+    minimum on the edge of the samples is an error, `not bracketed`, and never a value. Energies in eV
+    per cell (one interface a cell), gaps in A:
+
+    - `equilibrium_gap`, `equilibrium_gap_atop`, `equilibrium_gap_fault` the gap at each minimum;
+    - `atop_energy`, `stacking_fault_energy` E_min(atop) and E_min(fault) minus E_min(crystal);
+    - `binding_energy` E(widest gap) - E_min(crystal), at the crystal's stacking;
+    - `binding_curve_mae` mean over all gaps of |E(gap) - E'(gap)| there, each curve relative to its own
+      widest gap.
+    """
+    area = interface_area(case.frames[0])
+    curves = {name: _curve(case, evaluation, name) for name in RelaxedGapSlide.registries}
+    minima: dict[str, tuple[float, float] | str] = {}
+    for name, (gaps, energies) in curves.items():
+        try:
+            minima[name] = spline_minimum(gaps, energies)
+        except NotBracketedError as error:
+            minima[name] = f"not bracketed: of E(gap) at the '{name}' stacking {error} A"
+    gaps, energies = curves["crystal"]
+    values = {
+        "atop_energy": _difference(minima, "atop", area),
+        "stacking_fault_energy": _difference(minima, "fault", area),
+        "equilibrium_gap": _gap(minima["crystal"]),
+        "equilibrium_gap_atop": _gap(minima["atop"]),
+        "equilibrium_gap_fault": _gap(minima["fault"]),
+        "binding_energy": _depth(minima["crystal"], float(energies[-1]), area),
+    }
+    if case.stored is not None:
+        reference = _curve(case, case.stored, "crystal")[1]
+        deviation = (energies - energies[-1]) - (reference - reference[-1])
+        values["binding_curve_mae"] = _per_cell(float(np.abs(deviation).mean()), area)
+    zero = energies[-1]
+    arrays = {
+        f"{kind}_{name}": row
+        for name, pair in curves.items()
+        for kind, row in zip(("gap", "energy"), pair, strict=True)
+    }
+    arrays = {key: row - zero if key.startswith("energy") else row for key, row in arrays.items()}
+    return Result(values, as_lists(arrays), evaluation, {"area_a2": area, "interfaces": 1})
+
+
+def _curve(case: Case[RelaxedGapSlide], evaluation: Evaluation, name: str) -> tuple[Floats, Floats]:
+    rows = [i for i, frame in enumerate(case.frames) if registry_name(frame.info["slide"]) == name]
+    return np.array([float(case.frames[i].info["gap"]) for i in rows]), evaluation.energies[rows]
+
+
+def _per_cell(energy: float, area: float) -> Value:
+    return Value(value=energy, unit=CELL_ENERGY, also={"J/m^2": energy / area * JOULE_PER_M2})
+
+
+def _difference(minima: dict[str, tuple[float, float] | str], name: str, area: float) -> Value:
+    here, crystal = minima[name], minima["crystal"]
+    for found in (here, crystal):
+        if isinstance(found, str):
+            return missing(CELL_ENERGY, found)
+    return _per_cell(here[1] - crystal[1], area)  # type: ignore[operator]
+
+
+def _gap(minimum: tuple[float, float] | str) -> Value:
+    return missing(LENGTH, minimum) if isinstance(minimum, str) else Value(value=minimum[0], unit=LENGTH)
+
+
+def _depth(minimum: tuple[float, float] | str, separated: float, area: float) -> Value:
+    if isinstance(minimum, str):
+        return missing(CELL_ENERGY, minimum)
+    return _per_cell(separated - minimum[1], area)

@@ -1,0 +1,1 @@
+"""Physics that knows no case: analysis of numbers, elastic bands, simulations, random structures."""

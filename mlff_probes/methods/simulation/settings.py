@@ -1,0 +1,42 @@
+"""How a simulation is made, whatever is read off it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from mlff_probes.core.records import Finite, Positive, Record
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Ensemble = Literal["NVE", "NVT", "NPT"]
+
+
+class SimulationSettings(Record):
+    """Ensemble, temperature, length and random numbers of a simulation.
+
+    Each of the `seeds` gives one replica its first velocities and its thermostat's random numbers. NVT and NPT are
+    kept with Langevin friction; NVE keeps the energy. `steps` and `equilibration_steps` count timesteps, and every
+    `sample_every` of them positions, velocities and forces are kept.
+    """
+
+    ensemble: Ensemble
+    temperature: Positive
+    pressure_bar: Finite = 1.0
+    timestep_fs: Positive = 1.0
+    equilibration_steps: Annotated[int, Field(ge=0)]
+    steps: Count
+    sample_every: Count
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
+    friction_per_fs: Positive = 0.01
+    barostat_fs: Positive = 1000.0
+
+    @model_validator(mode="after")
+    def _samples(self) -> Self:
+        for name in ("equilibration_steps", "steps"):
+            if getattr(self, name) % self.sample_every:
+                raise ValueError(f"{name} must be a multiple of sample_every")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("two seeds are the same, and so would be their replicas")
+        return self

@@ -1,0 +1,283 @@
+"""Several calculators beside each other: what each is off by, and a rank for each family."""
+
+from __future__ import annotations
+
+import functools
+import math
+import statistics
+from typing import NamedTuple
+
+from mlff_probes.core.records import ProbeResult, State
+from mlff_probes.measure import FAMILIES
+from mlff_probes.scorecard.model import Scorecard
+from mlff_probes.scorecard.regression import load_regression
+from mlff_probes.scorecard.reports import text as fmt
+
+NEAREST = "▸"
+"""Stands before the smallest deviation of a row."""
+
+LEGEND = (
+    f"deviations from the reference; {NEAREST} nearest to it by more than noise, {fmt.MARK[State.PASSED]} passed, "
+    f"{fmt.MARK[State.FAILED]} failed, {fmt.MARK[State.ERROR]} error, {fmt.MARK[State.KNOWN_FAILURE]} known failure, "
+    f"{fmt.MARK[State.NOT_APPLICABLE]} not applicable, {fmt.MARK[State.NOT_COMPARABLE]} of another level of theory, "
+    "empty: no verdict"
+)
+
+RANK_LEGEND = (
+    "ranked by what failed, erred, or is lacking (no verdict where another calculator has one, unless by nature), then "
+    "by the median of |deviation| / tolerance over what all of the family's ranked calculators have; a rank is one "
+    "more than the number of calculators that are clearly better: verdicts on numbers that differ by less than their "
+    "uncertainties count as equal, and so do medians that differ by less than these and the family's regression margin"
+)
+
+FIXED_COLUMNS = ("case", "quantity", "tolerance", "unit")
+"""The columns before those of the calculators."""
+
+JUDGED = (State.PASSED, State.FAILED, State.ERROR, State.KNOWN_FAILURE)
+"""Verdicts on the calculator; a known failure, which does not count for a run, still says something of it."""
+
+
+class Texts(NamedTuple):
+    """A table as texts, for any kind of report; empty `rows` where there is nothing to show."""
+
+    head: tuple[str, ...]
+    rows: list[list[str]]
+
+
+class Standing(NamedTuple):
+    """How one calculator does in one family.
+
+    `place` is one more than the number of calculators that are clearly better (`_clearly_better`), and None for one
+    without any verdict in the family. `lacking` counts the quantities that were judged for another calculator and have
+    no verdict here, though nothing in the nature of this calculator rules them out: they rank as failures do. `known`
+    counts known failures, which rank so too. `median` is that of ``abs(deviation) / tolerance`` over the `common`
+    quantities of which all ranked calculators have a number; `unsure` is by how much it would be larger if each
+    deviation were larger by its uncertainty.
+    """
+
+    family: str
+    place: int | None
+    calculator: str
+    passed: int
+    failed: int
+    error: int
+    known: int
+    lacking: int
+    not_judged: int
+    median: float | None
+    unsure: float
+    common: int
+
+    @property
+    def short(self) -> int:
+        """How many quantities are not right."""
+        return self.failed + self.error + self.known + self.lacking
+
+
+def compared(card: Scorecard) -> list[str]:
+    """The calculators that stand beside each other, replicates one by one; empty where there is only one."""
+    labels = [identity.label for identity in card.calculators if card.rows(identity.label)]
+    return labels if len(labels) > 1 else []
+
+
+def side_by_side(card: Scorecard) -> Texts:
+    """A row for each quantity that is judged, a column for each calculator: its deviation and the mark of its verdict.
+
+    The smallest absolute deviation of a row has `NEAREST` before it, unless another one reads the same or differs by
+    no more than the family's regression margin and both uncertainties.
+    """
+    labels, rows = compared(card), []
+    for found in _judged(card, labels):
+        results = list(found.values())
+        cells = {label: fmt.cells(row) for label, row in found.items()}
+        nearest = _nearest(found)
+        texts = [
+            f"{NEAREST if label == nearest else ''}{cells[label]['deviation']} {fmt.MARK[found[label].verdict.state]}"
+            if label in found
+            else ""
+            for label in labels
+        ]
+        tolerances, units = (
+            dict.fromkeys(cell[name] for cell in cells.values() if cell[name] not in ("—", ""))
+            for name in ("tolerance", "unit")
+        )
+        fixed = [results[0].case, results[0].quantity, " or ".join(tolerances) or "—", next(iter(units), "")]
+        rows.append([*fixed, *texts])
+    return Texts((*FIXED_COLUMNS, *labels), rows)
+
+
+def standings(card: Scorecard) -> list[Standing]:
+    """The rank of the calculators in each family; no place over families, which could hide a failure in one."""
+    labels = compared(card)
+    judged = _judged(card, labels)
+    found = []
+    for family in FAMILIES:
+        rows = [row for row in judged if next(iter(row.values())).family == family]
+        rows = [row for row in rows if any(result.verdict.state in JUDGED for result in row.values())]
+        if rows:
+            found += _ranked(family, labels, rows)
+    return found
+
+
+def rank_table(card: Scorecard) -> Texts:
+    """`standings` as texts, the best of each family first; columns in which nothing is counted are left out."""
+    found = standings(card)
+    counted = {
+        "passed": [each.passed for each in found],
+        "failed": [each.failed for each in found],
+        "error": [each.error for each in found],
+        "known failure": [each.known for each in found],
+        "lacking": [each.lacking for each in found],
+        "not judged": [each.not_judged for each in found],
+    }
+    used = [name for name, counts in counted.items() if any(counts)]
+    rows = [
+        [
+            each.family,
+            "—" if each.place is None else str(each.place),
+            each.calculator,
+            *(str(counted[name][index]) for name in used),
+            "—" if each.median is None else f"{each.median:.2g} (of {each.common})",
+        ]
+        for index, each in enumerate(found)
+    ]
+    return Texts(("family", "rank", "calculator", *used, "median deviation / tolerance"), rows)
+
+
+def _judged(card: Scorecard, labels: list[str]) -> list[dict[str, ProbeResult]]:
+    """The results of each quantity by calculator, where one has a verdict or a deviation, in the order of the cases."""
+    order = {case.id: index for index, case in enumerate(card.cases)}
+    found: dict[tuple[str, str], dict[str, ProbeResult]] = {}
+    for row in card.results:
+        if row.calculator in labels:
+            found.setdefault((row.case, row.quantity), {})[row.calculator] = row
+    judged = [
+        rows
+        for rows in found.values()
+        if any(row.verdict.deviation is not None or row.verdict.state in JUDGED for row in rows.values())
+    ]
+    return sorted(judged, key=lambda rows: order.get(next(iter(rows.values())).case, len(order)))
+
+
+def _nearest(rows: dict[str, ProbeResult]) -> str | None:
+    """The calculator whose deviation is smaller than that of each other one; None where that cannot be said."""
+    known = {label: row for label, row in rows.items() if _has_number(row)}
+    if len(known) < 2:
+        return None
+    first, *others = sorted(known, key=lambda label: _off(known[label]))
+    return None if any(_alike(known[first], known[other]) for other in others) else first
+
+
+def _alike(one: ProbeResult, other: ProbeResult) -> bool:
+    """Whether two deviations read the same but for their sign, or differ by no more than noise does."""
+    texts = {fmt.cells(row)["deviation"].lstrip("+-") for row in (one, other)}
+    noise = _margin(one.family) * max(_tolerance(one), _tolerance(other)) + _uncertainty(one, other)
+    return len(texts) == 1 or abs(_off(one) - _off(other)) <= noise
+
+
+def _by_chance(one: ProbeResult | None, other: ProbeResult | None) -> bool:
+    """Whether two numbers are so near each other that another verdict may be chance."""
+    if one is None or other is None or not (_has_number(one) and _has_number(other)):
+        return False
+    return abs(_off(one) - _off(other)) < _uncertainty(one, other)
+
+
+def _uncertainty(*rows: ProbeResult) -> float:
+    """Half the width of the interval of a difference of two measured numbers."""
+    return math.hypot(*(row.measured.uncertainty or 0.0 for row in rows if row.measured))
+
+
+@functools.cache
+def _margins() -> dict[str, float]:
+    return {family: row.margin for family, row in load_regression().margins.items()}
+
+
+def _margin(family: str) -> float:
+    """The part of a tolerance by which errors must differ, as for changes; in some families all of it: noise floors."""
+    return _margins().get(family, 0.0)
+
+
+def _has_number(row: ProbeResult) -> bool:
+    """Whether a number was compared with its reference; an error may have one that is not known well enough."""
+    bound = row.measured is not None and row.measured.upper_bound
+    compared = row.verdict.state in (State.PASSED, State.FAILED, State.KNOWN_FAILURE)
+    return compared and row.verdict.deviation is not None and not bound
+
+
+def _off(row: ProbeResult) -> float:
+    assert row.verdict.deviation is not None
+    return abs(row.verdict.deviation)
+
+
+def _ranked(family: str, labels: list[str], rows: list[dict[str, ProbeResult]]) -> list[Standing]:
+    ranked = [label for label in labels if any(_state(row, label) in JUDGED for row in rows)]
+    common = [row for row in rows if all(label in row and _has_number(row[label]) for label in ranked)]
+    found = [_standing(family, label, rows, common if label in ranked else []) for label in labels]
+
+    def merit(each: Standing) -> tuple[bool, int, float]:
+        return each.calculator not in ranked, each.short, 0.0 if each.median is None else each.median
+
+    order = sorted(found, key=merit)
+    placed = [
+        each._replace(place=1 + sum(_clearly_better(one, each, rows) for one in order[:index]))
+        if each.calculator in ranked
+        else each
+        for index, each in enumerate(order)
+    ]
+    return sorted(placed, key=lambda each: math.inf if each.place is None else each.place)
+
+
+def _clearly_better(one: Standing, other: Standing, rows: list[dict[str, ProbeResult]]) -> bool:
+    """Whether one calculator, which is no worse by its counts and then by its median, is better by more than noise."""
+    known = [row for row in rows if not _by_chance(row.get(one.calculator), row.get(other.calculator))]
+    if _short(known, one.calculator) < _short(known, other.calculator):
+        return True
+    if one.median is None or other.median is None:
+        return False
+    return other.median - one.median > _margin(one.family) + math.hypot(one.unsure, other.unsure)
+
+
+def _short(rows: list[dict[str, ProbeResult]], label: str) -> int:
+    """How many quantities are not right."""
+    wrong = (State.FAILED, State.ERROR, State.KNOWN_FAILURE)
+    return sum(_state(row, label) in wrong or _lacks(row.get(label)) for row in rows)
+
+
+def _standing(
+    family: str, label: str, rows: list[dict[str, ProbeResult]], common: list[dict[str, ProbeResult]]
+) -> Standing:
+    states = [_state(row, label) for row in rows]
+    parts = [_off(row[label]) / _tolerance(row[label]) for row in common]
+    larger = [part + _uncertainty(row[label]) / _tolerance(row[label]) for part, row in zip(parts, common, strict=True)]
+    lacking = sum(_lacks(row.get(label)) for row in rows)
+    return Standing(
+        family=family,
+        place=None,
+        calculator=label,
+        passed=states.count(State.PASSED),
+        failed=states.count(State.FAILED),
+        error=states.count(State.ERROR),
+        known=states.count(State.KNOWN_FAILURE),
+        lacking=lacking,
+        not_judged=sum(state not in JUDGED for state in states) - lacking,
+        median=statistics.median(parts) if parts else None,
+        unsure=statistics.median(larger) - statistics.median(parts) if parts else 0.0,
+        common=len(parts),
+    )
+
+
+def _state(row: dict[str, ProbeResult], label: str) -> State | None:
+    return row[label].verdict.state if label in row else None
+
+
+def _tolerance(row: ProbeResult) -> float:
+    assert row.expectation is not None
+    return row.expectation.tolerance.value
+
+
+def _lacks(row: ProbeResult | None) -> bool:
+    """Whether there is no verdict where there could be one."""
+    if row is None or row.verdict.state is State.NOT_COMPARABLE:
+        return True
+    # `strict` counts what is not applicable unless it is so by nature
+    return row.verdict.state is State.NOT_APPLICABLE and row.failing(strict=True)

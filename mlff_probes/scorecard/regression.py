@@ -1,0 +1,68 @@
+"""When a change against a baseline counts: `[regression]` of a tolerance file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from mlff_probes.core.data import POLICY, REGRESSION
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import NonNegative, Record, Text
+from mlff_probes.core.toml import read_toml, validated
+from mlff_probes.measure import FAMILIES
+
+
+class Margin(Record):
+    """`[regression.family]`: the part of its tolerance by which an error must change."""
+
+    margin: NonNegative
+    reason: Text
+
+
+class RegressionPolicy(Record):
+    """`[regression]`: when a change against a baseline counts.
+
+    A change must exceed the margin of its family and, beyond it, what chance could do: `false_alarms` is the
+    probability that any of the quantities of a run of the same model changes by chance.
+    """
+
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    reason: Text
+    margins: dict[str, Margin]
+
+    def margin(self, family: str) -> float:
+        """The margin of a family, as a part of the tolerance."""
+        return self.margins[family].margin
+
+
+def load_regression(override: Path | None = None) -> RegressionPolicy:
+    """The package's `[regression]`, with what the user's file changes of it.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or a key is unknown or unusable.
+    """
+    found = _regression_table(POLICY)
+    changed = _regression_table(override) if override else {}
+    margins = {**found.pop("margins"), **changed.pop("margins", {})}
+    file = override or POLICY
+    try:
+        return validated(RegressionPolicy, {**found, **changed, "margins": margins}, file, prefix=f"{REGRESSION}.")
+    except InputError as error:  # the keys as they stand in the file
+        raise InputError(str(error).replace(f"{REGRESSION}.margins.", f"{REGRESSION}.")) from error
+
+
+def _regression_table(file: Path) -> dict[str, Any]:
+    """`[regression]` of a file, the families' margins apart; empty where it has none."""
+    table = read_toml(file).get(REGRESSION, {})
+    if not isinstance(table, dict):
+        raise InputError(f"{file}: [{REGRESSION}] must be a table")
+    margins = {family: row for family, row in table.items() if isinstance(row, dict)}
+    unknown = sorted(set(margins) - set(FAMILIES))
+    if unknown:
+        raise InputError(f"{file}: [{REGRESSION}.{unknown[0]}] is no family; there are {', '.join(FAMILIES)}")
+    plain = {key: value for key, value in table.items() if key not in margins}
+    return {**plain, "margins": margins} if table else {}

@@ -1,0 +1,1 @@
+"""Readers of a scorecard, one file an output format; none knows of another."""

@@ -1,0 +1,117 @@
+"""The scorecard as flat rows: CSV, and a DataFrame where pandas is installed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import ProbeResult
+from mlff_probes.scorecard.model import Scorecard, Spread
+
+COLUMNS = (
+    "calculator",
+    "replicate_of",
+    "family",
+    "case",
+    "quantity",
+    "label",
+    "measured",
+    "measured_uncertainty",
+    "upper_bound",
+    "spread",
+    "replicates",
+    "reference",
+    "uncertainty",
+    "deviation",
+    "tolerance",
+    "tolerance_origin",
+    "unit",
+    "verdict",
+    "reason",
+    "level_of_theory",
+    "source",
+)
+"""`spread` and `replicates` are filled in rows that hold the mean of several checkpoints, and only there."""
+
+
+def flat_rows(card: Scorecard) -> list[dict[str, Any]]:
+    """One row a result, and one for the mean of each quantity over replicate checkpoints; None where empty."""
+    group = {identity.label: identity.replicate_of for identity in card.calculators}
+    return [
+        *(_row(result, group.get(result.calculator)) for result in card.results),
+        *(_mean(spread) for spread in card.replicates),
+    ]
+
+
+def as_csv(card: Scorecard) -> str:
+    """The scorecard as CSV with a header; numbers in full precision."""
+    out = io.StringIO(newline="")
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat_rows(card))
+    return out.getvalue()
+
+
+def as_dataframe(card: Scorecard) -> Any:
+    """The scorecard as a pandas DataFrame with the columns of the CSV.
+
+    Raises
+    ------
+    InputError
+        If pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise InputError(
+            f"a DataFrame needs pandas ({error}); install it with: pip install 'mlff-probes[notebook]'"
+        ) from error
+    return pd.DataFrame(flat_rows(card), columns=list(COLUMNS))
+
+
+def _row(result: ProbeResult, group: str | None) -> dict[str, Any]:
+    expected, measured = result.expectation, result.measured
+    row = dict.fromkeys(COLUMNS) | {
+        "calculator": result.calculator,
+        "replicate_of": group,
+        "family": result.family,
+        "case": result.case,
+        "quantity": result.quantity,
+        "measured": measured.value if measured else None,
+        "measured_uncertainty": measured.uncertainty if measured else None,
+        "upper_bound": True if measured and measured.upper_bound else None,
+        "unit": measured.unit if measured else None,
+        "deviation": result.verdict.deviation,
+        "verdict": result.verdict.state.value,
+        "reason": result.verdict.reason or None,
+    }
+    if expected is not None:
+        row |= {
+            "label": expected.label or None,
+            "reference": expected.value,
+            "uncertainty": expected.uncertainty,
+            "tolerance": expected.tolerance.value,
+            "tolerance_origin": expected.tolerance.origin,
+            "unit": expected.unit,
+            "level_of_theory": expected.level_of_theory,
+            "source": expected.source,
+        }
+    return row
+
+
+def _mean(spread: Spread) -> dict[str, Any]:
+    return dict.fromkeys(COLUMNS) | {
+        "calculator": spread.replicate_of,
+        "replicate_of": spread.replicate_of,
+        "family": spread.family,
+        "case": spread.case,
+        "quantity": spread.quantity,
+        "measured": spread.mean,
+        "spread": spread.standard_deviation,
+        "replicates": spread.measured,
+        "reference": spread.reference,
+        "unit": spread.unit,
+        "verdict": f"{spread.passed} of {spread.replicates} passed",
+    }

@@ -1,0 +1,1 @@
+"""Running the suite: options become a `Suite` and a `Gate`; hooks, fixture and `Benchmark` use these."""

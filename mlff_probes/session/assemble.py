@@ -1,0 +1,99 @@
+"""From what somebody asks for, in pytest, a notebook or on the command line, to the suite that is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlff_probes.cases.known_failures import KnownFailures, load_known_failures
+from mlff_probes.cases.load import AnyCase, load_cases
+from mlff_probes.cases.tolerances import Policy, load_policy
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.errors import InputError
+from mlff_probes.scorecard.model import RunOptions
+from mlff_probes.session.models import Loading, Models, loaded_models
+from mlff_probes.session.suite import Suite
+
+
+def all_of_them(cases: list[AnyCase], policy: Policy) -> list[AnyCase]:
+    """No choice among the cases."""
+    return cases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a suite is made of, whoever asks for it.
+
+    Attributes
+    ----------
+    run
+        The options that change what is judged and how, as the scorecard records them.
+    models
+        What to judge: SPECs, files, ASE calculators, loaded calculators, or a dict of these by label.
+    loading
+        How they are loaded.
+    baseline
+        The SPEC of a calculator that is measured too, so that the others can be compared with it.
+    packaged_cases
+        Whether the cases of the package are among those that are run.
+    choose
+        Picks, of all cases, those that are meant; it is given the tolerances in force as well.
+    store
+        The directory where trajectories are kept; None to keep none.
+    """
+
+    run: RunOptions
+    models: Models
+    loading: Loading
+    baseline: str | None = None
+    packaged_cases: bool = True
+    choose: Callable[[list[AnyCase], Policy], list[AnyCase]] = all_of_them
+    store: Path | None = None
+
+
+def assemble(options: Options) -> Suite:
+    """Read the tolerances and the cases, load the calculators, and put them together.
+
+    The baseline, if there is one, is the last of the suite's calculators.
+
+    Raises
+    ------
+    InputError
+        If anything that the user gave is unusable.
+    """
+    run = options.run
+    policy = load_policy(Path(run.tolerances).expanduser() if run.tolerances else None)
+    own = [Path(folder) for folder in run.references]
+    cases = options.choose(load_cases([*([DIRECTORY] if options.packaged_cases else []), *own], policy=policy), policy)
+    known_failures = _known_failures(run.known_failures, cases)
+    return Suite(
+        loaded_models(options.models, options.loading, baseline=options.baseline),
+        cases,
+        tier=run.tier,
+        any_level_of_theory=run.any_level_of_theory,
+        known_failures=known_failures,
+        timeout=run.timeout_s,
+        store=options.store,
+        seed=run.seed,
+    )
+
+
+def directories(folders: list[Path], *, packaged: bool, option: str) -> list[Path]:
+    """The reference directories of a run, that of the package first.
+
+    Raises
+    ------
+    InputError
+        If none is left; `option` is what left out that of the package.
+    """
+    if not packaged and not folders:
+        raise InputError(f"{option} leaves no case; add {option.removesuffix('-only')}=DIR")
+    return [*([DIRECTORY] if packaged else []), *folders]
+
+
+def _known_failures(file: str | None, cases: list[AnyCase]) -> KnownFailures | None:
+    if file is None:
+        return None
+    packaged = {case.stem for case in DIRECTORY.glob("*/*.toml")}
+    return load_known_failures(Path(file).expanduser(), cases, left_out=packaged)

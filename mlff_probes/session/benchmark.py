@@ -1,0 +1,246 @@
+"""The suite without pytest: for a notebook or a script."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from rich import get_console
+from rich.progress import Progress
+
+from mlff_probes.calculators.checkpoints.safety import checked_pins
+from mlff_probes.calculators.limits import positive_seconds
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import TIERS, ProbeResult, Tier
+from mlff_probes.measure import FAMILIES, KINDS
+from mlff_probes.methods.simulation.store import store_directory
+from mlff_probes.scorecard import files
+from mlff_probes.scorecard.model import RunOptions, Scorecard
+from mlff_probes.scorecard.reports import csv, notebook, terminal
+from mlff_probes.scorecard.reports.figures import PICTURES, Picture, draw_cases
+from mlff_probes.session.assemble import Options, assemble
+from mlff_probes.session.models import Loading, Models
+from mlff_probes.session.selection import chosen_cases, stated_band
+
+
+class Benchmark:
+    """Measure and judge one or more force fields, as ``pytest --calculator=…`` does.
+
+    Parameters
+    ----------
+    model
+        What to judge: a SPEC as after `--calculator=`, a checkpoint file, an ASE calculator, a loaded
+        `Calculator`; a list of these; or a dict of them by label.
+    material
+        Formula, for instance ``"Sb2Te3"``: only cases of this material. With a band of one's own it must
+        be contained in the band's composition. None for all.
+    migration_path
+        A case id, a case file (TOML), or a band: a folder, a file that ASE reads, or a list of Atoms
+        (`mlff_probes.cases.importers.path.read_band` says what a folder may hold). Then `run` measures this path alone.
+        None for all cases of the material.
+    reference
+        Directories with cases of one's own, added to those of the package.
+    tier, device, dtype, tolerances
+        As the options `--probe-…` of the same names.
+    any_level_of_theory
+        Judge a model against references of another level of theory too.
+    timeout
+        The longest one measurement may take, in seconds; past it its quantities are errors. In a thread other than
+        the main one a model call is not interrupted: the measurement then ends after it. None for no limit.
+    trust_checkpoint
+        Load a checkpoint that the check refuses all the same, with whatever code is in it.
+    sha256
+        Hashes of which every checkpoint file must have one, as after `--probe-sha256=`.
+    store
+        Directory where trajectories of simulations are kept and looked for, as after `--probe-store=`; made when
+        the first is kept. None to keep none.
+    level_of_theory, uncertainty_ev, migrating_atom
+        Of a band given as `migration_path`: see `mlff_probes.cases.importers.path.band_case`.
+
+    Raises
+    ------
+    InputError
+        If anything given is unusable, with how to mend it.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Models,
+        material: str | None = None,
+        migration_path: str | os.PathLike[str] | Sequence[Atoms] | None = None,
+        reference: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
+        tier: Tier = "quick",
+        device: str | None = None,
+        dtype: str | None = None,
+        tolerances: str | os.PathLike[str] | None = None,
+        any_level_of_theory: bool = False,
+        timeout: float | None = None,
+        trust_checkpoint: bool = False,
+        sha256: str | Iterable[str] = (),
+        store: str | os.PathLike[str] | None = None,
+        level_of_theory: str | None = None,
+        uncertainty_ev: float | None = None,
+        migrating_atom: int | None = None,
+    ) -> None:
+        if tier not in TIERS:
+            raise InputError(f"tier={tier!r} must be one of {', '.join(TIERS)}")
+        folders = [reference] if isinstance(reference, str | os.PathLike) else list(reference or ())
+        pins = checked_pins(sha256, option="sha256")
+        self._options = RunOptions(
+            tier=tier,
+            strict=False,
+            any_level_of_theory=any_level_of_theory,
+            tolerances=str(tolerances) if tolerances else None,
+            references=tuple(str(Path(folder).expanduser()) for folder in folders),
+            timeout_s=positive_seconds(timeout, "timeout"),
+            trust_checkpoint=trust_checkpoint,
+            sha256=pins,
+        )
+        stated = stated_band(material, level_of_theory, uncertainty_ev, migrating_atom)
+        self._families = FAMILIES if migration_path is None else ("migration",)
+        self._suite = assemble(
+            Options(
+                run=self._options,
+                models=model,
+                loading=Loading(
+                    device=device, dtype=dtype, trust_checkpoint=trust_checkpoint, sha256=pins, pin_option="sha256",
+                    tell_apart="name them: model={'first': …, 'second': …}",
+                ),
+                choose=partial(chosen_cases, stated=stated, migration_path=migration_path),
+                store=_directory(store),
+            )
+        )  # fmt: skip
+        self._results: dict[str, ProbeResult] = {}
+        self._asked: set[str] = set()
+        self._interrupted = ""
+        self._measured_s = 0.0
+
+    def run(self, *families: str) -> Benchmark:
+        """Measure and judge; what was measured before is kept.
+
+        Parameters
+        ----------
+        families
+            Names such as ``"migration"`` or ``"sliding"``; none for all (for the path alone, if one is given).
+
+        Returns
+        -------
+        Benchmark
+            Itself, which a notebook shows as the scorecard.
+        """
+        unknown = [family for family in families if family not in FAMILIES]
+        if unknown:
+            raise InputError(f"there is no family {unknown[0]!r}; known are {', '.join(FAMILIES)}")
+        chosen = families or self._families
+        kinds = [kind.name for kind in KINDS if kind.protocol.family in chosen]
+        requests = [request for kind in kinds for request in self._suite.requests(kind)]
+        self._asked |= {request.id for request in requests}
+        pending = [request for request in requests if request.id not in self._results]
+        self._interrupted = "interrupted"  # until all is measured
+        start = time.perf_counter()
+        try:
+            with Progress(transient=True, disable=not (pending and _somebody_looks())) as progress:
+                for request in progress.track(pending, description="measuring"):
+                    self._results[request.id] = self._suite.result(request)
+        finally:
+            self._measured_s += time.perf_counter() - start
+        if self._asked <= self._results.keys():
+            self._interrupted = ""
+        return self
+
+    @property
+    def scorecard(self) -> Scorecard:
+        """All that has been measured, as the record behind every report; runs first where nothing has."""
+        if not self._asked:
+            self.run()
+        return Scorecard.build(
+            calculators=[calculator.identity for calculator in self._suite.calculators],
+            cases=self._suite.cases,
+            results=self._results.values(),
+            measurements=self._suite.measurements.values(),
+            options=self._options,
+            selected=len(self._asked),
+            measured_s=self._measured_s,
+            interrupted=self._interrupted,
+        )
+
+    @property
+    def verdict(self) -> str:
+        """The verdict over all that was asked for: passed, failed, nothing judged, or incomplete if interrupted."""
+        return self.scorecard.verdict
+
+    def plot_energy_profile(self, path: str | os.PathLike[str] | None = None) -> Picture:
+        """Energy along each migration path, reference in black; written to `path` if given."""
+        return self._picture("migration", path)
+
+    def plot_sliding(self, path: str | os.PathLike[str] | None = None) -> Picture:
+        """Sliding curves and E(gap), reference in black; measured now if they were not, written to `path` if given."""
+        return self._picture("sliding", path)
+
+    def plot_parity(self, path: str | os.PathLike[str] | None = None) -> Picture:
+        """Energies and forces against their labels; measured now if they were not, written to `path` if given."""
+        return self._picture("parity", path)
+
+    def export_metrics(self, path: str | os.PathLike[str]) -> Path:
+        """Write the scorecard; the suffix names the format: .csv, .json, or .md with figures beside it."""
+        target = Path(path).expanduser()
+        files.check_path(target, given="export_metrics")
+        files.write(self.scorecard, target)
+        return target
+
+    def to_dataframe(self) -> Any:
+        """The scorecard as a pandas DataFrame, one row a quantity (columns as in the CSV)."""
+        return csv.as_dataframe(self.scorecard)
+
+    def _picture(self, family: str, path: str | os.PathLike[str] | None) -> Picture:
+        target = None if path is None else Path(path).expanduser()
+        if target is not None:
+            files.check_path(target, given="path", known=PICTURES)
+        self.run(family)
+        picture = draw_cases(self.scorecard, [case for case in self.scorecard.cases if case.family == family])
+        if picture is None:
+            raise InputError(self._nothing_to_draw(family))
+        if target is not None:
+            picture.savefig(target)
+        return picture
+
+    def _nothing_to_draw(self, family: str) -> str:
+        rows = [row for row in self.scorecard.results if row.family == family]
+        reasons = sorted({row.verdict.reason for row in rows if row.verdict.reason})
+        if not rows:
+            return f"there is no {family} case of this material to draw"
+        return f"there is nothing to draw of {family}: {'; '.join(reasons) or 'nothing was measured'}"
+
+    def __repr__(self) -> str:
+        """The scorecard as a table once something was measured."""
+        if self._results:
+            return terminal.render(self.scorecard)
+        labels = ", ".join(calculator.label for calculator in self._suite.calculators)
+        return f"<Benchmark of {labels} on {len(self._suite.cases)} cases: not run yet>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return notebook.table(self.scorecard) if self._results else f"<p>{escape(repr(self))}</p>"
+
+
+def _directory(given: str | os.PathLike[str] | None) -> Path | None:
+    """The directory `store`, wherever the work goes on later."""
+    if given is None:
+        return None
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise InputError(f"store={given!r} must be a directory, or None to keep nothing")
+    return store_directory(given, f"store={os.fspath(given)!r}")
+
+
+def _somebody_looks() -> bool:
+    """Whether progress can be shown: on a terminal, or in a notebook that has the widgets for it."""
+    console = get_console()
+    return bool(importlib.util.find_spec("ipywidgets")) if console.is_jupyter else console.is_terminal

@@ -1,0 +1,41 @@
+"""What the controller of a run has gathered so far; the hooks of a run and those of its workers share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import Measurement, ProbeResult
+from mlff_probes.session.gate import Gate
+from mlff_probes.session.suite import ProbeRequest
+
+
+@dataclass
+class Findings:
+    """Results by node id, measurements by calculator and case, how many quantities were selected, and how long it took.
+
+    `measured_s` is the time spent in the probes, in seconds; under pytest-xdist summed over the workers.
+    """
+
+    results: dict[str, ProbeResult] = field(default_factory=dict)
+    measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+    selected: int = 0
+    measured_s: float = 0.0
+
+
+def count(found: Findings, compared: Gate, requests: Sequence[ProbeRequest]) -> None:
+    """Note how many quantities are to be measured, and refuse a baseline that has nothing on any of them.
+
+    Raises
+    ------
+    pytest.UsageError
+        If it has nothing.
+    """
+    found.selected = max(found.selected, len(requests))
+    try:
+        compared.check(requests)
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from error

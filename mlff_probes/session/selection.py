@@ -1,0 +1,135 @@
+"""What a notebook names, models, a material, a path, as calculators and cases of the suite."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.formula import Formula
+
+from mlff_probes.cases.importers.path import Stated, band_case, band_exists, read_band
+from mlff_probes.cases.load import AnyCase, load_case
+from mlff_probes.cases.tolerances import Policy
+from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.errors import InputError
+from mlff_probes.measure import FAMILIES
+
+
+def chosen_cases(cases: list[AnyCase], policy: Policy, *, stated: Stated, migration_path: Any) -> list[AnyCase]:
+    """The cases of the material, and of migration the path alone if one is named, by family and id.
+
+    Raises
+    ------
+    InputError
+        If a case cannot be read, there is none of the material, or the path is none.
+    """
+    found = of_material(readable(cases), stated, migration_path)
+    path = path_case(migration_path, found, policy, stated)
+    if path is not None:
+        found = [*(case for case in found if case.family != "migration"), path]
+    return sorted(found, key=lambda case: (FAMILIES.index(case.family), case.id))
+
+
+def readable(cases: Iterable[Case | BrokenCase]) -> list[Case]:
+    """`cases`, if all of them could be read."""
+    found = []
+    for case in cases:
+        if isinstance(case, BrokenCase):
+            raise InputError(case.message)
+        found.append(case)
+    return found
+
+
+def stated_band(
+    material: str | None, level_of_theory: str | None, uncertainty_ev: float | None, migrating_atom: int | None
+) -> Stated:
+    """What the user says of a band, checked."""
+    for name, text in (("material", material), ("level_of_theory", level_of_theory)):
+        if text is not None and not (isinstance(text, str) and text.strip()):
+            raise InputError(f"{name}={text!r} must be a text that is not empty")
+    if uncertainty_ev is not None:
+        number = isinstance(uncertainty_ev, int | float) and math.isfinite(uncertainty_ev)
+        if not number or uncertainty_ev < 0:
+            raise InputError(f"uncertainty_ev={uncertainty_ev!r} must be a number of eV, zero or more")
+    try:
+        atom = None if migrating_atom is None else operator.index(migrating_atom)
+    except TypeError as error:
+        raise InputError(f"migrating_atom={migrating_atom!r} must be a whole number, counted from 0") from error
+    return Stated(material, atom, level_of_theory, None if uncertainty_ev is None else float(uncertainty_ev))
+
+
+def of_material(cases: list[Case], stated: Stated, migration_path: object) -> list[Case]:
+    """The cases of the material that is asked for, and the laws, which hold of any; all cases where none is."""
+    if stated.material is None:
+        return cases
+    wanted = _formula(stated.material)
+    known = sorted({case.material for case in cases if case.material})
+    found = [case for case in cases if case.material and _formula(case.material) == wanted]
+    if not found and migration_path is None:
+        raise InputError(
+            f"there is no case of the material '{stated.material}'; there are cases of {', '.join(known)}; "
+            "add your own with migration_path= or reference="
+        )
+    return [case for case in cases if case in found or case.protocol.chooses_elements]
+
+
+def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> Case | None:
+    """The case behind `migration_path`: one of `cases`, a case file, or a band; None where none is given.
+
+    Raises
+    ------
+    InputError
+        If it is none of these, or a band that is no path.
+    """
+    ids = {case.id: case for case in cases if case.family == "migration"}
+    known = None
+    if isinstance(given, str | os.PathLike) and os.fspath(given) in ids:
+        known = ids[os.fspath(given)]
+    elif isinstance(given, str | os.PathLike) and Path(given).suffix == ".toml":
+        known = _only_migration(load_case(Path(given).expanduser(), policy=policy), given)
+    if given is None or known is not None:
+        if (stated.level_of_theory, stated.uncertainty_ev, stated.migrating_atom) != (None, None, None):
+            what = "a case says itself" if known else "they belong to a band, given as migration_path="
+            raise InputError(f"level_of_theory, uncertainty_ev and migrating_atom cannot be given here: {what}")
+        return known
+    images, where = _images(given, ids)
+    case = band_case(images, where.name.partition("@")[0].partition(".")[0] or "band", where=where, stated=stated,
+                     policy=policy)  # fmt: skip
+    absent = set(_formula(stated.material)) - case.elements if stated.material else set()
+    if absent:
+        raise InputError(f"{where}: material='{stated.material}', but the images hold no {', '.join(sorted(absent))}")
+    return replace(case, id=f"{case.id}_band") if case.id in {other.id for other in cases} else case
+
+
+def _images(given: Any, ids: Mapping[str, Case]) -> tuple[list[Atoms], Path]:
+    if isinstance(given, list | tuple) and all(isinstance(image, Atoms) for image in given):
+        return list(given), Path("band")
+    if not isinstance(given, str | os.PathLike):
+        raise InputError(f"migration_path={given!r} must be a case id, a file, a folder, or a list of Atoms")
+    where = Path(given).expanduser()
+    if not os.fspath(given) or not band_exists(where):
+        raise InputError(
+            f"migration_path='{given}' is neither a case ({', '.join(ids) or 'there is none of this material'}) "
+            f"nor a file or folder (looked from {Path.cwd()})"
+        )
+    return read_band(where), where
+
+
+def _formula(text: str) -> dict[str, int]:
+    try:
+        count: dict[str, int] = Formula(text, strict=True).count()
+    except ValueError as error:
+        raise InputError(f"material='{text}' is no chemical formula: {error}") from error
+    return count
+
+
+def _only_migration(case: Case, where: object) -> Case:
+    if case.family != "migration":
+        raise InputError(f"migration_path='{where}' is a case of the family '{case.family}', not of migration")
+    return case

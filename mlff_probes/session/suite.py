@@ -1,0 +1,237 @@
+"""One run of the suite: which quantities are probed, each measurement made once, each verdict recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from mlff_probes.calculators.base import Calculator
+from mlff_probes.cases.known_failures import KnownFailures
+from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.judge import judge
+from mlff_probes.core.progress import Report, silent
+from mlff_probes.core.records import (
+    NOT_STATED,
+    TIERS,
+    CalculatorIdentity,
+    Expectation,
+    Measurement,
+    ProbeResult,
+    Problem,
+    Tier,
+    Value,
+    Verdict,
+)
+from mlff_probes.measure import BY_KIND, KINDS
+from mlff_probes.measure.measurement import measure_case
+
+CASE_FILE = "case_file"
+"""The quantity under which a case file that cannot be read is reported."""
+
+
+Once = Callable[[str, str, Callable[[], Measurement]], Measurement]
+"""Make the measurement of a calculator and a case, or have it from another process."""
+
+
+def made_here(calculator: str, case: str, make: Callable[[], Measurement]) -> Measurement:
+    """Make it in this process."""
+    return make()
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """One pytest item: a calculator, a case, a quantity."""
+
+    calculator: str
+    case: str
+    quantity: str
+
+    @property
+    def id(self) -> str:
+        """The id in brackets of the pytest item; the last hyphen separates the quantity."""
+        return f"{self.calculator}-{self.case}-{self.quantity}"
+
+
+Untimed = Callable[[CalculatorIdentity], str]
+"""Why the time of a calculator would not be its own in this process; empty where it is."""
+
+
+def timed(identity: CalculatorIdentity) -> str:
+    """Nobody else computes here."""
+    return ""
+
+
+Progress = Callable[[str, str], AbstractContextManager[Report]]
+"""(calculator, case) -> a context that gives what is told of each step."""
+
+
+def no_progress(calculator: str, case: str) -> AbstractContextManager[Report]:
+    """Nobody looks."""
+    return nullcontext(silent)
+
+
+@dataclass
+class Suite:
+    """The calculators and cases of a run, and the measurements made so far."""
+
+    calculators: Sequence[Calculator]
+    cases: Sequence[Case | BrokenCase]
+    tier: Tier = "quick"
+    any_level_of_theory: bool = False
+    known_failures: KnownFailures | None = None
+    timeout: float | None = None
+    store: Path | None = None
+    progress: Progress = no_progress
+    measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+    once: Once = made_here
+    untimed: Untimed = timed
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Tell the calculators apart, and leave out what is not of this tier."""
+        self.calculators = number_replicates(self.calculators)
+        included = TIERS[: TIERS.index(self.tier) + 1]
+        self.cases = [c for c in self.cases if isinstance(c, BrokenCase) or c.tier in included]
+        self._case = {case.id: case for case in self.cases}
+        self._units: dict[str, dict[str, str]] = {}
+        self._calculator = {calculator.label: calculator for calculator in self.calculators}
+
+    def requests(self, kind: str) -> list[ProbeRequest]:
+        """All items of the probe that measures protocol `kind`, in the order of the scorecard.
+
+        Broken case files go to the first protocol of their family, so that each is reported once.
+        """
+        protocol = BY_KIND[kind].protocol
+        first = next(each.protocol for each in KINDS if each.protocol.family == protocol.family)
+        found = []
+        for calculator in self.calculators:
+            for case in self.cases:
+                quantities: tuple[str, ...]
+                if isinstance(case, BrokenCase):
+                    quantities = (CASE_FILE,) if case.family == protocol.family and protocol is first else ()
+                else:
+                    quantities = case.quantities if isinstance(case.protocol, protocol) else ()
+                found += [ProbeRequest(calculator.label, case.id, quantity) for quantity in quantities]
+        return found
+
+    def measurable(self, case: str) -> bool:
+        """Whether the file of a case could be read."""
+        return isinstance(self._case[case], Case)
+
+    def measure(self, calculator: str, case: str) -> Measurement:
+        """The measurement behind some items: made on first use and then shared."""
+        key = (calculator, case)
+        if key not in self.measurements:
+            found = self._case[case]
+            assert isinstance(found, Case)
+            model = self._calculator[calculator]
+
+            def make() -> Measurement:
+                shared = self.untimed(model.identity)
+                with self.progress(calculator, case) as report:
+                    return measure_case(
+                        model, found, report=report, timeout=self.timeout, store=self.store, shared=shared,
+                        seed=self.seed,
+                    )  # fmt: skip
+
+            self.measurements[key] = self.once(calculator, case, make)
+        return self.measurements[key]
+
+    def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
+        """Measure (or recall) and judge one quantity."""
+        measured = self._measured(request)
+        expectation = self.expectation(request)
+        not_comparable = self._not_comparable(request.calculator, expectation)
+        verdict = judge(measured, expectation, not_comparable=not_comparable)
+        if self.known_failures is not None:
+            labels = (request.calculator, self._calculator[request.calculator].identity.replicate_of)
+            entry = self.known_failures.of(labels, request.case, request.quantity)
+            verdict = self.known_failures.settle(entry, verdict) if entry else verdict
+        return self._row(request, measured, verdict, look_first=look_first)
+
+    def _row(
+        self, request: ProbeRequest, measured: Value | None, verdict: Verdict, *, look_first: str = ""
+    ) -> ProbeResult:
+        return ProbeResult(
+            calculator=request.calculator,
+            family=self._case[request.case].family,
+            case=request.case,
+            quantity=request.quantity,
+            measured=measured,
+            expectation=self.expectation(request),
+            verdict=verdict,
+            look_first=look_first,
+        )
+
+    def expectation(self, request: ProbeRequest) -> Expectation | None:
+        """What is expected, with the tolerance of the precision in which the calculator was seen to compute, if it was.
+
+        None for a quantity that is only reported.
+        """
+        case = self._case[request.case]
+        expectation = case.expectation(request.quantity) if isinstance(case, Case) else None
+        measurement = self.measurements.get((request.calculator, request.case))
+        if expectation is None or measurement is None:
+            return expectation
+        tolerance = expectation.tolerance.of_dtype(measurement.diagnostics.get("dtype"))
+        return expectation.model_copy(update={"tolerance": tolerance})
+
+    def _measured(self, request: ProbeRequest) -> Value:
+        case = self._case[request.case]
+        if isinstance(case, BrokenCase):
+            return Value(value=None, unit="-", problem=Problem(state="error", reason=case.message))
+        measurement = self.measure(request.calculator, request.case)
+        if request.quantity in measurement.values:
+            return measurement.values[request.quantity]
+        unit = self._unit(case, request.quantity)
+        reason = f"the measurement gave no '{request.quantity}'"
+        return Value(value=None, unit=unit, problem=measurement.problem or Problem(state="error", reason=reason))
+
+    def _unit(self, case: Case, quantity: str) -> str:
+        """Unit of a quantity that has no value."""
+        if case.id not in self._units:
+            self._units[case.id] = case.protocol.units(case.frames)
+        return self._units[case.id].get(quantity, "-")
+
+    def _not_comparable(self, calculator: str, expectation: Expectation | None) -> str | None:
+        level = self._calculator[calculator].identity.level_of_theory
+        if expectation is None or level is None or self.any_level_of_theory:
+            return None
+        if expectation.level_of_theory.casefold() in ("exact", NOT_STATED, level.casefold()):
+            return None
+        return (
+            f"the reference is {expectation.level_of_theory}, {calculator} learned {level}; "
+            "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
+        )
+
+
+def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:
+    """Give calculators that share a `label=` the names label.1, label.2, …: replicates, summarised together.
+
+    Raises
+    ------
+    InputError
+        If two calculators share a name that nobody gave them, or two replicates are the same.
+    """
+    labels = [calculator.label for calculator in calculators]
+    found, seen = [], dict.fromkeys(labels, 0)
+    for calculator in calculators:
+        label, identity = calculator.label, calculator.identity
+        if labels.count(label) > 1:
+            if not all(c.labelled for c in calculators if c.label == label):
+                raise InputError(f"two calculators are called '{label}'; add ,label=… to tell them apart")
+            twins = [c.identity for c in calculators if c.label == label and c is not calculator]
+            if any(
+                twin.spec == identity.spec or (identity.sha256 and twin.sha256 == identity.sha256) for twin in twins
+            ):
+                raise InputError(f"two replicates called '{label}' are the same: --calculator={identity.spec}")
+            seen[label] += 1
+            name = f"{label}.{seen[label]}"
+            if name in labels:
+                raise InputError(f"a replicate would be called '{name}', but another calculator is called so already")
+            identity = identity.model_copy(update={"label": name, "replicate_of": label})
+        found.append(replace(calculator, identity=identity))
+    return found

@@ -1,0 +1,1 @@
+"""A run with workers (pytest-xdist): who measures what, and where measurements are shared."""

@@ -1,0 +1,272 @@
+"""Parity: known errors give known numbers, by element and by origin; offsets do not count; faults are caught."""
+
+from __future__ import annotations
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from support import LookupCalculator
+from test_lookup import FRAMES, verdicts
+
+from mlff_probes.calculators.base import as_calculator
+from mlff_probes.cases.load import load_case
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import State
+from mlff_probes.measure.measurement import measure_case
+from mlff_probes.measure.parity.measurement import DRAWN, WORST_DRAWN, drawn_atoms
+
+HEAD = """schema_version = 1
+title = "My test set"
+tier = "quick"
+
+[reference]
+level_of_theory = "PBE"
+source = "somebody"
+
+[protocol]
+kind = "parity"
+"""
+EXPECT = '\n[[expectation]]\nquantity = "{}"\nunit = "{}"\nuncertainty = {}\n'
+
+
+def frame(symbols, x, *, energy=0.0, forces=None, **info):
+    """A frame whose atoms stand in a row, the last of them moved by `x`, with its labels."""
+    atoms = Atoms(symbols, cell=[20, 20, 20], pbc=True)
+    atoms.positions[:, 0] = 3 * np.arange(len(atoms))
+    atoms.positions[-1, 1] = x
+    atoms.info.update(info)
+    labels = {"energy": energy} | ({} if forces is None else {"forces": np.array(forces, dtype=float)})
+    atoms.calc = SinglePointCalculator(atoms, **labels)
+    return atoms
+
+
+class Answers(LookupCalculator):
+    """Energy and forces of a frame by its position in the list."""
+
+    def __init__(self, frames, energies, forces=None):
+        super().__init__([])
+        self.frames, self.energies, self.given = frames, energies, forces
+        self.implemented_properties = ("energy",) if forces is None else ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        row = next(i for i, f in enumerate(self.frames) if np.array_equal(f.positions, atoms.positions) and
+                   f.get_chemical_symbols() == atoms.get_chemical_symbols())  # fmt: skip
+        self.results = {"energy": self.energies[row]}
+        if self.given is not None:
+            self.results["forces"] = np.array(self.given[row], dtype=float)
+
+
+def write_case(folder, frames, *, extra="", expect=None):
+    (folder / "parity").mkdir(exist_ok=True)
+    ase.io.write(folder / "parity" / "mine.extxyz", frames, format="extxyz")
+    file = folder / "parity" / "mine.toml"
+    file.write_text(HEAD + extra + (expect or EXPECT.format("force_mae", "meV/A", 1)))
+    return file
+
+
+def measured(file, calculator):
+    return {name: v.value for name, v in measure_case(as_calculator(calculator), load_case(file)).values.items()}
+
+
+X, Y = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
+SET = [
+    frame("AlCu", 0.1, energy=1.0, forces=[X, Y], origin="md"),
+    frame("AlCu", 0.2, energy=2.0, forces=[X, Y], origin="md"),
+    frame("AlCu", 0.3, energy=3.0, forces=[X, Y], origin="neb"),
+    frame("Al2Cu2", 0.4, energy=2.0, forces=[X, Y, X, Y], origin="neb"),
+]
+
+
+def test_known_errors_give_known_numbers(tmp_path):
+    # energy errors per atom after the offset 7 eV/atom: +3, -3, +1, -1 meV; one force component of copper off by 0.4
+    energies = [e + 7 * n + d * n * 1e-3 for e, n, d in zip((1, 2, 3, 2), (2, 2, 2, 4), (3, -3, 1, -1), strict=True)]
+    forces = [[X, [0.4, 1, 0]], [X, Y], [X, Y], [X, Y, X, Y]]
+    found = measured(write_case(tmp_path, SET), Answers(SET, energies, forces))
+    assert found["energy_mae"] == pytest.approx(2.0)
+    assert found["energy_rmse"] == pytest.approx(np.sqrt(5.0))
+    assert (found["energy_mae_of_md"], found["energy_mae_of_neb"]) == pytest.approx((3.0, 1.0))
+    assert found["force_mae"] == pytest.approx(400 / 30)
+    assert found["force_rmse"] == pytest.approx(400 / np.sqrt(30))
+    assert (found["force_mae_Al"], found["force_mae_Cu"]) == pytest.approx((0.0, 400 / 15))
+    assert (found["force_mae_of_md"], found["force_mae_of_neb"]) == pytest.approx((400 / 12, 0.0))
+    cosine = 1 / np.sqrt(1.16)
+    assert found["force_cosine_Cu"] == pytest.approx((cosine + 4) / 5)
+    assert found["force_cosine"] == pytest.approx((cosine + 9) / 10)
+    assert found["force_cosine_of_md"] == pytest.approx((cosine + 3) / 4)
+
+
+def test_one_offset_per_composition_and_no_more(tmp_path):
+    frames = [*SET, frame("AlCu3", 0.1, energy=5.0, forces=[X] * 4), frame("AlCu3", 0.2, energy=5.0, forces=[X] * 4)]
+    offsets = [
+        2.0,
+        2.0,
+        2.0,
+        4.0,
+        -9.0,
+        -9.0,
+    ]  # eV: one per atom of AlCu whatever the size of the cell, another of AlCu3
+    energies = [f.get_potential_energy() + offset for f, offset in zip(frames, offsets, strict=True)]
+    forces = [f.get_forces() for f in frames]
+    found = measured(write_case(tmp_path, frames), Answers(frames, energies, forces))
+    assert found["energy_mae"] == pytest.approx(0.0, abs=1e-9)
+    energies[3] -= 2.0  # the same offset per cell instead of per atom
+    assert measured(write_case(tmp_path, frames), Answers(frames, energies, forces))["energy_mae"] > 100
+
+
+def test_a_composition_with_one_frame_says_nothing(tmp_path):
+    alone = [SET[0], frame("AlCu3", 0.1, energy=5.0, forces=[X] * 4)]
+    file = write_case(tmp_path, alone)
+    result = measure_case(as_calculator(Answers(alone, [9.0, -9.0], [a.get_forces() for a in alone])), load_case(file))
+    assert result.values["energy_mae"].problem.state == "error"
+    assert "one frame only" in result.values["energy_mae"].problem.reason
+    assert result.values["force_mae"].value == 0.0
+    with pytest.raises(InputError, match="none can be worked out: every composition has one frame only"):
+        load_case(write_case(tmp_path, alone, expect=EXPECT.format("energy_mae", "meV/atom", 1)))
+
+
+def test_an_atom_without_force_in_the_model_has_no_direction(tmp_path):
+    zero = [np.zeros((len(f), 3)) for f in SET]
+    assert measured(write_case(tmp_path, SET), Answers(SET, [0.0] * 4, zero))["force_cosine"] == 0.0
+
+
+def test_weak_forces_have_no_direction(tmp_path):
+    weak = [frame("AlCu", x, forces=[[0.1, 0, 0], [0, 0.1, 0]]) for x in (0.1, 0.2)]
+    result = measure_case(as_calculator(Answers(weak, [0, 0], [f.get_forces() for f in weak])),
+                          load_case(write_case(tmp_path, weak)))  # fmt: skip
+    assert "no atom has a reference force of 0.2 eV/A" in result.values["force_cosine"].problem.reason
+
+
+def test_energies_alone_are_enough_for_energies(tmp_path):
+    result = measure_case(as_calculator(Answers(SET, [1.0, 2.0, 3.0, 2.0])), load_case(write_case(tmp_path, SET)))
+    assert result.values["energy_mae"].value == pytest.approx(0.0, abs=1e-9)
+    assert result.values["force_mae"].problem.state == "not applicable"
+
+
+def test_labels_under_the_names_of_mace_and_frames_without_labels(tmp_path):
+    plain = frame("AlCu", 0.7)
+    plain.calc = None
+    named = frame("AlCu", 0.8)
+    named.calc = None
+    named.info["REF_energy"], named.arrays["REF_forces"] = 4.0, np.array([X, Y])
+    case = load_case(write_case(tmp_path, [*SET, plain, named, frame("AlCu", 0.9, energy=1.0)]))
+    assert len(case.frames) == 5
+    assert case.stored.energies[-1] == 4.0
+    named.calc = SinglePointCalculator(named, energy=4.5, forces=named.arrays["REF_forces"])
+    with pytest.raises(InputError, match="frame 1 has two different labels, 'energy' and 'REF_energy'"):
+        load_case(write_case(tmp_path, [SET[0], named]))
+
+
+def test_origins_from_files_each_structure_once(tmp_path):
+    ase.io.write(tmp_path / "a.extxyz", SET[:3], format="extxyz")
+    ase.io.write(tmp_path / "b.extxyz", SET[2:], format="extxyz")
+    origins = 'origins.first = "../a.extxyz"\norigins.second = "../[b-z].extxyz"\n'
+    case = load_case(write_case(tmp_path, SET, extra=origins))
+    assert [f.info["origin"] for f in case.frames] == ["first"] * 3 + ["second"]
+    with pytest.raises(InputError, match=r"no file matches '../c.extxyz'"):
+        load_case(write_case(tmp_path, SET, extra='origins.third = "../c.extxyz"\n'))
+
+
+@pytest.mark.parametrize(
+    ("frames", "says"),
+    [
+        ([frame("AlCu", 0.1, energy=1.0)], "no frame carries both an energy and forces"),
+        ([frame("AlCu", 0.1, energy=np.nan, forces=[X, Y])], "frame 0 has an energy or a force that is not finite"),
+        ([frame("AlCu", 0.1, energy=1.0, forces=[X, [0, np.inf, 0]])], "that is not finite"),
+    ],
+)
+def test_unusable_labels(tmp_path, frames, says):
+    with pytest.raises(InputError, match=says):
+        load_case(write_case(tmp_path, frames))
+
+
+@pytest.mark.parametrize("quantity", ["force_mae_Fe", "energy_mae_Al", "force_mae_of_elsewhere", "stress_mae"])
+def test_a_quantity_that_these_frames_do_not_have(tmp_path, quantity):
+    with pytest.raises(InputError, match=f"'parity' measures no '{quantity}'; it measures energy_mae, .*force_mae_Al"):
+        load_case(write_case(tmp_path, SET, expect=EXPECT.format(quantity, "meV/A", 1)))
+
+
+def test_isolated_atoms_are_left_out_and_said_to_be(tmp_path):
+    tagged = frame("Al", 0.1, energy=-1.0, forces=[X], config_type="IsolatedAtom")
+    alone = frame("Cu", 0.1, energy=-1.0, forces=[X])
+    case = load_case(write_case(tmp_path, [*SET, tagged, alone, SET[0]]))
+    assert len(case.frames) == len(SET)
+    assert case.notes == ("Frames left out: 2 isolated atoms, 1 copies.",)
+
+
+@pytest.mark.parametrize(("key", "label"), [("energy", 50.0), ("forces", [X, [0, 1, 1]])])
+def test_copies_with_other_labels(tmp_path, key, label):
+    labels = {"energy": 1.0, "forces": [X, Y]} | {key: label}
+    copy = frame("AlCu", 0.1, energy=labels["energy"], forces=labels["forces"])
+    with pytest.raises(InputError, match=r"frame 4 is the structure of mine\.extxyz:0 with another energy or other"):
+        load_case(write_case(tmp_path, [*SET, copy]))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"info": {"REF_energy": "abc"}}, "frame 0 has energy that are no numbers: 'abc'"),
+        ({"arrays": {"REF_forces": np.ones((2, 2))}}, r"frame 0 has forces of shape \(2, 2\), expected \(2, 3\)"),
+    ],
+)
+def test_labels_that_are_none(tmp_path, change, says):
+    odd = frame("AlCu", 0.1)
+    odd.calc = None
+    odd.info |= {"REF_energy": 1.0} | change.get("info", {})
+    odd.arrays |= {"REF_forces": np.ones((2, 3))} | change.get("arrays", {})
+    with pytest.raises(InputError, match=says):
+        load_case(write_case(tmp_path, [odd]))
+
+
+def test_names_with_an_at_sign_and_byte_order_marks(tmp_path):
+    origins = 'origins.md = "../b@300K.extxyz"\n'
+    ase.io.write(tmp_path / "b.extxyz", SET, format="extxyz")
+    (tmp_path / "b.extxyz").rename(tmp_path / "b@300K.extxyz")
+    file = write_case(tmp_path, SET, extra=origins)
+    file.write_text("\ufeff" + file.read_text(), encoding="utf-8")
+    assert len(load_case(file).frames) == len(SET)
+    marked = tmp_path / "b@300K.extxyz"
+    marked.write_text("\ufeff" + marked.read_text(), encoding="utf-8")
+    with pytest.raises(InputError, match="it begins with a byte-order mark: save it as plain UTF-8"):
+        load_case(file)
+
+
+def test_a_large_set_is_sampled_by_element_for_the_picture():
+    symbols = np.array((["Al"] * 80 + ["Cu"] * 19 + ["Cr"]) * 100)
+    errors = np.zeros(len(symbols))
+    errors[777] = 1.0
+    rows = drawn_atoms(symbols, errors)
+    assert len(rows) <= DRAWN + WORST_DRAWN
+    assert 777 in rows
+    assert {symbol: int((symbols[rows] == symbol).sum()) for symbol in ("Al", "Cu", "Cr")}["Cr"] == 100
+    assert (symbols[rows] == "Al").sum() >= DRAWN // 3
+    assert list(drawn_atoms(symbols[:50], errors[:50])) == list(range(50))
+
+
+def failing(calculator):
+    return {key[1] for key, state in verdicts(calculator, kinds=("parity",)).items() if state is State.FAILED}
+
+
+class FlippedOnAntimonyWhereLayersSlide(LookupCalculator):
+    """Forces of the wrong sign on one element, in frames where no other probe looks at forces."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        if "forces" in self.results and len(self.atoms) == 5:
+            self.results["forces"] = np.where((self.atoms.symbols == "Sb")[:, None], -1, 1) * self.results["forces"]
+
+
+def test_forces_of_the_wrong_sign_on_one_element_are_seen_by_parity_alone():
+    calculator = FlippedOnAntimonyWhereLayersSlide(FRAMES)
+    found = failing(calculator)
+    assert {"force_mae_Sb", "force_cosine_Sb", "force_mae_of_sliding"} <= found
+    assert not {name for name in found if name.startswith("energy") or "_Te" in name or "_Cr" in name}
+    others = verdicts(calculator)
+    assert State.FAILED not in others.values()
+
+
+def test_an_energy_scale_that_is_off_is_seen_in_energies_alone():
+    found = failing(LookupCalculator(FRAMES, lambda f: 0.4 * (f.info.get("gap_shift") == -0.2)))
+    assert {"energy_mae_of_sliding", "energy_rmse"} <= found
+    assert not {name for name in found if name.startswith("force")}

@@ -1,0 +1,62 @@
+"""Interpolants against functions whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, spline_minimum
+
+
+@pytest.mark.parametrize("n", [6, 9, 12])
+def test_interpolant_is_exact_for_resolved_harmonics(n):
+    def curve(u):
+        return 0.3 - 0.2 * np.cos(2 * np.pi * u) + 0.05 * np.sin(4 * np.pi * u)
+
+    def slope(u):
+        return 0.4 * np.pi * np.sin(2 * np.pi * u) + 0.2 * np.pi * np.cos(4 * np.pi * u)
+
+    interpolant = PeriodicInterpolant.through(curve(np.arange(n) / n))
+    u = np.linspace(-1, 2, 301)
+    np.testing.assert_allclose(interpolant(u), curve(u), atol=1e-13)
+    np.testing.assert_allclose(interpolant(u, derivative=1), slope(u), atol=1e-12)
+
+
+def test_interpolant_passes_through_any_samples():
+    samples = np.random.default_rng(1).normal(size=12)
+    np.testing.assert_allclose(PeriodicInterpolant.through(samples)(np.arange(12) / 12), samples, atol=1e-13)
+
+
+def test_maximum_between_samples_and_at_an_edge():
+    interpolant = PeriodicInterpolant.through(-np.cos(2 * np.pi * (np.arange(12) / 12 - 0.29)))
+    u, value = interpolant.maximum()
+    assert (u, value) == (pytest.approx(0.79, abs=1e-9), pytest.approx(1.0, abs=1e-12))
+    u, value = interpolant.maximum(0.3, 0.6)
+    assert u == 0.6  # still rising there: the closed end is the maximum
+    assert value == pytest.approx(-np.cos(2 * np.pi * 0.31))
+
+
+def test_steepest_slope_has_no_sign():
+    samples = np.sin(2 * np.pi * np.arange(12) / 12)
+    for sign in (1, -1):
+        assert PeriodicInterpolant.through(sign * samples).steepest() == pytest.approx(2 * np.pi, abs=1e-9)
+
+
+def test_flat_curve():
+    flat = PeriodicInterpolant.through(np.zeros(12))
+    assert flat.maximum(2 / 3, 1.0)[1] == 0.0
+    assert flat.steepest() == 0.0
+
+
+def test_spline_minimum_of_a_cubic_is_exact():
+    x = np.array([0.0, 0.3, 0.7, 1.0, 1.6, 2.0])
+    y = x**3 - 3 * x  # minimum at 1, value -2; a not-a-knot spline reproduces a cubic
+    assert spline_minimum(x, y) == (pytest.approx(1.0, abs=1e-12), pytest.approx(-2.0, abs=1e-12))
+    off_grid = np.array([0.0, 0.3, 0.8, 1.3, 1.6, 2.0])
+    assert spline_minimum(off_grid, off_grid**3 - 3 * off_grid)[0] == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("sign", "edge"), [(1, "first"), (-1, "last")])
+def test_minimum_on_an_edge_is_refused(sign, edge):
+    with pytest.raises(NotBracketedError, match=edge):
+        spline_minimum([0.0, 1.0, 2.0, 3.0], [0.0, sign * 1.0, sign * 2.0, sign * 3.0])
