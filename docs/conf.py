@@ -30,6 +30,7 @@ nitpicky = True
 # Types of other packages: the site is built without a network, so that their documentation cannot be looked up.
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!mlff_probes\.).*"),
+    (r"py:class", r"mlff_probes\..*\.[A-Z](_co)?"),  # type variables
 ]
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
@@ -39,6 +40,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = False
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = "mlff-probes"

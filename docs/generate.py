@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from mlff_probes import cli, plugin
-from mlff_probes.protocols import BY_KIND, FAMILIES
-from mlff_probes.records import BrokenCase, Case
-from mlff_probes.reference import load_cases
-from mlff_probes.tolerances import load_policy
+from mlff_probes.cases.load import load_cases
+from mlff_probes.cases.tolerances import Policy, load_policy
+from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.protocol import BaseProtocol
+from mlff_probes.measure import FAMILIES, KINDS
+from mlff_probes.measure.kind import Kind
+from mlff_probes.scorecard.regression import load_regression
 
 ROOT = Path(__file__).parents[1]
 
@@ -101,9 +104,13 @@ def code(text: object) -> str:
     return f"`{text}`" if str(text) else ""
 
 
+ATTRIBUTES = "Attributes\n----------\n"
+"""The heading of the section of a docstring that explains the fields of a record."""
+
+
 def prose(docstring: str | None) -> str:
-    """A docstring as Markdown: our docstrings are plain text with code in single backticks."""
-    return inspect.cleandoc(docstring or "").replace("``", "`")
+    """A docstring as Markdown, up to its sections: our docstrings are plain text with code in single backticks."""
+    return inspect.cleandoc(docstring or "").partition(ATTRIBUTES)[0].strip().replace("``", "`")
 
 
 def root_page(name: str) -> str:
@@ -257,7 +264,7 @@ def toml(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def keys_of(protocol: type[Any]) -> list[tuple[str, str, str, str]]:
+def keys_of(protocol: type[BaseProtocol]) -> list[tuple[str, str, str, str]]:
     """The keys of `[protocol]`: name, type with limits, default ("required" without one), meaning."""
     schema = protocol.model_json_schema()
     rows = []
@@ -270,12 +277,13 @@ def keys_of(protocol: type[Any]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def meaning(protocol: type[Any], name: str) -> str:
-    """What a field's own docstring says, the text right under it in the source of the class that has it."""
+def meaning(protocol: type[BaseProtocol], name: str) -> str:
+    """What the section "Attributes" of a docstring says of a key; of the class that has it, or of one it is made of."""
     for owner in protocol.__mro__:
-        if name in vars(owner).get("__annotations__", {}):
-            found = re.search(rf'^    {name}: .*\n    """(.*?)"""', inspect.getsource(owner), re.MULTILINE | re.DOTALL)
-            return " ".join(found[1].split()) if found else ""
+        section = inspect.cleandoc(owner.__doc__ or "").partition(ATTRIBUTES)[2]
+        found = re.search(rf"^{name}\n((?:    .*\n?)+)", section, re.MULTILINE)
+        if found:
+            return " ".join(found[1].split())
     return ""
 
 
@@ -285,24 +293,22 @@ def quantities(cases: Sequence[Case]) -> str:
     text = [
         "# Quantities",
         "Written from the code: each kind of measurement, what a case of that kind says in its `[protocol]`, and what "
-        "is measured. A tolerance in this table is the one of the [policy](tolerances.md); a quantity without a tolerance "
+        "is measured. A tolerance in this table is that of the [policy](tolerances.md); a quantity without a tolerance "
         "can only be reported. How to write a case is on [its own page](../cases.md).",
     ]
     for family in FAMILIES:
         text.append(f"## {FAMILY_TITLES.get(family, family.capitalize())}")
-        for kind, protocol in BY_KIND.items():
-            if protocol.family == family:
-                text += section(kind, protocol, [case for case in cases if case.protocol.kind == kind], policy)
+        for kind in KINDS:
+            if kind.protocol.family == family:
+                text += section(kind, [case for case in cases if case.protocol.kind == kind.name], policy)
     return "\n\n".join(text) + "\n"
 
 
-def section(kind: str, protocol: type[Any], cases: Sequence[Case], policy: Any) -> Iterator[str]:
+def section(kind: Kind, cases: Sequence[Case], policy: Policy) -> Iterator[str]:
     """The section of one kind."""
-    yield f"### {kind}"
-    yield f'`kind = "{kind}"`. {prose(protocol.__doc__)}'
-    for base in protocol.__mro__[1:]:
-        if base.__module__ == protocol.__module__ and base.__doc__:
-            yield prose(base.__doc__)
+    protocol = kind.protocol
+    yield f"### {kind.name}"
+    yield f'`kind = "{kind.name}"`. {prose(protocol.__doc__)}'
     keys = ", ".join(map(code, protocol.frame_keys))
     yield (
         f"Keys in the comment line of its frames: {keys}." if keys else "Its frames need no keys in their comment line."
@@ -328,7 +334,7 @@ def section(kind: str, protocol: type[Any], cases: Sequence[Case], policy: Any) 
         yield table(("quantity", "unit", "tolerance"), [row[:3] for row in rows])
 
 
-def tolerance_of(policy: Any, protocol: type[Any], cases: Sequence[Case], quantity: str) -> str:
+def tolerance_of(policy: Policy, protocol: type[BaseProtocol], cases: Sequence[Case], quantity: str) -> str:
     """The tolerance of the policy for a quantity, in words; empty where there is none."""
     name = cases[0].protocol.policy_name(quantity) if cases else quantity
     entry = policy.tolerances.get((protocol.family, name))
@@ -345,7 +351,7 @@ def in_words(entry: Any) -> str:
 
 def tolerances() -> str:
     """The policy, family by family, with its reasons."""
-    policy = load_policy()
+    policy, regression = load_policy(), load_regression()
     text = [
         "# Tolerances",
         "Written from [tolerances.toml](../../reference/tolerances.toml): the largest absolute deviation that passes, "
@@ -369,9 +375,9 @@ def tolerances() -> str:
         "than chance could do, to count as worse.",
         table(
             ("family", "margin", "reason"),
-            [(family, f"{entry.margin:g}", entry.reason) for family, entry in policy.regression.margins.items()],
+            [(family, f"{entry.margin:g}", entry.reason) for family, entry in regression.margins.items()],
         ),
-        f"False alarms: {policy.regression.false_alarms:g}. {policy.regression.reason}",
+        f"False alarms: {regression.false_alarms:g}. {regression.reason}",
     ]
     return "\n\n".join(text) + "\n"
 
