@@ -86,9 +86,17 @@ def leave_out_what_pydantic_adds(app: Any, what: str, name: str, *_: Any) -> boo
     return True if name.startswith("model_") else None
 
 
+def no_type_before_a_colon(app: Any, what: str, *more: Any) -> None:
+    """Napoleon takes what stands before the first colon of an attribute's docstring for a type; ours is a sentence."""
+    lines: list[str] = more[-1]
+    if what in ("attribute", "data", "property") and lines:
+        lines[0] = lines[0].replace(": ", " – ", 1)
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Write the generated pages and connect the hooks."""
     generate.write(HERE / "generated")
     app.connect("source-read", links_into_the_repository)
     app.connect("autodoc-skip-member", leave_out_what_pydantic_adds)
+    app.connect("autodoc-process-docstring", no_type_before_a_colon, priority=400)  # before napoleon, at 500
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -119,7 +119,7 @@ def of_chgnet(card: Scorecard) -> Scorecard:
     (chgnet,) = (identity for identity in card.calculators if identity.label == "chgnet-0.3.0")
     return card.model_copy(update={
         "calculators": (chgnet,),
-        "results": card.rows(chgnet.label),
+        "results": tuple(card.rows(chgnet.label)),
         "measurements": tuple(m for m in card.measurements if m.calculator == chgnet.label),
     })  # fmt: skip
 
