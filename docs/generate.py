@@ -168,7 +168,7 @@ def options() -> str:
     ]
     text = [
         "# Options",
-        "Written from the code. An option that takes a value is written with `=`. Only `--calculator` has no prefix;",
+        "Written from the code. An option that takes a value is written with `=`. Only `--calculator` has no prefix; "
         "all other options begin with `--probe-`, so that they cannot clash with those of pytest or of other plugins.",
         "## Of pytest",
         table(("option", "does", "more"), rows),
@@ -178,7 +178,7 @@ def options() -> str:
         text += ["### Keys of the configuration file", table(("key", "does"), keys)]
     else:
         text += [
-            "No key of pytest's configuration file is read. To give the same options in every run, put them into",
+            "No key of pytest's configuration file is read. To give the same options in every run, put them into "
             "`addopts` of your `pyproject.toml` or into the environment variable `PYTEST_ADDOPTS`.",
         ]
     text += ["## Of the command `mlff-probes`", *commands()]
