@@ -10,7 +10,7 @@ WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "1"), id="-n 
 SPOILT = '''
 
 import numpy as np
-from mlff_probes.reference import load_cases
+from mlff_probes.cases.load import load_cases
 
 IN_GAP = next(case for case in load_cases() if case.id == "cr_sb2te3_in_gap").frames
 

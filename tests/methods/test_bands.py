@@ -19,9 +19,9 @@ from mlff_probes.measure.migration.protocols import RelaxedPath
 from mlff_probes.measure.migration.relaxed_path import relaxed_path
 from mlff_probes.methods.bands import outcomes
 from mlff_probes.methods.bands.interpolation import interpolate_band
-from mlff_probes.methods.bands.neighbours import widest_gap
-from mlff_probes.methods.bands.outcomes import Watch, closest_contact
+from mlff_probes.methods.bands.outcomes import Watch
 from mlff_probes.methods.bands.relax import BandSettings
+from mlff_probes.methods.neighbours import closest_pair, widest_gap
 
 HEIGHT = 0.7
 STIFF = 4.0
@@ -231,7 +231,7 @@ def test_no_atom_takes_the_long_way_round():
 
 def test_contacts_and_gaps_of_a_crystal():
     crystal = ase.build.bulk("Cu", cubic=True).repeat(2)
-    ratio, _ = closest_contact(crystal)
+    ratio, _ = closest_pair(crystal)
     assert ratio == pytest.approx(3.61 / np.sqrt(2) / 2.64, abs=1e-3)
     assert widest_gap(crystal) == pytest.approx(ratio)
     slab = ase.build.fcc111("Cu", (2, 2, 2), vacuum=10)

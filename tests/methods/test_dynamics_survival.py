@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.stats import chi2
 
 from mlff_probes.methods.bands import outcomes
-from mlff_probes.methods.bands.neighbours import near_pairs, widest_gap
+from mlff_probes.methods.neighbours import near_pairs, widest_gap
 from mlff_probes.methods.simulation.engine import Sample, first_momenta
 from mlff_probes.methods.simulation.survival import GEOMETRY_STEPS, Watch, runaway_temperature
 

@@ -34,7 +34,7 @@ DIGEST = """
 import hashlib
 {imports}
 from hypothesis import strategies as st
-from mlff_probes.strategies import drawn, rotations, structures
+from mlff_probes.methods.random_structures import drawn, rotations, structures
 
 found = hashlib.sha256()
 for atoms, matrix in drawn(st.tuples(structures(["Cr", "Sb", "Te"]), rotations()), 10):

@@ -19,8 +19,8 @@ OTHER = """
 import ctypes, os, signal, sys, time
 from pathlib import Path
 
-from mlff_probes.exchange import Exchange
-from mlff_probes.records import Measurement
+from mlff_probes.session.workers.exchange import Exchange
+from mlff_probes.core.records import Measurement
 
 folder = Path(sys.argv[1])
 

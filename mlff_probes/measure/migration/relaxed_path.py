@@ -22,9 +22,9 @@ from mlff_probes.measure.migration.fixed_path import path_fraction
 from mlff_probes.measure.migration.protocols import RelaxedPath
 from mlff_probes.measure.results import Result, relaxation_result
 from mlff_probes.methods.bands.interpolation import interpolate_band, unwrapped
-from mlff_probes.methods.bands.neighbours import widest_gap
 from mlff_probes.methods.bands.outcomes import Outcome, structure_explosion
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
+from mlff_probes.methods.neighbours import widest_gap
 
 Floats = NDArray[np.float64]
 

@@ -25,8 +25,9 @@ from mlff_probes.measure.migration.protocols import FccVacancy
 from mlff_probes.measure.results import Result, relaxation_result
 from mlff_probes.methods.analysis.curves import NotBracketedError, spline_minimum
 from mlff_probes.methods.bands.interpolation import interpolate_band
-from mlff_probes.methods.bands.outcomes import CONTACT, Outcome, closest_contact
+from mlff_probes.methods.bands.outcomes import CONTACT, Outcome
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
+from mlff_probes.methods.neighbours import closest_pair
 
 Floats = NDArray[np.float64]
 
@@ -203,7 +204,7 @@ def _cell_energies(calculator: Calculator, protocol: FccVacancy, lattice_constan
 
 def _vacancy_problem(start: Atoms, vacancy: Atoms, converged: bool, protocol: FccVacancy) -> Outcome | None:
     steps = protocol.vacancy_steps
-    ratio, (first, second) = closest_contact(vacancy)
+    ratio, (first, second) = closest_pair(vacancy)
     if ratio < CONTACT:
         reason = f"atoms {first} and {second} beside the vacancy are at {ratio:.2f} of the sum of their covalent radii"
         return Outcome("close contact", reason, steps, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import cache
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
 
 from mlff_probes.methods.analysis.statistics import Estimate, Unresolved, jackknife
+from mlff_probes.methods.neighbours import neighbours
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int_]
@@ -105,7 +105,7 @@ def radial_distribution(
     found = []
     for replica, box in zip(everything, boxes, strict=True):
         for part in np.array_split(np.arange(len(replica)), blocks):
-            samples = [_neighbours(replica[i], box[i], pair, edges) for i in part]
+            samples = [_shares(replica[i], box[i], pair, edges) for i in part]
             found.append(np.mean(samples, axis=0) / shells)
     return (edges[:-1] + edges[1:]) / 2, np.array(found)
 
@@ -182,29 +182,14 @@ def _pairs(ones: Indices, others: Indices) -> int:
     return len(ones) * len(others) - len(np.intersect1d(ones, others))
 
 
-def _neighbours(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], edges: Floats) -> Floats:
+def _shares(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], edges: Floats) -> Floats:
     """Share of the pairs in each bin, times the cell's volume: A^3, shape (n_bins,)."""
-    import freud
-
     ones, others = pair
-    # freud wants an upper triangular matrix of column vectors; a turn or a mirror that makes one keeps all distances.
-    upper = np.linalg.qr(cell.T)[1]
-    upper *= np.sign(np.diag(upper))[:, None]
-    repeats = np.floor(2 * edges[-1] / _widths(cell) * (1 + 1e-6)).astype(int) + 1  # a little more than 2 r_max wide
-    shifts = np.array(list(itertools.product(*map(range, repeats))))
-    fractional = positions @ np.linalg.inv(cell)
-    fractional -= np.floor(fractional)
-    images = ((fractional[others] + shifts[:, None]).reshape(-1, 3) - repeats / 2) @ upper.T
-    centres = (fractional[ones] - repeats / 2) @ upper.T
-    system = freud.box.Box.from_matrix(upper * repeats), images
-    if _widths(cell).min() > edges[-1] * (1 + 1e-6):  # no atom is that close to its own images: no list, so faster
-        histogram = freud.density.RDF(bins=len(edges) - 1, r_max=edges[-1])
-        counts = histogram.compute(system, query_points=centres).bin_counts.astype(float)
-        counts[0] -= len(np.intersect1d(ones, others))  # each atom with itself
-    else:
-        near = freud.locality.AABBQuery(*system).query(centres, {"mode": "ball", "r_max": edges[-1]}).toNeighborList()
-        pairs = ones[near.query_point_indices] != others[near.point_indices % len(others)]
-        counts = np.histogram(near.distances[pairs], len(edges) - 1, (edges[0], edges[-1]))[0].astype(float)
+    atoms = np.union1d(ones, others)
+    near = neighbours(positions[atoms], cell, (True, True, True), edges[-1])
+    first, second = atoms[near.first], atoms[near.second]
+    counted = np.isin(first, ones) & np.isin(second, others) & (first != second)
+    counts = np.histogram(near.distances[counted], len(edges) - 1, (edges[0], edges[-1]))[0]
     found: Floats = counts * abs(np.linalg.det(cell)) / _pairs(ones, others)
     return found
 

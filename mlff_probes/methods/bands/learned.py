@@ -22,10 +22,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import primitive_neighbor_list
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csc_array
+
+from mlff_probes.methods.neighbours import neighbours
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -317,8 +318,8 @@ def neighbour_pairs(atoms: Atoms, points: Floats, cutoff: float) -> tuple[Intege
     """Directed pairs (i, j, cell of j) nearer than `cutoff` in any of `points`."""
     found = []
     for point in points:
-        first, second, cell = primitive_neighbor_list("ijS", atoms.pbc, atoms.cell, point.reshape(-1, 3), cutoff)
-        found.append(np.column_stack([first, second, cell]))
+        near = neighbours(point.reshape(-1, 3), atoms.cell.complete().array, atoms.pbc, cutoff)
+        found.append(np.column_stack([near.first, near.second, near.cells]))
     pairs = np.unique(np.concatenate(found), axis=0)
     return pairs[:, 0], pairs[:, 1], pairs[:, 2:]
 

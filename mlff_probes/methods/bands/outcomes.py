@@ -13,11 +13,9 @@ from typing import Literal
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
-from ase.geometry import get_distances
 from numpy.typing import NDArray
 
-from mlff_probes.methods.bands.neighbours import connected, near_pairs, widest_gap
+from mlff_probes.methods.neighbours import connected, near_pairs, widest_gap
 
 Floats = NDArray[np.float64]
 
@@ -163,16 +161,6 @@ def structure_explosion(atoms: Atoms, normal_gap: float) -> tuple[Kind, str] | N
         gap = widest_gap(atoms)
         return "fragments separated", f"its widest gap has become {gap / normal_gap:.1f} times what it was"
     return None
-
-
-def closest_contact(atoms: Atoms) -> tuple[float, tuple[int, int]]:
-    """Shortest minimum-image distance over the sum of covalent radii, and the two atoms; (inf, …) for one atom."""
-    radii = covalent_radii[atoms.numbers]
-    distances = get_distances(atoms.positions, cell=atoms.cell, pbc=atoms.pbc)[1]
-    ratios = distances / (radii[:, None] + radii[None, :])
-    np.fill_diagonal(ratios, np.inf)
-    first, second = np.unravel_index(int(ratios.argmin()), ratios.shape)
-    return float(ratios[first, second]), (int(first), int(second))
 
 
 def image_distances(images: Sequence[Atoms]) -> Floats:

@@ -9,8 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from mlff_probes.methods.bands import outcomes
-from mlff_probes.methods.bands.neighbours import widest_gap
 from mlff_probes.methods.bands.outcomes import structure_explosion
+from mlff_probes.methods.neighbours import widest_gap
 
 if TYPE_CHECKING:
     from mlff_probes.methods.simulation.engine import Sample

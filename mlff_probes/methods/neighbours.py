@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
-from scipy.spatial import cKDTree
+from vesin import NeighborList
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -19,6 +19,18 @@ Indices = NDArray[np.intp]
 FIRST_GAP, GAP_GROWTH = 1.5, 1.5
 """Distances over the sum of covalent radii within which neighbours are sought first, and how that grows until all
 atoms hang together. Bonds are at 1, van der Waals gaps at 1.3."""
+
+
+class Neighbours(NamedTuple):
+    """Directed pairs of atoms, each from both ends, images of atoms included, those of the atom itself too.
+
+    `cells` are the cell vectors by which the second atom is shifted, shape (n_pairs, 3); `distances` in A.
+    """
+
+    first: Indices
+    second: Indices
+    cells: Indices
+    distances: Floats
 
 
 class Pairs(NamedTuple):
@@ -29,30 +41,46 @@ class Pairs(NamedTuple):
     ratios: Floats
 
 
+def neighbours(positions: Floats, cell: Floats, pbc: Sequence[bool] | NDArray[np.bool_], cutoff: float) -> Neighbours:
+    """All pairs of atoms no farther apart than `cutoff`, found by vesin.
+
+    Parameters
+    ----------
+    positions
+        A, finite, wrapped or not, shape (n_atoms, 3).
+    cell
+        A, rows are the cell vectors, of any shape but with a volume.
+    pbc
+        Directions in which the cell is periodic.
+    cutoff
+        A; may be larger than the cell.
+    """
+    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    first, second, cells, distances = search.compute(positions, cell, [bool(each) for each in pbc], "ijSd")
+    return Neighbours(first.astype(np.intp), second.astype(np.intp), cells.astype(np.intp), distances)
+
+
 def near_pairs(atoms: Atoms, ratio: float) -> Pairs:
     """All pairs of atoms no farther from each other than `ratio` times the sum of their covalent radii.
 
     The atoms must be finite. All images of atoms count, those of the atom itself too.
     """
     radii = covalent_radii[atoms.numbers]
-    cutoff = 2 * ratio * radii.max()
-    cell = atoms.cell.complete().array
-    inverse = np.linalg.inv(cell)
-    home = atoms.positions @ inverse
-    home -= np.floor(home) * atoms.pbc
-    reach = cutoff * np.linalg.norm(inverse, axis=0) * atoms.pbc  # over the distances of opposite faces
-    most = np.ceil(reach).astype(int)
-    shifts = np.array([shift for shift in product(*(range(-n, n + 1) for n in most)) if any(shift)]).reshape(-1, 3)
-    images = home + shifts[:, None]
-    near = ((images >= -reach) & (images <= 1 + reach) | ~atoms.pbc).all(axis=2)
-    shift, of_atom = np.nonzero(near)
-    points = np.concatenate([home, images[shift, of_atom]]) @ cell
-    atom = np.concatenate([np.arange(len(atoms)), of_atom])
-    found = cKDTree(points[: len(atoms)]).sparse_distance_matrix(cKDTree(points), cutoff, output_type="coo_matrix")
-    first, second = found.row, atom[found.col]
-    ratios = found.data / (radii[first] + radii[second])
-    kept = (found.row != found.col) & (ratios <= ratio)
-    return Pairs(first[kept], second[kept], ratios[kept])
+    found = neighbours(atoms.positions, atoms.cell.complete().array, atoms.pbc, 2 * ratio * radii.max())
+    ratios = found.distances / (radii[found.first] + radii[found.second])
+    kept = ratios <= ratio
+    return Pairs(found.first[kept], found.second[kept], ratios[kept])
+
+
+def closest_pair(atoms: Atoms) -> tuple[float, tuple[int, int]]:
+    """Shortest distance of two different atoms over the sum of covalent radii, and the two; (inf, …) for one atom."""
+    if len(atoms) < 2:
+        return np.inf, (0, 0)
+    ratio = FIRST_GAP
+    while not (others := (pairs := near_pairs(atoms, ratio)).first != pairs.second).any():
+        ratio *= GAP_GROWTH
+    row = int(np.where(others, pairs.ratios, np.inf).argmin())
+    return float(pairs.ratios[row]), (int(pairs.first[row]), int(pairs.second[row]))
 
 
 def connected(pairs: Pairs, atoms: int) -> bool:
