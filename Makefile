@@ -14,7 +14,7 @@ DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTH
 # Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: probe test browser-test lint schema bench package clean
+.PHONY: probe test browser-test lint docs docs-links schema bench package clean
 
 probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
@@ -32,6 +32,16 @@ lint: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A link that leads nowhere, inside the site or to a file of this repository, is a warning, and warnings are errors.
+docs: $(VENV)/dev.done  ## the documentation, in docs/_build/html; needs no network
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --nitpicky --fresh-env --quiet --jobs 2 docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+docs-links: $(VENV)/dev.done  ## look up the links to other sites as well, where there is a network
+	@if $(BIN)/python -c 'import socket; socket.create_connection(("arxiv.org", 443), 5)' 2>/dev/null; \
+	then $(BIN)/sphinx-build --builder linkcheck --quiet docs docs/_build/links; \
+	else echo "no network here: links to other sites were not looked up"; fi
 
 schema: $(VENV)/probe.done  ## write docs/scorecard.schema.json
 	$(BIN)/python -m mlff_probes.scorecard.schema > docs/scorecard.schema.json
@@ -58,4 +68,4 @@ $(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(if $(filter dev,$*),$(VENV)/probe.done)
 
 clean:
-	rm -rf $(VENV) dist scorecard .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist scorecard docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache

@@ -103,7 +103,7 @@ class CalculatorRequest:
     Attributes
     ----------
     spec
-        The option as it was written; each message about it begins with ``--calculator=SPEC: ``.
+        The option as it was written; each message about it begins with ``--calculator=SPEC:``.
     target
         What is to be loaded: the spec without its keys.
     path

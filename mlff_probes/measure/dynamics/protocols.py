@@ -37,9 +37,18 @@ ALL = "all"
 
 
 class ReferenceTrajectory(Record):
-    """A trajectory to compare with, of ab initio molecular dynamics say: a file that ASE reads, relative to the case.
+    """A trajectory to compare with, for example of ab initio molecular dynamics.
 
-    Velocities are taken from the file, or else from the positions. The first `skip` frames are left out.
+    Velocities are taken from the file, or else from the positions.
+
+    Attributes
+    ----------
+    file
+        A trajectory that ASE reads, relative to the case file.
+    interval_fs
+        Time between two frames, fs.
+    skip
+        How many frames at the beginning are left out.
     """
 
     file: Text
@@ -50,11 +59,24 @@ class ReferenceTrajectory(Record):
 class MolecularDynamics(SimulationSettings, BaseProtocol):
     """Replicas of one supercell, equilibrated in NVT (in NPT where the ensemble is NPT) and then sampled.
 
-    The frame beside the case, or in the file `structure` (relative to the case), is repeated `supercell` times; each
-    of the `seeds` gives one replica its first velocities and its thermostat's random numbers. NVT and NPT are kept
-    with Langevin friction; NVE keeps the energy. `steps` and `equilibration_steps` count timesteps, and every
-    `sample_every` of them positions, velocities and forces are kept. `curves` and `trajectory` are what to compare
-    with: CSV files by quantity (`rdf_Cr_Te`, `rdf_all`, `vdos_Cr`, `vdos_all`), and a trajectory.
+    Attributes
+    ----------
+    supercell
+        How often the starting frame is repeated in each direction.
+    structure
+        A file with the starting frame, relative to the case file, instead of the one beside the case.
+    pressure_samples
+        At how many samples the stress is evaluated.
+    rdf_max
+        How far g(r) is computed, A; without it, as far as the cell allows.
+    rdf_bin
+        Width of a bin of g(r), A.
+    hop_length
+        Distance of neighbouring sites, A: a mean squared displacement below half its square is no diffusion.
+    curves
+        CSV files to compare with, by name of the curve: `rdf_Cr_Te`, `rdf_all`, `vdos_Cr`, `vdos_all`.
+    trajectory
+        A trajectory to compare with: `file`, `interval_fs`, and `skip`, the frames at its beginning to leave out.
     """
 
     kind: Literal["molecular_dynamics"]

@@ -19,9 +19,21 @@ Count = Annotated[int, Field(ge=1, le=1000)]
 class Speed(BaseProtocol):
     """Time of model calls on repeats of one cell, from small to large, and on several structures at once.
 
-    The frame beside the case is repeated as each of `repeats` says, in the order of size, until the next size would
-    take longer than is left of `seconds`, or more memory than there is. `batches` says how many structures of the
-    smallest size are evaluated together. `extrapolate_to` is the number of atoms for which a nanosecond is predicted.
+    The frame beside the case is repeated, in the order of size, until the next size would take longer than is left of
+    `seconds`, or more memory than there is.
+
+    Attributes
+    ----------
+    repeats
+        How often the cell is repeated in each direction, from small to large.
+    batches
+        How many structures of the smallest size are evaluated together, from few to many.
+    seconds
+        How long the whole measurement may take.
+    timestep_fs
+        The timestep for which ns/day are stated, fs.
+    extrapolate_to
+        The number of atoms for which the cost of a nanosecond is predicted.
     """
 
     kind: Literal["speed"]
@@ -73,9 +85,13 @@ class Speed(BaseProtocol):
 class PathAgreement(BaseProtocol):
     """Energies, forces and stress of some frames on the path in use and on others that must give the same.
 
-    The frames lie beside the case, or `origins` names the files: origin -> path or pattern, relative to the case file.
-    Of what is stored with them only the structures are read; those with an element that the model does not know are
-    left out.
+    The frames lie beside the case, or `origins` names the files. Only their structures are read; those with an element
+    that the model does not know are left out.
+
+    Attributes
+    ----------
+    origins
+        Origin -> path or pattern of files with frames, relative to the case file.
     """
 
     kind: Literal["path_agreement"]

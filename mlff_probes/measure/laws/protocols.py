@@ -19,8 +19,17 @@ JUMP = "meV"
 class Law(BaseProtocol):
     """What all laws share: they are tried on given structures and on random ones of elements that the model knows.
 
-    `structures` names files (paths or patterns, relative to the case file) instead of the one beside the case;
-    structures with an element that the model does not know are left out. `examples` is how many are drawn.
+    Structures with an element that the model does not know are left out.
+
+    Attributes
+    ----------
+    structures
+        Files to take structures from (paths or patterns, relative to the case file), instead of the one beside the
+        case.
+    random_structures
+        Whether random structures are tried, too.
+    examples
+        How many examples are drawn; for the short-range wall, the largest number of pairs of elements.
     """
 
     structures: tuple[Text, ...] = ()

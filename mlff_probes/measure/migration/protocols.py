@@ -26,7 +26,19 @@ this many times its uncertainty."""
 
 
 class BandProtocol(BaseProtocol):
-    """What both protocols with relaxed bands share: `band_settings`, from the keys of the same names."""
+    """What both protocols with relaxed bands share: `band_settings`, from the keys of the same names.
+
+    Attributes
+    ----------
+    spring_ev_a2
+        Spring constant between neighbouring images, eV/A^2.
+    fmax
+        Every image has converged when no force exceeds this, eV/A, as ASE's NEB defines forces.
+    saddle_fmax
+        The same for the highest image, eV/A.
+    max_steps
+        A band that has not converged after so many steps is `unconverged`.
+    """
 
     spring_ev_a2: Positive = 0.1
     fmax: Positive = 0.05
@@ -44,7 +56,15 @@ class BandProtocol(BaseProtocol):
 
 
 class FixedPath(BaseProtocol):
-    """Single points on a given migration path, its images numbered by `image`."""
+    """Single points on a given migration path, its images numbered by `image`.
+
+    Attributes
+    ----------
+    migrating_atom
+        Index of the atom that hops, counted from 0.
+    path_made_by
+        What made the geometry of the path; a path that a model made favours that model.
+    """
 
     kind: Literal["fixed_path"]
     migrating_atom: Annotated[int, Field(ge=0)]
@@ -97,8 +117,21 @@ class FixedPath(BaseProtocol):
 class RelaxedPath(BandProtocol):
     """Climbing-image nudged elastic bands from site to site.
 
-    The frames, numbered by `image`, are the endpoints and any sites between them; all are relaxed, and those that
-    are minima joined by bands of `images` each. Consecutive frames are joined by minimum image.
+    The frames, numbered by `image`, are the endpoints and any sites between them. All are relaxed, and those that are
+    minima are joined by bands. Consecutive frames are joined by minimum image.
+
+    Attributes
+    ----------
+    migrating_atom
+        Index of the atom that hops, counted from 0.
+    path_made_by
+        What made the geometry of the frames.
+    images
+        Images of each band, its ends included.
+    endpoint_fmax
+        A site has relaxed when no force exceeds this, eV/A.
+    endpoint_steps
+        A site that has not relaxed after so many steps makes the band `unconverged`.
     """
 
     kind: Literal["relaxed_path"]
@@ -130,8 +163,22 @@ class RelaxedPath(BandProtocol):
 class FccVacancy(BandProtocol):
     """A vacancy in an fcc metal, at the lattice constant of the model, and the hop of a neighbour into it.
 
-    The cells are built: `repeats` times the cubic cell of four atoms in each direction, less one atom.
-    `guess_lattice_constant` (A) is where the search for the lattice constant begins.
+    The cells are built by the probe.
+
+    Attributes
+    ----------
+    element
+        Symbol of the metal.
+    guess_lattice_constant
+        Where the search for the lattice constant begins, A.
+    repeats
+        The cell has so many cubic cells of four atoms in each direction, less one atom.
+    images
+        Images of the band, its ends included.
+    vacancy_fmax
+        The vacancy has relaxed when no force exceeds this, eV/A.
+    vacancy_steps
+        A vacancy that has not relaxed after so many steps makes the outcome `unconverged`.
     """
 
     kind: Literal["fcc_vacancy"]

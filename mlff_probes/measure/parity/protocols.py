@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 class Parity(BaseProtocol):
     """Energies and forces of many frames against their labels, by element and by origin of the frame.
 
-    The frames lie beside the case and name their `origin` themselves (or their `config_type`), or `origins`
-    names the files: origin -> path or pattern, relative to the case file.
+    The frames lie beside the case and name their `origin` themselves (or their `config_type`), or `origins` names the
+    files.
+
+    Attributes
+    ----------
+    origins
+        Origin -> path or pattern of files with frames, relative to the case file.
     """
 
     kind: Literal["parity"]

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 
 class Slide(BaseProtocol):
-    """What both sliding protocols share: one layer slides over the next along `slide_vector`."""
+    """What both sliding protocols share: one layer slides over the next.
+
+    Attributes
+    ----------
+    slide_vector
+        The period of the slide, in lattice vectors a1 and a2 of the plane.
+    """
 
     slide_vector: tuple[int, int]
 

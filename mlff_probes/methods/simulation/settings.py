@@ -16,9 +16,30 @@ Ensemble = Literal["NVE", "NVT", "NPT"]
 class SimulationSettings(Record):
     """Ensemble, temperature, length and random numbers of a simulation.
 
-    Each of the `seeds` gives one replica its first velocities and its thermostat's random numbers. NVT and NPT are
-    kept with Langevin friction; NVE keeps the energy. `steps` and `equilibration_steps` count timesteps, and every
-    `sample_every` of them positions, velocities and forces are kept.
+    NVT and NPT are kept with Langevin friction; NVE keeps the energy.
+
+    Attributes
+    ----------
+    ensemble
+        Constant energy (NVE), temperature (NVT), or temperature and pressure (NPT).
+    temperature
+        Of the equilibration, and of the thermostat, K.
+    pressure_bar
+        The target in NPT, bar.
+    timestep_fs
+        One step, fs.
+    equilibration_steps
+        Timesteps before the production.
+    steps
+        Timesteps of the production.
+    sample_every
+        Positions, velocities and forces are kept every so many timesteps.
+    seeds
+        One replica each: its first velocities, and the random numbers of its thermostat.
+    friction_per_fs
+        Of the Langevin thermostat, 1/fs.
+    barostat_fs
+        Time constant of the barostat, fs.
     """
 
     ensemble: Ensemble

@@ -1,0 +1,47 @@
+"""Links and file names on the pages lead somewhere, as a reader on GitHub follows them. The site checks its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from doc_pages import ROOT, anchors, page, without_code
+
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "reference/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "example").glob("*.md")),
+]
+WRITTEN = {ROOT / "docs" / "generated" / f"{name}.md" for name in ("options", "quantities", "tolerances", "cases")}
+"""Pages that `make docs` writes from the code; `tests/docs/test_generated.py` looks at them."""
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NAMED = re.compile(r"`((?:mlff_probes|probes|reference|tests|docs)/[\w./]*\w/?)`")
+"""A file or a folder of this repository, named in the text."""
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [str(file.relative_to(ROOT)) for file in pages]
+
+
+@pytest.mark.parametrize("name", names(PAGES))
+def test_linked_files_and_headings_exist(name):
+    text = without_code(page(name))
+    for link in LINK.findall(text):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        target, _, anchor = link.partition("#")
+        file = ((ROOT / name).parent / target).resolve() if target else ROOT / name
+        if file in WRITTEN:
+            continue
+        assert file.exists(), f"{name} links {link}"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file.read_text(encoding="utf-8")), f"{name} links {link}"
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", *names(sorted((ROOT / "docs").glob("*.md")))])
+def test_files_that_are_named_exist(name):
+    named = [path for path in NAMED.findall(without_code(page(name))) if "FAMILY" not in path]  # stands for any
+    missing = [path for path in named if not (ROOT / path).exists()]
+    assert missing == []
