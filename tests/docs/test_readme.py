@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from doc_pages import ROOT, blocks, commands, page
-from judge_from_wheel import UNRELAXED
+from outer_runs import UNRELAXED
 
 from mlff_probes.cases.load import load_cases
 from mlff_probes.measure import FAMILIES

@@ -15,8 +15,8 @@ import ase.io
 import pytest
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
-from fork_server import ForkServer
-from judge_from_wheel import UNRELAXED
+from forks import run_in_fork
+from outer_runs import UNRELAXED
 
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.scorecard import files
@@ -258,14 +258,12 @@ def inner_environment():
 @pytest.fixture(scope="session")
 def run_probes_in():
     """Run the probes in a directory, in a fork."""
-    server = ForkServer()
 
     def run(directory, *args):
-        done = server.run([str(arg) for arg in probes(directory, *args)], directory, environment(), TIMEOUT_S)
+        done = run_in_fork([str(arg) for arg in probes(directory, *args)], directory, environment(), TIMEOUT_S)
         return without_internal_failure(Run(*done, Path(directory)))
 
-    yield run
-    server.stop()
+    return run
 
 
 @pytest.fixture

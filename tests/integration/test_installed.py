@@ -11,7 +11,7 @@ from email.parser import BytesParser
 from importlib import metadata
 
 import pytest
-from judge_from_wheel import CHECKOUT, INSTALLED, ROOT, ROUNDING, UNRELAXED, differences, scorecard_of
+from outer_runs import CHECKOUT, INSTALLED, ROOT, ROUNDING, UNRELAXED, differences, scorecard_of
 from packaging.requirements import Requirement
 from support import STORED, STORED_QUANTITIES
 

@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 
 import pytest
-from judge_from_wheel import UNRELAXED
+from outer_runs import UNRELAXED
 from support import STORED, STORED_QUANTITIES
 
 LISTING = """

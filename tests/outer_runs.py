@@ -1,18 +1,11 @@
-"""Does the package judge in an empty environment as it does in the checkout? What `make package` asks.
-
-`python tests/judge_from_wheel.py dist/….whl` installs the wheel with one extra, within the constraints, into a
-new virtual environment, runs the probes there from an empty folder, and compares with the checkout's scorecard.
-"""
+"""Runs of the probes as a user starts them, in processes of their own, and where their scorecards differ."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
-import time
-import venv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,32 +66,3 @@ def _same(row: ProbeResult, twin: ProbeResult) -> bool:
     if here is None or there is None:
         return here is there
     return abs(here - there) <= ROUNDING
-
-
-def main() -> None:
-    """Install, run, compare, and say it in one line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("wheel", type=Path)
-    parser.add_argument("--extra", default="chgnet")
-    parser.add_argument("--calculator", default="chgnet", help="as in pytest --calculator=…, paths absolute")
-    given = parser.parse_args()
-    chosen = f"--calculator={given.calculator}"
-    with tempfile.TemporaryDirectory() as name:
-        start = time.perf_counter()
-        environment, empty = Path(name, "environment"), Path(name, "empty")
-        empty.mkdir()
-        venv.create(environment, with_pip=True)
-        pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        wanted = f"{given.wheel.resolve()}[{given.extra}]"
-        subprocess.run([*pip, "--constraint", ROOT / "constraints.txt", wanted], check=True, cwd=empty)
-        took = time.perf_counter() - start
-        card = scorecard_of([environment / "bin" / "pytest"], empty, *INSTALLED, chosen, *UNRELAXED)
-    found = differences(card, scorecard_of(CHECKOUT, ROOT, chosen, *UNRELAXED))
-    if found:
-        sys.exit("\n".join([f"{given.wheel.name} and the checkout judge differently:", *found]))
-    print(f"{given.wheel.name}[{given.extra}], installed in {took:.0f} s, judges {card.calculators[0].label} as the "
-          f"checkout does: {len(card.results)} rows, {card.verdict}")  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()
