@@ -574,4 +574,4 @@ def test_every_probe_catches_a_fault():
 
 def test_the_page_says_what_is_asserted_here():
     assert list(EXPECTED) == list(FAULTS)
-    assert PAGE.read_text() == table(EXPECTED), "write it anew: python tests/fault_table.py > docs/faults.md"
+    assert PAGE.read_text() == table(EXPECTED), "write it again: python tests/fault_table.py > docs/faults.md"

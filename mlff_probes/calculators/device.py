@@ -19,7 +19,7 @@ class Device:
     synchronize
         Waits until the device has finished; called before a clock is read.
     reset_peak, peak_bytes
-        Begins anew to look for the peak, and the peak memory of the device since then, in bytes. `peak_bytes` is None
+        Resets the peak, and the peak memory of the device since then, in bytes. `peak_bytes` is None
         where the device has no memory of its own, as a CPU, whose memory is that of the process.
     allocated_bytes
         All memory that was ever asked for on the device, in bytes, as torch's allocator counts it: it grows with every

@@ -59,7 +59,7 @@ def release() -> None:
 
 
 def reset_host_peak() -> bool:
-    """Begin anew to look for the peak memory of this process; False where the system cannot (not Linux)."""
+    """Reset the peak memory of this process; False where the system cannot (not Linux)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

@@ -98,7 +98,7 @@ class BaseProtocol(Record):
         return ""
 
     def reseeded(self, seed: int) -> Self:
-        """The same protocol with other random numbers; itself where it has none, and for seed 0."""
+        """A copy with other random numbers; seed 0 changes nothing, nor does a protocol without random numbers."""
         return self
 
 

@@ -65,7 +65,7 @@ class Trajectory:
 
     @property
     def degrees_of_freedom(self) -> int:
-        """Among which the kinetic energy is shared."""
+        """The degrees of freedom among which the kinetic energy is shared."""
         return 3 * len(self.numbers) - 3 * self.fixed_momentum
 
     @property

@@ -72,7 +72,7 @@ class OnFrames:
         return self.work_up(case, evaluate(calculator, [*case.frames, *self.more(case)], forces=forces))
 
     def reference(self, case: Case[Any], _: Sequence[str]) -> Result | None:
-        """The same work-up of the energies and forces that are stored with the frames; None without any."""
+        """Work up the energies and forces that are stored with the frames; None without any."""
         return None if case.stored is None else self.work_up(case, case.stored)
 
 
@@ -85,7 +85,7 @@ class Drawing:
     draw
         Fills a figure with what a view shows.
     size
-        Inches, width and height, of the picture of so many calculators.
+        Width and height in inches, from the number of calculators.
     needs_a_model
         Whether a reference alone is worth no picture.
     """

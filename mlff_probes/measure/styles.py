@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 REFERENCE_COLOR = "black"
 COLORS = ("#d55e00", "#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8c564b", "#7f7f7f")
-"""Those of Okabe and Ito (jfly.uni-koeln.de/color) but for black and yellow, which colour-blind people can tell apart
-too, and two more."""
+"""Colours that colour-blind people can tell apart: those of Okabe and Ito (jfly.uni-koeln.de/color) without black and
+yellow, and two more."""
 
 MARKERS = "ovsD^<>P"
 REFERENCE: dict[str, Any] = {"color": REFERENCE_COLOR, "linewidth": 1.0, "marker": "o", "markersize": 3.5}

@@ -18,7 +18,7 @@ SEEDS = ("seeds",)
 """Keys of a protocol that choose random numbers: measurements that differ in these alone are of one quantity."""
 
 COVERAGE = 0.95
-"""Of the intervals that measured values carry."""
+"""Confidence of the intervals that measured values carry."""
 
 NAMED = 5
 """Cases, or reasons, that are named where there are more."""
@@ -30,7 +30,7 @@ ROUNDING = 1e-3
 """A verdict has not changed because an error crossed its tolerance by less than this part of it."""
 
 CASE_FILE_SUFFIX = ".toml"
-"""Of the id of a case whose file cannot be read."""
+"""Suffix of the id of a case whose file cannot be read."""
 
 BY_LABEL = ",label=…"
 """How a calculator of a stored baseline is named behind its file."""
@@ -179,7 +179,7 @@ class Comparer:
         return "" if same else f"{case}, {quantity}: its reference is another than in {self.baseline.source}"
 
     def left_out(self, after: ProbeResult) -> str:
-        """The same of a quantity that was measured, and so has a unit."""
+        """The change of a quantity that was measured, and so has a unit, but was left out of the comparison."""
         before = self.baseline.rows.get((after.case, after.quantity))
         if before is None or _unit(before) == _unit(after):
             return self.another_reference(after.case, after.quantity, after.expectation)

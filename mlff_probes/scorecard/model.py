@@ -37,7 +37,7 @@ GRID_A = 1e-5
 """Structures are the same whose positions are the same on this grid."""
 
 GRID_EV = 1e-6
-"""And references whose energies (eV), forces (eV/A), stresses (eV/A^3) and curves are."""
+"""References are the same if their energies (eV), forces (eV/A), stresses (eV/A^3) and curves agree on this grid."""
 
 GRID_TRAJECTORY_A = 1e-3
 """Coarser, since the positions of a trajectory are unwrapped: no last digit may make it another one."""

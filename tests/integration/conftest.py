@@ -116,7 +116,7 @@ class Run:
 def environment():
     """The environment without what the outer pytest leaves in it for its children, and without CUDA devices.
 
-    Bytecode is kept: without it each of the inner runs would compile the package anew.
+    Bytecode is kept: without it each of the inner runs would compile the package again.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV_"))}
     for name in ("FORCE_COLOR", "PY_COLORS", "CI", "BUILD_NUMBER", "COLUMNS", "PYTHONDONTWRITEBYTECODE"):

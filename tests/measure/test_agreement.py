@@ -170,7 +170,7 @@ def test_the_note_says_at_which_frame_and_what_the_plainest_path_was():
 
 
 def counted(calculator: Calculator, *, refuses=lambda changes: None) -> tuple[Calculator, list[dict]]:
-    """The calculator, and what is asked for as it is loaded anew; `refuses` says why a change is refused."""
+    """The calculator, and what is asked for as it is loaded again; `refuses` says why a change is refused."""
     asked = []
 
     def fresh(**changes):
@@ -193,7 +193,7 @@ def test_each_path_is_loaded_once():
     assert set(states(found)["measured"]) == QUANTITIES - of_kind("compiled")
 
 
-def test_the_plainest_path_of_a_model_in_use_on_it_is_the_one_that_was_loaded_anew():
+def test_the_plainest_path_of_a_model_in_use_on_it_is_the_one_that_was_loaded_again():
     model, asked = counted(replace(load(compile_mode=None), other_kernels=()))
     measured(model)
     assert asked == [{}, {"dtype": "float32"}]
@@ -246,7 +246,7 @@ def test_a_calculator_that_was_handed_over_cannot_be_compared_with_a_twin():
     assert states(found)["not applicable"] == of_kind("plainest first_call")
     assert states(found)["not applicable by nature"] == QUANTITIES - of_kind("plainest first_call")
     assert found.values["plainest_energy"].problem.reason == (
-        "the calculator cannot be loaded anew: it was handed over ready-made"
+        "the calculator cannot be loaded again: it was handed over ready-made"
     )
 
 
@@ -326,7 +326,7 @@ PLAINEST = {"compile_mode": None, "kernels": None, "device": "cpu", "dtype": "fl
         ("compiled", {"compile_mode": None}, "eager"),
         ("kernels", {"kernels": KERNELS}, f"with {KERNELS} kernels"),
         ("plainest", PLAINEST, "on the plainest path"),
-        ("first_call", {}, "in the first calls of a model loaded anew"),
+        ("first_call", {}, "in the first calls of a model loaded again"),
     ],
 )
 @pytest.mark.parametrize("error", [ValueError("no such kernel"), RuntimeError("CUDA out of memory")])

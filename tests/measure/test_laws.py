@@ -314,7 +314,7 @@ def test_a_model_that_computes_in_float32_and_does_not_say_so_is_judged_as_such(
 # Reproducibility
 
 
-def test_what_cannot_be_loaded_anew_is_not_applicable():
+def test_what_cannot_be_loaded_again_is_not_applicable():
     found = states(measured(plain(Sound()), "reproducibility", *CRYSTALS))
     missing = {name for name, state in found.items() if state == "not applicable"}
     assert missing == {f"{what}_{of}" for what in ("first_call", "batch", "float32") for of in ("energy", "force")}

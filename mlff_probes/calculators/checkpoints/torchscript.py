@@ -54,7 +54,7 @@ def check_torchscript(data: bytes) -> None:
         members = {name: reader.get_record(name) for name in reader.get_all_records()}
     except RuntimeError as error:
         raise RefusedError(f"TorchScript that cannot be read ({str(error).splitlines()[0]})") from error
-    operators = _operators()  # asked anew each time: a package that is imported later may add some
+    operators = _operators()  # asked again each time: a package that is imported later may add some
     for name, content in members.items():
         if not _ARCHIVE_MEMBER.fullmatch(name):
             raise RefusedError(f"the file {name!r} in a TorchScript archive")

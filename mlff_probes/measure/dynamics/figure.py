@@ -25,10 +25,10 @@ SPARSER = 8.0
 """How much farther apart along the path of a curve that goes up and down all the time."""
 
 LINES = ("-", "--", ":", "-.")
-"""One for each element, where the colour says the calculator."""
+"""Line styles, one for each element; the colour says which calculator it is."""
 
 LETTERS = 60
-"""Of small print, in a line as wide as a panel."""
+"""Letters of small print in a line as wide as a panel."""
 
 MARGIN_A = 0.5
 """How far before the closest pair g(r) is drawn, A."""
@@ -63,7 +63,7 @@ def _line(index: int, style: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sparse(style: dict[str, Any]) -> dict[str, Any]:
-    """The same for a history that goes up and down all the time."""
+    """The line of a calculator for a history that goes up and down all the time: fewer markers."""
     return style | {"markevery": tuple(SPARSER * part for part in style["markevery"])}
 
 

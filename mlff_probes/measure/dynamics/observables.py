@@ -28,20 +28,20 @@ RDF_LEAST_A, RDF_MOST_A = 5.0, 10.0
 first shells (then into periodic images, in the model as in the reference) and at most over the order in a liquid."""
 
 RDF_BLOCKS = 48
-"""Into so many stretches all replicas together are cut for g(r): enough to see whether they are independent."""
+"""Blocks for g(r), over all replicas together: enough to see whether they are independent."""
 
 WINDOWS = 18
 """Spectra are of so many windows, all replicas together: fewer hardly show whether they are independent, and more are
 shorter, which broadens the lines."""
 
 FEWEST_WINDOWS = 2
-"""Of a replica, however many there are."""
+"""Fewest windows of one replica, however many replicas there are."""
 
 RDF_SAMPLES = 800
 """So many samples of all replicas, evenly spread, give g(r): neighbouring ones say the same."""
 
 MOST_POINTS = 400
-"""Of a longer history only so many points are kept for the picture."""
+"""Most points of a history that are kept for the picture."""
 
 GPA = 1.0 / units.GPa
 FS_PER_PS = 1000.0

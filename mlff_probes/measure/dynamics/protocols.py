@@ -149,7 +149,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
         return None
 
     def reseeded(self, seed: int) -> Self:
-        """The same protocol with other random numbers; itself for seed 0."""
+        """A copy with other random numbers; seed 0 changes nothing."""
         if seed == 0:
             return self
         seeds = tuple(int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for own in self.seeds)

@@ -127,7 +127,7 @@ def _rdf_l1(o: Observables, pair: str) -> Estimate:
 
 
 def _rdf_wasserstein(o: Observables, pair: str) -> Estimate:
-    """Of the pairs themselves, whose number in a shell goes with r^2 g(r)."""
+    """Wasserstein distance of the pair distances; the number of pairs in a shell goes with r^2 g(r)."""
 
     def moved(r: Floats, g: Floats, reference: Floats) -> float:
         return distances.wasserstein(r, r**2 * g, r**2 * reference)

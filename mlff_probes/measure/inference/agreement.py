@@ -27,7 +27,7 @@ from mlff_probes.measure.laws.twins import (
     Both,
     apart,
     is_lattice,
-    loaded_anew,
+    loaded_again,
     nudged,
     one_by_one,
     split,
@@ -49,7 +49,7 @@ def agreement(calculator: Calculator, case: Case[PathAgreement], conditions: Con
     the path in use (energies and forces batched where the calculator has such a pass, the stress through its ASE path)
     and
 
-    - `plainest`: the plainest path that can be had: loaded anew on the CPU, in float64, eager, without accelerated
+    - `plainest`: the plainest path that can be had: loaded again on the CPU, in float64, eager, without accelerated
       kernels, one structure a call;
     - `float32`: the same path in the other precision;
     - `compiled`: the same path, eager;
@@ -58,7 +58,7 @@ def agreement(calculator: Calculator, case: Case[PathAgreement], conditions: Con
     and between
 
     - `batch`: the batched pass and one structure a call;
-    - `first_call`: the very first calls of a model that was loaded anew, one structure a call, and later ones of the
+    - `first_call`: the very first calls of a model that was loaded again, one structure a call, and later ones of the
       model in use.
 
     Every other path has answered once before it counts. One that fails costs its own quantities alone.
@@ -80,7 +80,7 @@ def agreement(calculator: Calculator, case: Case[PathAgreement], conditions: Con
 
 
 def path_name(identity: CalculatorIdentity, *, batched: bool) -> str:
-    """Which path that is, as far as the calculator says: ``cpu, float64, eager, one structure a call``."""
+    """The path of a calculator in words, as far as it is stated: ``cpu, float64, eager, one structure a call``."""
     stated = [name for name in (identity.device, identity.dtype) if name != NOT_STATED]
     eager = ["eager"] if identity.family in EAGER_FAMILIES else []
     more = [f"compiled ({identity.compile_mode})"] if identity.compile_mode else eager
@@ -120,7 +120,7 @@ class ModelPath:
 
     @cached_property
     def used(self) -> list[Evaluation]:
-        """As a user has it: energies and forces in batches where there are any, the stress through ASE."""
+        """Energies and forces in batches where there are any, the stress through ASE: the path that a user gets."""
         if self.model.batch is None:
             return self.alone
         if not self.stress:
@@ -166,19 +166,19 @@ class Trial:
 
     def first_call(self) -> None:
         """A model that never answered before, and the one in use."""
-        self.report("loaded anew")
-        lacks, where = "cannot be loaded anew", "in the first calls of a model loaded anew"
+        self.report("loaded again")
+        lacks, where = "cannot be loaded again", "in the first calls of a model loaded again"
         with apart(self.worst, "first_call", lacks=lacks, where=where):
-            anew = self._path(loaded_anew(self.calculator))
+            again = self._path(loaded_again(self.calculator))
             says = "in the first calls of a model and in later ones"
-            both = Both("first_call", says, anew.alone, self.in_use.alone, self.dtype, name=_called)
+            both = Both("first_call", says, again.alone, self.in_use.alone, self.dtype, name=_called)
             both.add_to(self.worst, self.frames, lambda i: [bare(self.frames[i]), nudged(self.frames[i])])
-            self._known[_key(self.calculator.identity)] = self._path(anew.model)
+            self._known[_key(self.calculator.identity)] = self._path(again.model)
 
     def plainest(self) -> None:
         """The plainest path that can be had."""
         self.report("on the plainest path")
-        with apart(self.worst, "plainest", lacks="cannot be loaded anew", where="on the plainest path"):
+        with apart(self.worst, "plainest", lacks="cannot be loaded again", where="on the plainest path"):
             path, changes = self._plainest()
             self.plainest_path = path_name(path.model.identity, batched=False)
             says = f"on the path in use and on the plainest ({self.plainest_path})"
@@ -245,7 +245,7 @@ class Trial:
         """The path on which these are changed; one that is known already is not loaded again."""
         key = _key(self.calculator.identity.model_copy(update=changes))
         if key not in self._known:
-            path = self._path(loaded_anew(self.calculator, **changes))
+            path = self._path(loaded_again(self.calculator, **changes))
             path.warm_up()
             self._known[key] = path
         return self._known[key]

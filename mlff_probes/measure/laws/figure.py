@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 FEW = 20
-"""From so many elements on, labels along both sides of a matrix are too small to be read."""
+"""Number of elements from which labels along both sides of a matrix are too small to be read."""
 
 LEAST = 1e-6
 """Deviations below this part of their tolerance are drawn there, zeros among them."""
@@ -113,7 +113,7 @@ def _pairs(figure: SubFigure, axes: Axes, arrays: dict[str, list[Any]]) -> None:
 
 
 def law_drawing(height: float) -> Drawing:
-    """How the deviations from some laws are drawn, in so many inches."""
+    """How the deviations from some laws are drawn, `height` in inches."""
     return Drawing(_laws, lambda calculators: (7.2, height + legend_room(calculators)))
 
 

@@ -87,7 +87,7 @@ class ShortRangeWall(Law):
 
 
 class Reproducibility(Law):
-    """The same structure again: later, after others, in a batch, in a model loaded anew, in the other precision."""
+    """One structure evaluated again: later, after others, in a batch, in a model loaded again, in another precision."""
 
     kind: Literal["reproducibility"]
 

@@ -1,4 +1,4 @@
-"""The same structure again: later, after others, in a batch, in a model loaded anew, in the other precision."""
+"""One structure evaluated again: later, after others, in a batch, in a model loaded again, in another precision."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.laws.examples import Worst, no_structures, seen_dtype, tried_structures
 from mlff_probes.measure.laws.protocols import Reproducibility
-from mlff_probes.measure.laws.twins import NO_PRECISION, OTHER, Both, apart, loaded_anew, nudged, one_by_one, split
+from mlff_probes.measure.laws.twins import NO_PRECISION, OTHER, Both, apart, loaded_again, nudged, one_by_one, split
 from mlff_probes.measure.results import Result
 from mlff_probes.methods.random_structures import drawn
 
 ROUNDS = 5
-"""Calls of the first structure to a model loaded anew: what is compiled on the way is compiled by then."""
+"""Calls of the first structure to a model loaded again: what is compiled on the way is compiled by then."""
 
 
 def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditions: Conditions = QUIET) -> Result:
@@ -30,7 +30,7 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
 
     - `repeat`: two passes over them in the same order, so that each comes after the same one;
     - `history`: passes in opposite order, so that each comes after another one;
-    - `first_call`: the first call of a model that was loaded anew and its last of some;
+    - `first_call`: the first call of a model that was loaded again and its last of some;
     - `batch`: one batched pass and one structure a call;
     - `float32`: the model in float32 and in float64.
     """
@@ -61,7 +61,7 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
         Both("batch", "in a batch and alone", again, split(together), dtype).add_to(
             worst, structures, lambda index: [structures[index], *structures]
         )
-    conditions.report("loaded anew")
+    conditions.report("loaded again")
     _first_call(calculator, structures, worst, calls, dtype=dtype)
     conditions.report("in the other precision")
     _other_precision(calculator, structures, worst, calls, again)
@@ -71,10 +71,10 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
 
 
 def _first_call(calculator: Calculator, structures: Sequence[Atoms], worst: Worst, calls: Calls, *, dtype: str) -> None:
-    with apart(worst, "first_call", lacks="cannot be loaded anew", where="in a model loaded anew"):
-        anew = loaded_anew(calculator)
+    with apart(worst, "first_call", lacks="cannot be loaded again", where="in a model loaded again"):
+        again = loaded_again(calculator)
         order = [atoms for _ in range(ROUNDS) for atoms in structures[:2]]
-        found = one_by_one(anew, order, forces=calculator.supplies("forces"), calls=calls)[::2]
+        found = one_by_one(again, order, forces=calculator.supplies("forces"), calls=calls)[::2]
         says = "in the first call of a model and in a later one"
         Both("first_call", says, found[:1], found[-1:], dtype).add_to(worst, structures[:1], lambda _: structures[:2])
 
@@ -87,7 +87,7 @@ def _other_precision(
         worst.without_any("float32", NO_PRECISION, applicable=False, by_nature=True)
         return
     with apart(worst, "float32", lacks=f"cannot be had in {other}", where=f"in {other}", by_nature=True):
-        model = loaded_anew(calculator, dtype=other)
+        model = loaded_again(calculator, dtype=other)
         theirs = calls.add(evaluate(model, structures, forces=found[0].forces is not None))
         Both("float32", "in float32 and in float64", found, split(theirs), "float32").add_to(
             worst, structures, lambda index: [structures[index]]

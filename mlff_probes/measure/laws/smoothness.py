@@ -45,7 +45,7 @@ BOX_A = 40.0
 """Edge of the periodic cell around two pairs of atoms."""
 
 SEGMENT = 10
-"""In each so many intervals of a line the two most suspicious are looked at closely."""
+"""Length of a stretch of a line, in intervals; the two most suspicious intervals of each are looked at closely."""
 
 SUSPECT_STEP_A, FINAL_STEP_A = 4e-3, 1e-4
 """An interval is quartered until it is shorter than the first, A, and the worst of all on to the second: there

@@ -27,7 +27,7 @@ NUDGE_A = 0.01
 """How far the atoms of a structure are moved to have another one: standard deviation of each coordinate, A."""
 
 
-def loaded_anew(calculator: Calculator, **changes: Any) -> Calculator:
+def loaded_again(calculator: Calculator, **changes: Any) -> Calculator:
     """The calculator loaded once more, with some of what was asked for changed (fields of `CalculatorRequest`).
 
     Raises
@@ -40,15 +40,15 @@ def loaded_anew(calculator: Calculator, **changes: Any) -> Calculator:
     if calculator.fresh is None:
         raise InputError("it was handed over ready-made")
     try:
-        anew = calculator.fresh(**changes)
+        again = calculator.fresh(**changes)
     except InputError as error:
         why = str(error).removeprefix(f"--calculator={calculator.identity.spec}: ").partition(";")[0]
         raise InputError(why) from error
     except Exception as error:  # whatever a foreign loader may raise
         raise EvaluationError(f"the calculator cannot be loaded: {describe(error)}") from error
-    if anew.ase is calculator.ase:
+    if again.ase is calculator.ase:
         raise InputError("its factory hands out the same one again")
-    return replace(anew, guard=calculator.guard)
+    return replace(again, guard=calculator.guard)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ class Both:
     """Two evaluations of the same structures, in one order.
 
     `dtype` is the coarser of their precisions; `changes` is what was changed of the request for a calculator that was
-    loaded anew, None if none was; `name` is what a structure is called.
+    loaded again, None if none was; `name` is what a structure is called.
     """
 
     what: str

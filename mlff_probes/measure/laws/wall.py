@@ -33,7 +33,7 @@ DISTANCES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Distances over the sum of the covalent radii, going in."""
 
 WELL = 4
-"""The first so many may be the bond of a pair: even that of N2 is at 0.77, of Cr2 at 0.60."""
+"""Number of outer distances that may be the bond of a pair: even that of N2 is at 0.77, of Cr2 at 0.60."""
 
 COARSE = 6
 """All pairs are pressed so far; only those without a wall by then farther."""

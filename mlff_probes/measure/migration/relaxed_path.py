@@ -41,7 +41,7 @@ class _Path:
     sites
         Relaxed frames that are minima of their own, with energies and forces.
     stretches
-        For each band: its two sites and, between them, the frames that are none.
+        For each band: its two sites and, between them, the frames that are no sites.
     runs, first
         The bands, and what they started from.
     """

@@ -143,7 +143,7 @@ def other_endpoint(vacancy: Atoms, sites: Floats, hopper: int) -> Atoms:
     its supercells on itself and exchanges the two sites. So it maps the relaxed vacancy at one onto the relaxed
     vacancy at the other, with the same energy for every model that does not tell left from right, and relaxing it
     again would give the same numbers. (A mirror in the middle plane does so as well.) For the same reason the
-    barriers to and fro are equal, and the saddle of a symmetric hop is the middle image.
+    forward and backward barriers are equal, and the saddle of a symmetric hop is the middle image.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a call on so many atoms costs: overhead, slope and exponent, each with its interval."""
+"""What a call costs, by the number of atoms: overhead, slope and exponent, each with its interval."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Measured: with other draws the ends of an interval move by some 2 % of its width
 """
 
 SEED = 20240627
-"""Of the bootstrap, so that the same times give the same numbers."""
+"""Seed of the bootstrap, so that the same times give the same numbers."""
 
 MEDIAN_ERROR = float(np.sqrt(np.pi / 2))
 """Standard error of the median of normal numbers, in standard errors of their mean."""
@@ -84,7 +84,7 @@ class CostModel:
     _fits: Fits = field(repr=False, compare=False)
 
     def predict(self, atoms: ArrayLike) -> tuple[Floats, Floats, Floats]:
-        """Time of a call on so many atoms, and the ends of its 95 % interval, s; each of the shape of `atoms`.
+        """Time of a call for some numbers of atoms, and the ends of its 95 % interval, s; each of the shape of `atoms`.
 
         The interval is that of the model, as of a mean of many runs; one measurement scatters about it.
         """

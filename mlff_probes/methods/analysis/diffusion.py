@@ -51,10 +51,10 @@ Measured: without, intervals of walkers that hop some 80 to 500 times hold 0.91 
 WALKERS = 16
 BURN_IN = 150
 THINNING = 5
-"""Of the Markov chain of two parameters, whose autocorrelation time is some 20 steps."""
+"""Steps of the Markov chain of two parameters, whose autocorrelation time is some 20 steps."""
 
 SEED = 20240627
-"""Of the Markov chain, so that the same trajectory gives the same number."""
+"""Seed of the Markov chain, so that the same trajectory gives the same number."""
 
 
 @dataclass(frozen=True)

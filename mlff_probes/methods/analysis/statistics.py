@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-"""Of every interval here."""
+"""Confidence of every interval here."""
 
 MINIMUM_SAMPLES = 10
 """Fewest independent samples of an estimate: with fewer, the correlation time, and so the interval, is a guess.
@@ -53,7 +53,7 @@ class Unresolved(ValueError):  # noqa: N818 - it is a verdict, not a mistake
 class Estimate:
     """A number, the half-width of its 95 % confidence interval, and the independent samples behind it.
 
-    The interval is that of Student's t with so many `degrees` of freedom; infinite where nothing varies.
+    The interval is that of Student's t with `degrees` degrees of freedom; infinite where nothing varies.
     """
 
     value: float
@@ -243,7 +243,7 @@ def _constant(values: Floats, residuals: Floats | None = None) -> bool:
 
 
 def _inefficiency(residuals: Floats, fitted: int) -> float:
-    """Inefficiency of residuals of a fit of so many parameters: where they oscillate, also of their blocks."""
+    """Inefficiency of residuals of a fit, from its number of parameters: where they oscillate, also of their blocks."""
     if _constant(residuals, residuals) or residuals.shape[1] < 2:
         return 1.0
     covariance = _autocovariance(residuals)

@@ -30,7 +30,7 @@ LONGEST_WINDOW_FS = 10_000.0
 density of states that is broadened by heat; what is longer goes into the average."""
 
 PADDED = 4
-"""Windows are padded with zeros to so many times their length: points close enough that a line drawn through those of
+"""Factor by which windows are padded with zeros: points close enough that a line drawn through those of
 one spectrum can be compared with those of another."""
 
 STRETCHES = 4

@@ -61,8 +61,8 @@ ENERGY_WEIGHT = 3.0
 """Weight of an energy against a force component, in 1/A."""
 
 LENGTHS = (1.2, 0.6)
-"""Of the Gaussian process, A: the one under which the last `JUDGED_POINTS` residuals are likeliest is taken. Sound
-models are as smooth as the first; the second is for the rough ones."""
+"""Length scales of the Gaussian process, A: the one under which the last `JUDGED_POINTS` residuals are likeliest is
+taken. Sound models are as smooth as the first; the second is for the rough ones."""
 
 JUDGED_POINTS = 20
 

@@ -93,7 +93,7 @@ class AseEngine(Engine):
             found["stresses"] = np.array([model.results["stress"] for model in self._models])
         if self.ensemble == "NPT":
             found["p_eps"] = np.array([np.zeros((3, 3)) + one.p_eps for one in self._integrators])
-            # made before the last half step of the velocities, so that it cannot be made anew
+            # made before the last half step of the velocities, so that it cannot be made again
             found["force_eps"] = np.array([one.force_eps for one in self._integrators])
         return found
 

@@ -43,7 +43,7 @@ PYTEST_CACHE_PLACE = Path("d", "mlff-probes-trajectories")
 """Where pytest's cache has the directories of plugins, so that `--cache-clear` removes them."""
 
 HASH_DIGITS = 16
-"""Of the name of a folder: enough that no two of a store are the same by chance."""
+"""Digits of the hash in the name of a folder: enough that no two of a store are the same by chance."""
 
 
 class TrajectoryStore:

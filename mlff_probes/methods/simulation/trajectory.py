@@ -21,7 +21,7 @@ def unwrapped(positions: Floats, cells: Floats, pbc: NDArray[np.bool_]) -> Float
 
 
 def unwrap(positions: Floats, cells: Floats, pbc: NDArray[np.bool_]) -> None:
-    """As `unwrapped`, in place and for one replica: a long trajectory of many atoms leaves no room for a copy.
+    """Unwrap one replica in place, as `unwrapped` does: a long trajectory of many atoms leaves no room for a copy.
 
     Shapes (n_samples, n_atoms, 3) and (n_samples, 3, 3).
     """

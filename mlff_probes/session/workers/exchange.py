@@ -58,7 +58,7 @@ class Exchange:
         """Wait for `lock`; False where the directory is gone, full or without locks."""
         start = time.perf_counter()
         try:
-            Path(lock.lock_file).touch()  # the lock would make a missing directory anew, and nobody would remove it
+            Path(lock.lock_file).touch()  # the lock would make a missing directory again, and nobody would remove it
             lock.acquire()
         except (OSError, NotImplementedError):
             return False
