@@ -11,15 +11,13 @@ import os
 from pathlib import Path
 
 import pytest
-from cards import HOSTILE, card_of, hostile, lift, named
+from cards import HOSTILE, card_of, hostile_card, lift, named
 
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.comparison import baseline_of, compare
 from mlff_probes.scorecard.reports import page as report
 from mlff_probes.scorecard.reports.page import Source
-
-__all__ = ["hostile"]
 
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 CONTRAST = 4.5
@@ -168,6 +166,11 @@ def test_on_paper_everything_is_open_and_nothing_sticks(opened):
     assert page.evaluate(CONTRASTS % CONTRAST) == []
     if folder := os.environ.get("MLFF_PROBES_SCREENSHOTS"):
         page.pdf(path=Path(folder) / "paper.pdf", format="A4")
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    return hostile_card()
 
 
 def test_what_names_and_messages_try_does_not_happen(opened, hostile, tmp_path):

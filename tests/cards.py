@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import pytest
 from support import LookupCalculator, reference_frames
 
 from mlff_probes.calculators.base import as_calculator
@@ -60,8 +59,7 @@ def named(label, change=None):
     return lookup(change, label=label)
 
 
-@pytest.fixture(scope="module")
-def hostile(card):
+def hostile_card():
     """A scorecard in which every free text is an attack."""
     found = card_of([named("x"), named("y")], kinds=("fixed_path",))
     rows = [

@@ -11,7 +11,6 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
-from vesin import NeighborList
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -55,6 +54,8 @@ def neighbours(positions: Floats, cell: Floats, pbc: Sequence[bool] | NDArray[np
     cutoff
         A; may be larger than the cell.
     """
+    from vesin import NeighborList  # which brings torch along where there is one, in a second
+
     search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
     first, second, cells, distances = search.compute(positions, cell, [bool(each) for each in pbc], "ijSd")
     return Neighbours(first.astype(np.intp), second.astype(np.intp), cells.astype(np.intp), distances)

@@ -68,7 +68,7 @@ def test_nobody_loads_torch_to_count_devices(folder, run_fresh_probes_in, record
 
 
 def test_a_required_device(folder, run_fresh_probes_in, recorded_only):
-    (folder / "conftest.py").write_text(TWO_DEVICES.replace("parallel", "run"))
+    (folder / "conftest.py").write_text(TWO_DEVICES.replace("workers.places", "models"))
     args = ("--probe-require-device=cuda", *recorded_only, *CASES)
     run = run_fresh_probes_in(folder, "--calculator=py:./calc.py:on,device=cuda:1", *args)
     assert run.code == pytest.ExitCode.OK, run.output

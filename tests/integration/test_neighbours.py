@@ -49,7 +49,7 @@ def test_run_without_calculator_imports_nothing_of_ours(tmp_path, plugins, inner
     more = found["with"] - found["without"]
     assert {"mlff_probes", "mlff_probes.plugin"} <= more
     foreign = {m for m in more if m.partition(".")[0] not in sys.stdlib_module_names}
-    assert foreign == {"mlff_probes", "mlff_probes.plugin"}
+    assert foreign == {"mlff_probes", "mlff_probes.plugin", "mlff_probes.core", "mlff_probes.core.data"}
 
 
 COUNTED = "--calculator=py:./calc.py:counted"

@@ -16,6 +16,7 @@ from mlff_probes.cases.load import load_cases
 from mlff_probes.core.errors import EvaluationError
 from mlff_probes.core.records import NOT_STATED, State
 from mlff_probes.measure.inference import speed
+from mlff_probes.measure.kind import Conditions
 from mlff_probes.measure.measurement import measure_case
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.reports import markdown, terminal
@@ -37,7 +38,7 @@ def with_protocol(**changes):
 def timed(cost=linear, *, case=CASE, batch=True, shared="", **model):
     gpu = FakeGpu()
     found = OnGpu(gpu, cost, **model)
-    result = speed.speed(on_gpu(found, batch=batch), case, clock=gpu.clock, shared=shared)
+    result = speed.speed(on_gpu(found, batch=batch), case, Conditions(shared=shared), clock=gpu.clock)
     return result, found
 
 

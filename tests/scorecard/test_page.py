@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import matplotlib as mpl
 import pytest
-from cards import HOSTILE, RIGHT_TO_LEFT, card_of, lift, named
+from cards import HOSTILE, RIGHT_TO_LEFT, card_of, hostile_card, lift, named
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -236,6 +236,11 @@ def test_a_remark_on_what_is_the_same_is_seen_and_improvements_are_folded(card):
     assert all("details" in around for around in better)
     others = sum(change.trend not in ("same", "reported") for change in changes)
     assert f"{others} other changes" in page.text("summary")
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    return hostile_card()
 
 
 def test_what_names_and_messages_try_is_shown_and_not_done(hostile):

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from mlff_probes.core.records import State
 from mlff_probes.measure import styles
 from mlff_probes.scorecard.ranks import LEGEND, compared, rank_table, side_by_side, standings
-from mlff_probes.scorecard.reports import barriers as comparison_figures
-from mlff_probes.scorecard.reports import figures, markdown, terminal
+from mlff_probes.scorecard.reports import barriers, figures, markdown, terminal
 
 
 def known_failure(result):
@@ -286,7 +285,7 @@ def test_markdown_has_both_tables_and_the_picture():
 
 def drawn(card):
     axes = Figure().subplots()
-    return comparison_figures.barriers(axes, card), axes
+    return barriers.draw(axes, card), axes
 
 
 def test_bars_are_the_errors_of_the_barriers():
