@@ -188,7 +188,8 @@ def _shares(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], edge
     atoms = np.union1d(ones, others)
     near = neighbours(positions[atoms], cell, (True, True, True), edges[-1])
     first, second = atoms[near.first], atoms[near.second]
-    counted = np.isin(first, ones) & np.isin(second, others) & (first != second)
+    is_one, is_other = (np.isin(np.arange(len(positions)), group) for group in pair)
+    counted = is_one[first] & is_other[second] & (first != second)
     counts = np.histogram(near.distances[counted], len(edges) - 1, (edges[0], edges[-1]))[0]
     found: Floats = counts * abs(np.linalg.det(cell)) / _pairs(ones, others)
     return found
