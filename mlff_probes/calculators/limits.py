@@ -42,7 +42,9 @@ def positive_seconds(given: str | float | None, name: str) -> float | None:
         seconds = 0.0
     if not 0 < seconds <= threading.TIMEOUT_MAX:  # false for nan, too
         raise InputError(
-            f"{name}={given} must be a positive number of seconds, for instance {name}=600; leave it out for no limit"
+            "",
+            f"{name}={given} must be a positive number of seconds, for instance {name}=600",
+            "leave it out for no limit",
         )
     return seconds
 

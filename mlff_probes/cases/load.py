@@ -78,7 +78,7 @@ AnyCase = Case[Any] | BrokenCase
 def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None) -> list[Case | BrokenCase]:
     """Read all cases of some reference directories, sorted by family and id.
 
-    A file that cannot be used becomes a `BrokenCase` with one message, so that it hides no other case.
+    A file that cannot be used becomes a `BrokenCase` with one error, so that it hides no other case.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | N
         for file in _case_files(directory):
             try:
                 if file.stem in origin:
-                    raise InputError(f"{file}: duplicate id '{file.stem}', already taken by {origin[file.stem]}")
+                    raise InputError(file, f"duplicate id '{file.stem}', already taken by {origin[file.stem]}")
                 found[file.stem] = load_case(file, policy=policy)
                 origin[file.stem] = file
             except OptionError:
@@ -101,7 +101,7 @@ def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | N
             except InputError as error:
                 name = re.sub(r"[^A-Za-z0-9_.+]", "_", file.stem)
                 broken = f"{name}.toml" if f"{name}.toml" not in found else f"{name}.{len(found)}.toml"
-                found[broken] = BrokenCase(id=broken, family=file.parent.name, message=str(error))
+                found[broken] = BrokenCase(id=broken, family=file.parent.name, error=error)
     return sorted(found.values(), key=lambda case: (FAMILIES.index(case.family), case.id))
 
 
@@ -115,12 +115,13 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
     """
     policy = policy or load_policy()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", file.stem):
-        raise InputError(f"{file}: a case id is made of letters, digits and _ . +, found '{file.stem}'")
+        raise InputError(file, f"a case id is made of letters, digits and _ . +, found '{file.stem}'")
     table = validated(CaseFile, read_toml(file), file, kinds=BY_KIND)
     if file.parent.name != table.protocol.family:
         raise InputError(
-            f"{file}: the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
-            f"not in '{file.parent.name}'"
+            file,
+            f"the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
+            f"not in '{file.parent.name}'",
         )
     return build_case(file, file.stem, table, read_case_frames(file, table.protocol), policy=policy)
 
@@ -155,16 +156,16 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
     for index, name in enumerate(names):
         if name not in units:
             known = ", ".join(units)
-            raise InputError(f"{file}: '{case.protocol.kind}' measures no '{name}'; it measures {known}")
+            raise InputError(file, f"'{case.protocol.kind}' measures no '{name}'", f"it measures {known}")
         if name in names[:index]:
-            raise InputError(f"{file}: the quantity '{name}' is asked for twice")
+            raise InputError(file, f"the quantity '{name}' is asked for twice")
     if not table.expectation and not table.report:
-        raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
+        raise InputError(file, "nothing is expected and nothing reported", "add an [[expectation]]")
     try:
         wanted = [row.quantity for row in table.expectation if row.value is None]
         case = replace(case, reference=reference_measurement(case, wanted))
     except (ValueError, ArithmeticError) as error:
-        raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
+        raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
     return replace(case, expectations=tuple(_expectations(file, case, table, policy, units)))
 
 
@@ -178,32 +179,35 @@ def _expectations(
         unit = units[row.quantity]
         tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
         if tolerance is None:
-            raise InputError(f'{where}: no tolerance; add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
+            raise InputError(where, "no tolerance", f'add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
         for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
             if found != unit:
-                raise InputError(f"{where}: the {what} must be '{unit}', found '{found}'")
+                raise InputError(where, f"the {what} must be '{unit}', found '{found}'")
         if tolerance.value < row.uncertainty:
-            message = (
-                f"{where}: the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
-                f"{row.uncertainty:g} {unit} of the reference; nothing can be judged that finely"
+            problem = (
+                f"the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
+                f"{row.uncertainty:g} {unit} of the reference"
             )
+            why = "nothing can be judged that finely"
             if tolerance.origin == "override":
-                raise OptionError(f"the tolerances of {policy.override_file}: {message}")
-            raise InputError(message)
+                raise OptionError(f"the tolerances of {policy.override_file}", f"{where}: {problem}", why)
+            raise InputError(where, problem, why)
         known = None if reference is None else reference.values.get(row.quantity)
         if row.value is not None and known is not None:
-            raise InputError(f"{where}: a value is given, but the frames carry energies that yield it; leave one out")
+            raise InputError(where, "a value is given, but the frames carry energies that yield it", "leave one out")
         value = row.value if known is None else known.value
         if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
             raise InputError(
-                f"{where}: the reference is known to {known.uncertainty:.2g} {unit} within 95 % only, and the "
-                f"tolerance is {tolerance.value:g} {unit}; a longer trajectory may do"
+                where,
+                f"the reference is known to {known.uncertainty:.2g} {unit} within 95 % only, "
+                f"and the tolerance is {tolerance.value:g} {unit}",
+                "a longer trajectory may do",
             )
         if value is None:
             why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
-            raise InputError(f"{where}: no value is given and none can be worked out: {why}")
+            raise InputError(where, f"no value is given and none can be worked out: {why}")
         if problem := case.protocol.reference_problem(row.quantity, case.stored, uncertainties):
-            raise InputError(f"{where}: {problem}")
+            raise InputError(where, problem)
         yield Expectation(
             quantity=row.quantity,
             value=value,
@@ -226,17 +230,17 @@ def stated_uncertainties(expectations: Iterable[ExpectationTable]) -> dict[str, 
 
 def _case_files(directory: Path) -> list[Path]:
     if not directory.is_dir():
-        raise InputError(f"{directory}: there is no such reference directory (looked from {Path.cwd()})")
+        raise InputError(directory, f"there is no such reference directory (looked from {Path.cwd()})")
     stray = [file for file in directory.glob("*.toml") if file != POLICY]
     if stray:
-        hint = "; give it as --probe-tolerances" if stray[0].name == "tolerances.toml" else ""
-        raise InputError(f"{stray[0]}: a case belongs in a family folder ({', '.join(FAMILIES)}){hint}")
+        hint = "give it as --probe-tolerances" if stray[0].name == "tolerances.toml" else ""
+        raise InputError(stray[0], f"a case belongs in a family folder ({', '.join(FAMILIES)})", hint)
     files = [file for file in sorted(directory.glob("*/*.toml")) if not file.name.startswith(".")]
     for file in files:
         if file.parent.name not in FAMILIES:
-            raise InputError(f"{file}: unknown family '{file.parent.name}'; known are {', '.join(FAMILIES)}")
+            raise InputError(file, f"unknown family '{file.parent.name}'", f"known are {', '.join(FAMILIES)}")
     if not files:
-        raise InputError(f"{directory}: holds no case; expected files such as {FAMILIES[0]}/my_case.toml")
+        raise InputError(directory, "holds no case", f"expected files such as {FAMILIES[0]}/my_case.toml")
     return files
 
 
@@ -255,11 +259,13 @@ def gather_frames(
     cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
     if not cases or case not in (None, *cases):
         sought = "no parity case" if case is None else f"no parity case '{case}'"
-        raise InputError(f"there is {sought}; there are {', '.join(cases) or 'none: name files with labelled frames'}")
+        raise InputError(
+            "", f"there is {sought}", f"there are {', '.join(cases) or 'none: name files with labelled frames'}"
+        )
     frames: list[Atoms] = []
     for found in [cases[case]] if case else cases.values():
         if isinstance(found, BrokenCase):
-            raise InputError(found.message)
+            raise found.error
         frames += found.frames
     return _with_labels(frames)
 

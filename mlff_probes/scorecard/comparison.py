@@ -87,10 +87,10 @@ def baseline_of(card: Scorecard, source: str, wanted: str | None = None, *, by: 
     """
     labels = [identity.label for identity in card.calculators]
     if wanted is None and len(labels) > 1:
-        raise InputError(f"{source}: holds several calculators; name one with {by}: {', '.join(labels)}")
+        raise InputError(source, "holds several calculators", f"name one with {by}: {', '.join(labels)}")
     label = labels[0] if wanted is None and labels else wanted
     if label not in labels:
-        raise InputError(f"{source}: holds no calculator '{label}'; it holds {', '.join(labels) or 'none'}")
+        raise InputError(source, f"holds no calculator '{label}'", f"it holds {', '.join(labels) or 'none'}")
     found = card.rows(label)
     check_numbers(found, source)
     remarks = []
@@ -134,7 +134,7 @@ def check_numbers(rows: Iterable[ProbeResult], source: str) -> None:
         elif state is State.REPORTED and (measured is None or (measured.value is None and measured.problem is None)):
             missing = "without a number"
         if missing:
-            raise InputError(f"{source}: {row.case}, {row.quantity}: {state.value}, but {missing}")
+            raise InputError(source, f"{row.case}, {row.quantity}: {state.value}, but {missing}")
 
 
 class Comparer:

@@ -88,7 +88,7 @@ def directories(folders: list[Path], *, packaged: bool, option: str) -> list[Pat
         If none is left; `option` is what left out that of the package.
     """
     if not packaged and not folders:
-        raise InputError(f"{option} leaves no case; add {option.removesuffix('-only')}=DIR")
+        raise InputError("", f"{option} leaves no case", f"add {option.removesuffix('-only')}=DIR")
     return [*([DIRECTORY] if packaged else []), *folders]
 
 

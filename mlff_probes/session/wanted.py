@@ -37,7 +37,7 @@ class WantedFiles:
         if self.timings:
             benchmark_json.check(self.timings)
         if self.timings in self.scorecards:
-            raise InputError(f"{benchmark_json.OPTION}={self.timings}: --probe-scorecard names the same file")
+            raise InputError(f"{benchmark_json.OPTION}={self.timings}", "--probe-scorecard names the same file")
 
     def spare(self, source: Path, option: str) -> None:
         """See that none of them is `source`, which `option` names.
@@ -50,8 +50,9 @@ class WantedFiles:
         for path in self.all:
             if path.exists() and path.samefile(source):
                 raise InputError(
-                    f"{option}: {path} would be overwritten with what is compared with it; write the new scorecard "
-                    "elsewhere"
+                    option,
+                    f"{path} would be overwritten with what is compared with it",
+                    "write the new scorecard elsewhere",
                 )
 
     def write(self, card: Scorecard) -> tuple[list[Path], list[str]]:

@@ -39,11 +39,12 @@ def load(request: CalculatorRequest) -> Calculator:
     """Load CHGNet: `chgnet`, `chgnet:VERSION`, or a checkpoint file of a fine-tuned CHGNet."""
     version = _version(request)
     refuse_options(request.options, (), spec=request.spec, family="chgnet")
-    refuse_acceleration(request, "CHGNet has neither compiled models nor other kernels; leave it out")
+    refuse_acceleration(request, "CHGNet has neither compiled models nor other kernels")
     if request.dtype not in (None, "float32"):
         raise InputError(
-            f"--calculator={request.spec}: CHGNet computes in float32 only, {request.dtype} was asked for; "
-            "leave the dtype out, or add ,dtype=float32 to this calculator"
+            f"--calculator={request.spec}",
+            f"CHGNet computes in float32 only, {request.dtype} was asked for",
+            "leave the dtype out, or add ,dtype=float32 to this calculator",
         )
     import_family("chgnet.model", spec=request.spec, extra="chgnet")
     device, device_name = torch_device(request.device, request.spec, request.gpu)
@@ -91,7 +92,9 @@ def _version(request: CalculatorRequest) -> str | None:
     version = request.version or DEFAULT_VERSION
     if version not in LEVELS:
         raise InputError(
-            f"--calculator={request.spec}: there is no CHGNet '{version}' in its package; it holds {', '.join(LEVELS)}"
+            f"--calculator={request.spec}",
+            f"there is no CHGNet '{version}' in its package",
+            f"it holds {', '.join(LEVELS)}",
         )
     return version
 
@@ -118,8 +121,9 @@ def _model(file: File, version: str | None) -> tuple[Any, Checkpoint]:
         raise
     except Exception as error:
         raise InputError(
-            f"--calculator={file.request.spec}: {file.path} is not a usable CHGNet checkpoint "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
+            f"--calculator={file.request.spec}",
+            f"{file.path} is not a usable CHGNet checkpoint "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})",
         ) from error
     return model, checkpoint
 

@@ -33,21 +33,21 @@ def loaded_anew(calculator: Calculator, **changes: Any) -> Calculator:
     Raises
     ------
     InputError
-        If it cannot be had so; the message says why, and leaves out how to mend it.
+        If it cannot be had so. The error is the problem alone: what is reported names the calculator already, and
+        advice on how to load it would mean nothing to who reads of a comparison that was left out.
     EvaluationError
         If it fails in another way, out of memory for instance.
     """
     if calculator.fresh is None:
-        raise InputError("it was handed over ready-made")
+        raise InputError("", "it was handed over ready-made")
     try:
         anew = calculator.fresh(**changes)
     except InputError as error:
-        why = str(error).removeprefix(f"--calculator={calculator.identity.spec}: ").partition(";")[0]
-        raise InputError(why) from error
+        raise InputError("", error.problem) from error
     except Exception as error:  # whatever a foreign loader may raise
         raise EvaluationError(f"the calculator cannot be loaded: {describe(error)}") from error
     if anew.ase is calculator.ase:
-        raise InputError("its factory hands out the same one again")
+        raise InputError("", "its factory hands out the same one again")
     return replace(anew, guard=calculator.guard)
 
 

@@ -74,7 +74,8 @@ class FixedPath(BaseProtocol):
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
-        return path_problem(frames, self.migrating_atom)
+        problem = path_problem(frames, self.migrating_atom)
+        return problem.reason if problem else None
 
     def reference_problem(self, quantity: str, stored: Evaluation | None, uncertainties: Mapping[str, float]) -> str:
         """Why the position of the maximum cannot be judged; empty where it can, and for all other quantities."""
@@ -124,7 +125,7 @@ class RelaxedPath(BandProtocol):
         if len(frames) > self.images:
             return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
         problem = path_problem(frames, self.migrating_atom)
-        return problem or far_hop(frames)
+        return problem.reason if problem else far_hop(frames)
 
 
 class FccVacancy(BandProtocol):

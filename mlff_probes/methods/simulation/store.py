@@ -190,7 +190,7 @@ def store_directory(given: str | os.PathLike[str], said: str) -> Path:
     """
     directory = Path(given).expanduser().resolve()
     if directory.exists() and not directory.is_dir():
-        raise InputError(f"{said} is no directory")
+        raise InputError("", f"{said} is no directory")
     return directory
 
 

@@ -66,7 +66,7 @@ def as_dataframe(card: Scorecard) -> Any:
         import pandas as pd
     except ImportError as error:
         raise InputError(
-            f"a DataFrame needs pandas ({error}); install it with: pip install 'mlff-probes[notebook]'"
+            "", f"a DataFrame needs pandas ({error})", "install it with: pip install 'mlff-probes[notebook]'"
         ) from error
     return pd.DataFrame(flat_rows(card), columns=list(COLUMNS))
 

@@ -285,8 +285,9 @@ def _joined(sources: Sequence[Source]) -> Scorecard:
             other = _difference(known, case, owner.card, source.card)
             if other:
                 raise InputError(
-                    f"{source.name}: {case.id} has {other} than in {owner.name}, so that the two cannot stand side by "
-                    "side; make a report of each, or measure the older one again"
+                    source.name,
+                    f"{case.id} has {other} than in {owner.name}, so that the two cannot stand side by side",
+                    "make a report of each, or measure the older one again",
                 )
     cards = [source.card for source in sources]
     everywhere = [case for case, _ in cases.values()]
