@@ -25,7 +25,18 @@ from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError, OptionError, describe
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol
-from mlff_probes.core.records import Context, Expectation, Finite, NonNegative, Record, Slug, Text, Tier
+from mlff_probes.core.records import (
+    Context,
+    Expectation,
+    Finite,
+    NonNegative,
+    Record,
+    Slug,
+    Text,
+    Tier,
+    Tolerance,
+    Value,
+)
 from mlff_probes.core.toml import read_toml, validated
 from mlff_probes.measure import BY_KIND, FAMILIES, KINDS
 from mlff_probes.measure.measurement import reference_measurement
@@ -172,40 +183,13 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
 def _expectations(
     file: Path, case: Case, table: CaseFile, policy: Policy, units: dict[str, str]
 ) -> Iterable[Expectation]:
-    reference = case.reference
     uncertainties = stated_uncertainties(table.expectation)
     for index, row in enumerate(table.expectation):
         where = f"{file}: expectation {index + 1} ({row.quantity})"
         unit = units[row.quantity]
-        tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
-        if tolerance is None:
-            raise InputError(where, "no tolerance", f'add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
-        for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
-            if found != unit:
-                raise InputError(where, f"the {what} must be '{unit}', found '{found}'")
-        if tolerance.value < row.uncertainty:
-            problem = (
-                f"the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
-                f"{row.uncertainty:g} {unit} of the reference"
-            )
-            why = "nothing can be judged that finely"
-            if tolerance.origin == "override":
-                raise OptionError(f"the tolerances of {policy.override_file}", f"{where}: {problem}", why)
-            raise InputError(where, problem, why)
-        known = None if reference is None else reference.values.get(row.quantity)
-        if row.value is not None and known is not None:
-            raise InputError(where, "a value is given, but the frames carry energies that yield it", "leave one out")
-        value = row.value if known is None else known.value
-        if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
-            raise InputError(
-                where,
-                f"the reference is known to {known.uncertainty:.2g} {unit} within 95 % only, "
-                f"and the tolerance is {tolerance.value:g} {unit}",
-                "a longer trajectory may do",
-            )
-        if value is None:
-            why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
-            raise InputError(where, f"no value is given and none can be worked out: {why}")
+        tolerance = _tolerance(where, row, case, policy, unit)
+        known = None if case.reference is None else case.reference.values.get(row.quantity)
+        value = _value(where, row, known, tolerance)
         if problem := case.protocol.reference_problem(row.quantity, case.stored, uncertainties):
             raise InputError(where, problem)
         yield Expectation(
@@ -218,6 +202,44 @@ def _expectations(
             tolerance=tolerance,
             label=row.label,
         )
+
+
+def _tolerance(where: str, row: ExpectationTable, case: Case, policy: Policy, unit: str) -> Tolerance:
+    """The tolerance of an expectation: its own, or else that of the policy."""
+    tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
+    if tolerance is None:
+        raise InputError(where, "no tolerance", f'add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
+    for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
+        if found != unit:
+            raise InputError(where, f"the {what} must be '{unit}', found '{found}'")
+    if tolerance.value < row.uncertainty:
+        problem = (
+            f"the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
+            f"{row.uncertainty:g} {unit} of the reference"
+        )
+        why = "nothing can be judged that finely"
+        if tolerance.origin == "override":
+            raise OptionError(f"the tolerances of {policy.override_file}", f"{where}: {problem}", why)
+        raise InputError(where, problem, why)
+    return tolerance
+
+
+def _value(where: str, row: ExpectationTable, known: Value | None, tolerance: Tolerance) -> float:
+    """The reference value of an expectation: the one in the file, or else what the stored frames yield (`known`)."""
+    if row.value is not None and known is not None:
+        raise InputError(where, "a value is given, but the frames carry energies that yield it", "leave one out")
+    value = row.value if known is None else known.value
+    if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
+        raise InputError(
+            where,
+            f"the reference is known to {known.uncertainty:.2g} {tolerance.unit} within 95 % only, "
+            f"and the tolerance is {tolerance.value:g} {tolerance.unit}",
+            "a longer trajectory may do",
+        )
+    if value is None:
+        why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
+        raise InputError(where, f"no value is given and none can be worked out: {why}")
+    return value
 
 
 def stated_uncertainties(expectations: Iterable[ExpectationTable]) -> dict[str, float]:

@@ -52,15 +52,30 @@ def load(request: CalculatorRequest) -> Calculator:
     file = read(request, request.path) if request.path else read(packaged, _packaged_weights(version))
     model, checkpoint = _model(file, version)
 
-    import torch
-    from ase.data import chemical_symbols
     from chgnet.model.dynamics import CHGNetCalculator
 
     model = model.to(device)
-    label = f"chgnet-{version}" if version else request.path.stem if request.path else "chgnet"
-    identity = CalculatorIdentity(
+    return Calculator(
+        identity=_identity(file, model, checkpoint, version=version, device=device, device_name=device_name),
+        ase=CHGNetCalculator(model, use_device=device),
+        batch=_batch(model) if request.batch else None,
+        properties=frozenset({"energy", "free_energy", "forces", "stress", "magmoms"}),
+        device=torch_device_of(device),
+        batch_atoms=batch_atoms(device),
+    )
+
+
+def _identity(
+    file: File, model: Any, checkpoint: Checkpoint, *, version: str | None, device: str, device_name: str
+) -> CalculatorIdentity:
+    """What the calculator is, for the header and the scorecard."""
+    import torch
+    from ase.data import chemical_symbols
+
+    request = file.request
+    return CalculatorIdentity(
         spec=request.spec,
-        label=label,
+        label=f"chgnet-{version}" if version else file.path.stem,
         family="chgnet",
         version=version,
         sha256=file.sha256,
@@ -75,14 +90,6 @@ def load(request: CalculatorRequest) -> Calculator:
         batched=request.batch,
         **cuda_facts(device),
         versions=versions("torch", "chgnet"),
-    )
-    return Calculator(
-        identity=identity,
-        ase=CHGNetCalculator(model, use_device=device),
-        batch=_batch(model) if request.batch else None,
-        properties=frozenset({"energy", "free_energy", "forces", "stress", "magmoms"}),
-        device=torch_device_of(device),
-        batch_atoms=batch_atoms(device),
     )
 
 
@@ -107,7 +114,7 @@ def _packaged_weights(version: str | None) -> Path:
 
 
 def _model(file: File, version: str | None) -> tuple[Any, Checkpoint]:
-    """The model in `file`; that of the package too, which `CHGNet.load` would unpickle without a check."""
+    """The model in `file`, also where it is the package's own, which `CHGNet.load` would unpickle unchecked."""
     from chgnet.model.model import CHGNet
 
     try:
