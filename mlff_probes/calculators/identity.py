@@ -1,4 +1,4 @@
-"""Facts about where and what: hash, versions, device, the path of the numbers."""
+"""What identifies a calculation: hash of the model, versions, device, and the path of the numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlff_probes.calculators.base import CalculatorRequest
 
 DRIVER = Path("/proc/driver/nvidia/version")
-"""Where NVIDIA's kernel module says which it is."""
+"""The file in which NVIDIA's kernel module states its version."""
 
 
 def sha256(path: Path) -> str:
@@ -67,13 +67,13 @@ def cuda_devices() -> int:
 
 
 def driver_version(text: str) -> str | None:
-    """The version in `text`, what NVIDIA's kernel module says of itself; None where there is none."""
+    """The driver version in `text`, which is what NVIDIA's kernel module states; None if it names no version."""
     found = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)(?:\s|$)", text, re.MULTILINE)
     return found[1] if found else None
 
 
 def cuda_facts(device: str) -> dict[str, Any]:
-    """The fields `tf32`, `cuda` and `driver` of the identity of what computes with torch on `device`."""
+    """The fields `tf32`, `cuda` and `driver` of the identity of a calculator that runs torch on `device`."""
     if not device.startswith("cuda"):
         return {}
     import torch
@@ -159,7 +159,7 @@ def refuse_options(options: dict[str, Any], known: tuple[str, ...], *, spec: str
 
 
 def refuse_acceleration(request: CalculatorRequest, reason: str) -> None:
-    """Refuse the keys `compile` and `kernels` for a family that has neither; `reason` says so in a sentence."""
+    """Refuse the keys `compile` and `kernels` for a family that has neither; `reason` says that it has not."""
     for key, wanted in (("compile", request.compile_mode), ("kernels", request.kernels)):
         if wanted is not None:
             raise InputError(

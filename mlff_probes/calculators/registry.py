@@ -32,7 +32,7 @@ LOADERS = {
     "ase": "factory:load_ase",
     "py": "factory:load_py",
 }
-"""The families that come with the package; `families.installed` are those of others."""
+"""Where the families that come with the package are loaded; `installed.installed` has those of other packages."""
 
 FILE_FAMILIES = ("mace", "chgnet")
 

@@ -60,7 +60,7 @@ def wrapped(
     Parameters
     ----------
     version
-        Of the model; the class of the calculator where there is none.
+        Version of the model; the class of the calculator if None.
     file
         The file whose hash identifies the calculator.
     device, dtype
@@ -68,7 +68,7 @@ def wrapped(
     options
         What the header shows, if it is not the options of the request.
     packages
-        Distributions whose versions are noted, beside those of every run.
+        Distributions whose versions are noted in addition to those noted in every run.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def wrapped(
 
 
 def _device(calculator: Any, request: CalculatorRequest, handed_over: str) -> str:
-    """Where it computes: what the calculator says, or else what was handed over."""
+    """The device on which a calculator computes: the one it states, or else the one that was handed over."""
     said = stated_device(calculator)
     asked = NOT_STATED if handed_over == "auto" else handed_over
     if NOT_STATED in (said, asked):
@@ -136,7 +136,7 @@ def _device_name(device: str, torch: Any) -> str:
 
 
 def check_ase(calculator: Any, request: CalculatorRequest, *, made_by: str) -> None:
-    """Refuse what is no ASE calculator."""
+    """Refuse an object that is not an ASE calculator."""
     if not callable(getattr(calculator, "get_potential_energy", None)):
         raise InputError(
             f"--calculator={request.spec}",

@@ -78,7 +78,7 @@ def _of_simulation(file: Path, protocol: Any) -> CaseFrames:
 
 
 def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
-    """The frames in the file beside the case, by their keys; or those that the protocol builds."""
+    """The frames in the file beside the case, ordered by their keys, or the frames that the protocol builds."""
     beside = file.with_suffix(".extxyz")
     if built := protocol.built_frames():
         if beside.exists():
@@ -109,7 +109,7 @@ READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {
     "structures of a law": _of_law,
     "start of a simulation": _of_simulation,
 }
-"""By `BaseProtocol.frames_from`."""
+"""How the frames of a case are read, by `BaseProtocol.frames_from`."""
 
 
 def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:

@@ -28,7 +28,7 @@ def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collectio
     given
         The option or argument that named it.
     known
-        Suffixes that can be written; those of scorecards by default.
+        Suffixes that can be written; by default the suffixes of scorecards.
 
     Raises
     ------

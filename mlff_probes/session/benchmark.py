@@ -197,7 +197,7 @@ class Benchmark:
         return target
 
     def to_dataframe(self) -> Any:
-        """The scorecard as a pandas DataFrame, one row a quantity (columns as in the CSV)."""
+        """The scorecard as a pandas DataFrame, one row for each quantity (columns as in the CSV)."""
         return csv.as_dataframe(self.scorecard)
 
     def _picture(self, family: str, path: str | os.PathLike[str] | None) -> Picture:

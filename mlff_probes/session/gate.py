@@ -58,7 +58,7 @@ class LiveRows(Mapping[tuple[str, str], ProbeResult]):
         return self._suite.result(self._keys[key])
 
     def __contains__(self, key: object) -> bool:
-        """Whether it will have a result, without measuring it."""
+        """Whether a case and a quantity will have a result, without measuring it."""
         return key in self._keys
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
@@ -66,7 +66,7 @@ class LiveRows(Mapping[tuple[str, str], ProbeResult]):
         return iter(self._keys)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """How many results there are."""
         return len(self._keys)
 
 

@@ -27,7 +27,7 @@ def chosen_cases(cases: list[AnyCase], policy: Policy, *, stated: Stated, migrat
     Raises
     ------
     InputError
-        If a case cannot be read, there is none of the material, or the path is none.
+        If a case cannot be read, there is none of the material, or the path cannot be used.
     """
     found = of_material(readable(cases), stated, migration_path)
     path = path_case(migration_path, found, policy, stated)
@@ -86,7 +86,7 @@ def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> 
     Raises
     ------
     InputError
-        If it is none of these, or a band that is no path.
+        If it is neither of these, or the images of the band do not form a path.
     """
     ids = {case.id: case for case in cases if case.family == "migration"}
     known = None

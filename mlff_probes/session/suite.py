@@ -37,7 +37,7 @@ Once = Callable[[str, str, Callable[[], Measurement]], Measurement]
 
 
 def made_here(calculator: str, case: str, make: Callable[[], Measurement]) -> Measurement:
-    """Make it in this process."""
+    """Make the measurement in this process."""
     return make()
 
 
@@ -60,7 +60,7 @@ Untimed = Callable[[CalculatorIdentity], str]
 
 
 def timed(identity: CalculatorIdentity) -> str:
-    """Nobody else computes here."""
+    """Empty: nothing else computes in this process."""
     return ""
 
 
@@ -69,7 +69,7 @@ Progress = Callable[[str, str], AbstractContextManager[Report]]
 
 
 def no_progress(calculator: str, case: str) -> AbstractContextManager[Report]:
-    """Nobody looks."""
+    """Show no progress."""
     return nullcontext(silent)
 
 

@@ -33,7 +33,7 @@ _WEIGHTS = re.compile(
     r"torch\.(\w+Storage|device|Size|u?int\d+|float\d+|bool)|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+"
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode|(__builtin__|builtins)\.(set|bytes|bytearray)"
 )
-"""What need not be named when torch refuses a file as more than plain weights."""
+"""Names that plain weights hold too: left out when it is said why torch refused a file."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read(request: CalculatorRequest, path: Path) -> File:
     Raises
     ------
     InputError
-        If hashes are pinned and this is none of them.
+        If hashes are pinned and the file has another one.
     """
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
@@ -61,7 +61,7 @@ def read(request: CalculatorRequest, path: Path) -> File:
 
 
 def hold_to_pins(request: CalculatorRequest, path: Path, found: str) -> None:
-    """Refuse a file whose hash is none of those given, where any are."""
+    """Refuse a file whose hash is not among the pinned ones, if any are pinned."""
     if request.pins and found not in request.pins:
         raise InputError(
             f"--calculator={request.spec}",
@@ -177,7 +177,7 @@ def check_pins_used(pins: Iterable[str], identities: Iterable[CalculatorIdentity
 
 @contextmanager
 def weights_only_kept() -> Iterator[None]:
-    """Importing mace makes `torch.load` unpickle anything, process-wide, through this variable."""
+    """Restore the environment variable by which importing mace makes every `torch.load` unpickle anything."""
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     try:

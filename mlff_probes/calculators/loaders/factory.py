@@ -123,7 +123,7 @@ def _arguments(factory: Callable[..., Any], name: str, request: CalculatorReques
 
 
 def _path(request: CalculatorRequest) -> dict[str, str]:
-    """What was asked for of the path of the numbers, under the names of the keys."""
+    """The device, dtype, compile mode and kernels that were asked for, under the names of the keys."""
     asked = {
         "device": request.numbered_device,
         "dtype": request.dtype,
@@ -134,7 +134,7 @@ def _path(request: CalculatorRequest) -> dict[str, str]:
 
 
 def _check_choices(calculator: Any, arguments: dict[str, Any], name: str, request: CalculatorRequest) -> None:
-    """Refuse what was asked of the path but the factory does not take, unless the calculator says that it has it."""
+    """Refuse a device, dtype or such that the factory does not take, unless the calculator states that it has it."""
     has = {"device": ("auto", "cpu", stated_device(calculator)), "dtype": (stated_dtype(calculator),)}
     for key, wanted in _path(request).items():
         if key not in arguments and wanted not in has.get(key, ()):
@@ -212,7 +212,7 @@ def _takes(factory: Callable[..., Any], name: str) -> bool:
 
 
 def _parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
-    """Names and kinds of what a factory takes; None where it cannot be asked."""
+    """Names and kinds of the parameters of a factory; None where it has no signature to read."""
     try:
         return {p.name: p.kind for p in inspect.signature(factory).parameters.values()}
     except (TypeError, ValueError):

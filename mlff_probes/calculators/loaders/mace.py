@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 STRICT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""Makes every `torch.load` a restricted one, that in e3nn's import too, which then fails."""
+"""Environment variable that restricts every `torch.load` to plain weights, also in e3nn, whose import then fails."""
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
-"""Those of `torch.compile` that MACE's calculator takes."""
+"""Modes of `torch.compile` that MACE's calculator takes."""
 
 PLAIN = "e3nn"
 """The kernels that every MACE has."""
@@ -34,7 +34,8 @@ KERNELS = {"cuequivariance": "enable_cueq", "openequivariance": "enable_oeq"}
 """Libraries of accelerated kernels, and the argument of MACE's calculator that chooses each."""
 
 PACKAGES = ("cuequivariance", "cuequivariance-torch", "cuequivariance-ops-torch", "openequivariance")
-"""What they need, as pip writes it; the third, with what is compiled for CUDA, has CUDA's version behind it."""
+"""Packages that the accelerated kernels need. What pip installs for the third, which holds code compiled for CUDA, has
+CUDA's version at the end of its name."""
 
 VERSIONED = (*PACKAGES, "cuequivariance-ops-torch-cu12", "cuequivariance-ops-torch-cu13")
 """Distributions whose versions are part of the path, beside e3nn."""
@@ -78,7 +79,7 @@ def load(request: CalculatorRequest) -> Calculator:
 
 
 def _checked_path(request: CalculatorRequest) -> Path:
-    """The checkpoint file that is named, once all is refused that can be before torch is there."""
+    """The path of the checkpoint; what can be refused before torch is imported is refused here."""
     if request.path is None:
         raise InputError(
             f"--calculator={request.spec}",
@@ -120,11 +121,11 @@ def _ase_calculator(
 
 
 def _keeping_defaults() -> type[Any]:
-    """The class of MACE's calculator, mended: it leaves another default dtype behind where it fails."""
+    """MACE's calculator class, except that a call that fails leaves torch's default dtype unchanged, too."""
     from mace.calculators import MACECalculator
 
     class KeepingDefaults(MACECalculator):
-        """MACE's calculator, which leaves torch's default dtype as it found it."""
+        """MACE's calculator, which restores torch's default dtype after each call."""
 
         def calculate(self, *args: Any, **kwargs: Any) -> None:
             with _default_dtype_kept():
@@ -134,7 +135,7 @@ def _keeping_defaults() -> type[Any]:
 
 
 def _properties(request: CalculatorRequest, calculator: Any) -> frozenset[str]:
-    """What the calculator computes; the stress of compiled models came with the padding of their input in 0.3.16."""
+    """What the calculator computes; compiled models have a stress since mace-torch 0.3.16, which pads their input."""
     has_stress = request.compile_mode is None or hasattr(type(calculator), "_slice_real_outputs")
     return frozenset({"energy", "free_energy", "forces", "energies", *(["stress"] if has_stress else [])})
 
@@ -226,7 +227,7 @@ def _cuda_major() -> str:
 
 @contextmanager
 def _default_dtype_kept() -> Iterator[None]:
-    """MACE sets torch's default dtype; numbers must not depend on which calculator ran last, or failed."""
+    """Restore torch's default dtype, which MACE sets: numbers must not depend on what ran last, or failed."""
     import torch
 
     before = torch.get_default_dtype()

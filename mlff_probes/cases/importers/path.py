@@ -108,7 +108,7 @@ def band_case(
     Raises
     ------
     InputError
-        If the images are no path.
+        If the images do not form a path.
     """
     stated, policy = stated or Stated(), policy or load_policy()
     frames = [image.copy() for image in images]

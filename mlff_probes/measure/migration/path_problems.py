@@ -21,7 +21,7 @@ back into the cell in between, and is otherwise within the second, goes the shor
 
 @dataclass(frozen=True)
 class PathProblem:
-    """Why frames are no path.
+    """Why frames do not form a path.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class PathProblem:
 
 
 def path_problem(frames: Sequence[Atoms], migrating_atom: int) -> PathProblem | None:
-    """Why the frames are no path, or None."""
+    """Why the frames do not form a path, or None."""
     if reason := _unfit_images(frames, migrating_atom):
         return PathProblem(reason)
     if reason := _repeated_image(frames):

@@ -39,7 +39,7 @@ class BandProtocol(BaseProtocol):
 
     @property
     def band_settings(self) -> BandSettings:
-        """How its bands are relaxed."""
+        """How the bands of this protocol are relaxed."""
         return BandSettings(self.spring_ev_a2, self.fmax, self.saddle_fmax, self.max_steps)
 
 

@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def flat_rows(card: Scorecard) -> list[dict[str, Any]]:
-    """One row a result, and one for the mean of each quantity over replicate checkpoints; None where empty."""
+    """One row for each result, and one for each mean over replicate checkpoints; None for a cell that is empty."""
     group = {identity.label: identity.replicate_of for identity in card.calculators}
     return [
         *(_row(result, group.get(result.calculator)) for result in card.results),
