@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal that cannot show a dash shows the rest
     try:
         if said := lost_links():
-            raise InputError(said)
+            raise InputError("", said)
         for text in parsed.command(parsed):
             _print(text)
     except InputError as error:
@@ -47,7 +47,7 @@ def _print(text: str) -> None:
         raise
     except OSError as error:
         _print_nothing_more()
-        raise InputError(f"standard output cannot be written ({error.strerror})") from error
+        raise InputError("", f"standard output cannot be written ({error.strerror})") from error
 
 
 def _print_nothing_more() -> None:
@@ -155,12 +155,12 @@ def _list(parsed: argparse.Namespace) -> Iterator[str]:
     names = {case.id: case.id.removesuffix(".toml") if isinstance(case, BrokenCase) else case.id for case in cases}
     unknown = sorted(set(parsed.case) - {*names.values(), *names})
     if unknown:
-        raise InputError(f"there is no case '{unknown[0]}'; there are {', '.join(names)}")
+        raise InputError("", f"there is no case '{unknown[0]}'", f"there are {', '.join(names)}")
     chosen = [case for case in cases if not parsed.case or {case.id, names[case.id]} & set(parsed.case)]
     yield list_cases(chosen)
     broken = [case.id for case in chosen if isinstance(case, BrokenCase)]
     if broken:
-        raise InputError(f"{len(broken)} of {len(chosen)} cases cannot be read: {', '.join(broken)}")
+        raise InputError("", f"{len(broken)} of {len(chosen)} cases cannot be read: {', '.join(broken)}")
 
 
 def _compare(parsed: argparse.Namespace) -> Iterator[str]:
@@ -175,13 +175,15 @@ def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     policy = load_regression(parsed.tolerances)
     if parsed.tolerances is not None and REGRESSION not in read_toml(parsed.tolerances):
         raise InputError(
-            f"--tolerances={parsed.tolerances}: has no [{REGRESSION}], and nothing else of it matters; leave it out"
+            f"--tolerances={parsed.tolerances}",
+            f"has no [{REGRESSION}], and nothing else of it matters",
+            "leave it out",
         )
     baseline = baseline_of(files.read(parsed.old), str(parsed.old), parsed.baseline, by="--baseline=LABEL")
     card = files.read(parsed.new)
     labels = [identity.label for identity in card.calculators if identity.label != card.baseline]
     if parsed.calculator not in (None, *labels):
-        raise InputError(f"{parsed.new}: holds no calculator '{parsed.calculator}'; it holds {', '.join(labels)}")
+        raise InputError(parsed.new, f"holds no calculator '{parsed.calculator}'", f"it holds {', '.join(labels)}")
     chosen = [label for label in labels if parsed.calculator in (None, label)]
     check_numbers([row for row in card.results if row.calculator in chosen], str(parsed.new))
     options = card.options.model_copy(update={"baseline": str(parsed.old), "fail_on": parsed.fail_on})
@@ -190,7 +192,7 @@ def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     if not any(comparison.compares(judged=any(row.expectation for row in rows)) for comparison in comparisons):
         reasons = several(reason for comparison in comparisons for reason in comparison.left_out)
         said = f": {reasons}" if reasons else ""
-        raise InputError(f"{parsed.old}: holds nothing that can be compared with {parsed.new}{said}")
+        raise InputError(parsed.old, f"holds nothing that can be compared with {parsed.new}{said}")
     selected = len(rows) if card.complete else card.selected
     card = card.model_copy(
         update={"options": options, "comparisons": comparisons, "results": rows, "selected": selected}
@@ -214,7 +216,7 @@ def _report(parsed: argparse.Namespace) -> Iterator[str]:
     try:
         parsed.output.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"--output={parsed.output}: cannot be written ({error.strerror})") from error
+        raise InputError(f"--output={parsed.output}", f"cannot be written ({error.strerror})") from error
     yield f"wrote {parsed.output}"
 
 
@@ -229,13 +231,15 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
 
     (spec, *more), directories = parsed.calculator, _directories(parsed)
     if more:
-        raise InputError(f"--calculator={more[0]}: one model at a time is ranked, {spec} was named already")
+        raise InputError(f"--calculator={more[0]}", f"one model at a time is ranked, {spec} was named already")
     if parsed.frames and (parsed.case or parsed.reference):
-        raise InputError("files of frames are named, so that --case and --reference have no meaning; leave them out")
+        raise InputError(
+            "", "files of frames are named, so that --case and --reference have no meaning", "leave them out"
+        )
     check_path(parsed.output, given="--output", known=(".extxyz", ".xyz"))
     inputs = [file.resolve() for file in parsed.frames]
     if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
-        raise InputError(f"--output={parsed.output}: would overwrite what the frames are read from")
+        raise InputError(f"--output={parsed.output}", "would overwrite what the frames are read from")
     frames, labels = gather_frames(parsed.frames, directories, parsed.case)
     pins = checked_pins(parsed.sha256, option="--sha256")
     calculator = load_calculator(
@@ -247,7 +251,7 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     try:
         ase.io.write(parsed.output, found, format="extxyz")
     except OSError as error:
-        raise InputError(f"--output={parsed.output}: cannot be written ({error.strerror})") from error
+        raise InputError(f"--output={parsed.output}", f"cannot be written ({error.strerror})") from error
     yield f"wrote {len(found)} of {len(frames)} frames to {parsed.output}, worst {parsed.by} error first"
     for number, frame in enumerate(found, 1):
         energy = frame.info.get("energy_error_mev_per_atom")

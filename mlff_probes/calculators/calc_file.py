@@ -73,7 +73,7 @@ def described(request: CalculatorRequest, file: Path) -> CalculatorRequest:
     try:
         said = validated(CalculatorFile, read_toml(file), file)
     except InputError as error:
-        raise InputError(f"--calculator={request.spec}: {error}") from error
+        raise error.within(f"--calculator={request.spec}") from error
     request = replace(request, target=f"py:{said.factory}", path=None, table=file)
     return replace(
         request,

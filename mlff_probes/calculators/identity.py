@@ -1,4 +1,4 @@
-"""Facts about where and what: hash, versions, device, the path of the numbers."""
+"""What identifies a calculation: hash of the model, versions, device, and the path of the numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mlff_probes.calculators.base import CalculatorRequest
 
 DRIVER = Path("/proc/driver/nvidia/version")
-"""Where NVIDIA's kernel module says which it is."""
+"""The file in which NVIDIA's kernel module states its version."""
 
 
 def sha256(path: Path) -> str:
@@ -67,13 +67,13 @@ def cuda_devices() -> int:
 
 
 def driver_version(text: str) -> str | None:
-    """The version in `text`, what NVIDIA's kernel module says of itself; None where there is none."""
+    """The driver version in `text`, which is what NVIDIA's kernel module states; None if it names no version."""
     found = re.search(r"^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)(?:\s|$)", text, re.MULTILINE)
     return found[1] if found else None
 
 
 def cuda_facts(device: str) -> dict[str, Any]:
-    """The fields `tf32`, `cuda` and `driver` of the identity of what computes with torch on `device`."""
+    """The fields `tf32`, `cuda` and `driver` of the identity of a calculator that runs torch on `device`."""
     if not device.startswith("cuda"):
         return {}
     import torch
@@ -133,17 +133,18 @@ def torch_device(wanted: str | None, spec: str, gpu: int = 0) -> tuple[str, str]
         device = f"cuda:{own}"
     kind, _, index = device.partition(":")
     if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", device):
-        raise InputError(f"--calculator={spec}: unknown device '{device}'; use cpu, cuda, cuda:N, mps or auto")
+        raise InputError(f"--calculator={spec}", f"unknown device '{device}'", "use cpu, cuda, cuda:N, mps or auto")
     if kind == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(index or 0) >= count:
             raise InputError(
-                f"--calculator={spec}: the device '{device}' is not there: torch {torch.__version__} sees "
-                f"{count} CUDA devices; use --probe-device=cpu, or a torch built for your driver"
+                f"--calculator={spec}",
+                f"the device '{device}' is not there: torch {torch.__version__} sees {count} CUDA devices",
+                "use --probe-device=cpu, or a torch built for your driver",
             )
         return device, torch.cuda.get_device_name(device)
     if kind == "mps" and not torch.backends.mps.is_available():
-        raise InputError(f"--calculator={spec}: the device 'mps' is not there; use --probe-device=cpu")
+        raise InputError(f"--calculator={spec}", "the device 'mps' is not there", "use --probe-device=cpu")
     return device, cpu_name() if kind == "cpu" else "Apple MPS"
 
 
@@ -152,14 +153,18 @@ def refuse_options(options: dict[str, Any], known: tuple[str, ...], *, spec: str
     unknown = sorted(set(options) - set(known))
     if unknown:
         takes = ", ".join(["label", "device", "dtype", "compile", "kernels", "level", "batch", *known])
-        raise InputError(f"--calculator={spec}: the family '{family}' has no option '{unknown[0]}'; it takes {takes}")
+        raise InputError(
+            f"--calculator={spec}", f"the family '{family}' has no option '{unknown[0]}'", f"it takes {takes}"
+        )
 
 
 def refuse_acceleration(request: CalculatorRequest, reason: str) -> None:
-    """Refuse the keys `compile` and `kernels` for a family that has neither."""
+    """Refuse the keys `compile` and `kernels` for a family that has neither; `reason` says that it has not."""
     for key, wanted in (("compile", request.compile_mode), ("kernels", request.kernels)):
         if wanted is not None:
-            raise InputError(f"--calculator={request.spec}: {key}={wanted} was asked for, but {reason}")
+            raise InputError(
+                f"--calculator={request.spec}", f"{key}={wanted} was asked for, but {reason}", "leave it out"
+            )
 
 
 def import_family(module: str, *, spec: str, extra: str) -> None:
@@ -170,6 +175,7 @@ def import_family(module: str, *, spec: str, extra: str) -> None:
         import_module(module)
     except ImportError as error:
         raise InputError(
-            f"--calculator={spec}: the package '{module.partition('.')[0]}' cannot be imported ({error}); "
-            f"install it with: pip install 'mlff-probes[{extra}]'"
+            f"--calculator={spec}",
+            f"the package '{module.partition('.')[0]}' cannot be imported ({error})",
+            f"install it with: pip install 'mlff-probes[{extra}]'",
         ) from error

@@ -41,7 +41,7 @@ def load_installed(request: CalculatorRequest, family: str) -> Calculator:
     request = replace(request, device=request.numbered_device)
     load = imported(point.load, request.spec, what)
     if not callable(load):
-        raise InputError(f"--calculator={request.spec}: {what} has no loader: {point.value} is not callable")
+        raise InputError(f"--calculator={request.spec}", f"{what} has no loader: {point.value} is not callable")
     found = built(lambda: load(request), request.spec)
     packages = (point.dist.name,) if point.dist else ()
     if isinstance(found, Calculator):
@@ -64,8 +64,10 @@ def load_installed(request: CalculatorRequest, family: str) -> Calculator:
 def _only(points: list[metadata.EntryPoint], request: CalculatorRequest, family: str) -> metadata.EntryPoint:
     if len(points) > 1:
         raise InputError(
-            f"--calculator={request.spec}: the family '{family}' is added by several installed packages: "
-            f"{' and '.join(sorted(map(_package, points)))}; uninstall all but one"
+            f"--calculator={request.spec}",
+            f"the family '{family}' is added by several installed packages: "
+            f"{' and '.join(sorted(map(_package, points)))}",
+            "uninstall all but one",
         )
     return points[0]
 
@@ -76,7 +78,7 @@ def _stamped(
     """`found` with what the suite knows better than any package: the spec, the family, the versions."""
     if not isinstance(found.identity, CalculatorIdentity):
         raise InputError(
-            f"--calculator={request.spec}: {what} returned a Calculator whose identity is no CalculatorIdentity"
+            f"--calculator={request.spec}", f"{what} returned a Calculator whose identity is no CalculatorIdentity"
         )
     if found.batch is None:
         check_ase(found.ase, request, made_by=what)
@@ -86,8 +88,9 @@ def _stamped(
     ):
         if wanted is not None and wanted != has:  # a package may be older than these keys
             raise InputError(
-                f"--calculator={request.spec}: {key}={wanted} was asked for, but {what} returned a Calculator whose "
-                f"identity says {has}; leave the key out"
+                f"--calculator={request.spec}",
+                f"{key}={wanted} was asked for, but {what} returned a Calculator whose identity says {has}",
+                "leave the key out",
             )
     update: dict[str, Any] = {
         "spec": request.spec,

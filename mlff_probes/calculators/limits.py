@@ -19,11 +19,11 @@ from typing import Any
 from mlff_probes.core.errors import InputError
 
 AGAIN_S = 1.0
-"""Seconds until a model is interrupted once more that went on in spite of it."""
+"""Seconds after which a model that went on in spite of an interruption is interrupted again."""
 
 
 class TimeUp(BaseException):
-    """The time of a measurement is up; no `Exception`, so that what catches those does not take it for its own."""
+    """The time of a measurement is up; not an `Exception`, so that code that catches every `Exception` lets it pass."""
 
 
 def positive_seconds(given: str | float | None, name: str) -> float | None:
@@ -42,7 +42,9 @@ def positive_seconds(given: str | float | None, name: str) -> float | None:
         seconds = 0.0
     if not 0 < seconds <= threading.TIMEOUT_MAX:  # false for nan, too
         raise InputError(
-            f"{name}={given} must be a positive number of seconds, for instance {name}=600; leave it out for no limit"
+            "",
+            f"{name}={given} must be a positive number of seconds, for instance {name}=600",
+            "leave it out for no limit",
         )
     return seconds
 
@@ -60,7 +62,7 @@ class Limit:
     calls, passes
         Structures that went through the model, and model calls begun.
     model_s
-        Seconds in the model, those of a call that was interrupted included.
+        Seconds in the model, including calls that were interrupted.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -83,7 +85,7 @@ class Limit:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it; from now on nothing is interrupted."""
+        """Stop the clock; from now on nothing is interrupted."""
         self._in_call = False
         self._over.set()
         self._undo.close()

@@ -32,7 +32,7 @@ LOADERS = {
     "ase": "factory:load_ase",
     "py": "factory:load_py",
 }
-"""The families that come with the package; `families.installed` are those of others."""
+"""Where the families that come with the package are loaded; `installed.installed` has those of other packages."""
 
 FILE_FAMILIES = ("mace", "chgnet")
 
@@ -91,7 +91,7 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         try:
             calculator = _load(request, family)
         except (ImportError, OSError) as error:
-            raise InputError(f"--calculator={request.spec}: cannot be loaded: {describe(error)}") from error
+            raise InputError(f"--calculator={request.spec}", f"cannot be loaded: {describe(error)}") from error
     label = request.label or _slug(calculator.label)
     identity = calculator.identity
     pinned = identity.sha256 in request.pins
@@ -147,21 +147,27 @@ def _slug(name: str) -> str:
 def _family(request: CalculatorRequest) -> str:
     forced, name = request.family, request.target.partition(":")[0]
     if forced is not None and not _is_family(forced):
-        raise InputError(f"--calculator={request.spec}: unknown family '{forced}'{_hint(forced)}; {supported()}")
+        raise InputError(f"--calculator={request.spec}", f"unknown family '{forced}'{_hint(forced)}", supported())
     if request.path is not None:
         return _file_family(request.path, request.spec, forced)
     if _is_family(name):
         if forced not in (None, name):
-            raise InputError(f"--calculator={request.spec}: {request.target} is of the family '{name}', not '{forced}'")
+            raise InputError(
+                f"--calculator={request.spec}", f"{request.target} is of the family '{name}', not '{forced}'"
+            )
         return name
     if Path(request.target).is_dir():
         raise InputError(
-            f"--calculator={request.spec}: {request.target} is a directory; name the checkpoint file inside it"
+            f"--calculator={request.spec}", f"{request.target} is a directory", "name the checkpoint file inside it"
         )
     if "/" in request.target or Path(request.target).suffix or "\\" in request.target:
-        raise InputError(f"--calculator={request.spec}: there is no file {request.target} (looked from {Path.cwd()})")
+        raise InputError(
+            f"--calculator={request.spec}", f"there is no file {request.target} (looked from {Path.cwd()})"
+        )
     raise InputError(
-        f"--calculator={request.spec}: '{request.target}' is no file and no known family{_hint(name)}; {supported()}"
+        f"--calculator={request.spec}",
+        f"'{request.target}' is no file and no known family{_hint(name)}",
+        supported(),
     )
 
 
@@ -185,11 +191,11 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
     if forced is not None and forced not in LOADERS:
         return forced
     if forced not in (None, *FILE_FAMILIES):
-        raise InputError(f"--calculator={spec}: the family '{forced}' reads no file; leave ,family= out")
+        raise InputError(f"--calculator={spec}", f"the family '{forced}' reads no file", "leave ,family= out")
     if path.suffix == SUFFIX:  # without a family it would have been read as a calculator file
-        raise InputError(f"--calculator={spec}: {path} is no checkpoint but a calculator file; leave ,family= out")
+        raise InputError(f"--calculator={spec}", f"{path} is no checkpoint but a calculator file", "leave ,family= out")
     if path.suffix == ".py":
-        raise InputError(f"--calculator={spec}: {path} is Python source; write py:{path}:factory")
+        raise InputError(f"--calculator={spec}", f"{path} is Python source", f"write py:{path}:factory")
     names = _pickled_names(path, spec)
     if forced is not None:
         return forced
@@ -197,7 +203,7 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
         return "mace"
     if {"model_args", "atom_fea_dim", "bond_fea_dim"} <= names:
         return "chgnet"
-    raise InputError(f"--calculator={spec}: {path} is a torch file of no known family; {supported()}")
+    raise InputError(f"--calculator={spec}", f"{path} is a torch file of no known family", supported())
 
 
 def _pickled_names(path: Path, spec: str) -> set[str]:
@@ -207,18 +213,21 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
             names = archive.namelist()
             if any(name.endswith("/constants.pkl") for name in names):
                 raise InputError(
-                    f"--calculator={spec}: {path} is a TorchScript archive, which cannot be asked for forces of an "
-                    "ASE structure; name the checkpoint it was exported from"
+                    f"--calculator={spec}",
+                    f"{path} is a TorchScript archive, which cannot be asked for forces of an ASE structure",
+                    "name the checkpoint it was exported from",
                 )
             pickles = [name for name in names if name.endswith("data.pkl")]
             if not pickles:
-                raise InputError(f"--calculator={spec}: {path} is a zip file, but no torch checkpoint; {supported()}")
+                raise InputError(f"--calculator={spec}", f"{path} is a zip file, but no torch checkpoint", supported())
             data = archive.read(pickles[0])
         return {word for _, arg, _ in pickletools.genops(data) if isinstance(arg, str) for word in arg.split(" ")[:1]}
     except InputError:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
         raise InputError(
-            f"--calculator={spec}: {path} is no readable checkpoint ({type(error).__name__}: {error}): corrupt, cut "
-            f"short, or of a family that is not known here; {supported()}"
+            f"--calculator={spec}",
+            f"{path} is no readable checkpoint ({type(error).__name__}: {error}): corrupt, cut short, or of a family "
+            "that is not known here",
+            supported(),
         ) from error

@@ -61,12 +61,13 @@ def _split(spec: str) -> tuple[str, dict[str, str]]:
     while not is_file(target) and (match := _OPTION.search(target)):
         key, value = match.groups()
         if key in options:
-            raise InputError(f"--calculator={spec}: the key '{key}' is given twice")
+            raise InputError(f"--calculator={spec}", f"the key '{key}' is given twice")
         options[key], target = value, target[: match.start()]
     if not target:
         raise InputError(
-            f"--calculator={spec}: no calculator is named; write for instance --calculator=chgnet "
-            "or --calculator=path/to.model"
+            f"--calculator={spec}",
+            "no calculator is named",
+            "write for instance --calculator=chgnet or --calculator=path/to.model",
         )
     return target, dict(reversed(options.items()))
 
@@ -82,13 +83,13 @@ def is_file(name: str) -> bool:
 def _check(spec: str, ours: dict[str, str]) -> None:
     for key, value in ours.items():
         if not value:
-            raise InputError(f"--calculator={spec}: the key '{key}' has no value")
+            raise InputError(f"--calculator={spec}", f"the key '{key}' has no value")
     label = ours.get("label")
     if label is not None and not LABEL.fullmatch(label):
-        raise InputError(f"--calculator={spec}: {LABEL_RULE}, found '{label}'")
+        raise InputError(f"--calculator={spec}", f"{LABEL_RULE}, found '{label}'")
     for key, allowed in (("dtype", DTYPES), ("batch", ("auto", "off"))):
         if ours.get(key, allowed[0]) not in allowed:
-            raise InputError(f"--calculator={spec}: {key} must be {' or '.join(allowed)}, found '{ours[key]}'")
+            raise InputError(f"--calculator={spec}", f"{key} must be {' or '.join(allowed)}, found '{ours[key]}'")
 
 
 def literal(text: str) -> Any:

@@ -26,7 +26,7 @@ def imported(step: Callable[[], Any], spec: str, what: str, *, looked: str = "")
     try:
         return step()
     except (Exception, SystemExit) as error:
-        raise InputError(f"--calculator={spec}: {what} cannot be imported: {describe(error)}{looked}") from error
+        raise InputError(f"--calculator={spec}", f"{what} cannot be imported: {describe(error)}{looked}") from error
 
 
 def built(step: Callable[[], Any], spec: str) -> Any:
@@ -34,11 +34,11 @@ def built(step: Callable[[], Any], spec: str) -> Any:
     try:
         return step()
     except InputError as error:
-        if str(error).startswith("--calculator="):
+        if error.where.startswith("--calculator="):
             raise
-        raise InputError(f"--calculator={spec}: {error}") from error  # a family's own, which need not name the option
+        raise error.within(f"--calculator={spec}") from error  # a family's own, which need not name the option
     except (Exception, SystemExit) as error:
-        raise InputError(f"--calculator={spec}: the calculator cannot be built: {describe(error)}") from error
+        raise InputError(f"--calculator={spec}", f"the calculator cannot be built: {describe(error)}") from error
 
 
 def wrapped(
@@ -60,7 +60,7 @@ def wrapped(
     Parameters
     ----------
     version
-        Of the model; the class of the calculator where there is none.
+        Version of the model; the class of the calculator if None.
     file
         The file whose hash identifies the calculator.
     device, dtype
@@ -68,7 +68,7 @@ def wrapped(
     options
         What the header shows, if it is not the options of the request.
     packages
-        Distributions whose versions are noted, beside those of every run.
+        Distributions whose versions are noted in addition to those noted in every run.
 
     Raises
     ------
@@ -78,10 +78,12 @@ def wrapped(
     """
     properties = getattr(calculator, "implemented_properties", None) or None
     if not (properties is None or _is_list_of(properties, str)):
-        raise InputError(f"--calculator={request.spec}: implemented_properties must be a list of names: {properties!r}")
+        raise InputError(
+            f"--calculator={request.spec}", f"implemented_properties must be a list of names: {properties!r}"
+        )
     level = getattr(calculator, "level_of_theory", None)
     if not (level is None or isinstance(level, str)):
-        raise InputError(f"--calculator={request.spec}: level_of_theory must be text, found {level!r}")
+        raise InputError(f"--calculator={request.spec}", f"level_of_theory must be text, found {level!r}")
     device = _device(calculator, request, device)
     torch = sys.modules.get("torch")
     gpu = torch is not None and device.startswith("cuda") and torch.cuda.is_available()
@@ -112,7 +114,7 @@ def wrapped(
 
 
 def _device(calculator: Any, request: CalculatorRequest, handed_over: str) -> str:
-    """Where it computes: what the calculator says, or else what was handed over."""
+    """The device on which a calculator computes: the one it states, or else the one that was handed over."""
     said = stated_device(calculator)
     asked = NOT_STATED if handed_over == "auto" else handed_over
     if NOT_STATED in (said, asked):
@@ -120,8 +122,9 @@ def _device(calculator: Any, request: CalculatorRequest, handed_over: str) -> st
     (said_kind, _, said_number), (kind, _, number) = said.partition(":"), asked.partition(":")
     if said_kind != kind or (said_number and number and said_number != number):
         raise InputError(
-            f"--calculator={request.spec}: device {asked} was asked for, but the calculator says (attribute "
-            f"'device') that it computes on {said}; ask for that one, or mend what makes the calculator"
+            f"--calculator={request.spec}",
+            f"device {asked} was asked for, but the calculator says (attribute 'device') that it computes on {said}",
+            "ask for that one, or mend what makes the calculator",
         )
     return said if said_number else asked
 
@@ -133,11 +136,12 @@ def _device_name(device: str, torch: Any) -> str:
 
 
 def check_ase(calculator: Any, request: CalculatorRequest, *, made_by: str) -> None:
-    """Refuse what is no ASE calculator."""
+    """Refuse an object that is not an ASE calculator."""
     if not callable(getattr(calculator, "get_potential_energy", None)):
         raise InputError(
-            f"--calculator={request.spec}: {made_by} returned {type(calculator).__name__}, which is no ASE "
-            "calculator (it has no get_potential_energy)"
+            f"--calculator={request.spec}",
+            f"{made_by} returned {type(calculator).__name__}, which is no ASE calculator "
+            "(it has no get_potential_energy)",
         )
 
 
@@ -154,7 +158,7 @@ def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
         return None
     if _is_list_of(found, str | int | np.integer) and len(found):
         return tuple(e if isinstance(e, str) else chemical_symbols[int(e)] for e in found)
-    raise InputError(f"`elements` of the calculator must be a list of symbols or atomic numbers, found {found!r}")
+    raise InputError("", f"`elements` of the calculator must be a list of symbols or atomic numbers, found {found!r}")
 
 
 def stated_device(calculator: Any) -> str:

@@ -23,20 +23,20 @@ def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
         If the file is missing, empty or unreadable, or holds a position or cell that is not finite.
     """
     if not file.is_file():
-        raise InputError(f"{file}: there is no such file of frames")
+        raise InputError(file, "there is no such file of frames")
     try:
         known = format or ("extxyz" if file.suffix == ".extxyz" else None)  # else ASE tries all its formats on it
         read: Any = ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise whatever a malformed line provokes
         marked = " (it begins with a byte-order mark: save it as plain UTF-8)" if _has_mark(file) else ""
         what = format or "structures"
-        raise InputError(f"{file}: cannot be read as {what} ({describe(error)}){marked}") from error
+        raise InputError(file, f"cannot be read as {what} ({describe(error)}){marked}") from error
     frames = read if isinstance(read, list) else [read]
     if not frames:
-        raise InputError(f"{file}: holds no frame")
+        raise InputError(file, "holds no frame")
     for index, frame in enumerate(frames):
         if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
-            raise InputError(f"{file}: frame {index} has a position or cell that is not finite")
+            raise InputError(file, f"frame {index} has a position or cell that is not finite")
     return frames
 
 
@@ -44,7 +44,7 @@ def matching(file: Path, pattern: str) -> list[Path]:
     """The files that a case names by a path or pattern, relative to itself."""
     names = sorted(glob.glob(str(file.parent / Path(pattern).expanduser())))  # noqa: PTH207 - Path.glob knows no '..'
     if not names:
-        raise InputError(f"{file}: no file matches '{pattern}' (looked from {file.parent})")
+        raise InputError(file, f"no file matches '{pattern}' (looked from {file.parent})")
     return [Path(name) for name in names]
 
 
@@ -52,7 +52,7 @@ def only(file: Path, name: str) -> Path:
     """The one file that a case names."""
     found = matching(file, name)
     if len(found) > 1:
-        raise InputError(f"{file}: '{name}' matches {len(found)} files; name one")
+        raise InputError(file, f"'{name}' matches {len(found)} files", "name one")
     return found[0]
 
 

@@ -78,27 +78,27 @@ def _of_simulation(file: Path, protocol: Any) -> CaseFrames:
 
 
 def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
-    """The frames in the file beside the case, by their keys; or those that the protocol builds."""
+    """The frames in the file beside the case, ordered by their keys, or the frames that the protocol builds."""
     beside = file.with_suffix(".extxyz")
     if built := protocol.built_frames():
         if beside.exists():
-            raise InputError(f"{beside}: a case of kind '{protocol.kind}' builds its own cells; remove this file")
+            raise InputError(beside, f"a case of kind '{protocol.kind}' builds its own cells", "remove this file")
         return CaseFrames(built, None)
     frames = read_frames(beside, format="extxyz")
     for index, frame in enumerate(frames):
         absent = [key for key in protocol.frame_keys if key not in frame.info]
         if absent:
-            raise InputError(f"{beside}: frame {index} has no '{absent[0]}' in its comment line")
+            raise InputError(beside, f"frame {index} has no '{absent[0]}' in its comment line")
         for key in protocol.frame_keys:
             if not np.isscalar(frame.info[key]) or isinstance(frame.info[key], str | bool | np.bool_):
-                raise InputError(f"{beside}: frame {index} has {key}={frame.info[key]}, expected a number")
+                raise InputError(beside, f"frame {index} has {key}={frame.info[key]}, expected a number")
             if not np.isfinite(frame.info[key]):
-                raise InputError(f"{beside}: frame {index} has {key}={frame.info[key]}, which is not finite")
+                raise InputError(beside, f"frame {index} has {key}={frame.info[key]}, which is not finite")
     # the order of frames in a file means nothing; their keys say what they are
     frames = sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys])
     problem = protocol.frame_problem(frames)
     if problem:
-        raise InputError(f"{beside}: {problem} ([protocol] of {file.name})")
+        raise InputError(beside, f"{problem} ([protocol] of {file.name})")
     return CaseFrames(tuple(frames), stored_evaluation(frames, beside))
 
 
@@ -109,7 +109,7 @@ READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {
     "structures of a law": _of_law,
     "start of a simulation": _of_simulation,
 }
-"""By `BaseProtocol.frames_from`."""
+"""How the frames of a case are read, by `BaseProtocol.frames_from`."""
 
 
 def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
@@ -125,47 +125,49 @@ def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
     if not any(with_energy):
         return None
     if not all(with_energy):
-        raise InputError(f"{file}: frame {with_energy.index(False)} has no energy, but others have one")
+        raise InputError(file, f"frame {with_energy.index(False)} has no energy, but others have one")
     energies = np.array([row["energy"] for row in rows])
     forces = tuple(row["forces"] for row in rows if "forces" in row)
     if forces and len(forces) < len(frames):
-        raise InputError(f"{file}: some frames have forces and others have none")
+        raise InputError(file, "some frames have forces and others have none")
     for index in range(len(frames)):
         if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
-            raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
+            raise InputError(file, f"frame {index} has an energy or a force that is not finite")
     return Evaluation(energies=energies, forces=forces or None)
 
 
 def _labels(frame: Atoms, file: Path, index: int) -> Labels:
     """Stored energy and forces: ASE's own, or those under MACE's names; both only if they agree."""
-    where = f"{file}: frame {index}"
+    frame_name = f"frame {index}"
     results = getattr(frame.calc, "results", None) or {}
     found = {key: value for key, value in results.items() if key in LABELS}
     if found and hasattr(frame.calc, "check_state") and frame.calc.check_state(frame):
         raise InputError(
-            f"{where} has the energy of another structure: its calculator was used for other atoms since, or the "
-            "atoms moved; keep each image's own results, for instance in a SinglePointCalculator"
+            file,
+            f"{frame_name} has the energy of another structure: its calculator was used for other atoms since, or the "
+            "atoms moved",
+            "keep each image's own results, for instance in a SinglePointCalculator",
         )
     for key, name in LABELS.items():
         named = frame.info.get(name) if key == "energy" else frame.arrays.get(name)
         if named is None:
             continue
         if key in found and not np.allclose(found[key], named, atol=SAME_LABEL):
-            raise InputError(f"{where} has two different labels, '{key}' and '{name}'; keep one")
+            raise InputError(file, f"{frame_name} has two different labels, '{key}' and '{name}'", "keep one")
         found[key] = named
     for key, shape in (("energy", ()), ("forces", (len(frame), 3))):
         if key in found:
-            found[key] = _numbers(found[key], shape, f"{where} has {key}")
+            found[key] = _numbers(found[key], shape, file, f"{frame_name} has {key}")
     return found
 
 
-def _numbers(label: Any, shape: tuple[int, ...], what: str) -> NDArray[np.float64]:
+def _numbers(label: Any, shape: tuple[int, ...], file: Path, what: str) -> NDArray[np.float64]:
     try:
         array = np.asarray(label, dtype=float)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what} that are no numbers: {str(label)[:40]!r}") from error
+        raise InputError(file, f"{what} that are no numbers: {str(label)[:40]!r}") from error
     if array.shape != shape:
-        raise InputError(f"{what} of shape {array.shape}, expected {shape}")
+        raise InputError(file, f"{what} of shape {array.shape}, expected {shape}")
     return array
 
 
@@ -200,14 +202,14 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
                 left_out["isolated atoms"] += 1
             else:
                 if not all(np.isfinite(label).all() for label in labels.values()):
-                    raise InputError(f"{file}: frame {index} has an energy or a force that is not finite")
+                    raise InputError(file, f"frame {index} has an energy or a force that is not finite")
                 frame.info |= _place(frame, origin, file, index)
                 first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
                 if first is not frame:
-                    _check_copy(first, known, labels, f"{file}: frame {index}")
+                    _check_copy(first, known, labels, file, index)
                     left_out["copies"] += 1
     if not unique:
-        raise InputError(f"{where}: no frame carries both an energy and forces, so there is nothing to compare with")
+        raise InputError(where, "no frame carries both an energy and forces, so there is nothing to compare with")
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
     return [frame for frame, _ in unique.values()], ((f"Frames left out: {note}.",) if note else ())
 
@@ -226,11 +228,12 @@ def _place(frame: Atoms, origin: str | None, file: Path, index: int) -> dict[str
     return {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
 
 
-def _check_copy(first: Atoms, known: Labels, labels: Labels, where: str) -> None:
+def _check_copy(first: Atoms, known: Labels, labels: Labels, file: Path, index: int) -> None:
     if not all(np.allclose(known[key], labels[key], atol=SAME_LABEL) for key in LABELS):
         raise InputError(
-            f"{where} is the structure of {first.info['taken_from']} with another energy or other "
-            "forces; keep the right one"
+            file,
+            f"frame {index} is the structure of {first.info['taken_from']} with another energy or other forces",
+            "keep the right one",
         )
 
 
@@ -244,13 +247,13 @@ def _law_structures(file: Path, protocol: Law) -> list[Atoms]:
     """The structures a law is tried on, each once; without any it is tried on random ones alone."""
     beside = file.with_suffix(".extxyz")
     if protocol.structures and beside.exists():
-        raise InputError(f"{file}: both `structures` and {beside.name} are given; keep one")
+        raise InputError(file, f"both `structures` and {beside.name} are given", "keep one")
     files = [source for pattern in protocol.structures for source in matching(file, pattern)]
     files += [beside] if beside.exists() else []
     structures = _structures(tuple((source.resolve(), source.stat().st_mtime_ns) for source in files))
     problem = protocol.frame_problem(structures)
     if problem:
-        raise InputError(f"{file}: {problem}")
+        raise InputError(file, problem)
     return list(structures)
 
 

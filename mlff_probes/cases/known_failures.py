@@ -95,15 +95,15 @@ def load_known_failures(
     for index, entry in enumerate(entries):
         where = f"{file}: known_failure {index + 1} ({entry.case}, {entry.quantity})"
         if _key(entry) in map(_key, entries[:index]):
-            raise InputError(f"{where}: stands there twice")
+            raise InputError(where, "stands there twice")
         if entry.case in left_out and entry.case not in known:
             continue
         case = known.get(entry.case)
         if case is None:
-            raise InputError(f"{where}: stale entry, there is no such case{_close(entry.case, known)}")
+            raise InputError(where, f"stale entry, there is no such case{_close(entry.case, known)}")
         if isinstance(case, Case) and case.expectation(entry.quantity) is None:
             judged = [expectation.quantity for expectation in case.expectations]
-            raise InputError(f"{where}: stale entry, the case judges no such quantity{_close(entry.quantity, judged)}")
+            raise InputError(where, f"stale entry, the case judges no such quantity{_close(entry.quantity, judged)}")
     return KnownFailures(file, entries)
 
 

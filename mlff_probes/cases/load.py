@@ -25,7 +25,18 @@ from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError, OptionError, describe
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol
-from mlff_probes.core.records import Context, Expectation, Finite, NonNegative, Record, Slug, Text, Tier
+from mlff_probes.core.records import (
+    Context,
+    Expectation,
+    Finite,
+    NonNegative,
+    Record,
+    Slug,
+    Text,
+    Tier,
+    Tolerance,
+    Value,
+)
 from mlff_probes.core.toml import read_toml, validated
 from mlff_probes.measure import BY_KIND, FAMILIES, KINDS
 from mlff_probes.measure.measurement import reference_measurement
@@ -78,7 +89,7 @@ AnyCase = Case[Any] | BrokenCase
 def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | None = None) -> list[Case | BrokenCase]:
     """Read all cases of some reference directories, sorted by family and id.
 
-    A file that cannot be used becomes a `BrokenCase` with one message, so that it hides no other case.
+    A file that cannot be used becomes a `BrokenCase` with one error, so that it hides no other case.
 
     Raises
     ------
@@ -93,7 +104,7 @@ def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | N
         for file in _case_files(directory):
             try:
                 if file.stem in origin:
-                    raise InputError(f"{file}: duplicate id '{file.stem}', already taken by {origin[file.stem]}")
+                    raise InputError(file, f"duplicate id '{file.stem}', already taken by {origin[file.stem]}")
                 found[file.stem] = load_case(file, policy=policy)
                 origin[file.stem] = file
             except OptionError:
@@ -101,7 +112,7 @@ def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | N
             except InputError as error:
                 name = re.sub(r"[^A-Za-z0-9_.+]", "_", file.stem)
                 broken = f"{name}.toml" if f"{name}.toml" not in found else f"{name}.{len(found)}.toml"
-                found[broken] = BrokenCase(id=broken, family=file.parent.name, message=str(error))
+                found[broken] = BrokenCase(id=broken, family=file.parent.name, error=error)
     return sorted(found.values(), key=lambda case: (FAMILIES.index(case.family), case.id))
 
 
@@ -115,12 +126,13 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
     """
     policy = policy or load_policy()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", file.stem):
-        raise InputError(f"{file}: a case id is made of letters, digits and _ . +, found '{file.stem}'")
+        raise InputError(file, f"a case id is made of letters, digits and _ . +, found '{file.stem}'")
     table = validated(CaseFile, read_toml(file), file, kinds=BY_KIND)
     if file.parent.name != table.protocol.family:
         raise InputError(
-            f"{file}: the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
-            f"not in '{file.parent.name}'"
+            file,
+            f"the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
+            f"not in '{file.parent.name}'",
         )
     return build_case(file, file.stem, table, read_case_frames(file, table.protocol), policy=policy)
 
@@ -155,55 +167,31 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
     for index, name in enumerate(names):
         if name not in units:
             known = ", ".join(units)
-            raise InputError(f"{file}: '{case.protocol.kind}' measures no '{name}'; it measures {known}")
+            raise InputError(file, f"'{case.protocol.kind}' measures no '{name}'", f"it measures {known}")
         if name in names[:index]:
-            raise InputError(f"{file}: the quantity '{name}' is asked for twice")
+            raise InputError(file, f"the quantity '{name}' is asked for twice")
     if not table.expectation and not table.report:
-        raise InputError(f"{file}: nothing is expected and nothing reported; add an [[expectation]]")
+        raise InputError(file, "nothing is expected and nothing reported", "add an [[expectation]]")
     try:
         wanted = [row.quantity for row in table.expectation if row.value is None]
         case = replace(case, reference=reference_measurement(case, wanted))
     except (ValueError, ArithmeticError) as error:
-        raise InputError(f"{file}: the stored energies cannot be worked up: {describe(error)}") from error
+        raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
     return replace(case, expectations=tuple(_expectations(file, case, table, policy, units)))
 
 
 def _expectations(
     file: Path, case: Case, table: CaseFile, policy: Policy, units: dict[str, str]
 ) -> Iterable[Expectation]:
-    reference = case.reference
     uncertainties = stated_uncertainties(table.expectation)
     for index, row in enumerate(table.expectation):
         where = f"{file}: expectation {index + 1} ({row.quantity})"
         unit = units[row.quantity]
-        tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
-        if tolerance is None:
-            raise InputError(f'{where}: no tolerance; add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
-        for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
-            if found != unit:
-                raise InputError(f"{where}: the {what} must be '{unit}', found '{found}'")
-        if tolerance.value < row.uncertainty:
-            message = (
-                f"{where}: the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
-                f"{row.uncertainty:g} {unit} of the reference; nothing can be judged that finely"
-            )
-            if tolerance.origin == "override":
-                raise OptionError(f"the tolerances of {policy.override_file}: {message}")
-            raise InputError(message)
-        known = None if reference is None else reference.values.get(row.quantity)
-        if row.value is not None and known is not None:
-            raise InputError(f"{where}: a value is given, but the frames carry energies that yield it; leave one out")
-        value = row.value if known is None else known.value
-        if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
-            raise InputError(
-                f"{where}: the reference is known to {known.uncertainty:.2g} {unit} within 95 % only, and the "
-                f"tolerance is {tolerance.value:g} {unit}; a longer trajectory may do"
-            )
-        if value is None:
-            why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
-            raise InputError(f"{where}: no value is given and none can be worked out: {why}")
+        tolerance = _tolerance(where, row, case, policy, unit)
+        known = None if case.reference is None else case.reference.values.get(row.quantity)
+        value = _value(where, row, known, tolerance)
         if problem := case.protocol.reference_problem(row.quantity, case.stored, uncertainties):
-            raise InputError(f"{where}: {problem}")
+            raise InputError(where, problem)
         yield Expectation(
             quantity=row.quantity,
             value=value,
@@ -216,6 +204,44 @@ def _expectations(
         )
 
 
+def _tolerance(where: str, row: ExpectationTable, case: Case, policy: Policy, unit: str) -> Tolerance:
+    """The tolerance of an expectation: its own, or else that of the policy."""
+    tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
+    if tolerance is None:
+        raise InputError(where, "no tolerance", f'add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
+    for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):
+        if found != unit:
+            raise InputError(where, f"the {what} must be '{unit}', found '{found}'")
+    if tolerance.value < row.uncertainty:
+        problem = (
+            f"the tolerance {tolerance.value:g} {unit} ({tolerance.origin}) is below the uncertainty "
+            f"{row.uncertainty:g} {unit} of the reference"
+        )
+        why = "nothing can be judged that finely"
+        if tolerance.origin == "override":
+            raise OptionError(f"the tolerances of {policy.override_file}", f"{where}: {problem}", why)
+        raise InputError(where, problem, why)
+    return tolerance
+
+
+def _value(where: str, row: ExpectationTable, known: Value | None, tolerance: Tolerance) -> float:
+    """The reference value of an expectation: the one in the file, or else what the stored frames yield (`known`)."""
+    if row.value is not None and known is not None:
+        raise InputError(where, "a value is given, but the frames carry energies that yield it", "leave one out")
+    value = row.value if known is None else known.value
+    if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
+        raise InputError(
+            where,
+            f"the reference is known to {known.uncertainty:.2g} {tolerance.unit} within 95 % only, "
+            f"and the tolerance is {tolerance.value:g} {tolerance.unit}",
+            "a longer trajectory may do",
+        )
+    if value is None:
+        why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
+        raise InputError(where, f"no value is given and none can be worked out: {why}")
+    return value
+
+
 def stated_uncertainties(expectations: Iterable[ExpectationTable]) -> dict[str, float]:
     """The largest uncertainty that is stated for each quantity."""
     found: dict[str, float] = {}
@@ -226,17 +252,17 @@ def stated_uncertainties(expectations: Iterable[ExpectationTable]) -> dict[str, 
 
 def _case_files(directory: Path) -> list[Path]:
     if not directory.is_dir():
-        raise InputError(f"{directory}: there is no such reference directory (looked from {Path.cwd()})")
+        raise InputError(directory, f"there is no such reference directory (looked from {Path.cwd()})")
     stray = [file for file in directory.glob("*.toml") if file != POLICY]
     if stray:
-        hint = "; give it as --probe-tolerances" if stray[0].name == "tolerances.toml" else ""
-        raise InputError(f"{stray[0]}: a case belongs in a family folder ({', '.join(FAMILIES)}){hint}")
+        hint = "give it as --probe-tolerances" if stray[0].name == "tolerances.toml" else ""
+        raise InputError(stray[0], f"a case belongs in a family folder ({', '.join(FAMILIES)})", hint)
     files = [file for file in sorted(directory.glob("*/*.toml")) if not file.name.startswith(".")]
     for file in files:
         if file.parent.name not in FAMILIES:
-            raise InputError(f"{file}: unknown family '{file.parent.name}'; known are {', '.join(FAMILIES)}")
+            raise InputError(file, f"unknown family '{file.parent.name}'", f"known are {', '.join(FAMILIES)}")
     if not files:
-        raise InputError(f"{directory}: holds no case; expected files such as {FAMILIES[0]}/my_case.toml")
+        raise InputError(directory, "holds no case", f"expected files such as {FAMILIES[0]}/my_case.toml")
     return files
 
 
@@ -255,11 +281,13 @@ def gather_frames(
     cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
     if not cases or case not in (None, *cases):
         sought = "no parity case" if case is None else f"no parity case '{case}'"
-        raise InputError(f"there is {sought}; there are {', '.join(cases) or 'none: name files with labelled frames'}")
+        raise InputError(
+            "", f"there is {sought}", f"there are {', '.join(cases) or 'none: name files with labelled frames'}"
+        )
     frames: list[Atoms] = []
     for found in [cases[case]] if case else cases.values():
         if isinstance(found, BrokenCase):
-            raise InputError(found.message)
+            raise found.error
         frames += found.frames
     return _with_labels(frames)
 

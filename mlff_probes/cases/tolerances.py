@@ -52,11 +52,12 @@ def load_policy(override: Path | None = None) -> Policy:
     for family, quantity in overrides:
         if (family, quantity) not in tolerances:
             known = ", ".join(f"{f}.{q}" for f, q in sorted(tolerances) if f == family) or ", ".join(FAMILIES)
-            raise InputError(f"{override}: there is no tolerance '{family}.{quantity}'; known: {known}")
+            raise InputError(str(override), f"there is no tolerance '{family}.{quantity}'", f"known: {known}")
         if overrides[family, quantity].unit != tolerances[family, quantity].unit:
             raise InputError(
-                f"{override}: {family}.{quantity} must be in {tolerances[family, quantity].unit}, "
-                f"found {overrides[family, quantity].unit}"
+                str(override),
+                f"{family}.{quantity} must be in {tolerances[family, quantity].unit}, "
+                f"found {overrides[family, quantity].unit}",
             )
     return Policy(tolerances=tolerances, overrides=overrides, override_file=override)
 
@@ -69,11 +70,11 @@ def _tolerances(file: Path, *, origin: str) -> dict[tuple[str, str], Tolerance]:
             continue
         if family not in FAMILIES or not isinstance(table, dict):
             raise InputError(
-                f"{file}: unknown family '{family}'; write [family.quantity] with one of {', '.join(FAMILIES)}"
+                file, f"unknown family '{family}'", f"write [family.quantity] with one of {', '.join(FAMILIES)}"
             )
         for quantity, row in table.items():
             if not isinstance(row, dict):
-                raise InputError(f"{file}: [{family}.{quantity}] must be a table with value, unit and reason")
+                raise InputError(file, f"[{family}.{quantity}] must be a table with value, unit and reason")
             checked = validated(ToleranceTable, row, file, prefix=f"{family}.{quantity}.")
             found[family, quantity] = Tolerance.model_validate({**checked.model_dump(), "origin": origin})
     return found

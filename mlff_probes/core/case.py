@@ -8,6 +8,7 @@ from typing import Generic
 from ase import Atoms
 from typing_extensions import TypeVar
 
+from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol
 from mlff_probes.core.records import Context, Expectation, Measurement, Tier
@@ -62,4 +63,9 @@ class BrokenCase:
 
     id: str
     family: str
-    message: str
+    error: InputError
+
+    @property
+    def message(self) -> str:
+        """What the error says."""
+        return str(self.error)

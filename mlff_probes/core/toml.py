@@ -27,13 +27,34 @@ def read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         what = "is not valid TOML" if isinstance(error, tomllib.TOMLDecodeError) else "cannot be read"
-        raise InputError(f"{file}: {what}: {error}") from error
+        raise InputError(file, f"{what}: {error}") from error
 
 
 def validated(
-    model: type[Model], data: dict[str, Any], file: Path, *, prefix: str = "", kinds: Collection[str] = ()
+    model: type[Model],
+    data: dict[str, Any],
+    file: Path,
+    *,
+    prefix: str = "",
+    kinds: Collection[str] = (),
+    unwritten: Collection[str] = (),
 ) -> Model:
-    """Check `data` against a record type; `kinds` are the values of `kind` by which it tells its parts apart.
+    """Check `data` against a record type.
+
+    Parameters
+    ----------
+    model
+        The record type.
+    data
+        What the file holds.
+    file
+        Named in what is raised.
+    prefix
+        Put before each key in what is raised: the table in which `data` stands.
+    kinds
+        The values of `kind` by which the record type tells its parts apart.
+    unwritten
+        Keys at the top of the record that group what the file writes without such a group; messages leave them out.
 
     Raises
     ------
@@ -43,11 +64,15 @@ def validated(
     try:
         return model.model_validate_json(json.dumps(data, default=str))
     except ValidationError as error:
-        raise InputError(f"{file}: {'; '.join(_problem(row, prefix, kinds) for row in error.errors())}") from error
+        raise InputError(
+            file, f"{'; '.join(_problem(row, prefix, kinds, unwritten) for row in error.errors())}"
+        ) from error
 
 
-def _problem(row: Any, prefix: str, kinds: Collection[str]) -> str:
+def _problem(row: Any, prefix: str, kinds: Collection[str], unwritten: Collection[str]) -> str:
     loc = [p for index, p in enumerate(row["loc"]) if not (index == 1 and p in kinds)]  # pydantic's union tag
+    if len(loc) > 1 and loc[0] in unwritten:
+        del loc[0]
     key = prefix + ".".join(str(p + 1) if isinstance(p, int) else str(p) for p in loc)
     if row["type"].startswith("union_tag"):
         found = row["input"].get("kind") if isinstance(row["input"], dict) else row["input"]

@@ -18,10 +18,10 @@ SEEDS = ("seeds",)
 """Keys of a protocol that choose random numbers: measurements that differ in these alone are of one quantity."""
 
 COVERAGE = 0.95
-"""Confidence of the intervals that measured values carry."""
+"""Probability with which the intervals that measured values carry hold the true value."""
 
 NAMED = 5
-"""Cases, or reasons, that are named where there are more."""
+"""How many cases, or reasons, are named where there are more."""
 
 WIDEST = 3.0
 """How many times as wide as the baseline's an interval counts: a wider one is no chance, but the change itself."""
@@ -30,7 +30,7 @@ ROUNDING = 1e-3
 """A verdict has not changed because an error crossed its tolerance by less than this part of it."""
 
 CASE_FILE_SUFFIX = ".toml"
-"""Suffix of the id of a case whose file cannot be read."""
+"""How the id of a case ends whose file cannot be read."""
 
 BY_LABEL = ",label=…"
 """How a calculator of a stored baseline is named behind its file."""
@@ -49,7 +49,7 @@ class Baseline:
     judged
         How many of its quantities are judged: the more are compared, the larger a chance change may be.
     cases
-        Its cases by id; None where they are those of the run.
+        Its cases by id; None where the baseline has the cases of the run.
     remarks
         What a reader must know of it.
     """
@@ -87,10 +87,10 @@ def baseline_of(card: Scorecard, source: str, wanted: str | None = None, *, by: 
     """
     labels = [identity.label for identity in card.calculators]
     if wanted is None and len(labels) > 1:
-        raise InputError(f"{source}: holds several calculators; name one with {by}: {', '.join(labels)}")
+        raise InputError(source, "holds several calculators", f"name one with {by}: {', '.join(labels)}")
     label = labels[0] if wanted is None and labels else wanted
     if label not in labels:
-        raise InputError(f"{source}: holds no calculator '{label}'; it holds {', '.join(labels) or 'none'}")
+        raise InputError(source, f"holds no calculator '{label}'", f"it holds {', '.join(labels) or 'none'}")
     found = card.rows(label)
     check_numbers(found, source)
     remarks = []
@@ -134,7 +134,7 @@ def check_numbers(rows: Iterable[ProbeResult], source: str) -> None:
         elif state is State.REPORTED and (measured is None or (measured.value is None and measured.problem is None)):
             missing = "without a number"
         if missing:
-            raise InputError(f"{source}: {row.case}, {row.quantity}: {state.value}, but {missing}")
+            raise InputError(source, f"{row.case}, {row.quantity}: {state.value}, but {missing}")
 
 
 class Comparer:
@@ -179,7 +179,10 @@ class Comparer:
         return "" if same else f"{case}, {quantity}: its reference is another than in {self.baseline.source}"
 
     def left_out(self, after: ProbeResult) -> str:
-        """The change of a quantity that was measured, and so has a unit, but was left out of the comparison."""
+        """Why a quantity that was measured is not compared though its case is; empty where it is.
+
+        Beyond `another_reference` this looks at the unit, which only a measured quantity has.
+        """
         before = self.baseline.rows.get((after.case, after.quantity))
         if before is None or _unit(before) == _unit(after):
             return self.another_reference(after.case, after.quantity, after.expectation)
@@ -216,7 +219,7 @@ class Comparer:
         )  # fmt: skip
 
     def _of_new(self, before: ProbeResult | None, after: ProbeResult) -> Change:
-        """There was nothing to compare with."""
+        """The change of a quantity for which the baseline has no verdict to compare with."""
         if before is not None and _by_nature(before) and after.expectation is None:
             return self._of(after, before, Trend.REPORTED)
         state = after.verdict.state
@@ -224,14 +227,14 @@ class Comparer:
         return self._of(after, before, Trend.NEW, note=said)
 
     def _of_unreadable(self, after: ProbeResult) -> Change | None:
-        """The file of a case cannot be read, which the baseline has: all its quantities are lost."""
+        """The change where the file of a case of the baseline cannot be read any more: all its quantities are lost."""
         case = after.case.removesuffix(CASE_FILE_SUFFIX)
         if case == after.case or case not in (self.baseline.cases or ()):
             return None
         return self._of(after, None, Trend.NEWLY_FAILING, regression=True, note=after.verdict.reason)
 
     def _of_errors(self, before: ProbeResult, after: ProbeResult) -> Change:
-        """At least one of them has no number."""
+        """The change of a quantity where the result before, or now, has no number though it should."""
         was, now = before.verdict, after.verdict
         if _errs(before) and _errs(after):
             note = now.reason if now.reason == was.reason else f"{now.reason}; before: {was.reason}"
@@ -290,7 +293,7 @@ class Comparer:
 def compare(
     before: Baseline, card: Scorecard, calculator: str, policy: RegressionPolicy, calculators: int = 1
 ) -> Comparison:
-    """All changes of one calculator of `card`, one of so many, against a baseline, and what was left out."""
+    """All changes of one of the `calculators` of `card` against a baseline, and what was left out."""
     rows = card.rows(calculator)
     comparer = Comparer(before, card.cases, policy, calculators)
     return Comparison(
@@ -304,7 +307,7 @@ def compare(
 
 
 def _left_out(comparer: Comparer, before: Baseline, rows: list[ProbeResult]) -> list[str]:
-    """What was not compared, a sentence each."""
+    """What was not compared: one sentence for each reason."""
     why = {case: comparer.not_comparable(case) for case in dict.fromkeys(row.case for row in rows)}
     found = [reason for reason in why.values() if reason]
     present = {(row.case, row.quantity) for row in rows}
@@ -333,14 +336,14 @@ def _other_tolerances(before: Baseline, rows: Iterable[ProbeResult]) -> list[str
 
 
 def other_tolerance(before: ProbeResult | None, after: ProbeResult) -> bool:
-    """Whether both are judged, but within different tolerances."""
+    """Whether two results are both judged, but within different tolerances."""
     if before is None or before.expectation is None or after.expectation is None:
         return False
     return not math.isclose(before.expectation.tolerance.value, after.expectation.tolerance.value)
 
 
 def has_verdict(row: ProbeResult) -> bool:
-    """Whether there is a number, or an error where one should be."""
+    """Whether a result has a number, or an error where a number should be."""
     return row.verdict.state not in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
 
 
@@ -362,12 +365,12 @@ def _unit(row: ProbeResult) -> str:
 
 
 def _by_nature(row: ProbeResult) -> bool:
-    """Whether it lacks a number though nothing is missing."""
+    """Whether a result has no number by its nature, though nothing went wrong."""
     return row.measured is not None and row.measured.problem is not None and row.measured.problem.by_nature
 
 
 def _errs(row: ProbeResult) -> bool:
-    """Whether it has no number where one should be: what is only reported may be unresolved."""
+    """Whether a result has no number though it should: one that is only reported may be unresolved."""
     return not _has_number(row) and row.verdict.state is not State.REPORTED
 
 

@@ -28,7 +28,7 @@ def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collectio
     given
         The option or argument that named it.
     known
-        Suffixes that can be written; those of scorecards by default.
+        Suffixes that can be written; by default the suffixes of scorecards.
 
     Raises
     ------
@@ -38,10 +38,10 @@ def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collectio
     where = f"{given}={path}"
     example = "scorecard.md" if known is None else f"result{next(iter(known))}"
     if path.is_dir():
-        raise InputError(f"{where}: is a directory; name a file in it, for instance {path / example}")
+        raise InputError(where, "is a directory", f"name a file in it, for instance {path / example}")
     known = WRITERS if known is None else known
     if path.suffix.lower() not in known:
-        raise InputError(f"{where}: unknown format '{path.suffix}'; known are {', '.join(known)}")
+        raise InputError(where, f"unknown format '{path.suffix}'", f"known are {', '.join(known)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         existed = path.exists()
@@ -50,7 +50,7 @@ def check_path(path: Path, *, given: str = "--probe-scorecard", known: Collectio
         if not existed:
             path.unlink()
     except OSError as error:
-        raise InputError(f"{where}: cannot be written ({os.strerror(error.errno or 0)}: {error.filename})") from error
+        raise InputError(where, f"cannot be written ({os.strerror(error.errno or 0)}: {error.filename})") from error
 
 
 def write(card: Scorecard, path: Path) -> list[Path]:
@@ -69,25 +69,26 @@ def read(path: Path) -> Scorecard:
     try:
         data = json.loads(path.read_bytes())
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        raise InputError(path, f"cannot be read ({os.strerror(error.errno or 0)})") from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no scorecard: no JSON, or cut short ({error})") from error
+        raise InputError(path, f"no scorecard: no JSON, or cut short ({error})") from error
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
-        raise InputError(f"{path}: no scorecard: it has no schema_version")
+        raise InputError(path, "no scorecard: it has no schema_version")
     if version != SCHEMA_VERSION:
         raise InputError(
-            f"{path}: a scorecard of schema version {version}, and this mlff-probes reads {SCHEMA_VERSION}: "
-            "install the one that wrote it, or make the scorecard again"
+            path,
+            f"a scorecard of schema version {version}, and this mlff-probes reads {SCHEMA_VERSION}: install the one "
+            "that wrote it, or make the scorecard again",
         )
     try:
         card = Scorecard.model_validate(data, strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: no scorecard: {where}: {first['msg']}") from error
+        raise InputError(path, f"no scorecard: {where}: {first['msg']}") from error
     if contradiction := _contradiction(card):
-        raise InputError(f"{path}: {contradiction}; correct it, or make the scorecard again")
+        raise InputError(path, contradiction, "correct it, or make the scorecard again")
     return card
 
 

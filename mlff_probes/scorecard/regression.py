@@ -49,20 +49,18 @@ def load_regression(override: Path | None = None) -> RegressionPolicy:
     changed = _regression_table(override) if override else {}
     margins = {**found.pop("margins"), **changed.pop("margins", {})}
     file = override or POLICY
-    try:
-        return validated(RegressionPolicy, {**found, **changed, "margins": margins}, file, prefix=f"{REGRESSION}.")
-    except InputError as error:  # the keys as they stand in the file
-        raise InputError(str(error).replace(f"{REGRESSION}.margins.", f"{REGRESSION}.")) from error
+    table = {**found, **changed, "margins": margins}
+    return validated(RegressionPolicy, table, file, prefix=f"{REGRESSION}.", unwritten=("margins",))
 
 
 def _regression_table(file: Path) -> dict[str, Any]:
     """`[regression]` of a file, the families' margins apart; empty where it has none."""
     table = read_toml(file).get(REGRESSION, {})
     if not isinstance(table, dict):
-        raise InputError(f"{file}: [{REGRESSION}] must be a table")
+        raise InputError(file, f"[{REGRESSION}] must be a table")
     margins = {family: row for family, row in table.items() if isinstance(row, dict)}
     unknown = sorted(set(margins) - set(FAMILIES))
     if unknown:
-        raise InputError(f"{file}: [{REGRESSION}.{unknown[0]}] is no family; there are {', '.join(FAMILIES)}")
+        raise InputError(file, f"[{REGRESSION}.{unknown[0]}] is no family", f"there are {', '.join(FAMILIES)}")
     plain = {key: value for key, value in table.items() if key not in margins}
     return {**plain, "margins": margins} if table else {}

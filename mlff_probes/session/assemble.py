@@ -17,7 +17,7 @@ from mlff_probes.session.suite import Suite
 
 
 def all_of_them(cases: list[AnyCase], policy: Policy) -> list[AnyCase]:
-    """No choice among the cases."""
+    """All cases, without a choice among them."""
     return cases
 
 
@@ -80,7 +80,7 @@ def assemble(options: Options) -> Suite:
 
 
 def directories(folders: list[Path], *, packaged: bool, option: str) -> list[Path]:
-    """The reference directories of a run, that of the package first.
+    """The reference directories of a run, the package's own first.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def directories(folders: list[Path], *, packaged: bool, option: str) -> list[Pat
         If none is left; `option` is what left out that of the package.
     """
     if not packaged and not folders:
-        raise InputError(f"{option} leaves no case; add {option.removesuffix('-only')}=DIR")
+        raise InputError("", f"{option} leaves no case", f"add {option.removesuffix('-only')}=DIR")
     return [*([DIRECTORY] if packaged else []), *folders]
 
 

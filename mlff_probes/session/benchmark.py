@@ -91,7 +91,7 @@ class Benchmark:
         migrating_atom: int | None = None,
     ) -> None:
         if tier not in TIERS:
-            raise InputError(f"tier={tier!r} must be one of {', '.join(TIERS)}")
+            raise InputError("", f"tier={tier!r} must be one of {', '.join(TIERS)}")
         folders = [reference] if isinstance(reference, str | os.PathLike) else list(reference or ())
         pins = checked_pins(sha256, option="sha256")
         self._options = RunOptions(
@@ -138,7 +138,7 @@ class Benchmark:
         """
         unknown = [family for family in families if family not in FAMILIES]
         if unknown:
-            raise InputError(f"there is no family {unknown[0]!r}; known are {', '.join(FAMILIES)}")
+            raise InputError("", f"there is no family {unknown[0]!r}", f"known are {', '.join(FAMILIES)}")
         chosen = families or self._families
         kinds = [kind.name for kind in KINDS if kind.protocol.family in chosen]
         requests = [request for kind in kinds for request in self._suite.requests(kind)]
@@ -197,7 +197,7 @@ class Benchmark:
         return target
 
     def to_dataframe(self) -> Any:
-        """The scorecard as a pandas DataFrame, one row a quantity (columns as in the CSV)."""
+        """The scorecard as a pandas DataFrame, one row for each quantity (columns as in the CSV)."""
         return csv.as_dataframe(self.scorecard)
 
     def _picture(self, family: str, path: str | os.PathLike[str] | None) -> Picture:
@@ -207,7 +207,7 @@ class Benchmark:
         self.run(family)
         picture = draw_cases(self.scorecard, [case for case in self.scorecard.cases if case.family == family])
         if picture is None:
-            raise InputError(self._nothing_to_draw(family))
+            raise InputError("", self._nothing_to_draw(family))
         if target is not None:
             picture.savefig(target)
         return picture
@@ -236,7 +236,7 @@ def _directory(given: str | os.PathLike[str] | None) -> Path | None:
     if given is None:
         return None
     if not isinstance(given, str | os.PathLike) or not os.fspath(given):
-        raise InputError(f"store={given!r} must be a directory, or None to keep nothing")
+        raise InputError("", f"store={given!r} must be a directory, or None to keep nothing")
     return store_directory(given, f"store={os.fspath(given)!r}")
 
 

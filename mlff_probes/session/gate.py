@@ -34,15 +34,15 @@ def stored_baseline(given: str) -> Baseline | None:
     name, _, label = given.partition(",label=")
     path = Path(name).expanduser()
     if not name:
-        raise InputError(f"{BASELINE} is empty; name a scorecard (old.json) or a calculator, or leave it out")
+        raise InputError("", f"{BASELINE} is empty", "name a scorecard (old.json) or a calculator, or leave it out")
     if path.suffix.lower() in WRITTEN_TOO:
-        raise InputError(f"{BASELINE}={given}: name the scorecard as .json; nothing is read back from {path.suffix}")
+        raise InputError(f"{BASELINE}={given}", f"name the scorecard as .json; nothing is read back from {path.suffix}")
     if path.suffix.lower() != ".json":
         return None
     try:
         return baseline_of(files.read(path), name, label or None)
     except InputError as error:
-        raise InputError(f"{BASELINE}: {error}") from error
+        raise error.within(BASELINE) from error
 
 
 class LiveRows(Mapping[tuple[str, str], ProbeResult]):
@@ -58,7 +58,7 @@ class LiveRows(Mapping[tuple[str, str], ProbeResult]):
         return self._suite.result(self._keys[key])
 
     def __contains__(self, key: object) -> bool:
-        """Whether it will have a result, without measuring it."""
+        """Whether a case and a quantity will have a result, without measuring it."""
         return key in self._keys
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
@@ -66,7 +66,7 @@ class LiveRows(Mapping[tuple[str, str], ProbeResult]):
         return iter(self._keys)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """How many results there are."""
         return len(self._keys)
 
 
@@ -115,8 +115,8 @@ class Gate:
         reasons = [self._not_compared(request, found) for request, found in judged.items()]
         if reasons and all(reasons):
             raise InputError(
-                f"{BASELINE}={self.baseline.source}: holds nothing that can be compared with this run: "
-                f"{several(reasons)}"
+                f"{BASELINE}={self.baseline.source}",
+                f"holds nothing that can be compared with this run: {several(reasons)}",
             )
 
     def change(self, result: ProbeResult) -> Change | None:

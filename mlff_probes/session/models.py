@@ -80,7 +80,7 @@ def loaded_models(models: Models, loading: Loading, *, baseline: str | None = No
     else:
         named = [(None, models)]
     if not named:
-        raise InputError("no model is named; write for instance model='chgnet' or model='path/to.model'")
+        raise InputError("", "no model is named", "write for instance model='chgnet' or model='path/to.model'")
     found = [_calculator(label, each, loading) for label, each in named]
     if baseline is not None:
         found.append(_baseline(baseline, loading))
@@ -90,7 +90,7 @@ def loaded_models(models: Models, loading: Loading, *, baseline: str | None = No
     labels = [calculator.label for calculator in found if not calculator.labelled]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
-        raise InputError(f"two calculators are called '{twice}'; {loading.tell_apart}")
+        raise InputError("", f"two calculators are called '{twice}'", loading.tell_apart)
     return found
 
 
@@ -98,18 +98,22 @@ def _baseline(spec: str, loading: Loading) -> Calculator:
     try:
         return loading.load(spec)
     except InputError as error:
-        raise InputError(str(error).replace(f"--calculator={spec}", f"{BASELINE}={spec}")) from error
+        if error.where != f"--calculator={spec}":
+            raise
+        raise error.at(f"{BASELINE}={spec}") from error
 
 
 def _calculator(label: str | None, model: Model, loading: Loading) -> Calculator:
     if label is not None and not (isinstance(label, str) and LABEL.fullmatch(label)):
-        raise InputError(f"model={{{label!r}: …}}: {LABEL_RULE}")
+        raise InputError(f"model={{{label!r}: …}}", LABEL_RULE)
     if isinstance(model, str | os.PathLike):
         spec = os.fspath(model)
         return loading.load(f"{spec},label={label}" if label else spec)
     for name in ("device", "dtype"):
         if (value := getattr(loading, name)) is not None:
-            raise InputError(f"{name}='{value}' cannot be given to a calculator that is made already; leave it out")
+            raise InputError(
+                "", f"{name}='{value}' cannot be given to a calculator that is made already", "leave it out"
+            )
     if not isinstance(model, Calculator):
         return _bare(label, model)
     identity = model.identity.model_copy(update={"label": label or model.label})
@@ -120,7 +124,7 @@ def _bare(label: str | None, model: Any) -> Calculator:
     """An ASE calculator that somebody made, with what it says of itself."""
     if isinstance(model, type) or not callable(getattr(model, "get_potential_energy", None)):
         raise InputError(
-            f"model={model!r} is neither a SPEC, a file nor an ASE calculator (an object with get_potential_energy)"
+            "", f"model={model!r} is neither a SPEC, a file nor an ASE calculator (an object with get_potential_energy)"
         )
     name = type(model).__name__
     request = CalculatorRequest(spec=name, target=name)
@@ -141,14 +145,18 @@ def _check_device(identity: CalculatorIdentity, required: str | None) -> None:
     kind, _, number = identity.device.partition(":")
     if required is None:
         return
-    said = f"--probe-require-device={required}: --calculator={identity.spec}"
+    option, said = f"--probe-require-device={required}", f"--calculator={identity.spec}"
     if identity.device == NOT_STATED:
-        raise InputError(f"{said}: {path_not_stated(identity, of=('device',))}")
+        raise InputError(option, f"{said}: {path_not_stated(identity, of=('device',))}")
     if kind == required == "cuda" and cuda_devices() <= int(number or 0):
-        raise InputError(f"{said} says that it computes on {identity.device}, and this machine has no such device")
+        raise InputError(
+            option, f"{said} says that it computes on {identity.device}, and this machine has no such device"
+        )
     if kind == required:
         return
     raise InputError(
-        f"{said} computes on {identity.device} ({identity.device_name}); add --probe-device={required} or "
-        f",device={required}, run it where there is such a device, or leave --probe-require-device out"
+        option,
+        f"{said} computes on {identity.device} ({identity.device_name})",
+        f"add --probe-device={required} or ,device={required}, run it where there is such a device, or leave "
+        "--probe-require-device out",
     )

@@ -96,13 +96,13 @@ def suite_options(config: pytest.Config, run: RunOptions, stored: Baseline | Non
 def _fail_on(given: FailOn | None, baseline: str | None) -> FailOn:
     """What a run fails on: what the user says, else on regressions too where there is a baseline."""
     if given in ("regression", "both") and baseline is None:
-        raise InputError(f"--probe-fail-on={given} needs something to compare with; add {BASELINE}=old.json")
+        raise InputError("", f"--probe-fail-on={given} needs something to compare with", f"add {BASELINE}=old.json")
     return given or ("tolerance" if baseline is None else "both")
 
 
 def _seed(given: int) -> int:
     if given < 0:
-        raise InputError(f"--probe-seed={given}: must be 0 or more")
+        raise InputError(f"--probe-seed={given}", "must be 0 or more")
     return given
 
 
@@ -119,7 +119,7 @@ def _store(config: pytest.Config) -> Path | None:
     given = config.getoption("--probe-store")
     if config.getoption("--probe-no-store"):
         if given:
-            raise InputError("--probe-store and --probe-no-store contradict each other; leave one out")
+            raise InputError("", "--probe-store and --probe-no-store contradict each other", "leave one out")
         return None
     if given:
         return store_directory(given, f"--probe-store={given}")

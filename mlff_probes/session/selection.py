@@ -27,7 +27,7 @@ def chosen_cases(cases: list[AnyCase], policy: Policy, *, stated: Stated, migrat
     Raises
     ------
     InputError
-        If a case cannot be read, there is none of the material, or the path is none.
+        If a case cannot be read, there is none of the material, or the path cannot be used.
     """
     found = of_material(readable(cases), stated, migration_path)
     path = path_case(migration_path, found, policy, stated)
@@ -41,7 +41,7 @@ def readable(cases: Iterable[Case | BrokenCase]) -> list[Case]:
     found = []
     for case in cases:
         if isinstance(case, BrokenCase):
-            raise InputError(case.message)
+            raise case.error
         found.append(case)
     return found
 
@@ -52,15 +52,15 @@ def stated_band(
     """What the user says of a band, checked."""
     for name, text in (("material", material), ("level_of_theory", level_of_theory)):
         if text is not None and not (isinstance(text, str) and text.strip()):
-            raise InputError(f"{name}={text!r} must be a text that is not empty")
+            raise InputError("", f"{name}={text!r} must be a text that is not empty")
     if uncertainty_ev is not None:
         number = isinstance(uncertainty_ev, int | float) and math.isfinite(uncertainty_ev)
         if not number or uncertainty_ev < 0:
-            raise InputError(f"uncertainty_ev={uncertainty_ev!r} must be a number of eV, zero or more")
+            raise InputError("", f"uncertainty_ev={uncertainty_ev!r} must be a number of eV, zero or more")
     try:
         atom = None if migrating_atom is None else operator.index(migrating_atom)
     except TypeError as error:
-        raise InputError(f"migrating_atom={migrating_atom!r} must be a whole number, counted from 0") from error
+        raise InputError("", f"migrating_atom={migrating_atom!r} must be a whole number, counted from 0") from error
     return Stated(material, atom, level_of_theory, None if uncertainty_ev is None else float(uncertainty_ev))
 
 
@@ -73,8 +73,9 @@ def of_material(cases: list[Case], stated: Stated, migration_path: object) -> li
     found = [case for case in cases if case.material and _formula(case.material) == wanted]
     if not found and migration_path is None:
         raise InputError(
-            f"there is no case of the material '{stated.material}'; there are cases of {', '.join(known)}; "
-            "add your own with migration_path= or reference="
+            "",
+            f"there is no case of the material '{stated.material}'",
+            f"there are cases of {', '.join(known)}; add your own with migration_path= or reference=",
         )
     return [case for case in cases if case in found or case.protocol.chooses_elements]
 
@@ -85,7 +86,7 @@ def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> 
     Raises
     ------
     InputError
-        If it is none of these, or a band that is no path.
+        If it is neither of these, or the images of the band do not form a path.
     """
     ids = {case.id: case for case in cases if case.family == "migration"}
     known = None
@@ -96,14 +97,14 @@ def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> 
     if given is None or known is not None:
         if (stated.level_of_theory, stated.uncertainty_ev, stated.migrating_atom) != (None, None, None):
             what = "a case says itself" if known else "they belong to a band, given as migration_path="
-            raise InputError(f"level_of_theory, uncertainty_ev and migrating_atom cannot be given here: {what}")
+            raise InputError("", f"level_of_theory, uncertainty_ev and migrating_atom cannot be given here: {what}")
         return known
     images, where = _images(given, ids)
     case = band_case(images, where.name.partition("@")[0].partition(".")[0] or "band", where=where, stated=stated,
                      policy=policy)  # fmt: skip
     absent = set(_formula(stated.material)) - case.elements if stated.material else set()
     if absent:
-        raise InputError(f"{where}: material='{stated.material}', but the images hold no {', '.join(sorted(absent))}")
+        raise InputError(where, f"material='{stated.material}', but the images hold no {', '.join(sorted(absent))}")
     return replace(case, id=f"{case.id}_band") if case.id in {other.id for other in cases} else case
 
 
@@ -111,12 +112,13 @@ def _images(given: Any, ids: Mapping[str, Case]) -> tuple[list[Atoms], Path]:
     if isinstance(given, list | tuple) and all(isinstance(image, Atoms) for image in given):
         return list(given), Path("band")
     if not isinstance(given, str | os.PathLike):
-        raise InputError(f"migration_path={given!r} must be a case id, a file, a folder, or a list of Atoms")
+        raise InputError("", f"migration_path={given!r} must be a case id, a file, a folder, or a list of Atoms")
     where = Path(given).expanduser()
     if not os.fspath(given) or not band_exists(where):
         raise InputError(
-            f"migration_path='{given}' is neither a case ({', '.join(ids) or 'there is none of this material'}) "
-            f"nor a file or folder (looked from {Path.cwd()})"
+            "",
+            f"migration_path='{given}' is neither a case ({', '.join(ids) or 'there is none of this material'}) nor a "
+            f"file or folder (looked from {Path.cwd()})",
         )
     return read_band(where), where
 
@@ -125,11 +127,11 @@ def _formula(text: str) -> dict[str, int]:
     try:
         count: dict[str, int] = Formula(text, strict=True).count()
     except ValueError as error:
-        raise InputError(f"material='{text}' is no chemical formula: {error}") from error
+        raise InputError("", f"material='{text}' is no chemical formula: {error}") from error
     return count
 
 
 def _only_migration(case: Case, where: object) -> Case:
     if case.family != "migration":
-        raise InputError(f"migration_path='{where}' is a case of the family '{case.family}', not of migration")
+        raise InputError("", f"migration_path='{where}' is a case of the family '{case.family}', not of migration")
     return case

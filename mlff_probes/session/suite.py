@@ -37,7 +37,7 @@ Once = Callable[[str, str, Callable[[], Measurement]], Measurement]
 
 
 def made_here(calculator: str, case: str, make: Callable[[], Measurement]) -> Measurement:
-    """Make it in this process."""
+    """Make the measurement in this process."""
     return make()
 
 
@@ -60,7 +60,7 @@ Untimed = Callable[[CalculatorIdentity], str]
 
 
 def timed(identity: CalculatorIdentity) -> str:
-    """Nobody else computes here."""
+    """Empty: nothing else computes in this process."""
     return ""
 
 
@@ -69,7 +69,7 @@ Progress = Callable[[str, str], AbstractContextManager[Report]]
 
 
 def no_progress(calculator: str, case: str) -> AbstractContextManager[Report]:
-    """Nobody looks."""
+    """Show no progress."""
     return nullcontext(silent)
 
 
@@ -222,16 +222,18 @@ def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:
         label, identity = calculator.label, calculator.identity
         if labels.count(label) > 1:
             if not all(c.labelled for c in calculators if c.label == label):
-                raise InputError(f"two calculators are called '{label}'; add ,label=… to tell them apart")
+                raise InputError("", f"two calculators are called '{label}'", "add ,label=… to tell them apart")
             twins = [c.identity for c in calculators if c.label == label and c is not calculator]
             if any(
                 twin.spec == identity.spec or (identity.sha256 and twin.sha256 == identity.sha256) for twin in twins
             ):
-                raise InputError(f"two replicates called '{label}' are the same: --calculator={identity.spec}")
+                raise InputError("", f"two replicates called '{label}' are the same: --calculator={identity.spec}")
             seen[label] += 1
             name = f"{label}.{seen[label]}"
             if name in labels:
-                raise InputError(f"a replicate would be called '{name}', but another calculator is called so already")
+                raise InputError(
+                    "", f"a replicate would be called '{name}', but another calculator is called so already"
+                )
             identity = identity.model_copy(update={"label": name, "replicate_of": label})
         found.append(replace(calculator, identity=identity))
     return found

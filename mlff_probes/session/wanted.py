@@ -21,11 +21,11 @@ class WantedFiles:
 
     @property
     def all(self) -> list[Path]:
-        """Every one of them."""
+        """All files that the user asked for."""
         return [*self.scorecards, *([self.timings] if self.timings else [])]
 
     def check(self) -> None:
-        """See that they can be written.
+        """Check that the files can be written.
 
         Raises
         ------
@@ -37,25 +37,26 @@ class WantedFiles:
         if self.timings:
             benchmark_json.check(self.timings)
         if self.timings in self.scorecards:
-            raise InputError(f"{benchmark_json.OPTION}={self.timings}: --probe-scorecard names the same file")
+            raise InputError(f"{benchmark_json.OPTION}={self.timings}", "--probe-scorecard names the same file")
 
     def spare(self, source: Path, option: str) -> None:
-        """See that none of them is `source`, which `option` names.
+        """Check that none of the files is `source`, which `option` names.
 
         Raises
         ------
         InputError
-            If one is.
+            If one of them is.
         """
         for path in self.all:
             if path.exists() and path.samefile(source):
                 raise InputError(
-                    f"{option}: {path} would be overwritten with what is compared with it; write the new scorecard "
-                    "elsewhere"
+                    option,
+                    f"{path} would be overwritten with what is compared with it",
+                    "write the new scorecard elsewhere",
                 )
 
     def write(self, card: Scorecard) -> tuple[list[Path], list[str]]:
-        """Write them all, JSON first: the files written, and a sentence for each that could not be."""
+        """Write all files, JSON first; the files written, and a sentence for each that could not be."""
         written: list[Path] = []
         problems = []
         for path in sorted(self.all, key=lambda path: path.suffix.lower() != ".json"):

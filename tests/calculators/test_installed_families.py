@@ -58,7 +58,7 @@ def leaves(request):
 
 
 def refuses(request):
-    raise InputError("there is no such model")
+    raise InputError("", "there is no such model")
 
 
 def silly(request):

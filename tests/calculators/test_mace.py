@@ -335,12 +335,12 @@ def test_kernels_that_are_not_installed(checkpoint, modules):
 def test_what_kernels_need_on_each_device(modules, monkeypatch):
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     modules()
-    assert "pip install cuequivariance cuequivariance-torch" in _why_not("cuequivariance", "cpu")
-    assert "pip install openequivariance" in _why_not("openequivariance", "cuda")
-    assert "runs on CUDA devices only, not on cpu" in _why_not("openequivariance", "cpu")
+    assert "pip install cuequivariance cuequivariance-torch" in _why_not("cuequivariance", "cpu")[1]
+    assert "pip install openequivariance" in _why_not("openequivariance", "cuda")[1]
+    assert "runs on CUDA devices only, not on cpu" in _why_not("openequivariance", "cpu")[0]
     modules("cuequivariance", "cuequivariance_torch", "openequivariance")
     assert _why_not("cuequivariance", "cpu") is None
-    assert _why_not("cuequivariance", "cuda:1").endswith("pip install cuequivariance-ops-torch-cu12")
+    assert _why_not("cuequivariance", "cuda:1")[1].endswith("pip install cuequivariance-ops-torch-cu12")
     assert _why_not("openequivariance", "cuda") is None
     modules("cuequivariance", "cuequivariance_torch", "cuequivariance_ops_torch")
     assert _why_not("cuequivariance", "cuda:1") is None

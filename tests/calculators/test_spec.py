@@ -163,4 +163,4 @@ def test_every_family_has_a_loader_that_exists():
 
     for place in LOADERS.values():
         module, _, function = place.partition(":")
-        assert callable(getattr(import_module(f"mlff_probes.calculators.{module}"), function))
+        assert callable(getattr(import_module(f"mlff_probes.calculators.loaders.{module}"), function))

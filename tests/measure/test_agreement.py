@@ -176,7 +176,7 @@ def counted(calculator: Calculator, *, refuses=lambda changes: None) -> tuple[Ca
     def fresh(**changes):
         asked.append(changes)
         if why := refuses(changes):
-            raise InputError(f"--calculator={calculator.identity.spec}: {why}; leave it out")
+            raise InputError(f"--calculator={calculator.identity.spec}", why, "leave it out")
         return calculator.fresh(**changes)
 
     return replace(calculator, fresh=fresh), asked

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mlff_probes.cases.load import load_case
-from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import Expectation, ProbeResult, Problem, State, Tolerance, Value, Verdict
@@ -515,8 +514,8 @@ def test_the_policy_can_be_changed(tmp_path):
         ('[regression.nothing]\nmargin = 0.5\nreason = "x"', "is no family"),
         ("[regression]\nfalse_alarms = 2", "false_alarms"),
         ("[regression.migration]\nmargin = 0.2", "'regression.migration.reason'"),
-        ('[regression.migration]\nmargin = -1\nreason = "x"', "margin"),
+        ('[regression.migration]\nmargin = -1\nreason = "x"', "'regression.migration.margin'"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=says):
-            load_policy(file)
+            load_regression(file)

@@ -258,7 +258,7 @@ def test_what_names_and_messages_try_is_shown_and_not_done(hostile):
 
 
 def test_a_case_file_that_could_not_be_read_is_on_the_page():
-    broken = BrokenCase("mine.toml", "migration", "mine.toml: no title")
+    broken = BrokenCase("mine.toml", "migration", InputError("mine.toml", "no title"))
     row = ProbeResult(
         calculator="new", family="migration", case="mine.toml", quantity="case", measured=None, expectation=None,
         verdict=Verdict(state=State.ERROR, reason="mine.toml: no title"),

@@ -33,7 +33,7 @@ _WEIGHTS = re.compile(
     r"torch\.(\w+Storage|device|Size|u?int\d+|float\d+|bool)|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_\w+"
     r"|collections\.(OrderedDict|Counter)|_codecs\.encode|(__builtin__|builtins)\.(set|bytes|bytearray)"
 )
-"""What need not be named when torch refuses a file as more than plain weights."""
+"""Names that plain weights hold too: left out when it is said why torch refused a file."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read(request: CalculatorRequest, path: Path) -> File:
     Raises
     ------
     InputError
-        If hashes are pinned and this is none of them.
+        If hashes are pinned and the file has another one.
     """
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
@@ -61,11 +61,12 @@ def read(request: CalculatorRequest, path: Path) -> File:
 
 
 def hold_to_pins(request: CalculatorRequest, path: Path, found: str) -> None:
-    """Refuse a file whose hash is none of those given, where any are."""
+    """Refuse a file whose hash is not among the pinned ones, if any are pinned."""
     if request.pins and found not in request.pins:
         raise InputError(
-            f"--calculator={request.spec}: {path} has the SHA-256 {found}, which --probe-sha256 does not name; if this "
-            f"is the file you mean, add --probe-sha256={found}, else find out who changed it"
+            f"--calculator={request.spec}",
+            f"{path} has the SHA-256 {found}, which --probe-sha256 does not name",
+            f"if this is the file you mean, add --probe-sha256={found}, else find out who changed it",
         )
 
 
@@ -113,9 +114,10 @@ def _on_trust(file: File, found: str, error: Exception | None = None) -> Any:
 
     if not file.request.trust_checkpoint:
         raise InputError(
-            f"--calculator={file.request.spec}: {file.path} is refused, for loading it could run code that is in it "
-            f"(found: {found}); if you trust where it comes from, pin it with --probe-sha256={file.sha256} and add "
-            "--probe-trust-checkpoint"
+            f"--calculator={file.request.spec}",
+            f"{file.path} is refused, for loading it could run code that is in it (found: {found})",
+            f"if you trust where it comes from, pin it with --probe-sha256={file.sha256} and add "
+            "--probe-trust-checkpoint",
         ) from error
     return torch.load(io.BytesIO(file.data), map_location="cpu", weights_only=False)
 
@@ -152,7 +154,7 @@ def checked_pins(given: Iterable[str], *, option: str) -> tuple[str, ...]:
     pins = (given,) if isinstance(given, str) else tuple(given)
     for pin in pins:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", str(pin)):
-            raise OptionError(f"{option}={pin}: a SHA-256 is 64 hex digits, as sha256sum FILE prints it")
+            raise OptionError(f"{option}={pin}", "a SHA-256 is 64 hex digits, as sha256sum FILE prints it")
     return tuple(pin.lower() for pin in pins)
 
 
@@ -168,12 +170,14 @@ def check_pins_used(pins: Iterable[str], identities: Iterable[CalculatorIdentity
     for pin in pins:
         if pin not in found:
             has = ", ".join(f"{label} has {sha256}" for sha256, label in found.items()) or "none is read from a file"
-            raise OptionError(f"{option}={pin}: no calculator has this SHA-256 ({has}); correct it or leave it out")
+            raise OptionError(
+                f"{option}={pin}", f"no calculator has this SHA-256 ({has})", "correct it or leave it out"
+            )
 
 
 @contextmanager
 def weights_only_kept() -> Iterator[None]:
-    """Importing mace makes `torch.load` unpickle anything, process-wide, through this variable."""
+    """Restore the environment variable by which importing mace makes every `torch.load` unpickle anything."""
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     try:

@@ -39,11 +39,12 @@ def load(request: CalculatorRequest) -> Calculator:
     """Load CHGNet: `chgnet`, `chgnet:VERSION`, or a checkpoint file of a fine-tuned CHGNet."""
     version = _version(request)
     refuse_options(request.options, (), spec=request.spec, family="chgnet")
-    refuse_acceleration(request, "CHGNet has neither compiled models nor other kernels; leave it out")
+    refuse_acceleration(request, "CHGNet has neither compiled models nor other kernels")
     if request.dtype not in (None, "float32"):
         raise InputError(
-            f"--calculator={request.spec}: CHGNet computes in float32 only, {request.dtype} was asked for; "
-            "leave the dtype out, or add ,dtype=float32 to this calculator"
+            f"--calculator={request.spec}",
+            f"CHGNet computes in float32 only, {request.dtype} was asked for",
+            "leave the dtype out, or add ,dtype=float32 to this calculator",
         )
     import_family("chgnet.model", spec=request.spec, extra="chgnet")
     device, device_name = torch_device(request.device, request.spec, request.gpu)
@@ -51,15 +52,30 @@ def load(request: CalculatorRequest) -> Calculator:
     file = read(request, request.path) if request.path else read(packaged, _packaged_weights(version))
     model, checkpoint = _model(file, version)
 
-    import torch
-    from ase.data import chemical_symbols
     from chgnet.model.dynamics import CHGNetCalculator
 
     model = model.to(device)
-    label = f"chgnet-{version}" if version else request.path.stem if request.path else "chgnet"
-    identity = CalculatorIdentity(
+    return Calculator(
+        identity=_identity(file, model, checkpoint, version=version, device=device, device_name=device_name),
+        ase=CHGNetCalculator(model, use_device=device),
+        batch=_batch(model) if request.batch else None,
+        properties=frozenset({"energy", "free_energy", "forces", "stress", "magmoms"}),
+        device=torch_device_of(device),
+        batch_atoms=batch_atoms(device),
+    )
+
+
+def _identity(
+    file: File, model: Any, checkpoint: Checkpoint, *, version: str | None, device: str, device_name: str
+) -> CalculatorIdentity:
+    """What the calculator is, for the header and the scorecard."""
+    import torch
+    from ase.data import chemical_symbols
+
+    request = file.request
+    return CalculatorIdentity(
         spec=request.spec,
-        label=label,
+        label=f"chgnet-{version}" if version else file.path.stem,
         family="chgnet",
         version=version,
         sha256=file.sha256,
@@ -75,14 +91,6 @@ def load(request: CalculatorRequest) -> Calculator:
         **cuda_facts(device),
         versions=versions("torch", "chgnet"),
     )
-    return Calculator(
-        identity=identity,
-        ase=CHGNetCalculator(model, use_device=device),
-        batch=_batch(model) if request.batch else None,
-        properties=frozenset({"energy", "free_energy", "forces", "stress", "magmoms"}),
-        device=torch_device_of(device),
-        batch_atoms=batch_atoms(device),
-    )
 
 
 def _version(request: CalculatorRequest) -> str | None:
@@ -91,7 +99,9 @@ def _version(request: CalculatorRequest) -> str | None:
     version = request.version or DEFAULT_VERSION
     if version not in LEVELS:
         raise InputError(
-            f"--calculator={request.spec}: there is no CHGNet '{version}' in its package; it holds {', '.join(LEVELS)}"
+            f"--calculator={request.spec}",
+            f"there is no CHGNet '{version}' in its package",
+            f"it holds {', '.join(LEVELS)}",
         )
     return version
 
@@ -104,7 +114,7 @@ def _packaged_weights(version: str | None) -> Path:
 
 
 def _model(file: File, version: str | None) -> tuple[Any, Checkpoint]:
-    """The model in `file`; that of the package too, which `CHGNet.load` would unpickle without a check."""
+    """The model in `file`, also where it is the package's own, which `CHGNet.load` would unpickle unchecked."""
     from chgnet.model.model import CHGNet
 
     try:
@@ -118,8 +128,9 @@ def _model(file: File, version: str | None) -> tuple[Any, Checkpoint]:
         raise
     except Exception as error:
         raise InputError(
-            f"--calculator={file.request.spec}: {file.path} is not a usable CHGNet checkpoint "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
+            f"--calculator={file.request.spec}",
+            f"{file.path} is not a usable CHGNet checkpoint "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})",
         ) from error
     return model, checkpoint
 

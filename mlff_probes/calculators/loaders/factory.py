@@ -39,8 +39,10 @@ def load_ase(request: CalculatorRequest) -> Calculator:
     key = ASE_NAMES.get(name.lower(), name.lower())
     if key not in names:
         raise InputError(
-            f"--calculator={request.spec}: ASE has no calculator '{name}'; among its own are EMT, LennardJones, "
-            "MorsePotential, EAM (all names: python -c 'from ase.calculators.calculator import names; print(names)')"
+            f"--calculator={request.spec}",
+            f"ASE has no calculator '{name}'",
+            "among its own are EMT, LennardJones, MorsePotential, EAM (all names: "
+            "python -c 'from ase.calculators.calculator import names; print(names)')",
         )
     _refuse_torch_choices(request)
     kind = built(lambda: get_calculator_class(key), request.spec)
@@ -65,8 +67,9 @@ def load_py(request: CalculatorRequest) -> Calculator:
     module_name, _, factory_name = request.target.removeprefix("py:").rpartition(":")
     if not module_name or not factory_name:
         raise InputError(
-            f"--calculator={request.spec}: write py:package.module:factory or py:./file.py:factory, where the "
-            "factory is a callable that returns an ASE calculator"
+            f"--calculator={request.spec}",
+            "write py:package.module:factory or py:./file.py:factory, where the factory is a callable that returns "
+            "an ASE calculator",
         )
     file = _source_file(module_name, request)
     # A module beside the user's tests, as `python -m pytest` finds it. Never beside the calculator file: of
@@ -99,8 +102,9 @@ def _factory(module: Any, module_name: str, name: str, request: CalculatorReques
     there = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
     state = "is not callable" if factory is not None else "does not exist"
     raise InputError(
-        f"--calculator={request.spec}: '{name}' {state} in {module_name}; "
-        f"callable there: {', '.join(there[:8]) or 'nothing'}"
+        f"--calculator={request.spec}",
+        f"'{name}' {state} in {module_name}",
+        f"callable there: {', '.join(there[:8]) or 'nothing'}",
     )
 
 
@@ -112,14 +116,14 @@ def _arguments(factory: Callable[..., Any], name: str, request: CalculatorReques
     if unknown:
         takes = ", ".join(known or ()) or "none"
         raise InputError(
-            f"--calculator={request.spec}: {name}() takes no argument '{unknown[0]}'; its arguments are: {takes}"
+            f"--calculator={request.spec}", f"{name}() takes no argument '{unknown[0]}'", f"its arguments are: {takes}"
         )
     wanted = _path(request)
     return arguments | {key: wanted[key] for key in wanted if _takes(factory, key)}
 
 
 def _path(request: CalculatorRequest) -> dict[str, str]:
-    """What was asked for of the path of the numbers, under the names of the keys."""
+    """The device, dtype, compile mode and kernels that were asked for, under the names of the keys."""
     asked = {
         "device": request.numbered_device,
         "dtype": request.dtype,
@@ -130,13 +134,14 @@ def _path(request: CalculatorRequest) -> dict[str, str]:
 
 
 def _check_choices(calculator: Any, arguments: dict[str, Any], name: str, request: CalculatorRequest) -> None:
-    """Refuse what was asked of the path but the factory does not take, unless the calculator says that it has it."""
+    """Refuse a device, dtype or such that the factory does not take, unless the calculator states that it has it."""
     has = {"device": ("auto", "cpu", stated_device(calculator)), "dtype": (stated_dtype(calculator),)}
     for key, wanted in _path(request).items():
         if key not in arguments and wanted not in has.get(key, ()):
             raise InputError(
-                f"--calculator={request.spec}: {key} {wanted} was asked for, but {name}() takes no "
-                f"argument '{key}'; give it one, or leave the {key} out"
+                f"--calculator={request.spec}",
+                f"{key} {wanted} was asked for, but {name}() takes no argument '{key}'",
+                f"give it one, or leave the {key} out",
             )
 
 
@@ -147,9 +152,9 @@ def _source_file(name: str, request: CalculatorRequest) -> Path | None:
     path = Path(name).expanduser()
     place = request.folder / path
     if not is_file(str(place)):
-        raise InputError(f"--calculator={request.spec}: there is no file {path} (looked from {request.folder})")
+        raise InputError(f"--calculator={request.spec}", f"there is no file {path} (looked from {request.folder})")
     if place.suffix != ".py":
-        raise InputError(f"--calculator={request.spec}: {path} is not a Python file; its name must end in .py")
+        raise InputError(f"--calculator={request.spec}", f"{path} is not a Python file", "its name must end in .py")
     return place
 
 
@@ -207,7 +212,7 @@ def _takes(factory: Callable[..., Any], name: str) -> bool:
 
 
 def _parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
-    """Names and kinds of what a factory takes; None where it cannot be asked."""
+    """Names and kinds of the parameters of a factory; None where it has no signature to read."""
     try:
         return {p.name: p.kind for p in inspect.signature(factory).parameters.values()}
     except (TypeError, ValueError):
@@ -216,7 +221,11 @@ def _parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
 
 def _refuse_torch_choices(request: CalculatorRequest) -> None:
     if request.dtype not in (None, "float64"):
-        raise InputError(f"--calculator={request.spec}: ASE's own calculators compute in float64, not {request.dtype}")
+        raise InputError(
+            f"--calculator={request.spec}", f"ASE's own calculators compute in float64, not {request.dtype}"
+        )
     if request.device not in (None, "auto", "cpu"):
-        raise InputError(f"--calculator={request.spec}: ASE's own calculators run on the CPU, not on {request.device}")
-    refuse_acceleration(request, "ASE's own calculators have neither; leave it out")
+        raise InputError(
+            f"--calculator={request.spec}", f"ASE's own calculators run on the CPU, not on {request.device}"
+        )
+    refuse_acceleration(request, "ASE's own calculators have neither")

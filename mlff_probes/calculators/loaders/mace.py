@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 
 STRICT = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""Makes every `torch.load` a restricted one, that in e3nn's import too, which then fails."""
+"""Environment variable that restricts every `torch.load` to plain weights, also in e3nn, whose import then fails."""
 
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune")
-"""Those of `torch.compile` that MACE's calculator takes."""
+"""Modes of `torch.compile` that MACE's calculator takes."""
 
 PLAIN = "e3nn"
 """The kernels that every MACE has."""
@@ -33,7 +34,8 @@ KERNELS = {"cuequivariance": "enable_cueq", "openequivariance": "enable_oeq"}
 """Libraries of accelerated kernels, and the argument of MACE's calculator that chooses each."""
 
 PACKAGES = ("cuequivariance", "cuequivariance-torch", "cuequivariance-ops-torch", "openequivariance")
-"""What they need, as pip writes it; the third, with what is compiled for CUDA, has CUDA's version behind it."""
+"""Packages that the accelerated kernels need. What pip installs for the third, which holds code compiled for CUDA, has
+CUDA's version at the end of its name."""
 
 VERSIONED = (*PACKAGES, "cuequivariance-ops-torch-cu12", "cuequivariance-ops-torch-cu13")
 """Distributions whose versions are part of the path, beside e3nn."""
@@ -49,44 +51,62 @@ def load(request: CalculatorRequest) -> Calculator:
         of its heads. (MACE itself falls back to the last head with a log line: another level of theory than was asked
         for.)
     """
-    if request.path is None:
-        raise InputError(
-            f"--calculator={request.spec}: MACE needs a checkpoint file; write --calculator=path/to.model "
-            "(foundation models can be downloaded from the MACE project's release page)"
-        )
-    refuse_options(request.options, ("head",), spec=request.spec, family="mace")
-    if os.environ.get(STRICT, "0").lower() in ("1", "y", "yes", "true"):
-        raise InputError(
-            f"--calculator={request.spec}: {STRICT} is set, under which torch reads weights alone; a MACE checkpoint "
-            "is more than that, and checked before it is loaded: unset the variable for this run"
-        )
+    path = _checked_path(request)
     with weights_only_kept():
         import_family("mace.calculators", spec=request.spec, extra="mace")
     device, device_name = torch_device(request.device, request.spec, request.gpu)
     accelerated = _accelerated(request, device)
-    file = read(request, request.path)
+    file = read(request, path)
     model, checkpoint = _model(file)
     head = _head(request, model)
+    dtype = request.dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
+    ase_calculator = _ase_calculator(request, model, accelerated, device=device, dtype=dtype, head=head)
+    # compiled for one structure, as MACE's own calculator calls it; each other number of structures in a batch would
+    # be another compilation, of some 40 s
+    batched = request.batch and request.compile_mode is None
+    identity = _identity(
+        file, model, checkpoint, device=device, device_name=device_name, dtype=dtype, head=head, batched=batched
+    )
+    return Calculator(
+        identity=identity,
+        ase=ase_calculator,
+        batch=_batch(ase_calculator) if batched else None,
+        properties=_properties(request, ase_calculator),
+        device=torch_device_of(device),
+        other_kernels=tuple(name for name in KERNELS if name != identity.kernels and _why_not(name, device) is None),
+        batch_atoms=batch_atoms(device),
+    )
 
-    import torch
-    from ase.data import chemical_symbols
-    from mace.calculators import MACECalculator
+
+def _checked_path(request: CalculatorRequest) -> Path:
+    """The path of the checkpoint; what can be refused before torch is imported is refused here."""
+    if request.path is None:
+        raise InputError(
+            f"--calculator={request.spec}",
+            "MACE needs a checkpoint file",
+            "write --calculator=path/to.model "
+            "(foundation models can be downloaded from the MACE project's release page)",
+        )
+    refuse_options(request.options, ("head",), spec=request.spec, family="mace")
+    if os.environ.get(STRICT, "0").lower() in ("1", "y", "yes", "true"):
+        raise InputError(
+            f"--calculator={request.spec}",
+            f"{STRICT} is set, under which torch reads weights alone",
+            "a MACE checkpoint is more than that, and checked before it is loaded: unset the variable for this run",
+        )
+    return request.path
+
+
+def _ase_calculator(
+    request: CalculatorRequest, model: Any, accelerated: dict[str, Any], *, device: str, dtype: str, head: str
+) -> Any:
+    """MACE's own calculator of a model."""
     from mace.tools import torch_tools
 
-    dtype = request.dtype or str(next(model.parameters()).dtype).removeprefix("torch.")
-
-    class KeepingDefaults(MACECalculator):
-        """MACE's calculator, which leaves another default dtype behind where it fails."""
-
-        def calculate(self, *args: Any, **kwargs: Any) -> None:
-            with _default_dtype_kept():
-                super().calculate(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    parameters = sum(p.numel() for p in model.parameters())
     try:
         # a model that is rebuilt to be compiled is rebuilt in torch's default dtype, whatever its own
         with _default_dtype_kept(), torch_tools.default_dtype(dtype):
-            ase_calculator = KeepingDefaults(
+            return _keeping_defaults()(
                 models=[model], device=device, default_dtype=dtype, head=head, compile_mode=request.compile_mode,
                 **accelerated,
             )  # fmt: skip
@@ -94,23 +114,56 @@ def load(request: CalculatorRequest) -> Calculator:
         if not accelerated and request.compile_mode is None:
             raise
         raise InputError(
-            f"--calculator={request.spec}: MACE cannot rebuild this {type(model).__name__} to be compiled or for other "
-            f"kernels: {describe(error)}; leave ,compile= and ,kernels= out"
+            f"--calculator={request.spec}",
+            f"MACE cannot rebuild this {type(model).__name__} to be compiled or for other kernels: {describe(error)}",
+            "leave ,compile= and ,kernels= out",
         ) from error
-    kernels = request.kernels or PLAIN
-    # compiled for one structure, as MACE's own calculator calls it; each other number of structures in a batch would
-    # be another compilation, of some 40 s
-    batched = request.batch and request.compile_mode is None
-    # the stress of compiled models came with the padding of their input, in mace-torch 0.3.16
-    has_stress = request.compile_mode is None or hasattr(MACECalculator, "_slice_real_outputs")
-    identity = CalculatorIdentity(
+
+
+def _keeping_defaults() -> type[Any]:
+    """MACE's calculator class, except that a call that fails leaves torch's default dtype unchanged, too."""
+    from mace.calculators import MACECalculator
+
+    class KeepingDefaults(MACECalculator):
+        """MACE's calculator, which restores torch's default dtype after each call."""
+
+        def calculate(self, *args: Any, **kwargs: Any) -> None:
+            with _default_dtype_kept():
+                super().calculate(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    return KeepingDefaults
+
+
+def _properties(request: CalculatorRequest, calculator: Any) -> frozenset[str]:
+    """What the calculator computes; compiled models have a stress since mace-torch 0.3.16, which pads their input."""
+    has_stress = request.compile_mode is None or hasattr(type(calculator), "_slice_real_outputs")
+    return frozenset({"energy", "free_energy", "forces", "energies", *(["stress"] if has_stress else [])})
+
+
+def _identity(
+    file: File,
+    model: Any,
+    checkpoint: Checkpoint,
+    *,
+    device: str,
+    device_name: str,
+    dtype: str,
+    head: str,
+    batched: bool,
+) -> CalculatorIdentity:
+    """What the calculator is, for the header and the scorecard."""
+    import torch
+    from ase.data import chemical_symbols
+
+    request, kernels = file.request, file.request.kernels or PLAIN
+    return CalculatorIdentity(
         spec=request.spec,
-        label=request.path.stem,
+        label=file.path.stem,
         family="mace",
         version=type(model).__name__,
         sha256=file.sha256,
         checkpoint=checkpoint,
-        parameters=parameters,
+        parameters=sum(p.numel() for p in model.parameters()),
         elements=tuple(chemical_symbols[int(z)] for z in model.atomic_numbers),
         level_of_theory=request.level_of_theory,
         dtype=dtype,
@@ -124,47 +177,46 @@ def load(request: CalculatorRequest) -> Calculator:
         options={"head": head},
         versions=versions("torch", "mace-torch", "e3nn", *(name for name in VERSIONED if name.startswith(kernels))),
     )
-    return Calculator(
-        identity=identity,
-        ase=ase_calculator,
-        batch=_batch(ase_calculator) if batched else None,
-        properties=frozenset({"energy", "free_energy", "forces", "energies", *(["stress"] if has_stress else [])}),
-        device=torch_device_of(device),
-        other_kernels=tuple(name for name in KERNELS if name != kernels and _why_not(name, device) is None),
-        batch_atoms=batch_atoms(device),
-    )
 
 
 def _accelerated(request: CalculatorRequest, device: str) -> dict[str, Any]:
     """The arguments of MACE's calculator for the kernels that were asked for."""
     if request.compile_mode not in (None, *COMPILE_MODES):
         raise InputError(
-            f"--calculator={request.spec}: compile={request.compile_mode} was asked for; MACE is compiled with "
-            f"{', '.join(COMPILE_MODES)}"
+            f"--calculator={request.spec}",
+            f"compile={request.compile_mode} was asked for",
+            f"MACE is compiled with {', '.join(COMPILE_MODES)}",
         )
     if request.kernels in (None, PLAIN):
         return {}
     if request.kernels not in KERNELS:
         raise InputError(
-            f"--calculator={request.spec}: kernels={request.kernels} was asked for; MACE has {PLAIN}, "
-            f"{' and '.join(KERNELS)}"
+            f"--calculator={request.spec}",
+            f"kernels={request.kernels} was asked for",
+            f"MACE has {PLAIN}, {' and '.join(KERNELS)}",
         )
-    if reason := _why_not(request.kernels, device):
-        raise InputError(f"--calculator={request.spec}: kernels={request.kernels} was asked for, but {reason}")
+    if why := _why_not(request.kernels, device):
+        reason, remedy = why
+        raise InputError(
+            f"--calculator={request.spec}", f"kernels={request.kernels} was asked for, but {reason}", remedy
+        )
     return {KERNELS[request.kernels]: True}
 
 
-def _why_not(kernels: str, device: str) -> str | None:
-    """Why these kernels cannot be had on this device; None where they can, as far as a look at the packages tells."""
+def _why_not(kernels: str, device: str) -> tuple[str, str] | None:
+    """Why these kernels cannot be had on this device, and the remedy.
+
+    None where they can be had, as far as a look at the packages tells.
+    """
     gpu = device.startswith("cuda")
     if kernels == "openequivariance" and not gpu:
-        return f"{kernels} runs on CUDA devices only, not on {device}; add ,device=cuda or leave the kernels out"
+        return f"{kernels} runs on CUDA devices only, not on {device}", "add ,device=cuda or leave the kernels out"
     needed = [name for name in PACKAGES if name.startswith(kernels) and (gpu or "-ops-" not in name)]
     missing = [name for name in needed if importlib.util.find_spec(name.replace("-", "_")) is None]
     if not missing:
         return None
     install = " ".join(f"{name}-cu{_cuda_major()}" if "-ops-" in name else name for name in missing)
-    return f"{' and '.join(missing)} cannot be found; install it with: pip install {install}"
+    return f"{' and '.join(missing)} cannot be found", f"install it with: pip install {install}"
 
 
 def _cuda_major() -> str:
@@ -175,7 +227,7 @@ def _cuda_major() -> str:
 
 @contextmanager
 def _default_dtype_kept() -> Iterator[None]:
-    """MACE sets torch's default dtype; numbers must not depend on which calculator ran last, or failed."""
+    """Restore torch's default dtype, which MACE sets: numbers must not depend on what ran last, or failed."""
     import torch
 
     before = torch.get_default_dtype()
@@ -196,14 +248,16 @@ def _model(file: File) -> tuple[Any, Checkpoint]:
     except Exception as error:
         first = str(error).splitlines()[0] if str(error) else "no message"
         raise InputError(
-            f"--calculator={request.spec}: {path} cannot be read as a MACE checkpoint "
-            f"({type(error).__name__}: {first}); is the file complete, and written by a compatible mace-torch?"
+            f"--calculator={request.spec}",
+            f"{path} cannot be read as a MACE checkpoint ({type(error).__name__}: {first})",
+            "is the file complete, and written by a compatible mace-torch?",
         ) from error
     if not (isinstance(model, torch.nn.Module) and hasattr(model, "r_max") and hasattr(model, "atomic_numbers")):
         found = sorted(map(str, model))[:4] if isinstance(model, dict) else type(model).__name__
         raise InputError(
-            f"--calculator={request.spec}: {path} holds no MACE model but {found}; name the .model file "
-            "that mace_run_train writes beside its training checkpoints"
+            f"--calculator={request.spec}",
+            f"{path} holds no MACE model but {found}",
+            "name the .model file that mace_run_train writes beside its training checkpoints",
         )
     return model, checkpoint
 
@@ -218,7 +272,7 @@ def _head(request: CalculatorRequest, model: Any) -> str:
     if wanted is None or str(wanted) not in heads:
         said = "has several heads and none is called default" if wanted is None else f"has no head '{wanted}'"
         raise InputError(
-            f"--calculator={request.spec}: the checkpoint {said}; add ,head=… with one of: {', '.join(heads)}"
+            f"--calculator={request.spec}", f"the checkpoint {said}", f"add ,head=… with one of: {', '.join(heads)}"
         )
     return str(wanted)
 

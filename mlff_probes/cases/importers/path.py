@@ -20,6 +20,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import ENERGY
 from mlff_probes.core.records import NOT_STATED
+from mlff_probes.measure.migration.path_problems import path_problem
 from mlff_probes.measure.migration.protocols import STANDS_OUT, FixedPath, prominence
 
 IMAGE_FILES = ("OUTCAR", "vasprun.xml", "CONTCAR", "POSCAR")
@@ -78,13 +79,13 @@ def read_band(path: Path) -> list[Atoms]:
     if len(numbered) > 1 or (numbered and not files):
         return [read_frames(_image_file(folder))[-1] for folder in _in_order(numbered, path)]
     if not files:
-        raise InputError(f"{path}: holds no image; expected one file, a numbered file an image, or folders 00, 01, …")
+        raise InputError(path, "holds no image", "expected one file, a numbered file an image, or folders 00, 01, …")
     if len(files) == 1:
         return read_frames(files[0])
     found = [(file, read_frames(file)) for file in _in_order(files, path)]
     for file, frames in found:
         if len(frames) > 1:
-            raise InputError(f"{path}: {file.name} holds several images beside other files; keep one file, or one each")
+            raise InputError(path, f"{file.name} holds several images beside other files", "keep one file, or one each")
     return [frames[0] for _, frames in found]
 
 
@@ -107,7 +108,7 @@ def band_case(
     Raises
     ------
     InputError
-        If the images are no path.
+        If the images do not form a path.
     """
     stated, policy = stated or Stated(), policy or load_policy()
     frames = [image.copy() for image in images]
@@ -137,18 +138,16 @@ def band_case(
 def _protocol(frames: list[Atoms], where: Path, migrating_atom: int | None) -> FixedPath:
     sizes = sorted({len(frame) for frame in frames})
     if len(frames) < 2:
-        raise InputError(f"{where}: a band needs at least 2 images, found {len(frames)}")
+        raise InputError(where, f"a band needs at least 2 images, found {len(frames)}")
     if len(sizes) > 1:
-        raise InputError(f"{where}: the images of a band need the same atoms, found {sizes} atoms")
+        raise InputError(where, f"the images of a band need the same atoms, found {sizes} atoms")
     atom = farthest_moving(frames) if migrating_atom is None else migrating_atom
     if not 0 <= atom < sizes[0]:
-        raise InputError(f"{where}: migrating_atom = {atom}, but an image has {sizes[0]} atoms")
+        raise InputError(where, f"migrating_atom = {atom}, but an image has {sizes[0]} atoms")
     protocol = FixedPath(kind="fixed_path", migrating_atom=atom, path_made_by=NOT_STATED)
-    problem = protocol.frame_problem(frames)
-    if problem and "same structure" in problem:
-        problem += " (of a trajectory that holds several iterations of a band, give the last images: FILE@-7:)"
-    if problem:
-        raise InputError(f"{where}: {problem}")
+    if problem := path_problem(frames, atom):
+        several = " (of a trajectory that holds several iterations of a band, give the last images: FILE@-7:)"
+        raise InputError(where, problem.reason + (several if problem.repeated_image else ""))
     return protocol
 
 
@@ -209,12 +208,12 @@ def _notes(frames: list[Atoms], judged: tuple[str, ...], stated: Stated, policy:
 def _band_file(path: Path) -> list[Atoms]:
     if path.exists() or "@" not in path.name:
         if not path.exists():
-            raise InputError(f"{path}: there is no such band (looked from {Path.cwd()})")
+            raise InputError(path, f"there is no such band (looked from {Path.cwd()})")
         return read_frames(path)
     file, index = _without_slice(path)
     chosen = string2index(index) if re.fullmatch(r"[-+\d:]+", index) else None
     if chosen is None or isinstance(chosen, str):
-        raise InputError(f"{path}: '{index}' is no slice; write for instance {file.name}@-7:")
+        raise InputError(path, f"'{index}' is no slice", f"write for instance {file.name}@-7:")
     frames = read_frames(file)
     return list(frames[chosen]) if isinstance(chosen, slice) else [frames[chosen]]
 
@@ -239,8 +238,9 @@ def _in_order(entries: list[Path], where: Path) -> list[Path]:
             return [entry for _, entry in sorted(zip(numbers, entries, strict=True))]
     names = ", ".join(entry.name for entry in entries[:4]) + (", …" if len(entries) > 4 else "")
     raise InputError(
-        f"{where}: the order of the images is not clear from their names ({names}); call them image_0, image_1, … "
-        "without a gap, and move other files away"
+        where,
+        f"the order of the images is not clear from their names ({names})",
+        "call them image_0, image_1, … without a gap, and move other files away",
     )
 
 
@@ -251,4 +251,4 @@ def _image_file(folder: Path) -> Path:
         return found[0]
     if len(others) == 1:
         return others[0]
-    raise InputError(f"{folder}: holds no image; expected one of {', '.join(IMAGE_FILES)}, or a single file")
+    raise InputError(folder, "holds no image", f"expected one of {', '.join(IMAGE_FILES)}, or a single file")

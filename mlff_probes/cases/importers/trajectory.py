@@ -35,16 +35,16 @@ def dynamics_case(
     """
     beside = file.with_suffix(".extxyz")
     if protocol.structure is not None and beside.exists():
-        raise InputError(f"{file}: both `structure` and {beside.name} are given; keep one")
+        raise InputError(file, f"both `structure` and {beside.name} are given", "keep one")
     structure = beside if protocol.structure is None else only(file, protocol.structure)
     frames = read_frames(structure)
     if problem := protocol.frame_problem(frames):
-        raise InputError(f"{structure}: {problem} ([protocol] of {file.name})")
+        raise InputError(structure, f"{problem} ([protocol] of {file.name})")
     first = frames[0]
     known = {curve for name in protocol.units(frames) if (curve := protocol.curve(name))}
     for name in protocol.curves:
         if name not in known:
-            raise InputError(f"{file}: [protocol.curves] has no '{name}' here; it has {', '.join(sorted(known))}")
+            raise InputError(file, f"[protocol.curves] has no '{name}' here", f"it has {', '.join(sorted(known))}")
     curves = {name: read_curve(only(file, path)) for name, path in protocol.curves.items()}
     trajectory = _reference_trajectory(file, protocol, first)
     bare = Atoms(first.symbols, first.positions, cell=first.cell, pbc=True, masses=first.get_masses())
@@ -68,7 +68,7 @@ def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms)
     frames = read_frames(source)[given.skip :]
     formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
     if len(set(map(str, formulas))) > 1:
-        raise InputError(f"{source}: a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
+        raise InputError(source, f"a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
     return trajectory_of(frames, given.interval_fs, str(source))
 
 
@@ -85,20 +85,20 @@ def read_curve(file: Path) -> tuple[Floats, Floats]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: the curve cannot be read ({error})") from error
+        raise InputError(file, f"the curve cannot be read ({error})") from error
     rows = [(number, line.replace(",", " ").replace(";", " ").split()) for number, line in enumerate(lines, 1)]
     rows = [(number, row) for number, row in rows if row and not row[0].startswith("#")]
     if rows and not _numbers(rows[0][1]):
         rows = rows[1:]  # the names of the columns
     for number, row in rows:
         if len(row) != 2 or not _numbers(row):
-            raise InputError(f"{file}: line {number} must hold two numbers, x and y, found {' '.join(row)[:60]!r}")
+            raise InputError(file, f"line {number} must hold two numbers, x and y, found {' '.join(row)[:60]!r}")
     table = np.array([[float(text) for text in row] for _, row in rows]).reshape(-1, 2)
     if len(table) < LEAST_POINTS:
-        raise InputError(f"{file}: a curve needs at least {LEAST_POINTS} points, found {len(table)}")
+        raise InputError(file, f"a curve needs at least {LEAST_POINTS} points, found {len(table)}")
     x, y = table.T
     if not np.isfinite(table).all() or (np.diff(x) <= 0).any() or (y < 0).any() or not y.any():
-        raise InputError(f"{file}: x must rise from line to line, y be finite, nowhere negative and somewhere positive")
+        raise InputError(file, "x must rise from line to line, y be finite, nowhere negative and somewhere positive")
     return x, y
 
 
@@ -122,13 +122,13 @@ def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str) -> Tr
         If the frames differ in their atoms, or are too few.
     """
     if len(frames) < LEAST_SAMPLES:
-        raise InputError(f"{where}: a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
+        raise InputError(where, f"a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
     first = frames[0]
     for index, frame in enumerate(frames):
         if not np.array_equal(frame.numbers, first.numbers):
-            raise InputError(f"{where}: frame {index} has other atoms, or in another order, than frame 0")
+            raise InputError(where, f"frame {index} has other atoms, or in another order, than frame 0")
     if first.cell.rank < 3 or not first.pbc.all():
-        raise InputError(f"{where}: the frames must be periodic in all three directions, in a cell with a volume")
+        raise InputError(where, "the frames must be periodic in all three directions, in a cell with a volume")
     cells = np.array([frame.cell.array for frame in frames])[None]
     positions = unwrapped(np.array([frame.positions for frame in frames])[None], cells, first.pbc)
     results = [getattr(frame.calc, "results", {}) for frame in frames]

@@ -19,7 +19,7 @@ from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.measure.laws.examples import MILLI, Shown, Worst, beyond_rounding, displaced, formula, largest
 
 OTHER = {"float32": "float64", "float64": "float32"}
-"""The other precision."""
+"""For each precision, the one that its numbers are compared with."""
 
 NO_PRECISION = "the calculator does not say in which precision it computes"
 
@@ -33,27 +33,27 @@ def loaded_again(calculator: Calculator, **changes: Any) -> Calculator:
     Raises
     ------
     InputError
-        If it cannot be had so; the message says why, and leaves out how to mend it.
+        If it cannot be loaded with these changes. The error holds the problem alone: the report names the calculator
+        already, and a remedy would not help a reader who learns that a comparison was left out.
     EvaluationError
         If it fails in another way, out of memory for instance.
     """
     if calculator.fresh is None:
-        raise InputError("it was handed over ready-made")
+        raise InputError("", "it was handed over ready-made")
     try:
         again = calculator.fresh(**changes)
     except InputError as error:
-        why = str(error).removeprefix(f"--calculator={calculator.identity.spec}: ").partition(";")[0]
-        raise InputError(why) from error
+        raise InputError("", error.problem) from error
     except Exception as error:  # whatever a foreign loader may raise
         raise EvaluationError(f"the calculator cannot be loaded: {describe(error)}") from error
     if again.ase is calculator.ase:
-        raise InputError("its factory hands out the same one again")
+        raise InputError("", "its factory hands out the same one again")
     return replace(again, guard=calculator.guard)
 
 
 @contextmanager
 def apart(worst: Worst, what: str, *, lacks: str, where: str, by_nature: bool = False) -> Iterator[None]:
-    """Around a comparison with another calculator: what that one lacks, or fails in, costs this comparison alone.
+    """Around a comparison with another calculator: what the other one lacks, or fails in, costs this comparison alone.
 
     Of all quantities of `what` it is then said that the calculator `lacks` it (not applicable; `by_nature`: see
     `Problem`), or `where` it failed (an error).
@@ -77,7 +77,8 @@ def one_by_one(
 ) -> list[Evaluation]:
     """One evaluation for each structure, through the calculator's own ASE path.
 
-    With `stress`, that of those which are periodic in all directions. `name` is what messages call a structure.
+    With `stress`, also the stress of the structures that are periodic in all directions. `name` gives what messages
+    call a structure.
     """
     single = replace(calculator, batch=None)
     return [
@@ -95,7 +96,7 @@ def _same(name: str, _: int) -> str:
 
 
 def split(together: Evaluation) -> list[Evaluation]:
-    """The energies and forces of one evaluation of many structures as many of one."""
+    """One evaluation for each structure of an evaluation of many; energies and forces only."""
     forces = together.forces
     return [
         Evaluation(together.energies[row : row + 1], None if forces is None else forces[row : row + 1])
@@ -130,10 +131,10 @@ class Both:
     name: Callable[[Atoms], str] = formula
 
     def add_to(self, worst: Worst, structures: Sequence[Atoms], frames: Callable[[int], Sequence[Atoms]]) -> None:
-        """Record by how much they differ; `frames` are what a script needs to show it for one of the structures.
+        """Record by how much the two evaluations differ.
 
-        That is the energy in meV/atom, the longest difference of a force in meV/A, the largest of a component of the
-        stress in GPa.
+        What is recorded is the difference of the energy in meV/atom, the longest difference of a force in meV/A and the
+        largest difference of a stress component in GPa. `frames` gives what a script needs to show it for a structure.
         """
         for index, (atoms, a, b) in enumerate(zip(structures, self.one, self.other, strict=True)):
             show = partial(self._shown, atoms, frames, index)

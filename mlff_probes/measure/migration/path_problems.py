@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,35 @@ HALF_CELL, WRAPPED = 0.45, 0.25
 back into the cell in between, and is otherwise within the second, goes the short way."""
 
 
-def path_problem(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
-    """Why the frames are no path, or None."""
+@dataclass(frozen=True)
+class PathProblem:
+    """Why frames do not form a path.
+
+    Attributes
+    ----------
+    reason
+        In words.
+    repeated_image
+        Whether it is that one structure stands among the images twice.
+    """
+
+    reason: str
+    repeated_image: bool = False
+
+
+def path_problem(frames: Sequence[Atoms], migrating_atom: int) -> PathProblem | None:
+    """Why the frames do not form a path, or None."""
+    if reason := _unfit_images(frames, migrating_atom):
+        return PathProblem(reason)
+    if reason := _repeated_image(frames):
+        return PathProblem(reason, repeated_image=True)
+    if reason := order_problem(frames):
+        return PathProblem(reason)
+    return None
+
+
+def _unfit_images(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
+    """What is wrong with the number, the numbering or the cells of the images, or None."""
     if len(frames) < 2:
         return f"a path needs at least 2 images, found {len(frames)}"
     if migrating_atom >= len(frames[0]):
@@ -31,7 +59,7 @@ def path_problem(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
         return "all images of a path must have the same cell"
     if any((frame.pbc != frames[0].pbc).any() for frame in frames):
         return "all images of a path must be periodic in the same directions"
-    return repeated_problem(frames) or order_problem(frames)
+    return None
 
 
 def far_hop(frames: Sequence[Atoms]) -> str | None:
@@ -54,7 +82,7 @@ def far_hop(frames: Sequence[Atoms]) -> str | None:
     return None
 
 
-def repeated_problem(frames: Sequence[Atoms]) -> str | None:
+def _repeated_image(frames: Sequence[Atoms]) -> str | None:
     """Why a path passes one place twice, or None."""
     first: dict[bytes, int] = {}
     for index, frame in enumerate(frames):

@@ -51,7 +51,7 @@ class BandProtocol(BaseProtocol):
 
     @property
     def band_settings(self) -> BandSettings:
-        """How its bands are relaxed."""
+        """How the bands of this protocol are relaxed."""
         return BandSettings(self.spring_ev_a2, self.fmax, self.saddle_fmax, self.max_steps)
 
 
@@ -94,7 +94,8 @@ class FixedPath(BaseProtocol):
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
-        return path_problem(frames, self.migrating_atom)
+        problem = path_problem(frames, self.migrating_atom)
+        return problem.reason if problem else None
 
     def reference_problem(self, quantity: str, stored: Evaluation | None, uncertainties: Mapping[str, float]) -> str:
         """Why the position of the maximum cannot be judged; empty where it can, and for all other quantities."""
@@ -157,7 +158,7 @@ class RelaxedPath(BandProtocol):
         if len(frames) > self.images:
             return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
         problem = path_problem(frames, self.migrating_atom)
-        return problem or far_hop(frames)
+        return problem.reason if problem else far_hop(frames)
 
 
 class FccVacancy(BandProtocol):

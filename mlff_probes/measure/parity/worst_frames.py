@@ -37,7 +37,7 @@ def worst_frames(
         If the calculator does not know an element, supplies no forces, or cannot evaluate a frame.
     """
     if labels.forces is None:
-        raise InputError("the frames carry no forces, by which they are compared")
+        raise InputError("", "the frames carry no forces, by which they are compared")
     labels_forces, found = labels.forces, _evaluated(calculator, frames)
     assert found.forces is not None
     sizes = np.array([len(frame) for frame in frames])
@@ -60,13 +60,13 @@ def worst_frames(
 def _evaluated(calculator: Calculator, frames: Sequence[Atoms]) -> Evaluation:
     unknown = calculator.unknown_elements(frozenset(s for frame in frames for s in frame.get_chemical_symbols()))
     if unknown:
-        raise InputError(f"{calculator.label} does not know {', '.join(unknown)}, which some of the frames hold")
+        raise InputError("", f"{calculator.label} does not know {', '.join(unknown)}, which some of the frames hold")
     if not calculator.supplies("forces"):
-        raise InputError(f"{calculator.label} implements no forces, by which frames are compared")
+        raise InputError("", f"{calculator.label} implements no forces, by which frames are compared")
     try:
         return evaluate(calculator, frames)
     except EvaluationError as error:
-        raise InputError(f"{calculator.label} cannot be evaluated: {error}") from error
+        raise InputError("", f"{calculator.label} cannot be evaluated: {error}") from error
 
 
 def _with_all_labels(frame: Atoms, energy: float, forces: Floats) -> Atoms:

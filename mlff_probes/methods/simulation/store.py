@@ -43,11 +43,11 @@ PYTEST_CACHE_PLACE = Path("d", "mlff-probes-trajectories")
 """Where pytest's cache has the directories of plugins, so that `--cache-clear` removes them."""
 
 HASH_DIGITS = 16
-"""Digits of the hash in the name of a folder: enough that no two of a store are the same by chance."""
+"""Digits of the hash in the name of a folder: enough that no two in a store are the same by chance."""
 
 
 class TrajectoryStore:
-    """A directory of trajectories, or nothing, in which nothing is kept.
+    """A directory of trajectories, or no directory, and then nothing is kept.
 
     Parameters
     ----------
@@ -190,12 +190,12 @@ def store_directory(given: str | os.PathLike[str], said: str) -> Path:
     """
     directory = Path(given).expanduser().resolve()
     if directory.exists() and not directory.is_dir():
-        raise InputError(f"{said} is no directory")
+        raise InputError("", f"{said} is no directory")
     return directory
 
 
 def in_pytest_cache(cache: Path) -> Path:
-    """The directory of trajectories in pytest's cache, which neither need be there."""
+    """The directory of trajectories in pytest's cache; neither of the two need exist."""
     return cache / PYTEST_CACHE_PLACE
 
 
@@ -211,7 +211,7 @@ def _make_pytest_cache(directory: Path) -> None:
 
 
 def _taken(lock: FileLock, folder: Path) -> str | None:
-    """Take the lock; or else why this trajectory cannot be kept."""
+    """Take the lock and return None, or return why this trajectory cannot be kept."""
     try:
         _make_pytest_cache(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)

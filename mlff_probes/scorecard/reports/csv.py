@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def flat_rows(card: Scorecard) -> list[dict[str, Any]]:
-    """One row a result, and one for the mean of each quantity over replicate checkpoints; None where empty."""
+    """One row for each result, and one for each mean over replicate checkpoints; None for a cell that is empty."""
     group = {identity.label: identity.replicate_of for identity in card.calculators}
     return [
         *(_row(result, group.get(result.calculator)) for result in card.results),
@@ -66,7 +66,7 @@ def as_dataframe(card: Scorecard) -> Any:
         import pandas as pd
     except ImportError as error:
         raise InputError(
-            f"a DataFrame needs pandas ({error}); install it with: pip install 'mlff-probes[notebook]'"
+            "", f"a DataFrame needs pandas ({error})", "install it with: pip install 'mlff-probes[notebook]'"
         ) from error
     return pd.DataFrame(flat_rows(card), columns=list(COLUMNS))
 

@@ -26,7 +26,7 @@ from mlff_probes.scorecard.reports.speed import speed_reports
 from mlff_probes.scorecard.reports.terminal import notes
 
 COLUMNS = ("verdict", "measured", "reference", "deviation", "tolerance", "unit")
-"""The verdict beside the name: a narrow screen shows it first."""
+"""Columns behind the name; the verdict comes first, where a narrow screen shows it."""
 
 MOST_NAMED = 3
 """Calculators that the title names; of more it gives the number."""
@@ -65,7 +65,7 @@ TREND_TONE = {
     Trend.GONE: "odd",
 }
 UNCHANGED = (Trend.SAME, Trend.REPORTED)
-"""Trends of what no table of changes shows."""
+"""Trends that no table of changes shows."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _free(label: str, name: str, taken: set[str]) -> str:
 
 
 def _renamed(card: Scorecard, names: Mapping[str, str]) -> Scorecard:
-    """A scorecard with other labels; of a baseline that is none of its calculators, the label stays."""
+    """A scorecard with other labels; the label of a baseline that is not one of its calculators stays."""
     if all(label == name for label, name in names.items()):
         return card
     calculators = [
@@ -285,8 +285,9 @@ def _joined(sources: Sequence[Source]) -> Scorecard:
             other = _difference(known, case, owner.card, source.card)
             if other:
                 raise InputError(
-                    f"{source.name}: {case.id} has {other} than in {owner.name}, so that the two cannot stand side by "
-                    "side; make a report of each, or measure the older one again"
+                    source.name,
+                    f"{case.id} has {other} than in {owner.name}, so that the two cannot stand side by side",
+                    "make a report of each, or measure the older one again",
                 )
     cards = [source.card for source in sources]
     everywhere = [case for case, _ in cases.values()]
