@@ -70,48 +70,57 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
     parser.add_argument("--version", action="version", version=f"mlff-probes {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_add_list, _add_compare, _add_report, _add_worst, _add_annotate):
+        add(commands)
+    return parser
 
-    listing = commands.add_parser("list", help="the cases: quantities, references, tolerances, sources")
-    listing.add_argument("case", nargs="*", metavar="CASE", help="only these cases (default: all)")
-    _add_reference(listing)
-    listing.add_argument(
+
+def _add_list(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("list", help="the cases: quantities, references, tolerances, sources")
+    parser.add_argument("case", nargs="*", metavar="CASE", help="only these cases (default: all)")
+    _add_reference(parser)
+    parser.add_argument(
         "--tolerances", metavar="FILE", type=_path, help="TOML with tolerances that override the policy"
     )
-    listing.set_defaults(command=_list)
+    parser.set_defaults(command=_list)
 
-    comparing = commands.add_parser("compare", help="a scorecard against an older one; exit code 1 for a regression")
-    comparing.add_argument("old", type=_path, metavar="OLD.json", help="the baseline")
-    comparing.add_argument("new", type=_path, metavar="NEW.json", help="what is compared with it")
-    comparing.add_argument("--baseline", metavar="LABEL", help="which calculator of OLD (default: its only one)")
-    comparing.add_argument("--calculator", metavar="LABEL", help="which calculator of NEW (default: all)")
-    comparing.add_argument(
-        "--tolerances", metavar="FILE", type=_path, help="TOML whose [regression] overrides the policy"
-    )
-    comparing.add_argument(
+
+def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("compare", help="a scorecard against an older one; exit code 1 for a regression")
+    parser.add_argument("old", type=_path, metavar="OLD.json", help="the baseline")
+    parser.add_argument("new", type=_path, metavar="NEW.json", help="what is compared with it")
+    parser.add_argument("--baseline", metavar="LABEL", help="which calculator of OLD (default: its only one)")
+    parser.add_argument("--calculator", metavar="LABEL", help="which calculator of NEW (default: all)")
+    parser.add_argument("--tolerances", metavar="FILE", type=_path, help="TOML whose [regression] overrides the policy")
+    parser.add_argument(
         "--fail-on", choices=("tolerance", "regression", "both"), default="both", help="(default: both)"
     )
-    comparing.set_defaults(command=_compare)
+    parser.set_defaults(command=_compare)
 
-    report = commands.add_parser("report", help="one HTML page of one or several scorecards, pictures included")
-    report.add_argument("scorecards", nargs="+", type=_path, metavar="FILE.json", help="what --probe-scorecard wrote")
-    report.add_argument("-o", "--output", type=_path, default=Path("report.html"), help="(default: report.html)")
-    report.set_defaults(command=_report)
 
-    worst = commands.add_parser("worst-frames", help="write the labelled frames on which a model is most wrong")
-    worst.add_argument(
+def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("report", help="one HTML page of one or several scorecards, pictures included")
+    parser.add_argument("scorecards", nargs="+", type=_path, metavar="FILE.json", help="what --probe-scorecard wrote")
+    parser.add_argument("-o", "--output", type=_path, default=Path("report.html"), help="(default: report.html)")
+    parser.set_defaults(command=_report)
+
+
+def _add_worst(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("worst-frames", help="write the labelled frames on which a model is most wrong")
+    parser.add_argument(
         "frames", nargs="*", metavar="FILE", type=_path, help="labelled frames (default: the parity cases)"
     )
-    worst.add_argument(
+    parser.add_argument(
         "--calculator", required=True, action="append", metavar="SPEC", help="as for pytest --calculator=SPEC"
     )
-    worst.add_argument("-k", "--count", type=_count, default=10, help="how many (default: 10)")
-    worst.add_argument("--by", choices=("force", "energy"), default="force", help="which error ranks (default: force)")
-    worst.add_argument("-o", "--output", type=_path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
-    worst.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
-    worst.add_argument("--device", help="cpu, cuda, cuda:N, mps or auto")
-    worst.add_argument("--dtype", choices=("float32", "float64"))
+    parser.add_argument("-k", "--count", type=_count, default=10, help="how many (default: 10)")
+    parser.add_argument("--by", choices=("force", "energy"), default="force", help="which error ranks (default: force)")
+    parser.add_argument("-o", "--output", type=_path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
+    parser.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
+    parser.add_argument("--device", help="cpu, cuda, cuda:N, mps or auto")
+    parser.add_argument("--dtype", choices=("float32", "float64"))
     # also under the names that the refusal of a checkpoint gives
-    worst.add_argument(
+    parser.add_argument(
         "--sha256",
         "--probe-sha256",
         action="append",
@@ -119,17 +128,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HEX",
         help="pin: the checkpoint must have it",
     )
-    worst.add_argument(
+    parser.add_argument(
         "--trust-checkpoint", "--probe-trust-checkpoint", action="store_true",
         help="load a checkpoint that the check refuses all the same; it can then run any code",
     )  # fmt: skip
-    _add_reference(worst)
-    worst.set_defaults(command=_worst)
+    _add_reference(parser)
+    parser.set_defaults(command=_worst)
 
-    annotate = commands.add_parser("annotate", help="print what failed in a scorecard as annotations of GitHub Actions")
-    annotate.add_argument("scorecard", type=_path, metavar="SCORECARD.json")
-    annotate.set_defaults(command=_annotate)
-    return parser
+
+def _add_annotate(commands: argparse._SubParsersAction[Parser]) -> None:
+    parser = commands.add_parser("annotate", help="print what failed in a scorecard as annotations of GitHub Actions")
+    parser.add_argument("scorecard", type=_path, metavar="SCORECARD.json")
+    parser.set_defaults(command=_annotate)
 
 
 def _add_reference(parser: argparse.ArgumentParser) -> None:
