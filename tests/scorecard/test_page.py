@@ -28,6 +28,7 @@ from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.scorecard.reports import figures, inline_svg, pictures
 from mlff_probes.scorecard.reports import page as report
 from mlff_probes.scorecard.reports.page import Source
+from mlff_probes.scorecard.reports.worst import TEMPLATES
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 MOST_BYTES = 1_500_000
@@ -421,4 +422,6 @@ def test_unusable_input_is_one_line_and_exit_code_4(tmp_path, capsys, content, o
 
 def test_every_template_is_shipped():
     beside = {path.name for path in (Path(report.__file__).parent / "templates").iterdir()}
-    assert beside == {"report.html.jinja", "report.css"}
+    assert beside == {"report.html.jinja", "report.css", "worst"}
+    scripts = {path.name for path in (Path(report.__file__).parent / "templates" / "worst").iterdir()}
+    assert scripts == {f"{name}.py.jinja" for name in {"base", "evaluations", "symmetry", *TEMPLATES.values()}}

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import CalculatorIdentity, ProbeResult, State, Tolerance
@@ -23,6 +20,7 @@ from mlff_probes.scorecard.reports import text as fmt
 from mlff_probes.scorecard.reports.pictures import draw_all
 from mlff_probes.scorecard.reports.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.reports.speed import speed_reports
+from mlff_probes.scorecard.reports.templating import template
 from mlff_probes.scorecard.reports.terminal import notes
 
 COLUMNS = ("verdict", "measured", "reference", "deviation", "tolerance", "unit")
@@ -150,14 +148,7 @@ def render(sources: Sequence[Source]) -> str:
     problems = [f"the figure of {name} could not be drawn: {why}" for name, why in undrawn.items()]
     shown = [identity for identity in card.calculators if card.rows(identity.label)]
     families = _families(card, figures)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
+    return template("report.html").render(
         title=_title([identity.label for identity in shown]),
         verdict=card.verdict,
         sign=SIGN[card.verdict],
