@@ -102,8 +102,29 @@ class ProbeRun:
         keys = {(label, result.case) for label in (result.calculator, self.gate.live) if label is not None}
         made = [key for key in sorted(keys - self.shipped) if key in self.suite.measurements]
         self.shipped.update(made)
-        measurements = [self.suite.measurements[key].model_dump(mode="json") for key in made]
-        return {"result": result.model_dump(mode="json"), "measurements": measurements}
+        return {"result": result, "measurements": [self.suite.measurements[key] for key in made]}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_to_serializable(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> Generator[None, dict[str, Any] | None, dict[str, Any] | None]:
+        """Turn the records of a report into JSON on its way to another process (pytest-xdist) or into a file."""
+        data = yield
+        if data is not None and "probe" in data:
+            data["probe"] = _as_json(data["probe"])
+        return data
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_report_from_serializable(
+        self, data: dict[str, Any]
+    ) -> Generator[
+        None, pytest.CollectReport | pytest.TestReport | None, pytest.CollectReport | pytest.TestReport | None
+    ]:
+        """Make records again of what another process sent as JSON."""
+        report = yield
+        if report is not None and hasattr(report, "probe"):
+            report.probe = _from_json(report.probe)  # type: ignore[union-attr]
+        return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather results, from this process or from a worker."""
@@ -112,9 +133,8 @@ class ProbeRun:
             return
         self.found.measured_s += report.duration - shipment.get("waited_s", 0.0)
         if "result" in shipment:
-            self.found.results[report.nodeid] = _received(ProbeResult, shipment["result"])
-        for data in shipment.get("measurements", ()):
-            measurement = _received(Measurement, data)
+            self.found.results[report.nodeid] = shipment["result"]
+        for measurement in shipment.get("measurements", ()):
             key = (measurement.calculator, measurement.case)
             self.found.measurements[key] = measurement
             self.suite.measurements.setdefault(key, measurement)
@@ -185,6 +205,18 @@ def _request(item: pytest.Item) -> ProbeRequest | None:
     return request if isinstance(request, ProbeRequest) else None
 
 
-def _received(kind: type[Any], data: dict[str, Any]) -> Any:
-    """A record back from its JSON form: enums and tuples arrive as strings and lists."""
-    return kind.model_validate(data, strict=False)
+def _as_json(shipment: dict[str, Any]) -> dict[str, Any]:
+    """What a report carries, its records in their JSON form."""
+    if "result" not in shipment:
+        return shipment
+    measurements = [measurement.model_dump(mode="json") for measurement in shipment["measurements"]]
+    return {**shipment, "result": shipment["result"].model_dump(mode="json"), "measurements": measurements}
+
+
+def _from_json(shipment: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `_as_json`; not strict, because enums and tuples arrive as strings and lists."""
+    if "result" not in shipment:
+        return shipment
+    measurements = [Measurement.model_validate(data, strict=False) for data in shipment["measurements"]]
+    result = ProbeResult.model_validate(shipment["result"], strict=False)
+    return {**shipment, "result": result, "measurements": measurements}

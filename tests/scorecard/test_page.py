@@ -28,6 +28,7 @@ from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.scorecard.reports import figures, inline_svg, pictures
 from mlff_probes.scorecard.reports import page as report
 from mlff_probes.scorecard.reports.page import Source
+from mlff_probes.scorecard.reports.worst import TEMPLATES
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 MOST_BYTES = 1_500_000
@@ -366,17 +367,9 @@ def test_a_picture_that_cannot_be_drawn_costs_no_other(card, monkeypatch):
     assert len(page.all("svg")) == len(card.cases)
 
 
-def test_a_second_process_draws_the_same_and_its_loss_costs_nothing(card, text, monkeypatch):
-    monkeypatch.setattr(pictures, "MANY", 2)
-    started = []
-    start = pictures._start
-    monkeypatch.setattr(pictures, "_start", lambda *given: started.append(start(*given)) or started[-1])
-    assert report.render([Source("card", card)]) == text
-    assert started[0].returncode == 0
-    for missing in ("false", "/nowhere/python"):
-        monkeypatch.setattr("sys.executable", missing)
-        with mpl.rc_context({"font.size": 20.0, "axes.grid": True}):  # as a library of a calculator may
-            assert report.render([Source("card", card)]) == text
+def test_settings_of_another_library_do_not_reach_the_pictures(card, text):
+    with mpl.rc_context({"font.size": 20.0, "axes.grid": True, "figure.autolayout": True}):  # as a calculator may set
+        assert report.render([Source("card", card)]) == text
 
 
 def test_four_calculators_make_a_small_page():
@@ -434,4 +427,6 @@ def test_unusable_input_is_one_line_and_exit_code_4(tmp_path, capsys, content, o
 
 def test_every_template_is_shipped():
     beside = {path.name for path in (Path(report.__file__).parent / "templates").iterdir()}
-    assert beside == {"report.html.jinja", "report.css"}
+    assert beside == {"report.html.jinja", "report.css", "worst"}
+    scripts = {path.name for path in (Path(report.__file__).parent / "templates" / "worst").iterdir()}
+    assert scripts == {f"{name}.py.jinja" for name in {"base", "evaluations", "symmetry", *TEMPLATES.values()}}

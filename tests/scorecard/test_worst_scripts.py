@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +19,12 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.cases.load import load_cases
 from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.records import ProbeResult, State, Verdict
 from mlff_probes.measure import BY_KIND
 from mlff_probes.measure.laws.derivatives import FORCE, STRESS
 from mlff_probes.measure.laws.wall import WALL_EV, wall_height
 from mlff_probes.scorecard.model import RunOptions, Scorecard
-from mlff_probes.scorecard.reports.worst import write_worst
+from mlff_probes.scorecard.reports.worst import TEMPLATES, script_of, write_worst
 from mlff_probes.session.suite import Suite
 
 PACKAGE = {case.protocol.kind: case for case in load_cases([DIRECTORY]) if case.family == "physicality"}
@@ -65,6 +67,29 @@ def said(kind: type[Sound], law: str, quantity: str, folder: Path) -> tuple[str,
 
 def last(pattern: str, text: str) -> float:
     return float(re.findall(pattern, text)[-1])
+
+
+NAMED_WHOLE = ("force_consistency", "stress_consistency", "energy_jump", "force_jump", "wall_deficit")
+
+
+@pytest.mark.parametrize(
+    "quantity", [name if name in NAMED_WHOLE else f"{name}_force" for name in ("rotation", *TEMPLATES)]
+)
+def test_every_script_imports_what_it_uses_and_no_more(quantity):
+    row = ProbeResult(
+        calculator="<a> & {b}", family="physicality", case="law", quantity=quantity,
+        measured=None, expectation=None, verdict=Verdict(state=State.FAILED),
+    )  # fmt: skip
+    example = {"value": 1.23456e-5, "unit": "meV/atom", "says": "worst of 3 < 4 & {{ 5 }}", "changes": {"mode": None}}
+    script = script_of(row, example, load_calculator("ase:EMT").identity)
+    assert script.startswith(
+        f'"""The worst example of {quantity} for <a> & {{b}}: 1.235e-05 meV/atom.\n\nWorst of 3 < 4 & '
+    )
+    nodes = list(ast.walk(ast.parse(script)))
+    imports = [a for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for a in node.names]
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    assert {(a.asname or a.name).partition(".")[0] for a in imports} <= used
+    assert used & {"np", "GPa", "replace", "voigt_6_to_full_3x3_stress"} <= {a.asname or a.name for a in imports}
 
 
 def test_a_symmetry(tmp_path):

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -37,17 +38,18 @@ def inline(figure: Figure, label: str, prefix: str) -> str:
     Parameters
     ----------
     figure
-        Of no other use afterwards: its dense scatters are turned into images.
+        Cannot be used for anything else afterwards: its dense scatters are turned into images, its layout is fixed.
     label
-        What a reader is told who does not see it.
+        The text for a reader who does not see the figure.
     prefix
-        Begins every id in it, so that those of two figures differ.
+        Begins every id in the element, so that the ids of two figures differ.
     """
     for line in figure.findobj(Line2D):
         if np.size(line.get_xdata()) > DENSE and line.get_linestyle() == "None":
             line.set_rasterized(True)
     out = io.StringIO()
     with own_settings(SETTINGS):
+        _lay_out(figure)
         figure.savefig(out, format="svg", dpi=IMAGE_DPI, metadata=NO_METADATA)
     text = out.getvalue()
     body = STYLE.sub("", text[text.index(">", text.index("<svg")) + 1 :])
@@ -56,8 +58,18 @@ def inline(figure: Figure, label: str, prefix: str) -> str:
     return f'{head} style="--width: {width:g}in">{TAG.sub(lambda tag: _slim(tag[0], prefix), body)}'
 
 
+def _lay_out(figure: Figure) -> None:
+    """Place the axes of a figure as `savefig` would, which draws the whole figure a second time in order to do so."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        canvas = FigureCanvasSVG(figure)  # its letters are as wide as those of the file
+        figure.dpi = canvas.fixed_dpi
+        engine.execute(figure)
+        figure.set_layout_engine(None)
+
+
 def _slim(tag: str, prefix: str) -> str:
-    """A tag without what nobody needs, and with ids of its own."""
+    """A tag without names that nothing refers to, with ids that begin with `prefix`, and with short numbers."""
     if tag.startswith('<g id="') and tag.count('"') == 2:  # names of artists, to which nothing refers
         return "<g/>" if tag.endswith("/>") else "<g>"
     if tag.startswith("<image"):  # nothing refers to its id, and two of the same pixels have the same

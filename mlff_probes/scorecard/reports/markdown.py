@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mlff_probes.core.records import CalculatorIdentity, ProbeResult, State, Tolerance
+from mlff_probes.core.records import CalculatorIdentity, ProbeResult, State
 from mlff_probes.core.text import visible
 from mlff_probes.scorecard.changes import Comparison
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.ranks import LEGEND, RANK_LEGEND, rank_table, side_by_side
 from mlff_probes.scorecard.reports import text as fmt
+from mlff_probes.scorecard.reports.case_text import case_remarks, tolerance_texts
 from mlff_probes.scorecard.reports.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.reports.speed import speed_reports
 from mlff_probes.scorecard.reports.terminal import notes
@@ -31,7 +32,7 @@ def render(
     card
         The scorecard.
     figures
-        Link to the figure of each case, by case id; that of all barriers by "barrier-errors".
+        Link to the figure of each case, by case id, and to the figure of all barriers, by "barrier-errors".
     scripts
         Link to the script of each worst example, by calculator, case and quantity.
     problems
@@ -113,22 +114,8 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
 
 def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None, scripts: Mapping[str, str]) -> list[str]:
     lines = ["", f"### {case.id}", "", f"{case.title}. Reference: {case.level_of_theory}; {case.source}.", ""]
-    lines += [f"- {note}" for note in case.notes]
-    perpendicular = case.reference_diagnostics.get("perpendicular_force_ev_per_a")
-    if perpendicular:
-        values = ", ".join(f"{value:.2f}" for value in perpendicular)
-        lines.append(
-            f"- {case.level_of_theory} force perpendicular to the path at its inner images: {values} eV/A (largest "
-            f"on an atom; zero on a minimum-energy path). Path made by {case.protocol['path_made_by']}."
-        )
-    lines += [f"- Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
-    tolerances: dict[str, list[Tolerance]] = {}
-    for row in rows:
-        if row.expectation:
-            tolerances.setdefault(row.quantity, []).append(row.expectation.tolerance)
-    for quantity, found in tolerances.items():  # several values where calculators compute in several precisions
-        values = " or ".join(f"{value:g}" for value in dict.fromkeys(tolerance.value for tolerance in found))
-        lines.append(f"- Tolerance of {quantity}, {values} {found[0].unit}: {found[0].reason}")
+    lines += [f"- {remark}" for remark in case_remarks(case)]
+    lines += [f"- Tolerance of {quantity}, {said}" for quantity, said in tolerance_texts(rows).items()]
     for row in rows:
         script = scripts.get(f"{row.calculator}-{row.case}-{row.quantity}")
         if script and row.measured:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from mlff_probes.core.errors import InputError
-from mlff_probes.core.records import CalculatorIdentity, ProbeResult, State, Tolerance
+from mlff_probes.core.records import CalculatorIdentity, ProbeResult, State
 from mlff_probes.core.version import installed_version
 from mlff_probes.measure import FAMILIES
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
@@ -20,9 +17,11 @@ from mlff_probes.scorecard.comparison import difference, same_reference
 from mlff_probes.scorecard.model import CaseSummary, OverallVerdict, Scorecard
 from mlff_probes.scorecard.ranks import FIXED_COLUMNS, LEGEND, RANK_LEGEND, rank_table, side_by_side
 from mlff_probes.scorecard.reports import text as fmt
+from mlff_probes.scorecard.reports.case_text import case_remarks, tolerance_texts
 from mlff_probes.scorecard.reports.pictures import draw_all
 from mlff_probes.scorecard.reports.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.reports.speed import speed_reports
+from mlff_probes.scorecard.reports.templating import template
 from mlff_probes.scorecard.reports.terminal import notes
 
 COLUMNS = ("verdict", "measured", "reference", "deviation", "tolerance", "unit")
@@ -150,14 +149,7 @@ def render(sources: Sequence[Source]) -> str:
     problems = [f"the figure of {name} could not be drawn: {why}" for name, why in undrawn.items()]
     shown = [identity for identity in card.calculators if card.rows(identity.label)]
     families = _families(card, figures)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
+    return template("report.html").render(
         title=_title([identity.label for identity in shown]),
         verdict=card.verdict,
         sign=SIGN[card.verdict],
@@ -232,7 +224,7 @@ def _free(label: str, name: str, taken: set[str]) -> str:
 
 
 def _renamed(card: Scorecard, names: Mapping[str, str]) -> Scorecard:
-    """A scorecard with other labels; the label of a baseline that is not one of its calculators stays."""
+    """A scorecard with other labels; a baseline that is not one of its calculators keeps its label."""
     if all(label == name for label, name in names.items()):
         return card
     calculators = [
@@ -352,10 +344,7 @@ def _of_each(rows: Iterable[ProbeResult]) -> str:
 
 
 def _case(card: Scorecard, name: str, case: CaseSummary | None, rows: list[ProbeResult], figure: str) -> CaseView:
-    remarks = []
-    if case is not None:
-        remarks = [*case.notes, *_perpendicular(case)]
-        remarks += [f"Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
+    remarks = case_remarks(case) if case is not None else []
     several = len({row.calculator for row in card.results}) > 1
     failing = [row for row in rows if row.verdict.state in FAILING]
     return CaseView(
@@ -364,20 +353,8 @@ def _case(card: Scorecard, name: str, case: CaseSummary | None, rows: list[Probe
     )  # fmt: skip
 
 
-def _perpendicular(case: CaseSummary) -> list[str]:
-    """What the reference says of the forces across its path."""
-    perpendicular = case.reference_diagnostics.get("perpendicular_force_ev_per_a")
-    if not perpendicular:
-        return []
-    values = ", ".join(f"{value:.2f}" for value in perpendicular)
-    return [
-        f"{case.level_of_theory} force perpendicular to the path at its inner images: {values} eV/A (largest on an "
-        f"atom; zero on a minimum-energy path). Path made by {case.protocol['path_made_by']}."
-    ]
-
-
 def _results(rows: list[ProbeResult], *, several: bool) -> Table:
-    """All quantities of a case, those of one quantity together."""
+    """All results of a case, sorted so that results of the same quantity stand together."""
     order = list(dict.fromkeys(row.quantity for row in rows))
     body = []
     for row in sorted(rows, key=lambda row: order.index(row.quantity)):
@@ -411,15 +388,10 @@ def _failure(row: ProbeResult, *, several: bool) -> tuple[str, str]:
 
 
 def _tolerances(rows: list[ProbeResult]) -> list[str]:
-    """The tolerances with their reasons, quantities of the same one together."""
-    found: dict[str, list[Tolerance]] = {}
-    for row in rows:
-        if row.expectation:
-            found.setdefault(row.quantity, []).append(row.expectation.tolerance)
+    """The tolerances with their reasons; quantities with the same tolerance and reason share a line."""
     alike: dict[str, list[str]] = {}
-    for quantity, all_of_it in found.items():  # several where calculators compute in several precisions
-        values = " or ".join(dict.fromkeys(f"{tolerance.value:g}" for tolerance in all_of_it))
-        alike.setdefault(f"{values} {all_of_it[0].unit}: {all_of_it[0].reason}", []).append(quantity)
+    for quantity, said in tolerance_texts(rows).items():
+        alike.setdefault(said, []).append(quantity)
     return [f"{', '.join(quantities)}, {said}" for said, quantities in alike.items()]
 
 

@@ -126,7 +126,7 @@ class ParallelRun:
         if gate.knows(result.case) and not gate.fails(result, change, strict=self._strict):
             known = result.verdict.state is State.KNOWN_FAILURE
             lost.outcome, lost.wasxfail = "skipped", result.verdict.reason if known else not_counted(gate.live, result)
-        lost.probe = {"result": result.model_dump(mode="json")}  # type: ignore[attr-defined]
+        lost.probe = {"result": result, "measurements": []}  # type: ignore[attr-defined]
         return lost
 
     @pytest.hookimpl(tryfirst=True)

@@ -1,0 +1,42 @@
+"""What Markdown and HTML say below a case: forces across its path, context that is not judged, tolerances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mlff_probes.core.records import ProbeResult, Tolerance
+from mlff_probes.scorecard.model import CaseSummary
+
+
+def case_remarks(case: CaseSummary) -> list[str]:
+    """The notes of a case, the forces across its reference path, and published values that are not judged."""
+    context = [f"Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
+    return [*case.notes, *perpendicular_force_lines(case), *context]
+
+
+def perpendicular_force_lines(case: CaseSummary) -> list[str]:
+    """A sentence on the forces of the reference across its path; empty where the case is not a path."""
+    perpendicular = case.reference_diagnostics.get("perpendicular_force_ev_per_a")
+    if not perpendicular:
+        return []
+    values = ", ".join(f"{value:.2f}" for value in perpendicular)
+    return [
+        f"{case.level_of_theory} force perpendicular to the path at its inner images: {values} eV/A (largest on an "
+        f"atom; zero on a minimum-energy path). Path made by {case.protocol['path_made_by']}."
+    ]
+
+
+def tolerance_texts(rows: Iterable[ProbeResult]) -> dict[str, str]:
+    """The tolerance of each quantity with its unit and reason.
+
+    A quantity has several values where calculators compute in several precisions.
+    """
+    found: dict[str, list[Tolerance]] = {}
+    for row in rows:
+        if row.expectation:
+            found.setdefault(row.quantity, []).append(row.expectation.tolerance)
+    return {
+        quantity: f"{' or '.join(dict.fromkeys(f'{t.value:g}' for t in tolerances))} "
+        f"{tolerances[0].unit}: {tolerances[0].reason}"
+        for quantity, tolerances in found.items()
+    }
