@@ -8,46 +8,49 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
 
 from mlff_probes.core.progress import Report
 from mlff_probes.core.text import visible
 
 EVERY_S = 0.1
-"""How often the line is written anew."""
+"""Shortest time between two updates of the line."""
 
 
 class TerminalProgress:
-    """One line that is overwritten at each step and gone in the end."""
+    """One line, drawn by rich past pytest's capture, that is updated at each step and gone in the end."""
 
     def __init__(self, reporter: Any, capture: Any) -> None:
-        self._reporter, self._capture = reporter, capture
-
-    def _write(self, text: str) -> None:
-        """Past pytest's capture, which holds back what a test prints."""
-        with self._capture.global_and_fixture_disabled():
-            self._reporter._tw.write(text, flush=True)
+        self._reporter, self._past_capture = reporter, capture.global_and_fixture_disabled
 
     @contextmanager
     def __call__(self, calculator: str, case: str) -> Iterator[Report]:
         """A report for one measurement."""
-        writer, shown, last = self._reporter._tw, "", 0.0
+        # a terminal, which standard output does not look like while pytest captures it
+        console = Console(file=self._reporter._tw._file, force_terminal=True, force_interactive=True)
+        # without a thread of its own, which would write while pytest captures
+        line = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+        last = 0.0
 
         def report(text: str) -> None:
-            nonlocal shown, last
-            if shown and time.monotonic() - last < EVERY_S:
+            nonlocal last
+            if line.is_started and time.monotonic() - last < EVERY_S:
                 return
-            if not shown:
-                with self._capture.global_and_fixture_disabled():
+            with self._past_capture():
+                if not line.is_started:
                     self._reporter.ensure_newline()
-            line = visible(f"  {calculator} {case}: {text}")
-            self._write("\r" + line[: writer.fullwidth - 1].ljust(len(shown)))
-            shown, last = line[: writer.fullwidth - 1], time.monotonic()
+                    line.start()
+                said = visible(f"  {calculator} {case}: {text}")
+                line.update(Text(said, no_wrap=True, overflow="ellipsis"), refresh=True)
+            last = time.monotonic()
 
         try:
             yield report
         finally:
-            if shown:
-                self._write("\r" + " " * len(shown) + "\r")
+            with self._past_capture():
+                line.stop()
 
 
 def terminal_progress(config: pytest.Config) -> TerminalProgress | None:

@@ -172,10 +172,17 @@ def on_a_terminal(tmp_path, *args):
     return written.decode()
 
 
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
+"""What hides the cursor of a terminal, and what shows it."""
+
+
 def test_progress_on_a_terminal_and_nowhere_else(own, tmp_path):
     seen = on_a_terminal(tmp_path, "--calculator=py:./calc.py:sound", *own)
-    assert "\r  sound mine: " in seen
+    assert "  sound mine: " in seen
     assert "fmax" in seen
     assert "highest image" in seen
+    erased = "\x1b[1A\x1b[2K" in seen or "\r\x1b[2K" in seen
+    assert erased, "the line is gone in the end"
+    assert seen.count(HIDDEN) == seen.count(SHOWN), "the cursor is shown again"
     for quiet in (("-q",), ("-n", "2")):
-        assert "\r  sound mine: " not in on_a_terminal(tmp_path, "--calculator=py:./calc.py:sound", *own, *quiet)
+        assert "  sound mine: " not in on_a_terminal(tmp_path, "--calculator=py:./calc.py:sound", *own, *quiet)
