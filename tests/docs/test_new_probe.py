@@ -45,7 +45,7 @@ def add(root: Path, place: str, text: str) -> None:
         text = before[:first] + text + before[first:]
     elif place.startswith("row of"):
         end = before.index("\n)\n", before.index("KINDS = ("))
-        text = before[: end + 1] + text + before[end + 1 :]
+        text = f"{before[: end + 1]}    {text.rstrip()},\n{before[end + 1 :]}"
     elif place.startswith("end of"):
         text = f"{before}\n{text}"
     else:
