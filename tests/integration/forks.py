@@ -21,7 +21,7 @@ FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload([
     "ase.build", "ase.calculators.emt", "ase.calculators.lj", "ase.calculators.mixing", "ase.io.extxyz", "ase.mep",
     "ase.optimize", "filelock", "numpy", "pydantic.main", "pydantic.types", "pytest", "rich.console", "rich.table",
-    "scipy.integrate", "scipy.interpolate", "scipy.optimize", "threadpoolctl",
+    "hypothesis.strategies", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl",
 ])  # fmt: skip
 TESTS = str(Path(__file__).parents[1])
 
