@@ -48,9 +48,11 @@ schema: $(VENV)/probe.done  ## write docs/scorecard.schema.json
 bench: $(VENV)/dev.done  ## speed, side by side
 	$(BIN)/pytest benchmarks $(ARGS)
 
-package: $(VENV)/dev.done  ## sdist and wheel in dist/; the wheel, with what it declares alone, must judge as the checkout does
+package: $(VENV)/dev.done  ## sdist and wheel in dist/; a wheel must judge, beside what it declares alone, as the checkout does
 	rm -rf dist
 	$(BIN)/hatchling build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --dry-run --ignore-installed \
+	  --constraint constraints.txt "$$(echo dist/*.whl)[all]"
 	$(BIN)/pytest tests/test_packaging.py tests/integration/test_installed.py
 
 $(BIN)/python:

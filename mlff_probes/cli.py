@@ -233,11 +233,12 @@ def _report(parsed: argparse.Namespace) -> Iterator[str]:
 def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     import ase.io
 
-    from mlff_probes.calculators.checkpoints.safety import check_pins_used, checked_pins
-    from mlff_probes.calculators.registry import load_calculator, quiet
+    from mlff_probes.calculators.checkpoints.safety import checked_pins
+    from mlff_probes.calculators.registry import quiet
     from mlff_probes.cases.load import gather_frames
     from mlff_probes.measure.parity.worst_frames import worst_frames
     from mlff_probes.scorecard.files import check_path
+    from mlff_probes.session.models import Loading, loaded_models
 
     (spec, *more), directories = parsed.calculator, _directories(parsed)
     if more:
@@ -251,11 +252,11 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
         raise InputError(f"--output={parsed.output}", "would overwrite what the frames are read from")
     frames, labels = gather_frames(parsed.frames, directories, parsed.case)
-    pins = checked_pins(parsed.sha256, option="--sha256")
-    calculator = load_calculator(
-        spec, device=parsed.device, dtype=parsed.dtype, trust_checkpoint=parsed.trust_checkpoint, sha256=pins
-    )
-    check_pins_used(pins, [calculator.identity], option="--sha256")
+    loading = Loading(
+        device=parsed.device, dtype=parsed.dtype, trust_checkpoint=parsed.trust_checkpoint,
+        sha256=checked_pins(parsed.sha256, option="--sha256"), pin_option="--sha256",
+    )  # fmt: skip
+    (calculator,) = loaded_models(spec, loading)
     with quiet():
         found = worst_frames(calculator, frames, labels, parsed.count, by=parsed.by)
     try:

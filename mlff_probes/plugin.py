@@ -121,7 +121,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave the probes out of a run without a calculator that only happens to pass over them.
 
-    In a checkout the package holds a link to them; that is left out too where nobody names it, lest they run twice.
+    In a checkout the package holds a link to them. Where nobody names the link it is left out, so that no probe runs
+    twice.
     """
     if not _within(collection_path.resolve(), PROBES.resolve()):
         return None

@@ -22,7 +22,7 @@ def all_of_them(cases: list[AnyCase], policy: Policy) -> list[AnyCase]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class SuiteOptions:
     """What a suite is made of, whoever asks for it.
 
     Attributes
@@ -52,7 +52,7 @@ class Options:
     store: Path | None = None
 
 
-def assemble(options: Options) -> Suite:
+def assemble(options: SuiteOptions) -> Suite:
     """Read the tolerances and the cases, load the calculators, and put them together.
 
     The baseline, if there is one, is the last of the suite's calculators.
@@ -65,7 +65,8 @@ def assemble(options: Options) -> Suite:
     run = options.run
     policy = load_policy(Path(run.tolerances).expanduser() if run.tolerances else None)
     own = [Path(folder) for folder in run.references]
-    cases = options.choose(load_cases([*([DIRECTORY] if options.packaged_cases else []), *own], policy=policy), policy)
+    folders = directories(own, packaged=options.packaged_cases, option="--probe-reference-only")
+    cases = options.choose(load_cases(folders, policy=policy), policy)
     known_failures = _known_failures(run.known_failures, cases)
     return Suite(
         loaded_models(options.models, options.loading, baseline=options.baseline),

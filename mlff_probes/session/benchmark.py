@@ -25,7 +25,7 @@ from mlff_probes.scorecard import files
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.reports import csv, notebook, terminal
 from mlff_probes.scorecard.reports.figures import PICTURES, Picture, draw_cases
-from mlff_probes.session.assemble import Options, assemble
+from mlff_probes.session.assemble import SuiteOptions, assemble
 from mlff_probes.session.models import Loading, Models
 from mlff_probes.session.selection import chosen_cases, stated_band
 
@@ -107,7 +107,7 @@ class Benchmark:
         stated = stated_band(material, level_of_theory, uncertainty_ev, migrating_atom)
         self._families = FAMILIES if migration_path is None else ("migration",)
         self._suite = assemble(
-            Options(
+            SuiteOptions(
                 run=self._options,
                 models=model,
                 loading=Loading(

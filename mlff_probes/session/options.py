@@ -14,7 +14,7 @@ from mlff_probes.methods.simulation.store import in_pytest_cache, store_director
 from mlff_probes.scorecard.comparison import Baseline
 from mlff_probes.scorecard.model import FailOn, RunOptions
 from mlff_probes.scorecard.reports import benchmark_json
-from mlff_probes.session.assemble import Options, directories
+from mlff_probes.session.assemble import SuiteOptions
 from mlff_probes.session.models import BASELINE, Loading
 from mlff_probes.session.wanted import WantedFiles
 from mlff_probes.session.workers.places import own_gpu
@@ -48,7 +48,6 @@ def run_options(config: pytest.Config) -> RunOptions:
     """
     option = config.getoption
     folders = [Path(path).expanduser() for path in option("--probe-reference")]
-    directories(folders, packaged=not option("--probe-reference-only"), option="--probe-reference-only")
     return RunOptions(
         tier=option("--probe-tier"),
         strict=option("--probe-strict"),
@@ -66,7 +65,7 @@ def run_options(config: pytest.Config) -> RunOptions:
     )
 
 
-def suite_options(config: pytest.Config, run: RunOptions, stored: Baseline | None) -> Options:
+def suite_options(config: pytest.Config, run: RunOptions, stored: Baseline | None) -> SuiteOptions:
     """What the suite of a run of pytest is made of; `stored` is the baseline where that is a scorecard.
 
     Raises
@@ -83,7 +82,7 @@ def suite_options(config: pytest.Config, run: RunOptions, stored: Baseline | Non
         trust_checkpoint=run.trust_checkpoint,
         sha256=run.sha256,
     )
-    return Options(
+    return SuiteOptions(
         run=run,
         models=option("probe_calculators"),
         loading=loading,

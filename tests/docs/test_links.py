@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -48,3 +49,19 @@ def test_files_that_are_named_exist(name):
     folders = {str(Path(path).parent) for path in made}
     missing = [path for path in named if not (ROOT / path).exists() and path.rstrip("/") not in made | folders]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", *names(sorted((ROOT / "docs").glob("*.md")))])
+def test_modules_that_are_named_exist(name):
+    """`mlff_probes.room.module`, or a name in it; what a page tells its reader to write is not there yet."""
+    named = set(re.findall(r"`(mlff_probes(?:\.\w+)+)`", without_code(page(name))))
+    missing = [dotted for dotted in named if not is_there(dotted)]
+    assert missing == []
+
+
+def is_there(dotted: str) -> bool:
+    """Whether a dotted name can be imported, as a module or as a name of one."""
+    try:
+        return pkgutil.resolve_name(dotted) is not None
+    except (ImportError, AttributeError):
+        return False

@@ -1,7 +1,7 @@
 """The agreement of paths, from what the real command writes, and once more by plain ASE; nothing here is imported.
 
 The model is analytic, and its paths differ by what is written down here. A family with batches, compiled models or
-kernel libraries would be needed for the rest, which `tests/test_agreement.py` compares.
+kernel libraries would be needed for the rest, which `tests/measure/test_agreement.py` compares.
 """
 
 import json

@@ -181,8 +181,8 @@ def start_probes_in(directory, *args):
 def record(target):
     """Copy the package's cases to `target` and put the sound calculator's energies and forces into their frames.
 
-    Cases that relax stay behind, since they have no energies to record: see `tests/test_vacancy.py` and
-    `tests/test_bands.py`. So does inference, which has no reference.
+    Cases that relax stay behind, since they have no energies to record: see `tests/measure/test_vacancy.py` and
+    `tests/methods/test_bands.py`. So does inference, which has no reference.
     """
     left_out = ("tolerances.toml", "*.md", "vacancy_*", "*_hop.*", "inference")
     shutil.copytree(DIRECTORY, target, ignore=shutil.ignore_patterns(*left_out))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -175,14 +176,20 @@ def on_a_terminal(tmp_path, *args):
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"
 """What hides the cursor of a terminal, and what shows it."""
 
+ERASED = "\x1b[1A\x1b[2K"
+"""What goes up a line and erases it."""
+
 
 def test_progress_on_a_terminal_and_nowhere_else(own, tmp_path):
     seen = on_a_terminal(tmp_path, "--calculator=py:./calc.py:sound", *own)
     assert "  sound mine: " in seen
     assert "fmax" in seen
     assert "highest image" in seen
-    erased = "\x1b[1A\x1b[2K" in seen or "\r\x1b[2K" in seen
-    assert erased, "the line is gone in the end"
-    assert seen.count(HIDDEN) == seen.count(SHOWN), "the cursor is shown again"
+    replaced = re.search(r"  sound mine: [^\r]*\r\x1b\[2K  sound mine: ", seen)
+    assert replaced, "each step takes the place of the one before"
+    last = seen[seen.rindex("  sound mine: ") :]
+    assert ERASED in last, "the line is gone in the end"
+    assert seen.count(HIDDEN) == seen.count(SHOWN) > 0
+    assert seen.rindex(SHOWN) > seen.rindex(HIDDEN), "the cursor is shown again"
     for quiet in (("-q",), ("-n", "2")):
         assert "  sound mine: " not in on_a_terminal(tmp_path, "--calculator=py:./calc.py:sound", *own, *quiet)

@@ -33,8 +33,6 @@ from mlff_probes.session.suite import Suite
 FRAMES = (bulk("Cu", a=3.6), bulk("Al", a=4.05, cubic=True), bulk("Cu", a=3.5, cubic=True))
 PACKAGE = load_case(DIRECTORY / "inference" / "path_agreement.toml")
 QUANTITIES = set(PathAgreement.quantities)
-STRAINED = 1e-3
-"""So that cubic crystals have forces and a stress that is no pressure."""
 
 
 def strained(frames=FRAMES) -> tuple[Atoms, ...]:

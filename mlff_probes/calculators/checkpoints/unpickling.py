@@ -34,7 +34,7 @@ from mlff_probes.calculators.checkpoints.pickle_names import named
 
 
 class _Instructions(dict[int, Callable[[Any], None]]):
-    """Those that `torch.save` writes; any other refuses the file."""
+    """The instructions of pickle that `torch.save` writes; any other refuses the file."""
 
     def __missing__(self, code: int) -> Callable[[Any], None]:
         raise RefusedError(f"the pickle instruction {bytes([code])!r}, which torch.save does not write")
@@ -153,7 +153,7 @@ class GuardedUnpickler(pickle._Unpickler):
 
 
 class Rehearsal(GuardedUnpickler):
-    """The same with nothing made but plain data: a `Stand` takes the place of each tensor, module and graph."""
+    """An unpickling that makes plain data alone: a `Stand` takes the place of each tensor, module and graph."""
 
     def persistent_load(self, pid: Any) -> Any:
         """Stand for a storage, whose bytes are read from the archive later."""

@@ -97,7 +97,7 @@ class Observables:
 
     @property
     def elements(self) -> list[str]:
-        """Their elements, sorted."""
+        """The elements of the atoms, sorted."""
         return sorted({chemical_symbols[z] for z in self.trajectory.numbers})
 
     @property

@@ -195,7 +195,7 @@ class Trial:
         return self._changed(**plain), plain
 
     def float32(self) -> None:
-        """The other precision."""
+        """Compare with the same path in the other precision."""
         other = OTHER.get(self.calculator.identity.dtype)
         if other is None:
             self.worst.without_any("float32", NO_PRECISION, applicable=False, by_nature=True)

@@ -43,7 +43,8 @@ def loaded_again(calculator: Calculator, **changes: Any) -> Calculator:
     try:
         again = calculator.fresh(**changes)
     except InputError as error:
-        raise InputError("", error.problem) from error
+        where = "" if error.where == f"--calculator={calculator.identity.spec}" else error.where
+        raise InputError(where, error.problem) from error
     except Exception as error:  # whatever a foreign loader may raise
         raise EvaluationError(f"the calculator cannot be loaded: {describe(error)}") from error
     if again.ase is calculator.ase:
