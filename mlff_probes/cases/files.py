@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import glob
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import numpy as np
 from ase import Atoms
 
 from mlff_probes.core.errors import InputError, describe
+
+REMEMBERED_BYTES = 1_000_000
+"""Structures of larger files are read again rather than kept in memory."""
 
 
 def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
@@ -24,6 +28,29 @@ def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
     """
     if not file.is_file():
         raise InputError(file, "there is no such file of frames")
+    about = file.stat()
+    if about.st_size > REMEMBERED_BYTES:
+        return _parsed(file, format)
+    return [_copy(frame) for frame in _remembered(file, Path.cwd(), about.st_mtime_ns, about.st_size, format)]
+
+
+@lru_cache(maxsize=64)
+def _remembered(file: Path, folder: Path, mtime_ns: int, size: int, format: str | None) -> tuple[Atoms, ...]:
+    """The structures of a small file, named from a `folder`, as it was at that time.
+
+    Laws, parity and agreement of paths read the files of other cases, and reading is slow.
+    """
+    return tuple(_parsed(file, format))
+
+
+def _copy(frame: Atoms) -> Atoms:
+    """A structure of its own, with the results that were read with it."""
+    found: Atoms = frame.copy()
+    found.calc = frame.calc
+    return found
+
+
+def _parsed(file: Path, format: str | None) -> list[Atoms]:
     try:
         known = format or ("extxyz" if file.suffix == ".extxyz" else None)  # else ASE tries all its formats on it
         read: Any = ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
