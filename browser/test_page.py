@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from cards import HOSTILE, card_of, hostile_card, lift, named
 
-from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.comparison import baseline_of, compare
+from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.scorecard.reports import page as report
 from mlff_probes.scorecard.reports.page import Source
 
@@ -43,7 +43,7 @@ def card():
         return files.read(Path(given))
     before = card_of([named("production", lambda f: 0.2 * (f.info.get("path") == "deep"))])
     after = card_of([named("production"), named("candidate", lift)])
-    found = compare(baseline_of(before, "production.json"), after, "candidate", load_policy(None).regression)
+    found = compare(baseline_of(before, "production.json"), after, "candidate", load_regression(None))
     return after.model_copy(update={"comparisons": (found,)})
 
 
