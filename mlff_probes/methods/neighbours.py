@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -54,11 +56,27 @@ def neighbours(positions: Floats, cell: Floats, pbc: Sequence[bool] | NDArray[np
     cutoff
         A; may be larger than the cell.
     """
-    from vesin import NeighborList  # which brings torch along where there is one, in a second
-
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
+    search = _neighbour_list()(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
     first, second, cells, distances = search.compute(positions, cell, [bool(each) for each in pbc], "ijSd")
     return Neighbours(first.astype(np.intp), second.astype(np.intp), cells.astype(np.intp), distances)
+
+
+@cache
+def _neighbour_list() -> Any:
+    """Vesin's search, imported without torch where nothing has loaded that yet.
+
+    vesin imports torch, in a second or two, to be able to take tensors, which it is never given here.
+    """
+    if "torch" in sys.modules:
+        from vesin import NeighborList
+
+        return NeighborList
+    sys.modules["torch"] = None  # type: ignore[assignment] # "not there", until vesin has looked
+    try:
+        from vesin import NeighborList
+    finally:
+        del sys.modules["torch"]
+    return NeighborList
 
 
 def near_pairs(atoms: Atoms, ratio: float) -> Pairs:

@@ -1,7 +1,7 @@
-"""Runs pytest in forks of a process that has numpy, ASE and pydantic imported, which are most of a short run's time.
+"""Runs pytest in forks of a process that has imported what such a run needs, which is most of a short run's time.
 
-The process is multiprocessing's fork server. Nothing of this project is imported before the fork, and neither torch
-nor a plugin of pytest's that would notice. Each run has its own session, folder, environment and standard streams.
+The process is multiprocessing's fork server. Neither torch nor a plugin of pytest's that would notice is imported
+before the fork. Each run has its own session, folder, environment and standard streams.
 Where a test is about the process itself (signals, limits, workers that die, what is imported when, warnings as errors),
 it has a fresh interpreter instead: `start_probes_in` of `conftest.py`.
 """
@@ -20,8 +20,9 @@ from pathlib import Path
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload([
     "ase.build", "ase.calculators.emt", "ase.calculators.lj", "ase.calculators.mixing", "ase.io.extxyz", "ase.mep",
-    "ase.optimize", "filelock", "numpy", "pydantic.main", "pydantic.types", "pytest", "rich.console", "rich.table",
-    "hypothesis.strategies", "scipy.integrate", "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl",
+    "ase.optimize", "filelock", "hypothesis.strategies", "mlff_probes.session.start", "numpy", "pydantic.main",
+    "pydantic.types", "pytest", "rich.console", "rich.table", "scipy.integrate", "scipy.interpolate", "scipy.ndimage",
+    "scipy.optimize", "threadpoolctl",
 ])  # fmt: skip
 TESTS = str(Path(__file__).parents[1])
 

@@ -8,11 +8,9 @@ import subprocess
 import sys
 
 import pytest
-from forks import run_in_fork
 from support import ROOT
 
 ALONE = ("-p", "no:playwright", "-p", "no:benchmark", "-p", "no:randomly")
-TIMEOUT_S = 60
 NAMES = ("probes", "reference")
 
 
@@ -34,21 +32,18 @@ def run(folder, *command):
     )  # fmt: skip
 
 
-def collected(folder, environment, *arguments):
-    """The names of the items of a run with an analytic calculator."""
-    plain = ("--co", "-q", *ALONE, "--calculator=ase:EMT")
-    code, printed, errors = run_in_fork(
-        [*plain, *arguments], folder, environment | {"PYTHONPATH": str(folder)}, TIMEOUT_S
-    )
-    assert code == 0, printed + errors
-    return [line.partition("::")[2] for line in printed.splitlines() if "::" in line]
+def collected(folder, *arguments):
+    """The names of the items of a run with an analytic calculator, of the package in `folder`."""
+    done = run(folder, "pytest", "--co", "-q", *ALONE, "--calculator=ase:EMT", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line]
 
 
-def test_each_probe_is_collected_once_whatever_is_named(checkout, inner_environment):
-    named = collected(checkout, inner_environment, "probes")
+def test_each_probe_is_collected_once_whatever_is_named(checkout):
+    named = collected(checkout, "probes")
     assert any(name.startswith("test_fixed_path[EMT-") for name in named)
     for arguments in ((), (".",), ("--pyargs", "mlff_probes.probes"), ("mlff_probes/probes",)):
-        assert collected(checkout, inner_environment, *arguments) == named, arguments
+        assert collected(checkout, *arguments) == named, arguments
     assert len(named) == len(set(named))
 
 

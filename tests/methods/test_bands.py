@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -334,3 +336,13 @@ def test_the_documentation_names_every_outcome_and_threshold():
         "unconverged": (BandSettings().max_steps,),
     }.items():
         assert all(f"{number:g}" in rows[kind] for number in numbers), kind
+
+
+def test_neighbours_are_found_without_torch():
+    """It takes a second or two to import, and models that do without it should not wait for it."""
+    code = (
+        "import sys; from ase.build import bulk; from mlff_probes.methods.neighbours import near_pairs\n"
+        "print(len(near_pairs(bulk('Cu'), 1.2).first), 'torch' in sys.modules); import torch; print(torch.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["12", "False", "torch"]
