@@ -46,6 +46,12 @@ def card_of(calculators, *, cases=None, kinds=("fixed_path", "fixed_gap_slide", 
     )
 
 
+def counted(card, family=None):
+    """How many quantities passed, failed and were reported, of one family or of all."""
+    states = [row.verdict.state for row in card.results if family in (None, row.family)]
+    return [states.count(state) for state in ("passed", "failed", "reported")]
+
+
 def lookup(lift=None, **identity):
     found = as_calculator(LookupCalculator(reference_frames(), lift))
     return dataclasses.replace(found, identity=found.identity.model_copy(update=identity))
