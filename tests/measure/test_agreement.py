@@ -15,7 +15,7 @@ from ase.build import bulk, molecule
 from ase.units import GPa
 from cards import card_of
 from faults import KERNELS, load
-from sound import ELEMENTS, Sound
+from sound import ELEMENTS, NoStress, Sound
 from support import NUMBER, printed
 
 from mlff_probes.calculators.base import Calculator, as_calculator
@@ -259,15 +259,6 @@ def test_a_calculator_without_forces():
     found = states(measured(replace(load(), properties=frozenset({"energy", "stress"}))))
     forces = {quantity for quantity in QUANTITIES if quantity.endswith("_force")}
     assert found == {"measured": QUANTITIES - forces, "not applicable": forces}
-
-
-class NoStress(Sound):
-    """Says nothing of what it can do."""
-
-    def get_property(self, name, atoms=None, allow_calculation=True):
-        if name == "stress":
-            raise NotImplementedError("no stress")
-        return super().get_property(name, atoms, allow_calculation)
 
 
 @pytest.mark.parametrize(

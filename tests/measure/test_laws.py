@@ -15,7 +15,7 @@ from ase.calculators.lj import LennardJones
 from ase.data import chemical_symbols
 from fault_table import EXAMPLES
 from faults import load
-from sound import CUTOFF_A, ELEMENTS, Sound
+from sound import CUTOFF_A, ELEMENTS, NoStress, Sound
 
 from mlff_probes.calculators.base import Calculator, as_calculator
 from mlff_probes.cases.load import load_cases
@@ -233,17 +233,6 @@ def test_a_calculator_without_forces():
         for name, state in states(measured(model, kind, *CRYSTALS)).items():
             needs = name.endswith("_force") or name in ("force_consistency", "force_jump", "energy_jump")
             assert (name, state) == (name, "not applicable" if needs else "measured")
-
-
-class NoStress(Sound):
-    """Says nothing of what it can do."""
-
-    implemented_properties = ("energy", "forces", "stress")
-
-    def get_property(self, name, atoms=None, allow_calculation=True):
-        if name == "stress":
-            raise NotImplementedError("no stress")
-        return super().get_property(name, atoms, allow_calculation)
 
 
 @pytest.mark.parametrize(
