@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+]*$")]
@@ -102,12 +102,40 @@ class Problem(Record):
     unresolved: bool = False
 
 
+class Samples(Record):
+    """What a number stands on: how many samples of how many, and why the others were left out.
+
+    `what` are the samples, in the plural ("frames", "force components"); `left_out` counts them by reason.
+    """
+
+    used: Annotated[int, Field(ge=0)]
+    of: Annotated[int, Field(ge=1)]
+    what: Text
+    left_out: dict[Text, Annotated[int, Field(ge=1)]] = {}
+
+    @model_validator(mode="after")
+    def _accounts_for_all(self) -> Self:
+        if self.used + sum(self.left_out.values()) != self.of:
+            raise ValueError(f"{self.used} used and {sum(self.left_out.values())} left out are not {self.of}")
+        return self
+
+    @property
+    def share(self) -> float:
+        """The part of the samples that the number stands on, 0 to 1."""
+        return self.used / self.of
+
+    def __str__(self) -> str:
+        why = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+        return f"{self.used} of {self.of} {self.what}" + (f"; {why}" if why else "")
+
+
 class Value(Record):
     """One measured number, or the reason there is none.
 
     `uncertainty` is half the width of its 95 % interval, None for what is known exactly; it is Student's with so many
     `degrees_of_freedom`, where they are known. `upper_bound` says that the truth lies anywhere below `value`. `also`
-    holds the same number in other units, for instance ``{"J/m^2": 0.125}``; `note` says what it was seen on.
+    holds the same number in other units, for instance ``{"J/m^2": 0.125}``; `note` says what it was seen on. `samples`
+    says what an aggregated number stands on; None for one that leaves nothing out.
     """
 
     value: Finite | None
@@ -117,6 +145,7 @@ class Value(Record):
     upper_bound: bool = False
     also: dict[str, Finite] = {}
     note: str = ""
+    samples: Samples | None = None
     problem: Problem | None = None
 
 
