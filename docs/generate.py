@@ -370,6 +370,18 @@ def tolerances() -> str:
             table(("quantity", "tolerance", "unit", "reason"), rows),
         ]
     text += [
+        "## Coverage",
+        "The part of its samples (frames, force components, structures) that a number must stand on; on less it is an "
+        'error. A case states its own with `minimum_share = { value = …, reason = "…" }`, at the top or in an '
+        "expectation, and so can you, in `[samples]`, `[samples.FAMILY]` or `[samples.FAMILY.QUANTITY]` of "
+        "`--probe-tolerances=FILE`.",
+        table(
+            ("of", "minimum share", "reason"),
+            [
+                (code(".".join(place)) if place else "all else", f"{100 * share.value:g} %", share.reason)
+                for place, share in policy.shares.items()
+            ],
+        ),
         "## Regressions",
         "Against a [baseline](../gate.md), an error must grow by more than this part of its tolerance, and by more "
         "than chance could do, to count as worse.",

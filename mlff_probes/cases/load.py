@@ -19,7 +19,7 @@ from ase import Atoms
 from pydantic import Field
 
 from mlff_probes.cases.frames import CaseFrames, labelled_frames, read_case_frames, stored_evaluation
-from mlff_probes.cases.tolerances import Policy, ToleranceTable, load_policy
+from mlff_probes.cases.tolerances import OwnShare, Policy, ToleranceTable, load_policy
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError, OptionError, describe
@@ -65,6 +65,7 @@ class ExpectationTable(Record):
     source: Text | None = None
     label: str = ""
     tolerance: ToleranceTable | None = None
+    minimum_share: OwnShare | None = None
 
 
 class CaseFile(Record):
@@ -80,6 +81,7 @@ class CaseFile(Record):
     report: tuple[Slug, ...] = ()
     context: tuple[Context, ...] = ()
     notes: tuple[Text, ...] = ()
+    minimum_share: OwnShare | None = None
 
 
 AnyCase = Case[Any] | BrokenCase
@@ -200,6 +202,9 @@ def _expectations(
             level_of_theory=row.level_of_theory or case.level_of_theory,
             source=row.source or case.source,
             tolerance=tolerance,
+            minimum_share=policy.minimum_share(
+                case.family, case.protocol.policy_name(row.quantity), row.minimum_share, table.minimum_share
+            ),
             label=row.label,
         )
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
 
-from mlff_probes.core.data import POLICY, REGRESSION
+from pydantic import Field
+
+from mlff_probes.core.data import POLICY, REGRESSION, SAMPLES
 from mlff_probes.core.errors import InputError
-from mlff_probes.core.records import Positive, Record, Text, Tolerance
+from mlff_probes.core.records import MinimumShare, Origin, Positive, Record, Text, Tolerance
 from mlff_probes.core.toml import read_toml, validated
 from mlff_probes.measure import FAMILIES
 
@@ -21,13 +25,39 @@ class ToleranceTable(Record):
     float32: Positive | None = None
 
 
+class ShareTable(Record):
+    """`[samples]`, `[samples.family]` or `[samples.family.quantity]` of a tolerance file."""
+
+    minimum_share: Annotated[float, Field(ge=0, le=1)]
+    reason: Text
+
+
+class OwnShare(Record):
+    """`minimum_share` of a case or an expectation."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    reason: Text
+
+
+Shares = dict[tuple[str, ...], MinimumShare]
+"""Minimum shares by (), (family,) or (family, quantity)."""
+
+
 @dataclass(frozen=True)
 class Policy:
-    """Tolerances by family and quantity; an override of the user's wins over policy and case."""
+    """Tolerances by family and quantity, and minimum shares; an override of the user's wins over policy and case."""
 
     tolerances: dict[tuple[str, str], Tolerance]
     overrides: dict[tuple[str, str], Tolerance]
     override_file: Path | None = None
+    shares: Shares = field(default_factory=dict)
+    share_overrides: Shares = field(default_factory=dict)
+
+    def minimum_share(self, family: str, name: str, *own: OwnShare | None) -> MinimumShare | None:
+        """The share of its samples that a number must stand on; of the case's `own` the first that is stated."""
+        stated = [MinimumShare(**share.model_dump(), origin="case") for share in own if share is not None]
+        policy = [_nearest(shares, family, name) for shares in (self.share_overrides, self.shares)]
+        return next((share for share in (policy[0], *stated, policy[1]) if share is not None), None)
 
     def tolerance(self, family: str, name: str, own: ToleranceTable | None) -> Tolerance | None:
         """The tolerance in force for what policy knows as `name` (`Protocol.policy_name`), or None."""
@@ -59,14 +89,55 @@ def load_policy(override: Path | None = None) -> Policy:
                 f"{family}.{quantity} must be in {tolerances[family, quantity].unit}, "
                 f"found {overrides[family, quantity].unit}",
             )
-    return Policy(tolerances=tolerances, overrides=overrides, override_file=override)
+    return Policy(
+        tolerances=tolerances,
+        overrides=overrides,
+        override_file=override,
+        shares=_shares(POLICY, tolerances, origin="policy"),
+        share_overrides=_shares(override, tolerances, origin="override") if override else {},
+    )
+
+
+def _nearest(shares: Shares, family: str, name: str) -> MinimumShare | None:
+    keys: tuple[tuple[str, ...], ...] = ((family, name), (family,), ())
+    return next((shares[key] for key in keys if key in shares), None)
+
+
+def _shares(file: Path, known: Mapping[tuple[str, str], Tolerance], *, origin: Origin) -> Shares:
+    """The minimum shares of a tolerance file; none where it has no `[samples]`."""
+    places = {(), *((family,) for family in FAMILIES), *known}
+    found: Shares = {}
+    table = read_toml(file).get(SAMPLES, {})
+    if not isinstance(table, dict):
+        raise InputError(file, f"[{SAMPLES}] must be a table with minimum_share and reason")
+    for place, row in _tables((), table):
+        name = ".".join((SAMPLES, *place))
+        if place not in places:
+            raise InputError(
+                file,
+                f"[{name}] is no family and no quantity that has a tolerance",
+                f"write [{SAMPLES}], or [{SAMPLES}.FAMILY] with one of {', '.join(FAMILIES)}",
+            )
+        checked = validated(ShareTable, row, file, prefix=f"{name}.")
+        found[place] = MinimumShare(value=checked.minimum_share, reason=checked.reason, origin=origin)
+    return found
+
+
+def _tables(place: tuple[str, ...], table: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """The tables that hold anything but tables, each with the names on the way to it."""
+    inner = {key: row for key, row in table.items() if isinstance(row, dict)}
+    own = {key: row for key, row in table.items() if key not in inner}
+    if own:
+        yield place, own
+    for key, row in inner.items():
+        yield from _tables((*place, key), row)
 
 
 def _tolerances(file: Path, *, origin: str) -> dict[tuple[str, str], Tolerance]:
     data = read_toml(file)
     found = {}
     for family, table in data.items():
-        if family == REGRESSION:
+        if family in (REGRESSION, SAMPLES):
             continue
         if family not in FAMILIES or not isinstance(table, dict):
             raise InputError(

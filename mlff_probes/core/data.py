@@ -13,6 +13,9 @@ POLICY = DIRECTORY / "tolerances.toml"
 REGRESSION = "regression"
 """The table of a tolerance file that says when a change against a baseline counts."""
 
+SAMPLES = "samples"
+"""The table of a tolerance file that says on how large a part of its samples a number may stand."""
+
 
 def lost_links() -> str:
     """What to say of a checkout whose symbolic links became text files; empty where they are as they should be."""

@@ -32,15 +32,14 @@ def judge(
     -------
     Verdict
         `passed` exactly if ``abs(measured - reference) <= tolerance``. NaN, infinity and a missing
-        value are `error`, whatever the tolerance; so is a value that is not resolved: only an upper bound, or not
-        known to half the tolerance, unless all of its interval lies outside.
+        value are `error`, whatever the tolerance; so is a value that is not resolved (only an upper bound, or not
+        known to half the tolerance, unless all of its interval lies outside), and one that stands on too few of its
+        samples. What could not be measured is `not comparable` too where the reference does not bind the calculator.
     """
-    if measured.problem is not None and measured.problem.unresolved and expectation is None:
-        return Verdict(state=State.REPORTED, reason=measured.problem.reason)
-    if measured.problem is not None:
-        return Verdict(state=State(measured.problem.state), reason=measured.problem.reason)
-    if measured.value is None or not math.isfinite(measured.value):
-        return Verdict(state=State.ERROR, reason="no finite value was measured")
+    unmeasured = _unmeasured(measured, reported=expectation is None, not_comparable=not_comparable)
+    if unmeasured is not None:
+        return unmeasured
+    assert measured.value is not None
     if expectation is None:
         return Verdict(state=State.REPORTED)
     if measured.unit != expectation.unit:
@@ -49,10 +48,35 @@ def judge(
     deviation = measured.value - expectation.value
     state, reason = State.NOT_COMPARABLE, not_comparable or ""
     if not_comparable is None:
-        reason = _unresolved(measured, expectation, abs(deviation))
+        reason = _remnant(measured, expectation) or _unresolved(measured, expectation, abs(deviation))
         passed = abs(deviation) <= expectation.tolerance.value
         state = State.ERROR if reason else State.PASSED if passed else State.FAILED
     return Verdict(state=state, deviation=deviation, reason=reason)
+
+
+def _unmeasured(measured: Value, *, reported: bool, not_comparable: str | None) -> Verdict | None:
+    """The verdict on what has no finite value; None where there is one."""
+    problem = measured.problem
+    if problem is None:
+        finite = measured.value is not None and math.isfinite(measured.value)
+        return None if finite else Verdict(state=State.ERROR, reason="no finite value was measured")
+    if problem.unresolved and reported:
+        return Verdict(state=State.REPORTED, reason=problem.reason)
+    if problem.state == "error" and not_comparable is not None:
+        return Verdict(state=State.NOT_COMPARABLE, reason=f"{not_comparable}; no number: {problem.reason}")
+    return Verdict(state=State(problem.state), reason=problem.reason)
+
+
+def _remnant(measured: Value, expectation: Expectation) -> str:
+    """Why a value stands on too few of its samples to be judged; "" where it does not."""
+    samples, least = measured.samples, expectation.minimum_share
+    if samples is None or least is None or samples.share >= least.value:
+        return ""
+    remedy = f"{samples.remedy}, or state" if samples.remedy else "mend what left them out, or state"
+    return (
+        f"judged on {samples.used} of {samples.of} {samples.what}, {math.floor(100 * samples.share)} %, but at least "
+        f"{100 * least.value:g} % are needed: {samples.why}; {remedy} a smaller minimum_share with its reason"
+    )
 
 
 def _unresolved(measured: Value, expectation: Expectation, off: float) -> str:

@@ -32,6 +32,10 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+Origin = Literal["policy", "case", "override"]
+"""Who set a limit: the package, the case, or the user for this run."""
+
+
 class Tolerance(Record):
     """The largest absolute deviation that passes, with the reason it is that large.
 
@@ -42,7 +46,7 @@ class Tolerance(Record):
     unit: Text
     reason: Text
     float32: Positive | None = None
-    origin: Literal["policy", "case", "override"] = "policy"
+    origin: Origin = "policy"
 
     def of_dtype(self, dtype: str | None) -> Tolerance:
         """The tolerance that binds a calculator of this precision."""
@@ -51,8 +55,19 @@ class Tolerance(Record):
         return self.model_copy(update={"value": self.float32, "float32": None})
 
 
+class MinimumShare(Record):
+    """The part of its samples that a number must stand on to be judged, 0 to 1, with the reason it is that large."""
+
+    value: Annotated[float, Field(ge=0, le=1)]
+    reason: Text
+    origin: Origin = "policy"
+
+
 class Expectation(Record):
-    """What one quantity is in DFT (or by an exact law), how well that is known, and who says so."""
+    """What one quantity is in DFT (or by an exact law), how well that is known, and who says so.
+
+    `minimum_share` is None in scorecards that are older than it: no number is refused for what it left out.
+    """
 
     quantity: Slug
     value: Finite
@@ -61,6 +76,7 @@ class Expectation(Record):
     level_of_theory: Text
     source: Text
     tolerance: Tolerance
+    minimum_share: MinimumShare | None = None
     label: str = ""
 
 
@@ -105,13 +121,15 @@ class Problem(Record):
 class Samples(Record):
     """What a number stands on: how many samples of how many, and why the others were left out.
 
-    `what` are the samples, in the plural ("frames", "force components"); `left_out` counts them by reason.
+    `what` are the samples, in the plural ("frames", "force components"); `left_out` counts them by reason; `remedy`
+    says how to have them too, where there is a way.
     """
 
     used: Annotated[int, Field(ge=0)]
     of: Annotated[int, Field(ge=1)]
     what: Text
     left_out: dict[Text, Annotated[int, Field(ge=1)]] = {}
+    remedy: str = ""
 
     @model_validator(mode="after")
     def _accounts_for_all(self) -> Self:
@@ -124,9 +142,18 @@ class Samples(Record):
         """The part of the samples that the number stands on, 0 to 1."""
         return self.used / self.of
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out."""
+        return self.used == self.of
+
+    @property
+    def why(self) -> str:
+        """Why samples were left out, and how many for each reason; empty where none was."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+
     def __str__(self) -> str:
-        why = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-        return f"{self.used} of {self.of} {self.what}" + (f"; {why}" if why else "")
+        return f"{self.used} of {self.of} {self.what}" + (f"; {self.why}" if self.why else "")
 
 
 class Value(Record):

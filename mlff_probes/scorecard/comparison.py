@@ -370,8 +370,15 @@ def _by_nature(row: ProbeResult) -> bool:
 
 
 def _errs(row: ProbeResult) -> bool:
-    """Whether a result has no number though it should: one that is only reported may be unresolved."""
-    return not _has_number(row) and row.verdict.state is not State.REPORTED
+    """Whether a result has no number to be compared though it should: one that is only reported may be unresolved."""
+    return (not _has_number(row) or _on_a_remnant(row)) and row.verdict.state is not State.REPORTED
+
+
+def _on_a_remnant(row: ProbeResult) -> bool:
+    """Whether a number stands on too few of its samples to be judged."""
+    samples = row.measured.samples if row.measured else None
+    least = row.expectation.minimum_share if row.expectation else None
+    return samples is not None and least is not None and samples.share < least.value
 
 
 def _has_number(row: ProbeResult) -> bool:

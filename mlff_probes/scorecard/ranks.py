@@ -92,7 +92,8 @@ def side_by_side(card: Scorecard) -> Texts:
         cells = {label: fmt.cells(row) for label, row in found.items()}
         nearest = _nearest(found)
         texts = [
-            f"{NEAREST if label == nearest else ''}{cells[label]['deviation']} {fmt.MARK[found[label].verdict.state]}"
+            f"{NEAREST if label == nearest else ''}{cells[label]['deviation']}{fmt.coverage(found[label].measured)} "
+            f"{fmt.MARK[found[label].verdict.state]}"
             if label in found
             else ""
             for label in labels

@@ -74,6 +74,8 @@ def properties(result: ProbeResult, change: Change | None = None) -> list[tuple[
             "level_of_theory": expected.level_of_theory,
             "source": expected.source,
         }
+    if measured is not None and measured.samples is not None:
+        found["samples"] = str(measured.samples)
     if change is not None:
         found |= {"trend": change.trend.value, "change": change.change, "change_uncertainty": change.uncertainty}
     return [(name, value) for name, value in found.items() if value is not None]

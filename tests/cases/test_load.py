@@ -366,3 +366,49 @@ def test_policy_covers_every_quantity_with_a_sentence():
     assert used | distances == set(policy.tolerances)  # the latter for curves and trajectories of a user's own
     assert all(tolerance.reason.endswith(".") for tolerance in policy.tolerances.values())
     assert POLICY.is_file()
+
+
+def share_of(case, policy=None):
+    """The minimum share of the barrier of a case, and who set it."""
+    found = load_case(case, policy=policy).expectation("barrier").minimum_share
+    return found.value, found.origin
+
+
+def test_minimum_shares_in_order_of_precedence(tmp_path):
+    """The user's, the expectation's, the case's, the policy's of a quantity, of a family, of all."""
+    policy = load_policy()
+    assert policy.minimum_share("parity", "force_mae").value == 0.9
+    assert policy.minimum_share("parity", "force_cosine").value == 0.1
+    assert policy.minimum_share("physicality", "rotation_energy").value == 0.0
+    text = (DIRECTORY / "migration" / "vacancy_Cu.toml").read_text()
+    file = tmp_path / "migration" / "mine.toml"
+    file.parent.mkdir()
+    file.write_text(text)
+    assert share_of(file) == (0.9, "policy")
+    file.write_text(text.replace("[protocol]", 'minimum_share = { value = 0.5, reason = "few" }\n\n[protocol]', 1))
+    assert share_of(file) == (0.5, "case")
+    own = 'quantity = "barrier"\nminimum_share = { value = 0.4, reason = "fewer" }'
+    file.write_text(file.read_text().replace('quantity = "barrier"', own))
+    assert share_of(file) == (0.4, "case")
+    mine = tmp_path / "mine.toml"
+    mine.write_text('[samples.migration]\nminimum_share = 1.0\nreason = "all of them"\n')
+    assert share_of(file, load_policy(mine)) == (1.0, "override")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[samples.diffusion]\nminimum_share = 0.5\nreason = 'x'\n", "[samples.diffusion] is no family"),
+        ("[samples.parity.energy]\nminimum_share = 0.5\nreason = 'x'\n", "[samples.parity.energy] is no family and no"),
+        ("[samples]\nminimum_share = 0.5\n", "the key 'samples.reason' is missing"),
+        ("[samples.parity]\nminimum_share = 1.5\nreason = 'x'\n", "the key 'samples.parity.minimum_share'"),
+        ("samples = 0.5\n", "[samples] must be a table"),
+    ],
+)
+def test_bad_minimum_shares(tmp_path, text, says):
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        load_policy(file)
+    assert says in str(caught.value)
+    assert str(file) in str(caught.value)

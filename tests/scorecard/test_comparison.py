@@ -11,7 +11,17 @@ import pytest
 from mlff_probes.cases.load import load_case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
-from mlff_probes.core.records import Expectation, ProbeResult, Problem, State, Tolerance, Value, Verdict
+from mlff_probes.core.records import (
+    Expectation,
+    MinimumShare,
+    ProbeResult,
+    Problem,
+    Samples,
+    State,
+    Tolerance,
+    Value,
+    Verdict,
+)
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.changes import Trend
@@ -439,6 +449,26 @@ def test_what_a_scorecard_holds_twice_is_refused(tmp_path):
         file.write_text(json.dumps(card | {what: found}))
         with pytest.raises(InputError, match=says):
             files.read(file)
+
+
+def test_a_number_that_stands_on_a_remnant_now_is_a_regression():
+    """The same number, but on two frames instead of forty."""
+
+    def on(used, state=None):
+        found = row(1.0, state=state)
+        samples = Samples(used=used, of=40, what="frames", left_out={"lost": 40 - used} if used < 40 else {})
+        least = MinimumShare(value=0.9, reason="so it is")
+        return found.model_copy(
+            update={
+                "measured": found.measured.model_copy(update={"samples": samples}),
+                "expectation": found.expectation.model_copy(update={"minimum_share": least}),
+            }
+        )
+
+    found = change(on(40), on(2, State.ERROR))
+    assert (found.trend, found.regression) == (Trend.NEWLY_FAILING, True)
+    assert change(on(2, State.ERROR), on(40)).trend is Trend.NEWLY_PASSING
+    assert change(on(40), on(39)).trend is Trend.SAME
 
 
 def test_huge_uncertainties_are_numbers_too():

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from mlff_probes.core.errors import InputError
-from mlff_probes.core.records import ProbeResult
+from mlff_probes.core.records import ProbeResult, Value
 from mlff_probes.scorecard.model import Scorecard, Spread
 
 COLUMNS = (
@@ -20,6 +20,9 @@ COLUMNS = (
     "measured",
     "measured_uncertainty",
     "upper_bound",
+    "samples",
+    "samples_of",
+    "samples_left_out",
     "spread",
     "replicates",
     "reference",
@@ -33,7 +36,10 @@ COLUMNS = (
     "level_of_theory",
     "source",
 )
-"""`spread` and `replicates` are filled in rows that hold the mean of several checkpoints, and only there."""
+"""`spread` and `replicates` are filled in rows that hold the mean of several checkpoints, and only there.
+
+`samples` of `samples_of` are those that a number stands on; `samples_left_out` says why not on more.
+"""
 
 
 def flat_rows(card: Scorecard) -> list[dict[str, Any]]:
@@ -82,6 +88,7 @@ def _row(result: ProbeResult, group: str | None) -> dict[str, Any]:
         "measured": measured.value if measured else None,
         "measured_uncertainty": measured.uncertainty if measured else None,
         "upper_bound": True if measured and measured.upper_bound else None,
+        **_samples(measured),
         "unit": measured.unit if measured else None,
         "deviation": result.verdict.deviation,
         "verdict": result.verdict.state.value,
@@ -99,6 +106,13 @@ def _row(result: ProbeResult, group: str | None) -> dict[str, Any]:
             "source": expected.source,
         }
     return row
+
+
+def _samples(measured: Value | None) -> dict[str, Any]:
+    samples = measured.samples if measured else None
+    if samples is None:
+        return {}
+    return {"samples": samples.used, "samples_of": samples.of, "samples_left_out": samples.why or None}
 
 
 def _mean(spread: Spread) -> dict[str, Any]:

@@ -105,8 +105,7 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
         for row in card.rows(identity.label, family):
             cell = {"case": row.case, **fmt.cells(row)}
             cell["quantity"] = row.quantity + cell["label"]
-            reason = f": {row.verdict.reason}" if row.verdict.reason else ""
-            cell["verdict"] = f"{fmt.MARK[row.verdict.state]} {cell['verdict']}{reason}"
+            cell["verdict"] = fmt.verdict_text(row)
             body.append([cell[column] for column in COLUMNS])
         lines += ["", f"### {identity.label}: {family}", "", *_table(COLUMNS, body)]
     return lines

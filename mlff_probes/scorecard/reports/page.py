@@ -359,9 +359,7 @@ def _results(rows: list[ProbeResult], *, several: bool) -> Table:
     body = []
     for row in sorted(rows, key=lambda row: order.index(row.quantity)):
         cell = fmt.cells(row)
-        said = f"{fmt.MARK[row.verdict.state]} {cell['verdict']}"
-        if row.verdict.reason and row.verdict.state not in FAILING:
-            said += f": {row.verdict.reason}"
+        said = fmt.verdict_text(row, reason=row.verdict.state not in FAILING)
         names = [Cell(row.quantity + cell["label"]), *([Cell(row.calculator)] if several else [])]
         texts = [Cell(cell[name]) for name in COLUMNS[1:]]
         body.append([*names, Cell(said, TONE.get(row.verdict.state, "dim")), *texts])

@@ -198,9 +198,9 @@ def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[Renderable
 
 def _cells(row: ProbeResult, reasons: dict[str, int]) -> list[str | Text]:
     cell, state = fmt.cells(row), row.verdict.state
-    verdict = f"{fmt.MARK[state]} {cell['verdict']}"
-    if row.verdict.reason:
-        verdict += f" [{reasons.setdefault(row.verdict.reason, len(reasons) + 1)}]"
+    verdict = f"{fmt.MARK[state]} {cell['verdict']}{fmt.coverage(row.measured)}"
+    for said in fmt.remarks(row):
+        verdict += f" [{reasons.setdefault(said, len(reasons) + 1)}]"
     numbers = [cell[name] for name in ("measured", "reference", "deviation", "tolerance", "unit")]
     return [row.quantity, *numbers, Text(verdict, style=STYLE[state])]
 

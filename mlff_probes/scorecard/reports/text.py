@@ -43,8 +43,34 @@ def measured_text(measured: Value | None, *, tolerance: float = math.inf) -> str
     return f"{text}±{number(measured.uncertainty, measured.unit, tolerance=tolerance)}"
 
 
+def left_out(measured: Value | None) -> str:
+    """What a number stands on, and why not on more; empty where nothing was left out."""
+    samples = measured.samples if measured else None
+    return "" if samples is None or samples.complete else str(samples)
+
+
+def coverage(measured: Value | None) -> str:
+    """The part of its samples that a number stands on, behind a space; empty where nothing was left out."""
+    samples = measured.samples if measured else None
+    return "" if samples is None or samples.complete else f" ({samples.used} of {samples.of})"
+
+
+def remarks(row: ProbeResult) -> list[str]:
+    """The reason of a verdict, and what its number stands on where the reason does not say it."""
+    reason, samples = row.verdict.reason, left_out(row.measured)
+    said = bool(row.measured and row.measured.samples and row.measured.samples.why in reason)
+    return [text for text in (reason, "" if said else samples) if text]
+
+
+def verdict_text(row: ProbeResult, *, reason: bool = True) -> str:
+    """Mark and verdict, with what the number stands on, and the `reason`."""
+    said = f"{MARK[row.verdict.state]} {row.verdict.state.value}"
+    more = [text for text in remarks(row) if reason or text != row.verdict.reason]
+    return ": ".join(filter(None, (said, "; ".join(more))))
+
+
 def cells(row: ProbeResult) -> dict[str, str]:
-    """The texts of one row: measured, reference, deviation, tolerance, unit, verdict."""
+    """The texts of one row: measured, reference, deviation, tolerance, unit, verdict, samples (see `left_out`)."""
     expected = row.expectation
     unit = row.measured.unit if row.measured else expected.unit if expected else ""
     origin = {"override": "†", "case": "*"}.get(expected.tolerance.origin, "") if expected else ""
@@ -56,6 +82,7 @@ def cells(row: ProbeResult) -> dict[str, str]:
         "tolerance": f"{expected.tolerance.value:g}{origin}" if expected else "—",
         "unit": unit,
         "verdict": row.verdict.state.value,
+        "samples": left_out(row.measured),
         "label": f" ({expected.label})" if expected and expected.label else "",
     }
 
@@ -101,6 +128,8 @@ def failure_text(row: ProbeResult, change: Change | None = None) -> str:
             "tolerance": f"{tolerance.value:g} {unit}  ({tolerance.origin}: {tolerance.reason})",
             "source": expected.source,
         }
+    if cell["samples"]:
+        facts["samples"] = cell["samples"]
     if row.measured and row.measured.note:
         facts["seen"] = row.measured.note
     if change is not None and change.regression:
