@@ -10,6 +10,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)
 
+# Without bytecode each of the processes to come would compile the packages, and this one, again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -61,9 +64,9 @@ $(BIN)/python:
 	  echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv" >&2; exit 1; }
 
 # `pip install -e .[all]` brings the model families, and what is for development all of them; the constraints keep torch at
-# the pinned version
+# the pinned version. Most modules are never imported; the others are compiled when they first are.
 $(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
 	  --editable ".[$(if $(filter dev,$*),dev,all)]"
 	@touch $@ $(if $(filter dev,$*),$(VENV)/probe.done)
 
