@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.protocol import CALLS, PURE
-from mlff_probes.core.records import Problem, Timing, Value
+from mlff_probes.core.records import Problem, Samples, Timing, Value
 from mlff_probes.methods.bands.outcomes import Outcome
+from mlff_probes.methods.constraints import ZEROED
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,15 @@ def not_supplied(unit: str, reason: str, *, by_nature: bool = False) -> Value:
     """A quantity the calculator cannot supply: not applicable."""
     problem = Problem(state="not applicable", reason=reason, by_nature=by_nature)
     return Value(value=None, unit=unit, problem=problem)
+
+
+def force_samples(labelled: NDArray[np.bool_]) -> Samples | None:
+    """What a mean over force components stands on, from which of them are labels; None where all are."""
+    used = int(labelled.sum())
+    if used == labelled.size:
+        return None
+    left_out = {ZEROED: labelled.size - used}
+    return Samples(used=used, of=labelled.size, what="force components", left_out=left_out)
 
 
 def relaxation_result(

@@ -14,9 +14,13 @@ from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import ENERGY, FORCE, FRACTION
 from mlff_probes.core.records import Value, as_lists
 from mlff_probes.measure.migration.protocols import FixedPath
-from mlff_probes.measure.results import Result, not_supplied
+from mlff_probes.measure.results import Result, force_samples, missing, not_supplied
+from mlff_probes.methods.constraints import ZEROED, Freedom, unlabelled
 
 Floats = NDArray[np.float64]
+
+SAME_PLACE_A = 1e-6
+"""Neighbouring images whose free atoms move by less than this, A, have no tangent there."""
 
 
 def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
@@ -29,7 +33,7 @@ def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
     - `profile_mae` mean over all images of |(E_i - E_first) - (E'_i - E'_first)|;
     - `saddle_position` path fraction of the image with the highest energy (the first, if two tie);
     - `force_mae` mean over images, atoms and components of |F - F'|; `migrating_force_mae` the same over
-      the migrating atom alone.
+      the migrating atom alone. Components that a constraint zeroed are no labels and left out (`unlabelled`).
     """
     protocol = case.protocol
     energies = evaluation.energies - evaluation.energies[0]
@@ -66,12 +70,15 @@ def perpendicular_force(frames: tuple[Atoms, ...], forces: tuple[Floats, ...]) -
     """Largest force on an atom, perpendicular to the path, at each inner image, eV/A, shape (n - 2,).
 
     It is zero on a minimum-energy path; elsewhere it says how far a path is from being one. The tangent
-    is the central difference of the neighbouring images, normalised over all 3 n_atoms components.
+    is the central difference of the neighbouring images, normalised over all 3 n_atoms components. What constraints
+    hold is left out of both.
     """
     found = []
-    for tangent, force in zip(_displacements(frames[:-2], frames[2:]), forces[1:-1], strict=True):
-        unit = tangent / np.linalg.norm(tangent)
-        rest = force - (force * unit).sum() * unit
+    freedom = Freedom.of(frames[0])
+    for way, force in zip(_displacements(frames[:-2], frames[2:]), forces[1:-1], strict=True):
+        tangent, rest = freedom.part(way), freedom.part(force)
+        unit = tangent / max(float(np.linalg.norm(tangent)), SAME_PLACE_A)
+        rest = rest - (rest * unit).sum() * unit
         found.append(float(np.linalg.norm(rest, axis=1).max()))
     return np.array(found)
 
@@ -91,11 +98,18 @@ def _force_errors(case: Case[FixedPath], evaluation: Evaluation, migrating_atom:
         return {}
     if evaluation.forces is None:
         return {name: not_supplied(FORCE, "the calculator implements no forces") for name in names}
-    errors = np.abs(np.array(evaluation.forces) - np.array(case.stored.forces))
-    return {
-        "force_mae": Value(value=float(errors.mean()), unit=FORCE),
-        "migrating_force_mae": Value(value=float(errors[:, migrating_atom].mean()), unit=FORCE),
-    }
+    stored = np.array(case.stored.forces)
+    errors = np.abs(np.array(evaluation.forces) - stored)
+    labelled = ~np.array([unlabelled(*pair) for pair in zip(case.frames, stored, strict=True)])
+    atom = np.s_[:, migrating_atom]
+    return dict(zip(names, (_mean(errors, labelled), _mean(errors[atom], labelled[atom])), strict=True))
+
+
+def _mean(errors: Floats, labelled: NDArray[np.bool_]) -> Value:
+    """The mean over those force components that are labels."""
+    if not labelled.any():
+        return missing(FORCE, f"all {labelled.size} force components are {ZEROED}")
+    return Value(value=float(errors[labelled].mean()), unit=FORCE, samples=force_samples(labelled))
 
 
 def _perpendicular(case: Case[FixedPath], evaluation: Evaluation) -> dict[str, list[float]]:

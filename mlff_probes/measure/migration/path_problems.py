@@ -8,8 +8,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ase.geometry import find_mic
 
 from mlff_probes.core.protocol import GEOMETRY_A, REGISTRY_DECIMALS, order_problem
+from mlff_probes.methods.constraints import Freedom, constraint_problem
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -41,8 +43,25 @@ def path_problem(frames: Sequence[Atoms], migrating_atom: int) -> PathProblem | 
         return PathProblem(reason)
     if reason := _repeated_image(frames):
         return PathProblem(reason, repeated_image=True)
-    if reason := order_problem(frames):
+    if reason := order_problem(frames) or constraint_problem(frames):
         return PathProblem(reason)
+    return None
+
+
+def held_atoms_problem(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
+    """Why the frames cannot be joined by bands although constraints hold some of their atoms, or None."""
+    freedom = Freedom.of(frames[0])
+    if freedom.held(len(frames[0]))[migrating_atom].all():
+        return f"a constraint holds the migrating atom {migrating_atom} in all directions, so that it cannot hop"
+    for index, (start, end) in enumerate(pairwise(frames)):
+        step = find_mic(end.positions - start.positions, start.cell, start.pbc)[0]
+        off = np.linalg.norm(step - freedom.part(step), axis=1)
+        if off.max() > GEOMETRY_A:
+            atom = int(off.argmax())
+            return (
+                f"atom {atom} is held by a constraint, but lies {off[atom]:.4f} A apart in frames {index} and "
+                f"{index + 1}; give it one place in all frames, or set it free"
+            )
     return None
 
 

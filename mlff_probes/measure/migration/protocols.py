@@ -13,7 +13,7 @@ from pydantic import Field
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import CALLS, ENERGY, FORCE, FRACTION, LENGTH, PURE, BaseProtocol
 from mlff_probes.core.records import Positive, Text
-from mlff_probes.measure.migration.path_problems import far_hop, path_problem
+from mlff_probes.measure.migration.path_problems import far_hop, held_atoms_problem, path_problem
 from mlff_probes.methods.bands.relax import BandSettings
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ class RelaxedPath(BandProtocol):
     """Climbing-image nudged elastic bands from site to site.
 
     The frames, numbered by `image`, are the endpoints and any sites between them. All are relaxed, and those that are
-    minima are joined by bands. Consecutive frames are joined by minimum image.
+    minima are joined by bands. Consecutive frames are joined by minimum image. Atoms that constraints hold (`move_mask`)
+    stay where they are, in the frames as in the bands.
 
     Attributes
     ----------
@@ -158,7 +159,7 @@ class RelaxedPath(BandProtocol):
         if len(frames) > self.images:
             return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
         problem = path_problem(frames, self.migrating_atom)
-        return problem.reason if problem else far_hop(frames)
+        return problem.reason if problem else held_atoms_problem(frames, self.migrating_atom) or far_hop(frames)
 
 
 class FccVacancy(BandProtocol):

@@ -13,6 +13,8 @@ from ase.geometry import find_mic
 from ase.mep.neb import idpp_interpolate
 from numpy.typing import NDArray
 
+from mlff_probes.methods.constraints import Freedom
+
 Floats = NDArray[np.float64]
 
 IDPP_FMAX = 0.01
@@ -23,12 +25,12 @@ IDPP_STEPS = 500
 
 
 def unwrapped(frames: Sequence[Atoms]) -> list[Atoms]:
-    """Copies in which no atom moves by more than half a cell from one frame to the next."""
-    found = [frames[0].copy()]
+    """Copies in which no atom moves by more than half a cell from one frame to the next, and none where it is held."""
+    found, freedom = [frames[0].copy()], Freedom.of(frames[0])
     for frame in frames[1:]:
         step = find_mic(frame.positions - found[-1].positions, frame.cell, frame.pbc)[0]
         copy = frame.copy()
-        copy.positions = found[-1].positions + step
+        copy.positions = found[-1].positions + freedom.part(step)
         found.append(copy)
     return found
 
@@ -38,7 +40,7 @@ def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = Tru
 
     Between two frames, images are spread in proportion to the distance and relaxed on the image-dependent
     pair potential (Smidstrup et al., J. Chem. Phys. 140, 214106 (2014)), which keeps atoms apart where a
-    straight line would lead them through each other.
+    straight line would lead them through each other. What a constraint holds stays where it is in the first frame.
 
     Parameters
     ----------

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csc_array
 
+from mlff_probes.methods.constraints import Freedom
 from mlff_probes.methods.neighbours import neighbours
 
 Floats = NDArray[np.float64]
@@ -82,13 +83,13 @@ class LinearPotential:
     Parameters
     ----------
     atoms
-        Elements, cell and periodicity.
+        Elements, cell, periodicity, and constraints: it learns the forces in free directions alone.
     points
         Configurations of the first band: which atoms are neighbours is settled once, with a skin.
     """
 
     def __init__(self, atoms: Atoms, points: Floats) -> None:
-        self.n_atoms = len(atoms)
+        self.n_atoms, self.freedom = len(atoms), Freedom.of(atoms)
         first, second, cells = neighbour_pairs(atoms, points, PAIR_CUTOFF + SKIN)
         self.first, self.second = first, second
         self.shift: Floats = cells @ np.asarray(atoms.cell)
@@ -122,8 +123,9 @@ class LinearPotential:
         return np.concatenate([pair, triplet]), np.concatenate([pair_gradient, triplet_gradient], axis=1)
 
     def learn(self, point: Floats, forces: Floats) -> None:
-        """Take up one configuration for `fit`."""
+        """Take up one configuration and the free part of its forces for `fit`."""
         values, gradient = self.features(point)
+        gradient = self.freedom.part(gradient.T).T
         self.values.append(values)
         self.normal += gradient.T @ gradient
         self.wanted -= gradient.T @ forces

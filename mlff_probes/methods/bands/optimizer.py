@@ -10,7 +10,8 @@ band is relaxed before the next evaluation: the all-images-evaluated algorithm o
 - *settle*: the other images, the saddle held, until the whole band is at rest under the forces of the climbing-image
   band. A higher image sends it back to *climb*.
 
-Energies and forces are always those of true calls at the positions that are handed out.
+Energies and forces are always those of true calls at the positions that are handed out. Where constraints hold atoms,
+only the free part of the forces is learned, moves the band, and is judged.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from mlff_probes.methods.bands.learned import LearnedPotential
 from mlff_probes.methods.bands.neb import Fire, band_forces, highest_inner, largest_force, tangent
 from mlff_probes.methods.bands.saddle import FIRST_TURNS, NEAR_EV_A, climb, softest_mode
+from mlff_probes.methods.constraints import Freedom
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -102,7 +104,7 @@ class BandOptimizer:
     Parameters
     ----------
     atoms
-        Elements, cell and periodicity.
+        Elements, cell, periodicity and constraints, which hold in all images.
     positions
         The first band, ends included, shape (n_images, n_atoms, 3), unwrapped: no atom jumps by a cell vector.
     end_energies, end_forces
@@ -128,12 +130,13 @@ class BandOptimizer:
         self.band = positions.reshape(len(positions), -1).astype(float)
         self.energies = np.full(len(positions), np.nan)
         self.energies[[0, -1]] = end_energies
+        self.freedom = Freedom.of(atoms)
         self.forces = np.full_like(self.band, np.nan)
-        self.forces[[0, -1]] = end_forces.reshape(2, -1)
         self.fmax, self.saddle_fmax, self.spring = fmax, saddle_fmax, spring
         self.points: list[Floats] = []
         self.point_energies: list[float] = []
         self.point_forces: list[Floats] = []
+        self.forces[[0, -1]] = self.freedom.part(end_forces.reshape(2, -1))
         self._remember([0, len(positions) - 1])
         self.model = LearnedPotential(atoms, self.band)
         self.moved = list(range(1, len(positions) - 1))
@@ -145,7 +148,7 @@ class BandOptimizer:
     def take(self, energies: Floats, forces: Floats) -> Step:
         """Take up what the model gives for the images now proposed (`moved`), in their order."""
         self.energies[self.moved] = energies
-        self.forces[self.moved] = forces.reshape(len(self.moved), -1)
+        self.forces[self.moved] = self.freedom.part(forces.reshape(len(self.moved), -1))
         self._remember(self.moved)
         pull = band_forces(self.band, self.energies, self.forces[1:-1], self.spring, climb=True)
         highest = highest_inner(self.energies)
@@ -232,10 +235,11 @@ class BandOptimizer:
 
     def _leave_ridge(self, image: int) -> bool:
         """If `image`, at rest, has a second mode to fall along, go on from a point farther along it."""
-        if self.pushes == PUSHES:
+        if self.pushes == PUSHES or self.freedom.directions(self.shape[1]) < 2:
             return False
         self._fit()
         point, draw = self.band[image], np.random.default_rng(0).standard_normal(self.band.shape[1])
+        draw = self.freedom.part(draw)
         along = tangent(self.band, self.energies, image)
         mode, _ = softest_mode(self._model_forces, point, along, FIRST_TURNS)
         second, curvature = softest_mode(self._model_forces, point, draw, 2 * FIRST_TURNS, without=mode)
@@ -252,7 +256,7 @@ class BandOptimizer:
         self.model.fit(points, energies, forces)
 
     def _model_forces(self, points: Floats) -> Floats:
-        return self.model.predict(points)[1]
+        return self.freedom.part(self.model.predict(points)[1])
 
     def _limit(self, images: Floats) -> Floats:
         """How far each of `images` may go from the nearest point, A."""
@@ -284,7 +288,8 @@ class BandOptimizer:
         energies, forces = self.energies.copy(), self.forces.copy()
         held_steps = 0
         for _ in range(MODEL_STEPS):
-            energies[moved], forces[moved] = self.model.predict(band[moved])
+            energies[moved], pushed = self.model.predict(band[moved])
+            forces[moved] = self.freedom.part(pushed)
             pull = band_forces(band, energies, forces[1:-1], self.spring, climb=False)[[i - 1 for i in moved]]
             if largest_force(pull) < self.tolerance:
                 break

@@ -79,6 +79,8 @@ def relax_structure(
 ) -> tuple[Atoms, bool]:
     """Relax the positions of one structure in a fixed cell: the relaxed copy, and whether it converged.
 
+    Its constraints hold as in ASE. The forces that the copy carries are those of the calculator, on held atoms as well.
+
     Raises
     ------
     EvaluationError
@@ -91,7 +93,7 @@ def relax_structure(
     optimizer = BFGS(relaxed, logfile=None)
     optimizer.attach(lambda: report(f"step {optimizer.nsteps}, fmax {_largest(relaxed):.3f} eV/A"))
     converged = optimizer.run(fmax=fmax, steps=max_steps)
-    energy, forces = relaxed.get_potential_energy(), relaxed.get_forces()
+    energy, forces = relaxed.get_potential_energy(), relaxed.get_forces(apply_constraint=False)
     relaxed.calc = SinglePointCalculator(relaxed, energy=energy, forces=forces)
     return relaxed, bool(converged)
 
@@ -108,7 +110,8 @@ def relax_band(
 
     Climbing-image NEB with the improved tangent (Henkelman et al., J. Chem. Phys. 113, 9901 and 9978 (2000)),
     forces as ASE's; `mlff_probes.methods.bands.optimizer` says where the images go next. The endpoints carry their
-    energies already (`relax_structure`).
+    energies already (`relax_structure`). The constraints of the first image hold in all: held atoms stay where the
+    first band has them, and count neither as forces nor for convergence.
 
     Parameters
     ----------
@@ -136,8 +139,9 @@ def relax_band(
         keep_results(band[end], images[end])
     ends = (_energy(images[0]), _energy(images[-1]))
     positions = np.array([image.positions for image in band])
+    forces = np.array([images[end].get_forces(apply_constraint=False) for end in (0, -1)])
     optimizer = BandOptimizer(
-        band[0], positions, np.array(ends), np.array([images[0].get_forces(), images[-1].get_forces()]),
+        band[0], positions, np.array(ends), forces,
         fmax=settings.fmax, saddle_fmax=settings.saddle_fmax, spring=settings.spring_ev_a2,
     )  # fmt: skip
     watch, run = Watch(ends, band), _Record(ends[0])

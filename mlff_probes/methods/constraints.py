@@ -1,0 +1,120 @@
+"""Atoms that are held: in which directions those of a structure may move, exactly as ASE's constraints say.
+
+A constraint that is honoured holds single atoms and is linear: it is a projector, 3 x 3, on the directions in which an
+atom is free. That of one frame serves its whole path, since the images of a path share cell and constraints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+HONOURED = ("FixAtoms", "FixCartesian", "FixScaled", "FixedPlane", "FixedLine")
+"""Constraints of single atoms. All others join atoms (FixBondLengths) or add forces (Hookean)."""
+
+ZEROED = "zeroed by a constraint"
+"""Why a force component is no label, as a reader sees it."""
+
+SAME_PROJECTOR = 1e-6
+"""Two projectors that differ by less hold the same directions."""
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """The directions in which each atom may move.
+
+    Attributes
+    ----------
+    projectors
+        On the free directions of each atom, orthogonal, shape (n_atoms, 3, 3); None where nothing is held.
+    """
+
+    projectors: Floats | None = None
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> Freedom:
+        """What the constraints of `atoms` leave free, as their `adjust_positions` have it.
+
+        In the directions that ASE leaves free, forces are ASE's as well. Only where `FixScaled` holds directions that
+        are not perpendicular to the others does ASE's force have a part across the free directions, which moves
+        nothing; that part is left out.
+        """
+        if not atoms.constraints:
+            return cls()
+        origin: Any = atoms.copy()
+        origin.positions[:] = 0.0  # so that no step is lost to rounding
+        moves = np.tile(np.eye(3)[:, None], (1, len(atoms), 1))
+        for move in moves:
+            for constraint in atoms.constraints:
+                constraint.adjust_positions(origin, move)
+        along = moves.transpose(1, 2, 0)
+        projectors: Floats = (along @ np.linalg.pinv(along)).round(12)
+        return cls(projectors)
+
+    def part(self, vectors: Floats) -> Floats:
+        """The free part of forces or displacements, shape (..., n_atoms, 3) or (..., 3 n_atoms)."""
+        if self.projectors is None:
+            return vectors
+        each = vectors.reshape(-1, len(self.projectors), 3)
+        free: Floats = np.einsum("nij,knj->kni", self.projectors, each).reshape(vectors.shape)
+        return free
+
+    def directions(self, n_atoms: int) -> int:
+        """In how many directions the atoms may move, all together."""
+        return 3 * n_atoms if self.projectors is None else round(float(np.trace(self.projectors.sum(axis=0))))
+
+    def held(self, n_atoms: int) -> Mask:
+        """The Cartesian components in which no atom may move, shape (n_atoms, 3)."""
+        if self.projectors is None:
+            return np.zeros((n_atoms, 3), dtype=bool)
+        found: Mask = np.abs(self.projectors).max(axis=2) < SAME_PROJECTOR
+        return found
+
+
+def constraint_problem(frames: Sequence[Atoms]) -> str | None:
+    """Why the constraints of the frames of one path cannot be honoured, or None."""
+    for index, frame in enumerate(frames):
+        for name in (type(constraint).__name__ for constraint in frame.constraints):
+            if name not in HONOURED:
+                return (
+                    f"frame {index} has a constraint {name}; only those that hold single atoms are honoured "
+                    f"({', '.join(HONOURED)}), so remove it or write it as one of these"
+                )
+    if not any(frame.constraints for frame in frames):
+        return None
+    first, *others = (_projectors(frame) for frame in frames)
+    for index, other in enumerate(others, 1):
+        if other.shape != first.shape:
+            return None  # another number of atoms, which is said elsewhere
+        differing = np.abs(other - first).max(axis=(1, 2)) > SAME_PROJECTOR
+        if differing.any():
+            return (
+                f"frame {index} does not hold atom {int(differing.argmax())} as frame 0 does; give all frames of a "
+                "path the same constraints"
+            )
+    return None
+
+
+def unlabelled(frame: Atoms, forces: Floats) -> Mask:
+    """Components of stored `forces` (eV/A) that are no labels, shape (n_atoms, 3).
+
+    They are exactly zero in a direction in which a constraint holds the atom: many codes and scripts write zero there
+    instead of the force. A component under a constraint that is not zero is a label like any other.
+    """
+    found: Mask = Freedom.of(frame).held(len(frame)) & (forces == 0)
+    return found
+
+
+def _projectors(frame: Atoms) -> Floats:
+    found = Freedom.of(frame).projectors
+    return np.tile(np.eye(3), (len(frame), 1, 1)) if found is None else found
