@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.structures import copied
 
 REMEMBERED_BYTES = 1_000_000
 """Structures of larger files are read again rather than kept in memory."""
@@ -45,7 +46,7 @@ def _remembered(file: Path, folder: Path, mtime_ns: int, size: int, format: str 
 
 def _copy(frame: Atoms) -> Atoms:
     """A structure of its own, with the results that were read with it."""
-    found: Atoms = frame.copy()
+    found = copied(frame)
     found.calc = frame.calc
     return found
 

@@ -9,6 +9,8 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
+from mlff_probes.core.structures import derived, made
+
 Floats = NDArray[np.float64]
 
 BOLTZMANN_EV_K = units.kB
@@ -40,6 +42,9 @@ class Trajectory:
         A, shape (n_replicas, n_samples, 3, 3), rows are the cell vectors.
     fixed_momentum
         Whether the total momentum is kept at zero, which takes three degrees of freedom away.
+    system
+        The structure whose samples these are, with the charge, spin and so on that they all have; None where only
+        elements and masses are known.
     """
 
     numbers: NDArray[np.int64]
@@ -52,6 +57,7 @@ class Trajectory:
     energies: Floats
     cells: Floats
     fixed_momentum: bool = False
+    system: Atoms | None = field(default=None, compare=False)
 
     @property
     def replicas(self) -> int:
@@ -103,13 +109,8 @@ class Trajectory:
 
     def atoms(self, replica: int, sample: int) -> Atoms:
         """One sample as ASE atoms, velocities included."""
-        found = Atoms(
-            self.numbers,
-            self.positions[replica, sample],
-            cell=self.cells[replica, sample],
-            pbc=self.pbc,
-            masses=self.masses,
-        )
+        system = self.system or made(self.numbers, cell=self.cells[replica, sample], pbc=self.pbc, masses=self.masses)
+        found = derived(system, positions=self.positions[replica, sample], cell=self.cells[replica, sample])
         found.set_velocities(self.velocities[replica, sample] / units.fs)
         return found
 

@@ -18,6 +18,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.errors import EvaluationError, describe
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.records import Measurement, Problem
+from mlff_probes.core.structures import DroppedState
 from mlff_probes.measure import BY_KIND
 from mlff_probes.measure.kind import Conditions
 
@@ -83,14 +84,23 @@ def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], co
         except (ValueError, ArithmeticError) as error:  # finite energies whose differences are not, say
             reason = f"the numbers cannot be worked up: {describe(error)}"
             return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
-    said = sorted({f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught})
+    dropped = sorted({str(w.message) for w in caught if w.category is DroppedState})
+    said = sorted(
+        {f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught if w.category is not DroppedState}
+    )
     identity = calculator.identity
     return Measurement(
         calculator=calculator.label,
         case=case.id,
         values=result.values,
         arrays=result.arrays,
-        diagnostics={"dtype": identity.dtype, **result.diagnostics, "warnings": said, "device": identity.device},
+        diagnostics={
+            "dtype": identity.dtype,
+            **result.diagnostics,
+            **({"dropped": dropped} if dropped else {}),
+            "warnings": said,
+            "device": identity.device,
+        },
         timings=result.timings,
         model_calls=result.evaluation.calls,
         batches=result.evaluation.batches,

@@ -5,7 +5,7 @@ They serve property tests of a calculator of your own as well: ``@given(structur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,6 +14,8 @@ from ase.data import covalent_radii
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from mlff_probes.core.structures import made
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -92,11 +94,14 @@ def cells() -> st.SearchStrategy[Floats]:
 
 
 @st.composite
-def structures(draw: Callable[[st.SearchStrategy[Any]], Any], elements: Sequence[str]) -> Atoms:
+def structures(
+    draw: Callable[[st.SearchStrategy[Any]], Any], elements: Sequence[str], info: Mapping[str, Any] | None = None
+) -> Atoms:
     """Periodic structures of 1 to 8 atoms of up to three of `elements`, without close contacts.
 
     The atoms sit near the sites of a grid in a random cell, which is then scaled until the shortest distance is
-    1.0 to 1.4 times the sum of the two covalent radii (but 1.5 to 4.5 A, where that lies outside).
+    1.0 to 1.4 times the sum of the two covalent radii (but 1.5 to 4.5 A, where that lies outside). They are neutral
+    (`charge` 0 in their `info`) and carry whatever else `info` says.
     """
     palette = draw(st.lists(st.sampled_from(sorted(elements)), min_size=1, max_size=MOST_ELEMENTS, unique=True))
     size = draw(st.sampled_from(SIZES))
@@ -104,7 +109,7 @@ def structures(draw: Callable[[st.SearchStrategy[Any]], Any], elements: Sequence
     sites = draw(st.permutations(range(MOST_ATOMS)))[: len(symbols)]
     grid = np.array([[site & 1, site >> 1 & 1, site >> 2 & 1] for site in sites]) / 2
     off = draw(st.lists(st.floats(-RATTLE, RATTLE), min_size=3 * len(symbols), max_size=3 * len(symbols)))
-    atoms = Atoms(symbols, scaled_positions=grid + np.reshape(off, (-1, 3)), cell=draw(cells()), pbc=True)
+    atoms = made(symbols, scaled_positions=grid + np.reshape(off, (-1, 3)), cell=draw(cells()), info=info)
     ratio, distance = closest(atoms)
     scale = np.clip(draw(st.floats(*TOUCHING_TO_LOOSE)) / ratio, SHORTEST_A / distance, LONGEST_A / distance)
     atoms.set_cell(atoms.cell * scale, scale_atoms=True)

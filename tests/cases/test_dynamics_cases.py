@@ -302,6 +302,11 @@ def test_a_spectrum_in_any_unit_has_area_one(folder):
 def test_what_is_not_used_of_the_start_is_said(folder):
     atoms = bulk("Al", cubic=True)
     atoms.set_constraint(FixAtoms([0]))
+    atoms.set_momenta(np.ones((4, 3)))
     atoms.set_initial_magnetic_moments([1.0] * 4)
+    atoms.info["charge"] = 1
     ase.io.write(folder / "al.extxyz", atoms)
-    assert load_case(write(folder)).notes == ("Not used of al.extxyz: constraints, magnetic moments.",)
+    case = load_case(write(folder))
+    assert case.notes == ("Not used of al.extxyz: constraints, velocities.",)
+    assert case.frames[0].get_initial_magnetic_moments().tolist() == [1.0] * 4
+    assert case.frames[0].info == {"charge": 1}

@@ -20,6 +20,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import ENERGY
 from mlff_probes.core.records import NOT_STATED
+from mlff_probes.core.structures import copied
 from mlff_probes.measure.migration.path_problems import path_problem
 from mlff_probes.measure.migration.protocols import STANDS_OUT, FixedPath, prominence
 
@@ -111,7 +112,7 @@ def band_case(
         If the images do not form a path.
     """
     stated, policy = stated or Stated(), policy or load_policy()
-    frames = [image.copy() for image in images]
+    frames = list(map(copied, images))
     for index, (frame, image) in enumerate(zip(frames, images, strict=True)):
         frame.info["image"], frame.calc = index, image.calc
     protocol = _protocol(frames, where, stated.migrating_atom)

@@ -12,6 +12,7 @@ from ase.formula import Formula
 
 from mlff_probes.cases.files import only, read_frames
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import Floats, ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.methods.simulation.trajectory import unwrapped
@@ -47,16 +48,10 @@ def dynamics_case(
             raise InputError(file, f"[protocol.curves] has no '{name}' here", f"it has {', '.join(sorted(known))}")
     curves = {name: read_curve(only(file, path)) for name, path in protocol.curves.items()}
     trajectory = _reference_trajectory(file, protocol, first)
-    bare = Atoms(first.symbols, first.positions, cell=first.cell, pbc=True, masses=first.get_masses())
-    unused = {
-        "constraints": bool(first.constraints),
-        "magnetic moments": first.has("initial_magmoms"),
-        "charges": first.has("initial_charges"),
-        "velocities": first.has("momenta"),
-    }
+    unused = {"constraints": bool(first.constraints), "velocities": first.has("momenta")}
     left_out = ", ".join(name for name, there in unused.items() if there)
     notes = (f"Not used of {structure.name}: {left_out}.",) if left_out else ()
-    return (bare,), None, notes, ReferenceDynamics(curves, trajectory)
+    return (derived(first, constraints=False),), None, notes, ReferenceDynamics(curves, trajectory)
 
 
 def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms) -> Trajectory | None:

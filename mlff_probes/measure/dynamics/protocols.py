@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mlff_probes.core.protocol import LENGTH, PURE, SMALL_FORCE, BaseProtocol, FramesFrom
 from mlff_probes.core.records import Positive, Record, Text
+from mlff_probes.core.structures import derived
 from mlff_probes.methods.simulation.settings import Count, SimulationSettings
 
 if TYPE_CHECKING:
@@ -157,5 +158,4 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
 
     def start(self, frames: Sequence[Atoms]) -> Atoms:
         """The supercell that the simulation starts from."""
-        supercell: Atoms = frames[0].repeat(self.supercell)
-        return supercell
+        return derived(frames[0], repeat=self.supercell)

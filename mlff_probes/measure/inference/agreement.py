@@ -18,9 +18,10 @@ from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.progress import Report
 from mlff_probes.core.records import EAGER_FAMILIES, NOT_STATED, CalculatorIdentity
+from mlff_probes.core.structures import derived
 from mlff_probes.measure.inference.protocols import PathAgreement
 from mlff_probes.measure.kind import QUIET, Conditions
-from mlff_probes.measure.laws.examples import Worst, bare, formula, no_structures, seen_dtype
+from mlff_probes.measure.laws.examples import Worst, formula, no_structures, seen_dtype
 from mlff_probes.measure.laws.twins import (
     NO_PRECISION,
     OTHER,
@@ -159,7 +160,7 @@ class Trial:
 
         def shown(index: int) -> list[Atoms]:
             beside = self.frames[max(index - BESIDE, 0) : index + BESIDE + 1]
-            return [bare(frame) for frame in (self.frames[index], *beside)]
+            return [derived(frame) for frame in (self.frames[index], *beside)]
 
         both = Both("batch", "in a batch and alone", self.in_use.batched, self.in_use.alone, self.dtype, name=_called)
         both.add_to(self.worst, self.frames, shown)
@@ -172,7 +173,7 @@ class Trial:
             again = self._path(loaded_again(self.calculator))
             says = "in the first calls of a model and in later ones"
             both = Both("first_call", says, again.alone, self.in_use.alone, self.dtype, name=_called)
-            both.add_to(self.worst, self.frames, lambda i: [bare(self.frames[i]), nudged(self.frames[i])])
+            both.add_to(self.worst, self.frames, lambda i: [derived(self.frames[i]), nudged(self.frames[i])])
             self._known[_key(self.calculator.identity)] = self._path(again.model)
 
     def plainest(self) -> None:
@@ -239,7 +240,7 @@ class Trial:
     ) -> None:
         coarser = "float32" if "float32" in (self.dtype, _dtype(path.model, theirs)) else self.dtype
         both = Both(what, says, self.in_use.used, theirs, coarser, changes, _called)
-        both.add_to(self.worst, self.frames, lambda index: [bare(self.frames[index])])
+        both.add_to(self.worst, self.frames, lambda index: [derived(self.frames[index])])
 
     def _changed(self, **changes: Any) -> ModelPath:
         """The path on which these are changed; one that is known already is not loaded again."""

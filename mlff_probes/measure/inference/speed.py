@@ -24,6 +24,7 @@ from mlff_probes.core.errors import EvaluationError, OutOfMemoryError
 from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.progress import Report
 from mlff_probes.core.records import Asked, Through, Timing, Value, as_lists
+from mlff_probes.core.structures import derived
 from mlff_probes.measure.inference.protocols import Speed
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.results import Result, missing, not_supplied
@@ -277,9 +278,8 @@ class Timer:
         return end - start
 
     def _moved(self, frame: Atoms) -> Atoms:
-        moved: Atoms = frame.copy()
-        moved.positions += self.random.normal(scale=MOVE_A, size=moved.positions.shape)
-        return moved
+        off = self.random.normal(scale=MOVE_A, size=frame.positions.shape)
+        return derived(frame, positions=frame.positions + off)
 
 
 def latency_value(timing: Timing) -> Value:
@@ -303,7 +303,7 @@ def _ladder(timer: Timer, protocol: Speed, cell: Atoms) -> tuple[dict[str, Value
             values[quantity] = not_supplied("ms", left_out, by_nature=True)
             continue
         try:
-            frames = [cell.repeat(repeat)]
+            frames = [derived(cell, repeat=repeat)]
             timing = timer.time(f"latency of {atoms} atoms", frames, seconds=SHARE * protocol.seconds)
             values[quantity] = latency_value(timing)
             if atoms == sizes[0]:

@@ -17,14 +17,13 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import EvaluationError
 from mlff_probes.core.evaluation import Calls
+from mlff_probes.core.structures import derived
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.laws.examples import (
     MILLI,
     Floats,
     Shown,
     Worst,
-    bare,
-    displaced,
     formula,
     no_structures,
     resolution,
@@ -118,17 +117,15 @@ class Example:
 
     def displaced(self, step: float) -> Atoms:
         """The atoms moved by `step` A along the direction."""
-        return displaced(self.atoms, step * self.direction)
+        return derived(self.atoms, positions=self.atoms.positions + step * self.direction)
 
     def strained(self, step: float) -> Atoms:
         """Cell and atoms deformed by `step` times the strain."""
-        deformed = bare(self.atoms)
-        deformed.set_cell(self.atoms.cell.array @ (np.eye(3) + step * self.strain), scale_atoms=True)
-        return deformed
+        return derived(self.atoms, cell=self.atoms.cell.array @ (np.eye(3) + step * self.strain), scale_atoms=True)
 
     def show(self, kind: Kind, says: str) -> Shown:
         """The structure with its direction or strain."""
-        frame = bare(self.atoms)
+        frame = derived(self.atoms)
         if kind is FORCE:
             frame.set_array("direction", self.direction)
         else:

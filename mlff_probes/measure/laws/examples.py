@@ -17,6 +17,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.protocol import SMALL_FORCE, STRESS
 from mlff_probes.core.records import NOT_STATED, Value
+from mlff_probes.core.structures import derived, settings
 from mlff_probes.measure.laws.protocols import Law
 from mlff_probes.measure.results import Result, missing, not_supplied
 from mlff_probes.methods.random_structures import directions, structures
@@ -34,6 +35,9 @@ ROUNDINGS = 4.0
 
 SEVERAL = 3
 """Fewer different numbers say nothing of the precision in which they were computed."""
+
+KINDS = {"i": "I", "u": "I", "f": "R", "b": "L", "U": "S"}
+"""How an extended XYZ file calls what numpy calls signed and unsigned integers, reals, truth values and words."""
 
 WORST = "worst"
 """Under which the worst examples lie in the diagnostics of a measurement."""
@@ -149,7 +153,8 @@ def tried_elements(calculator: Calculator, case: Case[Law]) -> list[str]:
 
 def given_structures(calculator: Calculator, case: Case[Law]) -> list[Atoms]:
     """The structures of the case whose elements the model knows."""
-    return [bare(frame) for frame in case.frames if not calculator.unknown_elements(frozenset(frame.symbols))]
+    known = [frame for frame in case.frames if not calculator.unknown_elements(frozenset(frame.symbols))]
+    return [derived(frame, constraints=False) for frame in known]
 
 
 def tried_structures(calculator: Calculator, case: Case[Law]) -> st.SearchStrategy[Atoms] | None:
@@ -158,26 +163,16 @@ def tried_structures(calculator: Calculator, case: Case[Law]) -> st.SearchStrate
     if given := given_structures(calculator, case):
         found.append(st.integers(0, len(given) - 1).flatmap(lambda index: _rattled(given[index])))
     if case.protocol.random_structures and (elements := tried_elements(calculator, case)):
-        found.append(structures(elements))
+        found.append(structures(elements, info=settings(case.frames)))
     return st.one_of(found) if found else None
 
 
 def _rattled(frame: Atoms) -> st.SearchStrategy[Atoms]:
     def moved(step: tuple[float, Floats]) -> Atoms:
         size, direction = step
-        return displaced(frame, size * direction)
+        return derived(frame, positions=frame.positions + size * direction)
 
     return st.tuples(st.floats(0.0, RATTLE_A), directions(len(frame))).map(moved)
-
-
-def bare(frame: Atoms) -> Atoms:
-    """Elements, positions, cell and periodicity alone."""
-    return Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
-
-
-def displaced(frame: Atoms, by: Floats) -> Atoms:
-    """The bare structure with its atoms moved by some vectors, A, shape (n_atoms, 3)."""
-    return Atoms(frame.numbers, frame.positions + by, cell=frame.cell, pbc=frame.pbc)
 
 
 def seen_dtype(calculator: Calculator, evaluation: Evaluation) -> str:
@@ -221,16 +216,18 @@ def as_extxyz(frames: Iterable[Atoms]) -> str:
     out: list[str] = []
     for atoms in frames:
         arrays = {name: array for name, array in atoms.arrays.items() if name not in ("numbers", "positions")}
-        columns = {"pos": atoms.positions, **arrays}
-        kinds = {name: "I" if array.dtype.kind == "i" else "R" for name, array in columns.items()}
-        shapes = {name: array.reshape(len(atoms), -1) for name, array in columns.items()}
-        properties = ":".join(f"{name}:{kinds[name]}:{array.shape[1]}" for name, array in shapes.items())
+        columns = {name: a.reshape(len(atoms), -1) for name, a in {"pos": atoms.positions, **arrays}.items()}
+        properties = ":".join(f"{name}:{KINDS[array.dtype.kind]}:{array.shape[1]}" for name, array in columns.items())
         info = key_val_dict_to_str({"Lattice": atoms.cell.array.ravel(), **atoms.info, "pbc": atoms.pbc})
         out += [str(len(atoms)), f"Properties=species:S:1:{properties} {info}"]
         for row, symbol in enumerate(atoms.get_chemical_symbols()):
-            numbers = (number for array in shapes.values() for number in array[row].tolist())
-            out.append(" ".join([symbol, *(f"{number!r}" for number in numbers)]))
+            said = (each for array in columns.values() for each in array[row].tolist())
+            out.append(" ".join([symbol, *map(_column, said)]))
     return "\n".join(out) + "\n"
+
+
+def _column(said: Any) -> str:
+    return str(said)[0] if isinstance(said, bool) else str(said)
 
 
 def formula(atoms: Atoms) -> str:

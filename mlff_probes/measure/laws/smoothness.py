@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -16,6 +17,7 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.records import as_lists
+from mlff_probes.core.structures import derived, made, settings
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.laws.examples import (
     MILLI,
@@ -23,7 +25,6 @@ from mlff_probes.measure.laws.examples import (
     Floats,
     Shown,
     Worst,
-    displaced,
     formula,
     no_structures,
     resolution,
@@ -68,7 +69,7 @@ class Line:
 
     def at(self, s: float) -> Atoms:
         """The structure at `s`."""
-        return displaced(self.atoms, s * self.field)
+        return derived(self.atoms, positions=self.atoms.positions + s * self.field)
 
     @property
     def points(self) -> Floats:
@@ -220,12 +221,16 @@ def _lines(calculator: Calculator, case: Case[Smoothness]) -> list[Line]:
     if strategy is None:
         return []
     swings = strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), directions(len(atoms))))
-    return [*map(_apart, pairs), *(_swing(*example) for example in drawn(swings, case.protocol.examples - half))]
+    told = settings(case.frames)
+    return [
+        *(_apart(pair, told) for pair in pairs),
+        *(_swing(*example) for example in drawn(swings, case.protocol.examples - half)),
+    ]
 
 
-def _apart(pair: tuple[str, str]) -> Line:
+def _apart(pair: tuple[str, str], told: dict[str, Any]) -> Line:
     """Two pairs of equal atoms, each at the distance of a bond, drawn apart: no atom is ever alone."""
-    atoms = Atoms(np.repeat(pair, 2), cell=[BOX_A] * 3, pbc=True)
+    atoms = made(np.repeat(pair, 2), cell=[BOX_A] * 3, info=told)
     radii = [covalent_radii[atomic_numbers[symbol]] for symbol in pair]
     atoms.positions[[1, 3], 1] = np.maximum(2 * np.array(radii), SHORTEST_A)
     atoms.positions += BOX_A / 3

@@ -15,6 +15,7 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import EvaluationError
 from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.core.structures import derived
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.laws.examples import (
     MILLI,
@@ -141,7 +142,7 @@ class _Trial:
 
 
 def _shown(change: Changed) -> Shown:
-    frame = change.atoms.copy()
+    frame = derived(change.atoms)
     frame.info["turned"] = change.turned
     frame.set_array("came_from", change.origin)
     return Shown((change.before, frame), f"{formula(change.before)}, {change.says}")
@@ -156,10 +157,9 @@ def _changes(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
 
 def _turns(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     def turned(name: str, matrix: Floats, says: str) -> Changed:
-        after = atoms.copy()
         # minus the vectors span the same lattice, and keep the cell of a mirror image as right-handed as it was
-        after.set_cell(atoms.cell.array @ matrix.T * np.linalg.det(matrix).round())
-        after.positions = atoms.positions @ matrix.T
+        cell = atoms.cell.array @ matrix.T * np.linalg.det(matrix).round()
+        after = derived(atoms, turned=matrix, cell=cell)
         return Changed(name, atoms, after, np.arange(len(atoms)), matrix, says)
 
     return rotations().map(
@@ -173,8 +173,7 @@ def _turns(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
 def _translations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     def translated(choice: tuple[list[float], bool]) -> list[Changed]:
         vector, fold = choice
-        after = atoms.copy()
-        after.positions += vector
+        after = derived(atoms, positions=atoms.positions + vector)
         if fold:
             after.wrap()
         by = " ".join(f"{x:.2f}" for x in vector)
@@ -187,9 +186,8 @@ def _translations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
 
 def _permutations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     def permuted(order: list[int]) -> list[Changed]:
-        return [
-            Changed("permutation", atoms, atoms[order], np.array(order), np.eye(3), "with its atoms in another order")
-        ]
+        after = derived(atoms, order=order)
+        return [Changed("permutation", atoms, after, np.array(order), np.eye(3), "with its atoms in another order")]
 
     return st.permutations(range(len(atoms))).map(permuted)
 
@@ -197,8 +195,7 @@ def _permutations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
 def _equivalent(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     def written(choice: tuple[NDArray[np.int_], bool]) -> list[Changed]:
         matrix, fold = choice
-        after = atoms.copy()
-        after.set_cell(matrix @ atoms.cell.array, scale_atoms=False)
+        after = derived(atoms, cell=matrix @ atoms.cell.array)
         if fold:
             after.wrap()
         return [_same_axes("equivalent_cell", atoms, after, f"cell vectors combined by {matrix.tolist()}")]
@@ -210,7 +207,7 @@ def _supercells(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     fitting = [r for r in REPEATS if np.prod(r) * len(atoms) <= REPEATED_ATOMS or np.prod(r) == 2]
 
     def repeated(times: tuple[int, int, int]) -> list[Changed]:
-        after = atoms.repeat(times)
+        after = derived(atoms, repeat=times)
         origin = np.arange(len(after)) % len(atoms)
         return [Changed("extensivity", atoms, after, origin, np.eye(3), "repeated {} x {} x {}".format(*times))]
 

@@ -16,7 +16,8 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.errors import EvaluationError, InputError, describe
 from mlff_probes.core.evaluation import Calls, Evaluation
-from mlff_probes.measure.laws.examples import MILLI, Shown, Worst, beyond_rounding, displaced, formula, largest
+from mlff_probes.core.structures import derived
+from mlff_probes.measure.laws.examples import MILLI, Shown, Worst, beyond_rounding, formula, largest
 
 OTHER = {"float32": "float64", "float64": "float32"}
 """For each precision, the one that its numbers are compared with."""
@@ -112,7 +113,8 @@ def is_lattice(atoms: Atoms) -> bool:
 
 def nudged(atoms: Atoms) -> Atoms:
     """Almost the same structure: a calculator hands out what it holds if the same one comes twice in a row."""
-    return displaced(atoms, np.random.default_rng(0).normal(scale=NUDGE_A, size=atoms.positions.shape))
+    off = np.random.default_rng(0).normal(scale=NUDGE_A, size=atoms.positions.shape)
+    return derived(atoms, positions=atoms.positions + off)
 
 
 @dataclass(frozen=True)

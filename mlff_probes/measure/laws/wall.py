@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import combinations_with_replacement
 from typing import Any
@@ -15,6 +16,7 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls
+from mlff_probes.core.structures import made, settings
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.laws.examples import Shown, Worst, no_structures, tried_elements
 from mlff_probes.measure.laws.protocols import ShortRangeWall
@@ -62,7 +64,7 @@ def short_range_wall(calculator: Calculator, case: Case[ShortRangeWall], conditi
     if not elements:
         return no_structures(worst, calculator, case)
     pairs = _pairs(elements, sorted(case.elements & set(elements)), case.protocol.examples)
-    energies = np.full((len(pairs), len(DISTANCES)), np.nan)
+    energies, told = np.full((len(pairs), len(DISTANCES)), np.nan), settings(case.frames)
     for columns in (range(COARSE), range(COARSE, len(DISTANCES))):
         wanted = [row for row in range(len(pairs)) if columns[0] == 0 or wall_height(energies[row]) < WALL_EV]
         for start in range(0, len(wanted), AT_A_TIME):
@@ -70,12 +72,12 @@ def short_range_wall(calculator: Calculator, case: Case[ShortRangeWall], conditi
             conditions.report(
                 f"pair {start + 1} of {len(wanted)}, down to {DISTANCES[columns[-1]]} of the covalent radii"
             )
-            frames = [_dimer(pairs[row], DISTANCES[column]) for row in rows for column in columns]
+            frames = [_dimer(pairs[row], DISTANCES[column], told) for row in rows for column in columns]
             names = list(map(_name, frames))
             found = calls.add(evaluate(calculator, frames, forces=False, name=names.__getitem__))
             energies[np.ix_(rows, columns)] = found.energies.reshape(len(rows), len(columns))
     for pair, row in zip(pairs, energies, strict=True):
-        worst.add("wall_deficit", max(0.0, WALL_EV - wall_height(row)), partial(_shown, pair, row))
+        worst.add("wall_deficit", max(0.0, WALL_EV - wall_height(row)), partial(_shown, pair, row, told))
     lowest = np.argsort(worst.deviations["wall_deficit"])[::-1][:WORST_DRAWN]
     kept = [index for index, pair in enumerate(pairs) if set(pair) <= case.elements or index in lowest]
     arrays: dict[str, list[Any]] = {"pair": ["-".join(pair) for pair in pairs], "distance": list(DISTANCES)}
@@ -109,8 +111,8 @@ def _pairs(elements: list[str], of_case: list[str], most: int) -> list[tuple[str
     return sorted(list(dict.fromkeys([*first, *others]))[:most])
 
 
-def _dimer(pair: tuple[str, str], part: float) -> Atoms:
-    atoms = Atoms(pair, cell=[BOX_A] * 3, pbc=True)
+def _dimer(pair: tuple[str, str], part: float, told: Mapping[str, Any]) -> Atoms:
+    atoms = made(pair, cell=[BOX_A] * 3, info=told)
     atoms.positions[1, 0] = part * covalent_radii[atoms.numbers].sum()
     atoms.positions += BOX_A / 2
     return atoms
@@ -120,8 +122,8 @@ def _name(atoms: Atoms) -> str:
     return f"{'-'.join(atoms.get_chemical_symbols())} at {atoms.get_distance(0, 1):.2f} A"
 
 
-def _shown(pair: tuple[str, str], energies: NDArray[np.float64]) -> Shown:
-    frames = tuple(_dimer(pair, part) for part in DISTANCES)
+def _shown(pair: tuple[str, str], energies: NDArray[np.float64], told: Mapping[str, Any]) -> Shown:
+    frames = tuple(_dimer(pair, part, told) for part in DISTANCES)
     rise, fall = wall_height(energies), np.nanmin(energies) - energies[0]
     says = f"{pair[0]}-{pair[1]}, with a wall of {rise:.2f} eV; its lowest energy is {fall:+.2f} eV from that at "
     return Shown(frames, says + f"{DISTANCES[0]} of the covalent radii")

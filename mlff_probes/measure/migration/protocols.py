@@ -13,6 +13,7 @@ from pydantic import Field
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import CALLS, ENERGY, FORCE, FRACTION, LENGTH, PURE, BaseProtocol
 from mlff_probes.core.records import Positive, Text
+from mlff_probes.core.structures import derived, made
 from mlff_probes.measure.migration.path_problems import far_hop, held_atoms_problem, path_problem
 from mlff_probes.methods.bands.relax import BandSettings
 
@@ -207,12 +208,13 @@ class FccVacancy(BandProtocol):
         """`repeats` cubic cells of the crystal in each direction; `lattice_constant` in A."""
         from ase.build import bulk
 
-        cell: Atoms = bulk(self.element, "fcc", a=lattice_constant, cubic=True).repeat(repeats)
-        return cell
+        unit = bulk(self.element, "fcc", a=lattice_constant, cubic=True)
+        return derived(made(unit.numbers, positions=unit.positions, cell=unit.cell.array), repeat=[repeats] * 3)
 
     def vacancy_cell(self, lattice_constant: float) -> Atoms:
         """The crystal without its first atom, which stands at the origin; `lattice_constant` in A."""
-        return self.crystal(lattice_constant, self.repeats)[1:]
+        crystal = self.crystal(lattice_constant, self.repeats)
+        return derived(crystal, order=range(1, len(crystal)))
 
 
 def prominence(energies: NDArray[np.float64]) -> float:

@@ -19,6 +19,7 @@ from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.progress import Report
 from mlff_probes.core.protocol import ENERGY, LENGTH
 from mlff_probes.core.records import Value, as_lists
+from mlff_probes.core.structures import derived
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.migration.fixed_path import path_fraction
 from mlff_probes.measure.migration.protocols import FccVacancy
@@ -159,9 +160,9 @@ def other_endpoint(vacancy: Atoms, sites: Floats, hopper: int) -> Atoms:
     far = np.linalg.norm(find_mic((wanted[:, None] - sites[None]).reshape(-1, 3), vacancy.cell)[0], axis=1)
     partner = far.reshape(len(sites), -1).argmin(axis=1)
     partner[hopper] = hopper
-    end: Atoms = vacancy.copy()
-    end.positions = sites - moved[partner]
-    end.positions[hopper] = -moved[hopper]
+    positions = sites - moved[partner]
+    positions[hopper] = -moved[hopper]
+    end = derived(vacancy, positions=positions)
     forces = -vacancy.get_forces()[partner]
     end.calc = SinglePointCalculator(end, energy=vacancy.get_potential_energy(), forces=forces)
     return end
@@ -229,8 +230,8 @@ def _saddle_problem(calculator: Calculator, run: BandRun, calls: Calls) -> Outco
     if top in (0, last):
         return Outcome("no saddle", "no image lies above the relaxed vacancy", run.outcome.step, top)
     along = run.images[top + 1].positions - run.images[top - 1].positions
-    beside = run.images[top].copy()
-    beside.positions += SADDLE_STEP_A * along / np.linalg.norm(along)
+    step = SADDLE_STEP_A * along / np.linalg.norm(along)
+    beside = derived(run.images[top], positions=run.images[top].positions + step)
     name = lambda _: "the image beside the saddle"  # noqa: E731
     energy = float(calls.add(evaluate(calculator, [beside], forces=False, name=name)).energies[0])
     rise = energy - run.energies[top]

@@ -15,6 +15,7 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.structures import copied
 from mlff_probes.measure.parity.measurement import MILLI, composition_names, energy_errors, frame_force_rmse
 
 Floats = NDArray[np.float64]
@@ -70,7 +71,7 @@ def _evaluated(calculator: Calculator, frames: Sequence[Atoms]) -> Evaluation:
 
 
 def _with_all_labels(frame: Atoms, energy: float, forces: Floats) -> Atoms:
-    copy: Atoms = frame.copy()
+    copy = copied(frame)
     results = {**(frame.calc.results if frame.calc else {}), "energy": energy, "forces": forces}
     copy.calc = SinglePointCalculator(copy, **{key: value for key, value in results.items() if key in all_properties})
     copy.info["REF_energy"], copy.arrays["REF_forces"] = energy, forces

@@ -10,6 +10,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import CELL_ENERGY, FORCE, LENGTH
 from mlff_probes.core.records import Value, as_lists
+from mlff_probes.core.structures import derived
 from mlff_probes.measure.results import Result, missing
 from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide, Slide, registry_name
 from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, spline_minimum
@@ -39,11 +40,9 @@ def slide_vector(case: Case[Slide]) -> Floats:
 
 def periodic_images(case: Case[FixedGapSlide]) -> list[Atoms]:
     """The crystal at u = 1 of a fixed-gap slide: the same crystal as u = 0, in a more skewed cell."""
-    image = case.frames[0].copy()
-    cell = image.cell.array.copy()
+    cell = np.array(case.frames[0].cell.array)
     cell[2] += slide_vector(case)
-    image.set_cell(cell, scale_atoms=False)
-    return [image]
+    return [derived(case.frames[0], cell=cell)]
 
 
 def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result:

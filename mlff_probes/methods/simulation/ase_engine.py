@@ -18,6 +18,7 @@ from ase.md.verlet import VelocityVerlet
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.core.errors import EvaluationError
 from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.core.structures import copied
 from mlff_probes.methods.simulation.engine import THERMOSTAT, Engine, Sample, State, at_rest, first_momenta
 from mlff_probes.methods.simulation.settings import Ensemble, SimulationSettings
 
@@ -191,4 +192,4 @@ class _Model(AseCalculator):
 
     def recall(self, atoms: Atoms, results: dict[str, Any]) -> None:
         """Take over what was computed for `atoms` before."""
-        self.atoms, self.results = atoms.copy(), results
+        self.atoms, self.results = copied(atoms), results

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.core.structures import derived
 from mlff_probes.methods.simulation.settings import Ensemble, SimulationSettings
 
 Floats = NDArray[np.float64]
@@ -99,10 +100,7 @@ class Engine(ABC):
         self.calculator, self.protocol, self.calls = calculator, protocol, calls
         self.step, self.ensemble = 0, protocol.ensemble
         self.replicas = len(protocol.seeds)
-        self._frames = [start.copy() for _ in protocol.seeds]
-        for frame in self._frames:
-            frame.set_constraint()
-            frame.calc = None
+        self._frames = [derived(start, constraints=False) for _ in protocol.seeds]
         self._last_named = (0, 0)
 
     @property

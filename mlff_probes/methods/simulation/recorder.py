@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.methods.simulation.engine import Sample
 from mlff_probes.methods.simulation.settings import SimulationSettings
@@ -27,7 +28,7 @@ class Recorder:
 
     def __init__(self, start: Atoms, protocol: SimulationSettings) -> None:
         self._protocol = protocol
-        self._start = Atoms(start.numbers, start.positions, cell=start.cell, pbc=start.pbc, masses=start.get_masses())
+        self._start = derived(start, constraints=False)
         self.replicas, self.samples = len(protocol.seeds), 0
         self.most = (protocol.equilibration_steps + protocol.steps) // protocol.sample_every + 1
         of_atoms = (self.replicas, self.most, len(start), 3)
@@ -56,8 +57,7 @@ class Recorder:
 
     def atoms(self, replica: int, row: int) -> Atoms:
         """One sample of one replica, as ASE's files keep it bit for bit."""
-        found: Atoms = self._start.copy()
-        found.positions, found.cell[:] = self._positions[replica, row], self._cells[replica, row]
+        found = derived(self._start, positions=self._positions[replica, row], cell=self._cells[replica, row])
         found.set_momenta(self._momenta[replica, row])
         energy, forces = float(self._energies[replica, row]), self._forces[replica, row]
         found.calc = SinglePointCalculator(found, energy=energy, forces=forces)
@@ -94,7 +94,7 @@ class Recorder:
             numbers=self._start.numbers, masses=masses, pbc=self._start.pbc,
             time_fs=np.arange(self.most, dtype=float) * interval,
             positions=self._positions, velocities=velocities, forces=self._forces,
-            energies=self._energies, cells=self._cells,
+            energies=self._energies, cells=self._cells, system=self._start,
         )  # fmt: skip
         border = self._protocol.equilibration_steps // self._protocol.sample_every
         first, second = both.part(slice(min(border, self.samples))), both.part(slice(border, self.samples))

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.structures import state
 from mlff_probes.methods.simulation.engine import State
 from mlff_probes.methods.simulation.recorder import Recorder
 from mlff_probes.methods.simulation.settings import SimulationSettings
@@ -229,6 +230,7 @@ def identity(
     """All that a trajectory depends on, as plain values."""
     model = calculator.identity
     source = {"sha256": model.sha256} if model.sha256 else {"spec": model.spec}
+    carried = state(start)
     start_bytes = b"".join(
         np.ascontiguousarray(array).tobytes()
         for array in (start.numbers, start.positions, start.cell.array, start.pbc, start.get_masses())
@@ -243,7 +245,11 @@ def identity(
         "case": case_id,
         "engine": engine,
         "protocol": protocol.model_dump(mode="json", include=set(SimulationSettings.model_fields)),
-        "start": {"formula": start.get_chemical_formula(), "sha256": hashlib.sha256(start_bytes).hexdigest()},
+        "start": {
+            "formula": start.get_chemical_formula(),
+            "sha256": hashlib.sha256(start_bytes).hexdigest(),
+            **({"carries": json.loads(json.dumps(carried, default=str))} if carried else {}),
+        },
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from ase import Atoms
 
+from mlff_probes.core.structures import derived
 from mlff_probes.methods.bands import outcomes
 from mlff_probes.methods.bands.outcomes import structure_explosion
 from mlff_probes.methods.neighbours import widest_gap
@@ -54,7 +55,7 @@ class Watch:
     """
 
     def __init__(self, start: Atoms, protocol: SimulationSettings) -> None:
-        self._frame = start.copy()
+        self._frame = derived(start)
         self._timestep_fs = protocol.timestep_fs
         self._freedom = 3 * len(start)
         self._gap = widest_gap(start)

@@ -142,6 +142,14 @@ def notes(card: Scorecard) -> list[str]:
         for case in card.cases
         if case.level_of_theory == NOT_STATED and case.reference_arrays
     ]
+    dropped: dict[str, list[str]] = {}
+    for measurement in card.measurements:
+        for said in measurement.diagnostics.get("dropped", ()):
+            dropped.setdefault(said, []).append(measurement.case)
+    found += [
+        f"dropped from structures made of others in {', '.join(dict.fromkeys(cases))}: {said}"
+        for said, cases in dropped.items()
+    ]
     found += [
         f"the checkpoint of {identity.label} was refused by the check and loaded all the same "
         "(--probe-trust-checkpoint): code that is in it may have run"

@@ -1,0 +1,194 @@
+"""Structures made of others, with all that a model may read beside positions: the one place that makes and copies them.
+
+A force field may read more of a structure than elements, positions and cell: a total charge, a spin multiplicity, the
+head that is to answer, magnetic moments, tags. Whatever is made of a structure goes on carrying what still makes sense
+of it, so that the model is asked about the same system; what makes no sense any more is dropped, and that is said.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+RESULTS = re.compile(r"(^|_)(energ(y|ies)|forces?|stress(es)?|virials?|dipole)$", re.IGNORECASE)
+"""Names under which a structure carries what was once computed for it, whoever computed it: ``REF_energy``, ``forces``,
+``dft_stress``. They hold for no other structure."""
+
+CHARGES = {"charge", "total_charge", "net_charge"}
+"""Names of a total charge in units of e, which grows with the number of copies."""
+
+MULTIPLICITIES = {"spin", "total_spin", "multiplicity", "spin_multiplicity"}
+"""Names of a spin multiplicity 2S + 1 (of UMA and of MACE with charges, say); 0 where a model shall not look at it."""
+
+FIELDS = {"electric_field", "external_field"}
+"""Names of a polar vector, which turns with the structure."""
+
+SYSTEM = {"initial_magmoms", "initial_charges", "tags", "masses"}
+"""ASE's own arrays that say what the atoms are."""
+
+
+class DroppedState(UserWarning):
+    """Something that a model may read was dropped from a structure that was made of another one."""
+
+
+def derived(
+    atoms: Atoms,
+    *,
+    positions: ArrayLike | None = None,
+    cell: ArrayLike | None = None,
+    scale_atoms: bool = False,
+    turned: Floats | None = None,
+    order: Sequence[int] | None = None,
+    repeat: Sequence[int] | None = None,
+    constraints: bool = True,
+) -> Atoms:
+    """A structure made of `atoms`, which stay as they are; what is not named is the same in both.
+
+    It carries `info` and arrays, but no results (`RESULTS`, a calculator) and no momenta. In n copies a total charge
+    becomes n times as large, and a spin multiplicity m becomes n (m - 1) + 1: all spins are parallel, as in the cell.
+
+    Parameters
+    ----------
+    atoms
+        What it is made of.
+    positions
+        A, shape (n_atoms, 3), of the structure that is made.
+    cell
+        A, shape (3, 3), rows are vectors.
+    scale_atoms
+        Whether the atoms move with the cell.
+    turned
+        Orthogonal matrix, shape (3, 3), that cell, positions, fields (as polar vectors) and magnetic moments of three
+        components (as axial vectors) are turned by.
+    order
+        Index of each atom, shape (n,); a part of the atoms is a cut.
+    repeat
+        How often it is repeated along each cell vector.
+    constraints
+        Whether the constraints are carried.
+
+    Warns
+    -----
+    DroppedState
+        If a charge, a multiplicity or constraints had to be dropped.
+    """
+    found: Atoms = atoms.copy()
+    _forget_results(found)
+    if not constraints:
+        found.set_constraint()
+    if order is not None:
+        found = _reordered(found, order)
+    if repeat is not None:
+        found = _repeated(found, repeat)
+    if turned is not None:
+        _turn(found, turned)
+    if cell is not None:
+        found.set_cell(cell, scale_atoms=scale_atoms, apply_constraint=False)
+    if positions is not None:
+        found.positions = positions
+    return found
+
+
+def copied(atoms: Atoms) -> Atoms:
+    """The same structure once more, with all results and momenta that it carries, but without its calculator."""
+    found: Atoms = atoms.copy()
+    return found
+
+
+def made(
+    symbols: Any,
+    *,
+    positions: ArrayLike | None = None,
+    scaled_positions: ArrayLike | None = None,
+    cell: ArrayLike,
+    pbc: ArrayLike = True,
+    masses: ArrayLike | None = None,
+    info: Mapping[str, Any] | None = None,
+) -> Atoms:
+    """A structure made of nothing else, as `ase.Atoms` takes it; it states that it is neutral (``charge`` 0)."""
+    return Atoms(
+        symbols, positions=positions, scaled_positions=scaled_positions, cell=cell, pbc=pbc, masses=masses,
+        info={"charge": 0, **(info or {})},
+    )  # fmt: skip
+
+
+def settings(frames: Sequence[Atoms]) -> dict[str, Any]:
+    """What all of some structures tell a model in words, in `info`: the head that shall answer, or the task."""
+    if not frames:
+        return {}
+    first = frames[0].info
+    return {
+        name: said
+        for name, said in first.items()
+        if isinstance(said, str) and all(frame.info.get(name) == said for frame in frames)
+    }
+
+
+def state(atoms: Atoms) -> dict[str, Any]:
+    """What a structure carries beside elements, positions, cell and masses, as plain values, but for results."""
+    arrays = {name: array.tolist() for name, array in atoms.arrays.items() if name in SYSTEM - {"masses"}}
+    info = {name: said for name, said in atoms.info.items() if not RESULTS.search(name)}
+    return {name: said.tolist() if isinstance(said, np.ndarray) else said for name, said in (info | arrays).items()}
+
+
+def _forget_results(atoms: Atoms) -> None:
+    for there in (atoms.info, atoms.arrays):
+        for name in [name for name in there if RESULTS.search(name)]:
+            del there[name]
+    atoms.arrays.pop("momenta", None)
+
+
+def _reordered(atoms: Atoms, order: Sequence[int]) -> Atoms:
+    found: Atoms = atoms[list(order)]
+    if sorted(order) != list(range(len(atoms))):
+        for name in [name for name, said in found.info.items() if _is_state(name) and said != 0]:
+            _drop(found, name, "nobody knows how much of it belongs to a part of the atoms")
+    return found
+
+
+def _repeated(atoms: Atoms, repeat: Sequence[int]) -> Atoms:
+    copies = int(np.prod(repeat))
+    try:
+        found: Atoms = atoms.repeat(tuple(repeat))
+    except NotImplementedError:  # of a constraint on internal coordinates, say
+        found = derived(atoms, constraints=False).repeat(tuple(repeat))
+        _say("constraints: ASE cannot repeat them")
+    for name in filter(_is_state, list(found.info)):
+        said = found.info[name]
+        if not isinstance(said, int | float | np.integer | np.floating):
+            _drop(found, name, "it is no number that could grow with the number of copies")
+        elif name.lower() in CHARGES:
+            found.info[name] = said * copies
+        elif said != 0:
+            found.info[name] = copies * (said - 1) + 1
+    return found
+
+
+def _turn(atoms: Atoms, turned: Floats) -> None:
+    atoms.set_cell(atoms.cell.array @ turned.T, apply_constraint=False)
+    atoms.positions = atoms.positions @ turned.T
+    for name in FIELDS & set(atoms.info):
+        atoms.info[name] = np.asarray(atoms.info[name]) @ turned.T
+    moments = atoms.arrays.get("initial_magmoms")
+    if moments is not None and moments.ndim == 2:
+        atoms.arrays["initial_magmoms"] = moments @ turned.T * np.linalg.det(turned).round()
+
+
+def _is_state(name: str) -> bool:
+    return name.lower() in CHARGES | MULTIPLICITIES
+
+
+def _drop(atoms: Atoms, name: str, why: str) -> None:
+    _say(f"{name}={atoms.info.pop(name)}: {why}")
+
+
+def _say(what: str) -> None:
+    warnings.warn(what, DroppedState, stacklevel=4)
