@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol, FramesFrom, frame_key
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.measure.laws.protocols import Law
+from mlff_probes.measure.parity.measurement import UNLABELLED
 
 Labels = dict[str, NDArray[np.float64]]
 Fingerprint = tuple[bytes, bytes, tuple[bytes, ...], tuple[str, ...]]
@@ -43,6 +44,7 @@ class CaseFrames:
     stored: Evaluation | None
     notes: tuple[str, ...] = ()
     dynamics: ReferenceDynamics | None = None
+    unlabelled: tuple[Atoms, ...] = ()
 
 
 def read_case_frames(file: Path, protocol: BaseProtocol) -> CaseFrames:
@@ -58,8 +60,10 @@ def read_case_frames(file: Path, protocol: BaseProtocol) -> CaseFrames:
 
 def _labelled(file: Path, protocol: Any) -> CaseFrames:
     """All labelled frames of some files, as a `Parity` wants them."""
-    labelled, notes = labelled_frames(_sources(file, protocol.origins), where=str(file))
-    return CaseFrames(tuple(labelled), stored_evaluation(labelled, file), notes)
+    read = labelled_frames(_sources(file, protocol.origins), where=str(file))
+    if problem := protocol.frame_problem(read.frames):
+        raise InputError(file, problem)
+    return replace(read, stored=stored_evaluation(read.frames, file))
 
 
 def _any(file: Path, protocol: Any) -> CaseFrames:
@@ -171,8 +175,8 @@ def _numbers(label: Any, shape: tuple[int, ...], file: Path, what: str) -> NDArr
     return array
 
 
-def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -> tuple[list[Atoms], tuple[str, ...]]:
-    """All frames of some files that carry an energy and forces, each structure once, and what was left out.
+def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -> CaseFrames:
+    """All frames of some files that carry an energy and forces, each structure once, and those that do not.
 
     Each frame gets its `origin` and the place it was `taken_from`. Isolated atoms (`config_type=IsolatedAtom`,
     or a single atom without neighbours) are left out: their energies are the zero of some training sets, and
@@ -192,18 +196,19 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
         frame is labelled.
     """
     unique: dict[Fingerprint, tuple[Atoms, Labels]] = {}
-    left_out = Counter[str]()
+    left_out, unlabelled = Counter[str](), list[Atoms]()
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
             labels = _labels(frame, file, index)
-            if set(labels) < set(LABELS):
-                left_out["without energy or forces"] += 1
-            elif _is_isolated_atom(frame):
+            frame.info |= _place(frame, origin, file, index)
+            if _is_isolated_atom(frame):
                 left_out["isolated atoms"] += 1
+            elif set(labels) < set(LABELS):
+                left_out[UNLABELLED] += 1
+                unlabelled.append(frame)
             else:
                 if not all(np.isfinite(label).all() for label in labels.values()):
                     raise InputError(file, f"frame {index} has an energy or a force that is not finite")
-                frame.info |= _place(frame, origin, file, index)
                 first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
                 if first is not frame:
                     _check_copy(first, known, labels, file, index)
@@ -211,7 +216,12 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
     if not unique:
         raise InputError(where, "no frame carries both an energy and forces, so there is nothing to compare with")
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
-    return [frame for frame, _ in unique.values()], ((f"Frames left out: {note}.",) if note else ())
+    return CaseFrames(
+        frames=tuple(frame for frame, _ in unique.values()),
+        stored=None,
+        notes=(f"Frames left out: {note}.",) if note else (),
+        unlabelled=tuple(unlabelled),
+    )
 
 
 def _unlabelled_frames(sources: Sequence[tuple[str | None, Path]]) -> list[Atoms]:

@@ -163,6 +163,7 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
         context=table.context,
         material=table.material,
         dynamics=read.dynamics,
+        unlabelled=read.unlabelled,
     )
     units = case.protocol.units(case.frames)
     names = [*table.report, *(row.quantity for row in table.expectation)]
@@ -282,7 +283,8 @@ def gather_frames(
         If a file cannot be read, nothing is labelled, or there is no such case.
     """
     if files:
-        return _with_labels(labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))[0])
+        read = labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))
+        return _with_labels(list(read.frames))
     cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
     if not cases or case not in (None, *cases):
         sought = "no parity case" if case is None else f"no parity case '{case}'"

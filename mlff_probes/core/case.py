@@ -22,7 +22,7 @@ class Case(Generic[P_co]):
     """Geometry + protocol + expectations of one measurement.
 
     `reference` is what the suite's own measurement yields on the `stored` energies and forces, or on a trajectory of
-    `dynamics`.
+    `dynamics`. `unlabelled` are frames of its files that count among its samples, but lack what to compare with.
     """
 
     id: str
@@ -41,6 +41,7 @@ class Case(Generic[P_co]):
     material: str | None = None
     reference: Measurement | None = None
     dynamics: ReferenceDynamics | None = None
+    unlabelled: tuple[Atoms, ...] = ()
 
     @property
     def elements(self) -> frozenset[str]:

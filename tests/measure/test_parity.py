@@ -120,9 +120,11 @@ def test_a_composition_with_one_frame_says_nothing(tmp_path):
     file = write_case(tmp_path, alone)
     result = measure_case(as_calculator(Answers(alone, [9.0, -9.0], [a.get_forces() for a in alone])), load_case(file))
     assert result.values["energy_mae"].problem.state == "error"
-    assert "one frame only" in result.values["energy_mae"].problem.reason
+    assert "alone in their composition" in result.values["energy_mae"].problem.reason
     assert result.values["force_mae"].value == 0.0
-    with pytest.raises(InputError, match="none can be worked out: every composition has one frame only"):
+    with pytest.raises(
+        InputError, match="none can be worked out: no energy can be judged: all 2 frames are alone in their composition"
+    ):
         load_case(write_case(tmp_path, alone, expect=EXPECT.format("energy_mae", "meV/atom", 1)))
 
 
@@ -270,3 +272,103 @@ def test_an_energy_scale_that_is_off_is_seen_in_energies_alone():
     found = failing(LookupCalculator(FRAMES, lambda f: 0.4 * (f.info.get("gap_shift") == -0.2)))
     assert {"energy_mae_of_sliding", "energy_rmse"} <= found
     assert not {name for name in found if name.startswith("force")}
+
+
+DIVERSE = ["AlCu", "AlCu2", "Al2Cu", "AlFe", "Al2Fe", "CuFe", "CuFe2", "AlCuFe", "Al3Cu", "Cu3Fe"]
+ATOMIC = {"Al": 3.0, "Cu": -2.0, "Fe": 7.0}
+"""What another zero of energies may add for each atom, eV."""
+
+
+def diverse(extra=(), names=DIVERSE):
+    """Frames each of its own composition, `extra` of them without labels, and what the labels say."""
+    frames = [frame(name, 0.1, energy=5.0 + n, forces=np.ones((len(Atoms(name)), 3)), origin="md")
+              for n, name in enumerate(names)]  # fmt: skip
+    bare = [frame(name, 0.7, origin="neb") for name in extra]
+    for one in bare:
+        one.calc = None
+    return frames, [*frames, *bare]
+
+
+def diverse_errors(folder, shifts, *, zero="elements", names=DIVERSE, extra=()):
+    """What parity measures on them for a model whose energies are off by the zero of each element and by `shifts`."""
+    frames, written = diverse(extra, names)
+    zeros = [sum(ATOMIC[symbol] for symbol in f.get_chemical_symbols()) for f in frames]
+    energies = [f.get_potential_energy() + z + s for f, z, s in zip(frames, zeros, shifts, strict=True)]
+    file = write_case(folder, written, extra=f'energy_reference = "{zero}"\n')
+    calculator = as_calculator(Answers(frames, energies, [f.get_forces() for f in frames]))
+    return measure_case(calculator, load_case(file))
+
+
+def test_energies_alone_in_their_composition_are_judged_against_a_fit_per_element(tmp_path):
+    exact = diverse_errors(tmp_path, np.zeros(10))
+    assert exact.values["energy_mae"].value == pytest.approx(0.0, abs=1e-9)
+    assert str(exact.values["energy_mae"].samples) == "10 of 10 frames"
+    assert exact.diagnostics["energy_offsets_ev_per_atom"] == pytest.approx(ATOMIC)
+    assert (exact.diagnostics["fitted_offsets"], exact.diagnostics["energy_reference"]) == (3, "elements")
+    sizes = np.array([len(Atoms(name)) for name in DIVERSE])
+    shares = np.array([[Atoms(n).get_chemical_symbols().count(x) for x in ATOMIC] for n in DIVERSE]) / sizes[:, None]
+    errors = np.random.default_rng(1).normal(scale=0.02, size=10)
+    left = errors - shares @ np.linalg.lstsq(shares, errors, rcond=None)[0]
+    found = diverse_errors(tmp_path, errors * sizes)
+    assert found.values["energy_mae"].value == pytest.approx(1000 * np.abs(left).mean())
+    assert found.values["energy_rmse"].value == pytest.approx(1000 * np.sqrt((left**2).mean()))
+
+
+def test_an_absolute_zero_takes_nothing_off(tmp_path):
+    sizes = np.array([len(Atoms(name)) for name in DIVERSE])
+    zeros = np.array([sum(ATOMIC[symbol] for symbol in Atoms(name).get_chemical_symbols()) for name in DIVERSE])
+    found = diverse_errors(tmp_path, np.zeros(10), zero="absolute")
+    assert found.values["energy_mae"].value == pytest.approx(1000 * np.abs(zeros / sizes).mean())
+    assert found.diagnostics["fitted_offsets"] == 0
+    assert np.mean(found.arrays["energy_reference"]) == pytest.approx(0.0)
+
+
+def test_a_frame_that_fixes_an_element_by_itself_is_left_out(tmp_path):
+    """Whatever the error of the only frame with iron, the fit takes it away: it is no green, and it is counted."""
+    names = ["AlCu", "AlCu2", "Al2Cu", "Al3Cu", "AlCu3", "Al3Cu2", "Al2Cu3", "AlCuFe"]
+    found = diverse_errors(tmp_path, [0, 0, 0, 0, 0, 0, 0, 99.0], names=names).values["energy_mae"]
+    assert found.value == pytest.approx(0.0, abs=1e-9)
+    assert str(found.samples) == "7 of 8 frames; 1 of whose error the fit of elements takes away more than half"
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["AlCu", "AlFe", "CuFe"], "fits 3 energies, one an element, to 3 frames; it needs more frames than elements"),
+        (["AlCu", "Al2Cu2", "AlCu"], "cannot tell the energies of Al, Cu apart"),
+        (["AlCu", "Al2Cu2", "AlCuFe", "AlCuFe2"], "cannot tell the energies of Al, Cu apart"),
+    ],
+)
+def test_a_fit_that_the_set_does_not_allow_is_refused(tmp_path, names, says):
+    frames = [frame(name, 0.1 * (n + 1), energy=1.0, forces=np.zeros((len(Atoms(name)), 3)))
+              for n, name in enumerate(names)]  # fmt: skip
+    with pytest.raises(InputError, match=says):
+        load_case(write_case(tmp_path, frames, extra='energy_reference = "elements"\n'))
+
+
+def test_what_parity_stands_on(tmp_path):
+    """Frames alone in their composition, frames without labels, atoms without a direction: all are counted."""
+    alone = frame("AlCu3", 0.1, energy=5.0, forces=[X, X, X, [0.1, 0, 0]], origin="md")
+    _, (*_, bare) = diverse(["AlCu"])
+    frames = [*SET, alone]
+    calculator = as_calculator(Answers(frames, [0.0] * 5, [f.get_forces() for f in frames]))
+    found = measure_case(calculator, load_case(write_case(tmp_path, [*frames, bare]))).values
+    samples = {name: str(value.samples) for name, value in found.items()}
+    assert samples["energy_mae"] == "4 of 6 frames; 1 alone in their composition, 1 without energy or forces"
+    assert samples["energy_rmse_of_md"] == "2 of 3 frames; 1 alone in their composition"
+    assert samples["energy_mae_of_neb"] == "2 of 3 frames; 1 without energy or forces"
+    assert samples["force_mae"] == "42 of 48 force components; 6 in frames without energy or forces"
+    assert samples["force_rmse_Al"] == "18 of 21 force components; 3 in frames without energy or forces"
+    assert samples["force_mae_of_md"] == "24 of 24 force components"
+    assert samples["force_cosine_Cu"] == (
+        "7 of 9 atoms; 1 with a reference force below 0.2 eV/A, 1 in frames without energy or forces"
+    )
+    assert 'energy_reference = "elements"' in found["energy_rmse_of_md"].samples.remedy
+    assert found["energy_mae_of_neb"].samples.remedy == "label them, or take them out of the file"
+
+
+def test_isolated_atoms_and_copies_are_no_samples(tmp_path):
+    atom = frame("Al", 0.1, energy=-1.0)  # without forces, as training sets have it
+    case = load_case(write_case(tmp_path, [*SET, atom, SET[0]]))
+    assert case.unlabelled == ()
+    assert measure_case(as_calculator(Answers(SET, [0.0] * 4)), case).values["energy_mae"].samples.complete

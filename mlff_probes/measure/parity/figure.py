@@ -50,13 +50,16 @@ def _square(axes: Axes, x: list[float], y: list[float]) -> None:
 
 
 def _errors(measurement: Measurement, what: str) -> str:
-    """Mean and root mean square error, for the head of a panel."""
+    """Mean and root mean square error, for the head of a panel, and what they stand on if something was left out."""
     found = [measurement.values.get(f"{what}_{metric}") for metric in ("mae", "rmse")]
-    return ", ".join(
+    errors = [
         f"{name} {value.value:.1f} {value.unit}"
         for name, value in zip(("MAE", "RMSE"), found, strict=True)
         if value is not None and value.value is not None
-    )
+    ]
+    samples = found[0].samples if found[0] else None
+    on = "" if samples is None or samples.complete else f"\n{samples.used:,} of {samples.of:,} {samples.what}"
+    return ", ".join(errors) + on
 
 
 PARITY = Drawing(_parity, lambda calculators: (max(4.4 * calculators, 4.8), 8.8), needs_a_model=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
@@ -10,7 +11,14 @@ from numpy.typing import NDArray
 
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
-from mlff_probes.core.records import Value, as_lists
+from mlff_probes.core.records import Samples, Value, as_lists
+from mlff_probes.measure.parity.energies import (
+    ALONE,
+    EnergyErrors,
+    EnergyReference,
+    centred_energies,
+    energy_errors,
+)
 from mlff_probes.measure.parity.protocols import Parity
 from mlff_probes.measure.results import Result, missing, not_supplied
 
@@ -23,6 +31,10 @@ MILLI = 1e3
 DIRECTED_EV_A = 0.2
 """Atoms whose reference force is smaller have no cosine: the uncertainty of a force would turn it about."""
 
+UNLABELLED = "without energy or forces"
+LABEL_THEM = "label them, or take them out of the file"
+"""Why a frame is left out that has nothing to compare with, and how to mend it."""
+
 DRAWN = 2000
 """Atoms kept for the picture; larger sets are sampled by element."""
 
@@ -33,9 +45,8 @@ WORST_DRAWN = 100
 def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     """Compare energies and forces of all frames with their labels.
 
-    With e_k = (E_k - E'_k) / n_k, the energy error of frame k per atom, minus its mean over all frames of
-    the same composition (codes and pseudopotentials never share an energy zero; a composition with a
-    single frame says nothing and is left out), and F the forces:
+    With e_k = (E_k - E'_k) / n_k, the energy error of frame k per atom, less what another zero of energies explains
+    (`energy_errors`, by the protocol's `energy_reference`), and F the forces:
 
     - `energy_mae`, `energy_rmse` mean and root mean square over frames of e_k, meV/atom;
     - `force_mae`, `force_rmse` the same over all force components of F - F', meV/A;
@@ -46,45 +57,63 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     """
     assert case.stored is not None
     assert case.stored.forces is not None
-    origins = np.array([str(frame.info["origin"]) for frame in case.frames])
-    symbols = np.concatenate([frame.get_chemical_symbols() for frame in case.frames])
-    sizes = np.array([len(frame) for frame in case.frames])
-    compositions = composition_names(case.frames)
-    errors = energy_errors(compositions, sizes, evaluation.energies - case.stored.energies)
+    zero = case.protocol.energy_reference
+    errors = energy_errors(case.frames, evaluation.energies - case.stored.energies, zero)
     reference = np.concatenate(case.stored.forces)
     forces = None if evaluation.forces is None else np.concatenate(evaluation.forces)
+    labelled, unlabelled = Parts.of(case.frames), Parts.of(case.unlabelled)
     values = {}
     for quantity, unit in case.protocol.units(case.frames).items():
-        metric, element, origin = case.protocol.split(quantity)
-        frames: Mask = origins == origin if origin else np.full(len(origins), True)
-        atoms: Mask = np.repeat(frames, sizes) & (symbols == element if element else np.full(len(symbols), True))
+        metric, *part = case.protocol.split(quantity)
         if metric.startswith("energy"):
-            values[quantity] = _energy(metric, errors[frames], unit)
+            without = int(unlabelled.frames(*part).sum())
+            values[quantity] = _energy(metric, errors.per_atom[labelled.frames(*part)], unit, zero, without)
         elif forces is None:
             values[quantity] = not_supplied(unit, "the calculator implements no forces")
         else:
-            values[quantity] = _force(metric, forces[atoms], reference[atoms], unit)
-    centred = energy_errors(compositions, sizes, case.stored.energies)
-    arrays = _energy_arrays(origins, centred, errors)
+            atoms, without = labelled.atoms(*part), int(unlabelled.atoms(*part).sum())
+            values[quantity] = _force(metric, forces[atoms], reference[atoms], unit, without)
+    arrays = _energy_arrays(
+        labelled.origins, centred_energies(case.frames, case.stored.energies, zero), errors.per_atom
+    )
     if forces is not None:
-        arrays |= _force_arrays(symbols, reference, forces)
+        arrays |= _force_arrays(labelled.symbols, reference, forces)
     return Result(values, arrays, evaluation, _counts(case, errors))
 
 
-def composition_names(frames: Sequence[Atoms]) -> NDArray[np.str_]:
-    """Reduced formula of each frame: frames of one name share one energy offset per atom."""
-    return np.array([frame.symbols.formula.reduce()[0].format("hill") for frame in frames])
+@dataclass(frozen=True)
+class Parts:
+    """Which frames, and which of their atoms, belong to an element and to an origin.
 
+    Attributes
+    ----------
+    origins, sizes
+        Origin and number of atoms of each frame.
+    symbols
+        Element of each atom of all frames.
+    """
 
-def energy_errors(compositions: NDArray[np.str_], sizes: NDArray[np.int_], differences: Floats) -> Floats:
-    """Energy error per atom after one offset per composition, eV/atom; NaN where it is the only frame of its own."""
-    per_atom: Floats = differences / sizes
-    errors = np.full(len(per_atom), np.nan)
-    for name in np.unique(compositions):
-        rows = compositions == name
-        if rows.sum() > 1:
-            errors[rows] = per_atom[rows] - per_atom[rows].mean()
-    return errors
+    origins: NDArray[np.str_]
+    sizes: NDArray[np.int_]
+    symbols: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, frames: Sequence[Atoms]) -> Parts:
+        """The parts of some frames."""
+        return cls(
+            np.array([str(frame.info["origin"]) for frame in frames], dtype=str),
+            np.array([len(frame) for frame in frames], dtype=int),
+            np.array([symbol for frame in frames for symbol in frame.get_chemical_symbols()], dtype=str),
+        )
+
+    def frames(self, element: str, origin: str) -> Mask:
+        """The frames of an origin, whatever the element; "" for all."""
+        return self.origins == origin if origin else np.full(len(self.origins), True)
+
+    def atoms(self, element: str, origin: str) -> Mask:
+        """The atoms of an element in the frames of an origin; "" for all."""
+        mine: Mask = np.repeat(self.frames(element, origin), self.sizes)
+        return mine & (self.symbols == element) if element else mine
 
 
 def frame_force_rmse(forces: tuple[Floats, ...], reference: tuple[Floats, ...]) -> Floats:
@@ -92,23 +121,27 @@ def frame_force_rmse(forces: tuple[Floats, ...], reference: tuple[Floats, ...]) 
     return np.array([np.sqrt(np.mean((f - r) ** 2)) for f, r in zip(forces, reference, strict=True)])
 
 
-def _energy(metric: str, errors: Floats, unit: str) -> Value:
+def _energy(metric: str, errors: Floats, unit: str, zero: EnergyReference, unlabelled: int) -> Value:
     known = errors[~np.isnan(errors)]
+    why, remedy = ALONE[zero]
+    samples = _samples("frames", known.size, {why: len(errors) - known.size, UNLABELLED: unlabelled}, remedy)
     if not known.size:
-        return missing(unit, "every composition has one frame only, of which one offset each leaves nothing")
+        nothing = missing(unit, f"no energy can be judged: all {len(errors)} frames are {why}; {remedy}")
+        return nothing.model_copy(update={"samples": samples})
     found = np.abs(known).mean() if metric == "energy_mae" else np.sqrt((known**2).mean())
-    return Value(value=float(found) * MILLI, unit=unit)
+    return Value(value=float(found) * MILLI, unit=unit, samples=samples)
 
 
-def _force(metric: str, forces: Floats, reference: Floats, unit: str) -> Value:
+def _force(metric: str, forces: Floats, reference: Floats, unit: str, unlabelled: int) -> Value:
     if metric == "force_cosine":
-        return _cosine(forces, reference, unit)
+        return _cosine(forces, reference, unit, unlabelled)
     errors = forces - reference
     found = np.abs(errors).mean() if metric == "force_mae" else np.sqrt((errors**2).mean())
-    return Value(value=float(found) * MILLI, unit=unit)
+    samples = _samples("force components", errors.size, {f"in frames {UNLABELLED}": 3 * unlabelled}, LABEL_THEM)
+    return Value(value=float(found) * MILLI, unit=unit, samples=samples)
 
 
-def _cosine(forces: Floats, reference: Floats, unit: str) -> Value:
+def _cosine(forces: Floats, reference: Floats, unit: str, unlabelled: int) -> Value:
     length = np.linalg.norm(reference, axis=1)
     directed = length >= DIRECTED_EV_A
     if not directed.any():
@@ -117,7 +150,18 @@ def _cosine(forces: Floats, reference: Floats, unit: str) -> Value:
         )
     product = np.linalg.norm(forces, axis=1) * length
     cosines = np.divide((forces * reference).sum(axis=1), product, out=np.zeros_like(product), where=product > 0)
-    return Value(value=float(cosines[directed].mean()), unit=unit)
+    weak = f"with a reference force below {DIRECTED_EV_A:g} eV/A"
+    left_out = {weak: int((~directed).sum()), f"in frames {UNLABELLED}": unlabelled}
+    samples = _samples("atoms", int(directed.sum()), left_out, LABEL_THEM)
+    return Value(value=float(cosines[directed].mean()), unit=unit, samples=samples)
+
+
+def _samples(what: str, used: int, left_out: Mapping[str, int], remedy: str) -> Samples:
+    """What a number stands on; reasons that hold for no sample are left away, and so is a remedy of nothing."""
+    counted = {why: count for why, count in left_out.items() if count}
+    remedy = LABEL_THEM if counted.get(UNLABELLED, 0) > sum(counted.values()) / 2 else remedy
+    total = used + sum(counted.values())
+    return Samples(used=used, of=total, what=what, left_out=counted, remedy=remedy if counted else "")
 
 
 def _energy_arrays(origins: NDArray[np.str_], centred: Floats, errors: Floats) -> dict[str, list[object]]:
@@ -153,9 +197,12 @@ def drawn_atoms(symbols: NDArray[np.str_], errors: Floats, *, seed: int = 0) -> 
     return np.unique(np.concatenate(chosen))
 
 
-def _counts(case: Case[Parity], errors: Floats) -> dict[str, object]:
+def _counts(case: Case[Parity], errors: EnergyErrors) -> dict[str, object]:
     return {
         "frames": len(case.frames),
         "atoms": sum(len(frame) for frame in case.frames),
-        "frames_alone_in_their_composition": int(np.isnan(errors).sum()),
+        "frames_without_energy_error": int(np.isnan(errors.per_atom).sum()),
+        "energy_reference": case.protocol.energy_reference,
+        "fitted_offsets": len(errors.offsets),
+        "energy_offsets_ev_per_atom": errors.offsets,
     }

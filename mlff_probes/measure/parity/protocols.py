@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, BaseProtocol, FramesFrom
 from mlff_probes.core.records import Slug, Text
+from mlff_probes.measure.parity.energies import EnergyReference, elements_problem
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -24,10 +25,14 @@ class Parity(BaseProtocol):
     ----------
     origins
         Origin -> path or pattern of files with frames, relative to the case file.
+    energy_reference
+        What is taken off the energy errors, since codes share no energy zero: one offset per composition, one fitted
+        energy per element (for sets whose frames are mostly alone in their composition), or nothing (absolute).
     """
 
     kind: Literal["parity"]
     origins: dict[Slug, Text] = Field(default_factory=dict)
+    energy_reference: EnergyReference = "composition"
 
     family: ClassVar[str] = "parity"
     frames_from: ClassVar[FramesFrom] = "labelled frames"
@@ -54,6 +59,10 @@ class Parity(BaseProtocol):
         by_element = {f"{name}_{element}": unit for element in elements for name, unit in of_atoms.items()}
         by_origin = {f"{name}_of_{origin}": unit for origin in origins for name, unit in self.quantities.items()}
         return self.quantities | by_element | by_origin
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        return elements_problem(frames) if self.energy_reference == "elements" else None
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: parts share the tolerance of the whole."""

@@ -16,7 +16,8 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.structures import copied
-from mlff_probes.measure.parity.measurement import MILLI, composition_names, energy_errors, frame_force_rmse
+from mlff_probes.measure.parity.energies import energy_errors
+from mlff_probes.measure.parity.measurement import MILLI, frame_force_rmse
 
 Floats = NDArray[np.float64]
 Measure = Literal["force", "energy"]
@@ -41,8 +42,7 @@ def worst_frames(
         raise InputError("", "the frames carry no forces, by which they are compared")
     labels_forces, found = labels.forces, _evaluated(calculator, frames)
     assert found.forces is not None
-    sizes = np.array([len(frame) for frame in frames])
-    energy = energy_errors(composition_names(frames), sizes, found.energies - labels.energies)
+    energy = energy_errors(frames, found.energies - labels.energies).per_atom
     force = frame_force_rmse(found.forces, labels_forces)
     key = force if by == "force" else np.nan_to_num(np.abs(energy), nan=-1.0)
     chosen = []

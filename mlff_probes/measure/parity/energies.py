@@ -1,0 +1,126 @@
+"""The zero of energies: what is taken off energy differences before they are errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+EnergyReference = Literal["composition", "elements", "absolute"]
+
+MOST_FITTED = 0.5
+"""A frame counts if the fit takes no more than this part of its own error away, as in a composition of two frames."""
+
+ROUNDING = 1e-9
+"""How far rounding may lift the part that a fit takes away."""
+
+SMALLEST = 1e-6
+"""Energies of elements can be told apart if the smallest singular value is more than this part of the largest: one atom
+more in a million changes a ratio."""
+
+ALONE: dict[EnergyReference, tuple[str, str]] = {
+    "composition": (
+        "alone in their composition",
+        'set energy_reference = "elements" in [protocol], which fits an energy an element and not one a composition',
+    ),
+    "elements": (
+        "of whose error the fit of elements takes away more than half",
+        "add frames with the elements that they alone hold",
+    ),
+    "absolute": ("", ""),
+}
+"""Why a frame is left out, and how to have it too."""
+
+
+@dataclass(frozen=True)
+class EnergyErrors:
+    """Energy errors of frames after their zero was taken off.
+
+    Attributes
+    ----------
+    per_atom
+        Shape (n_frames,), eV/atom; NaN for a frame of whose error the fit leaves less than half.
+    offsets
+        What was taken off, eV/atom, by composition or by element; as many degrees of freedom do the errors lack.
+    """
+
+    per_atom: Floats
+    offsets: dict[str, float]
+
+
+def energy_errors(
+    frames: Sequence[Atoms], differences: Floats, reference: EnergyReference = "composition"
+) -> EnergyErrors:
+    """Energy error of each frame per atom, after what a different zero of energies explains was taken off.
+
+    Codes and pseudopotentials share no energy zero. What is taken off the `differences` (n_frames,), eV, per atom:
+
+    - `composition`: their mean over all frames of one composition; a composition with a single frame says nothing;
+    - `elements`: sum over X of x_X c_X, with the part x_X of the atoms that are X and one c_X an element, by least
+      squares over all frames;
+    - `absolute`: nothing.
+    """
+    per_atom = differences / np.array([len(frame) for frame in frames])
+    if reference == "absolute":
+        return EnergyErrors(per_atom, {})
+    return _of_elements(frames, per_atom) if reference == "elements" else _of_compositions(frames, per_atom)
+
+
+def centred_energies(frames: Sequence[Atoms], energies: Floats, reference: EnergyReference) -> Floats:
+    """Energies per atom to be drawn, about zero and with the zero of `energy_errors`, eV/atom, shape (n_frames,)."""
+    found = energy_errors(frames, energies, reference).per_atom
+    return found - found.mean() if reference == "absolute" else found
+
+
+def elements_problem(frames: Sequence[Atoms]) -> str | None:
+    """Why no energy an element can be fitted to these frames; None where it can."""
+    names, shares = _element_shares(frames)
+    if len(frames) <= len(names):
+        return (
+            f'energy_reference = "elements" fits {len(names)} energies, one an element, to {len(frames)} frames; it '
+            "needs more frames than elements"
+        )
+    _, values, directions = np.linalg.svd(shares, full_matrices=False)
+    blind = directions[values < SMALLEST * values[0]]
+    if not len(blind):
+        return None
+    alike = [name for name, moved in zip(names, np.abs(blind).max(axis=0), strict=True) if moved > SMALLEST]
+    return (
+        f'energy_reference = "elements" cannot tell the energies of {", ".join(alike)} apart, since in all frames '
+        'their numbers depend on each other; add frames where they do not, or set energy_reference = "composition"'
+    )
+
+
+def _of_compositions(frames: Sequence[Atoms], per_atom: Floats) -> EnergyErrors:
+    names = np.array([frame.symbols.formula.reduce()[0].format("hill") for frame in frames])
+    errors, offsets = np.full(len(per_atom), np.nan), {}
+    for name in np.unique(names):
+        rows = names == name
+        if rows.sum() > 1:
+            offsets[str(name)] = float(per_atom[rows].mean())
+            errors[rows] = per_atom[rows] - per_atom[rows].mean()
+    return EnergyErrors(errors, offsets)
+
+
+def _of_elements(frames: Sequence[Atoms], per_atom: Floats) -> EnergyErrors:
+    names, shares = _element_shares(frames)
+    basis, values, directions = np.linalg.svd(shares, full_matrices=False)
+    known = values > SMALLEST * values[0]
+    basis = basis[:, known]
+    offsets = directions[known].T @ (basis.T @ per_atom / values[known])
+    taken = (basis**2).sum(axis=1)  # the part of a frame's own error that the fit takes away: its leverage
+    errors = np.where(taken <= MOST_FITTED + ROUNDING, per_atom - shares @ offsets, np.nan)
+    return EnergyErrors(errors, dict(zip(names, offsets.tolist(), strict=True)))
+
+
+def _element_shares(frames: Sequence[Atoms]) -> tuple[list[str], Floats]:
+    """The elements, and the part of the atoms of each frame that each makes up, shape (n_frames, n_elements)."""
+    counts = [frame.symbols.formula.count() for frame in frames]
+    names = sorted({name for count in counts for name in count})
+    rows = [[count.get(name, 0) / len(frame) for name in names] for count, frame in zip(counts, frames, strict=True)]
+    return names, np.array(rows)
