@@ -120,8 +120,8 @@ class RelaxedPath(BandProtocol):
     """Climbing-image nudged elastic bands from site to site.
 
     The frames, numbered by `image`, are the endpoints and any sites between them. All are relaxed, and those that are
-    minima are joined by bands. Consecutive frames are joined by minimum image. Atoms that constraints hold (`move_mask`)
-    stay where they are, in the frames as in the bands.
+    minima are joined by bands. Consecutive frames are joined by minimum image. Atoms that a `move_mask` or another
+    constraint holds stay where they are, in the frames as in the bands.
 
     Attributes
     ----------
