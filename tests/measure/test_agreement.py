@@ -281,6 +281,17 @@ def test_the_stress_is_that_of_the_frames_that_are_periodic_in_all_directions():
     assert "periodic in all directions" in alone.values["plainest_stress"].problem.reason
 
 
+def test_what_was_left_out_is_counted():
+    cluster = Atoms("Cu2", positions=[[0, 0, 0], [2.4, 0.1, 0]])
+    found = measured(load(), *strained(), cluster, molecule("H2O"))
+    unknown = "1 with an element that the model does not know"
+    assert str(found.values["plainest_force"].samples) == f"4 of 5 structures; {unknown}"
+    assert str(found.values["plainest_stress"].samples) == (
+        f"3 of 5 structures; {unknown}, 1 not periodic in all directions, so that they have no stress"
+    )
+    assert all(value.samples.complete for value in measured(load()).values.values() if value.value is not None)
+
+
 def test_structures_of_unknown_elements_alone_are_not_applicable():
     found = measured(load(), molecule("H2O"))
     assert states(found) == {"not applicable": QUANTITIES}

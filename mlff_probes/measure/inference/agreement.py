@@ -17,7 +17,8 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.progress import Report
-from mlff_probes.core.records import EAGER_FAMILIES, NOT_STATED, CalculatorIdentity
+from mlff_probes.core.protocol import STRESS
+from mlff_probes.core.records import EAGER_FAMILIES, NOT_STATED, CalculatorIdentity, Samples, Value
 from mlff_probes.core.structures import derived
 from mlff_probes.measure.inference.protocols import PathAgreement
 from mlff_probes.measure.kind import QUIET, Conditions
@@ -37,6 +38,10 @@ from mlff_probes.measure.results import Result
 
 PLAIN_KERNELS = (None, "e3nn")
 """What `CalculatorIdentity.kernels` says where no library accelerates the tensor products."""
+
+UNKNOWN = "with an element that the model does not know"
+NO_LATTICE = "not periodic in all directions, so that they have no stress"
+"""Why a structure is left out."""
 
 BESIDE = 3
 """Frames before and after one that a script evaluates with it in a batch."""
@@ -77,7 +82,23 @@ def agreement(calculator: Calculator, case: Case[PathAgreement], conditions: Con
     trial.kernels()
     path = path_name(calculator.identity, batched=calculator.batch is not None)
     found = {"dtype": trial.dtype, "frames": len(frames), "path": path, "plainest_path": trial.plainest_path}
-    return worst.result(calls, found)
+    result = worst.result(calls, found)
+    return replace(result, values={name: _counted(value, case.frames, frames) for name, value in result.values.items()})
+
+
+def _counted(value: Value, asked: Sequence[Atoms], known: Sequence[Atoms]) -> Value:
+    """A value with what it stands on: the `known` of the structures that were `asked` for, of stress the lattices."""
+    if value.value is None:
+        return value
+    used = [frame for frame in known if value.unit != STRESS or is_lattice(frame)]
+    left_out = {UNKNOWN: len(asked) - len(known), NO_LATTICE: len(known) - len(used)}
+    samples = Samples(
+        used=len(used),
+        of=len(asked),
+        what="structures",
+        left_out={why: count for why, count in left_out.items() if count},
+    )
+    return value.model_copy(update={"samples": samples})
 
 
 def path_name(identity: CalculatorIdentity, *, batched: bool) -> str:
