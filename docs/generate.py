@@ -383,13 +383,15 @@ def tolerances() -> str:
             ],
         ),
         "## Regressions",
-        "Against a [baseline](../gate.md), an error must grow by more than this part of its tolerance, and by more "
-        "than chance could do, to count as worse.",
+        "Against a [baseline](../gate.md), an error must grow by more than this part of its tolerance, or than the "
+        "uncertainty of its reference where that is larger, and beyond it by more than chance could do, to count as "
+        "worse.",
         table(
             ("family", "margin", "reason"),
             [(family, f"{entry.margin:g}", entry.reason) for family, entry in regression.margins.items()],
         ),
         f"False alarms: {regression.false_alarms:g}. {regression.reason}",
+        f"Against replicates, false alarms: {regression.retraining.false_alarms:g}. {regression.retraining.reason}",
     ]
     return "\n\n".join(text) + "\n"
 

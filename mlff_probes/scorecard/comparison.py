@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scipy.special import stdtrit
 
@@ -13,6 +13,7 @@ from mlff_probes.core.records import Expectation, ProbeResult, State
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.regression import RegressionPolicy
+from mlff_probes.scorecard.replicates import Scatter, mean_over
 
 SEEDS = ("seeds",)
 """Keys of a protocol that choose random numbers: measurements that differ in these alone are of one quantity."""
@@ -26,6 +27,9 @@ NAMED = 5
 WIDEST = 3.0
 """How many times as wide as the baseline's an interval counts: a wider one is no chance, but the change itself."""
 
+ENOUGH = 5
+"""Fewer replicates hardly know their own scatter: with four a change must be 6.5 standard deviations, with three 11."""
+
 ROUNDING = 1e-3
 """A verdict has not changed because an error crossed its tolerance by less than this part of it."""
 
@@ -38,7 +42,7 @@ BY_LABEL = ",label=…"
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a calculator is compared with: the rows of another one, by case and quantity.
+    """What a calculator is compared with: the rows of another one, or the means of replicates, by case and quantity.
 
     Attributes
     ----------
@@ -52,6 +56,8 @@ class Baseline:
         Its cases by id; None where the baseline has the cases of the run.
     remarks
         What a reader must know of it.
+    scatter
+        That of its replicates, where it has any.
     """
 
     label: str
@@ -60,6 +66,7 @@ class Baseline:
     judged: int
     cases: Mapping[str, CaseSummary] | None = None
     remarks: tuple[str, ...] = ()
+    scatter: Mapping[tuple[str, str], Scatter] = field(default_factory=dict)
 
 
 def difference(before: CaseSummary, now: CaseSummary) -> str:
@@ -80,37 +87,58 @@ def _others(before: str, now: str) -> bool:
 def baseline_of(card: Scorecard, source: str, wanted: str | None = None, *, by: str = BY_LABEL) -> Baseline:
     """The calculator `wanted` of a scorecard, or its only one, as a baseline; `by` says how one is named.
 
+    Replicates, calculators under one label, are one baseline: the mean of each quantity, with its scatter.
+
     Raises
     ------
     InputError
         If it holds no such calculator, or several and none is wanted, or a verdict without a number.
     """
+    label = _chosen(card, source, wanted, by)
+    replicates = [identity.label for identity in card.calculators if identity.replicate_of == label]
+    found: dict[tuple[str, str], list[ProbeResult]] = {}
+    for row in (row for name in replicates or [label] for row in card.rows(name)):
+        found.setdefault((row.case, row.quantity), []).append(row)
+    check_numbers((row for rows in found.values() for row in rows), source)
+    means = {key: mean_over(label, rows) if replicates else (rows[0], None) for key, rows in found.items()}
+    rows = {key: row for key, (row, _) in means.items()}
+    return Baseline(
+        label=label,
+        source=source,
+        rows=rows,
+        judged=sum(row.expectation is not None for row in rows.values()),
+        cases={case.id: case for case in card.cases},
+        remarks=tuple(_remarks(card, source, label, len(replicates))),
+        scatter={key: scatter for key, (_, scatter) in means.items() if scatter is not None},
+    )
+
+
+def _chosen(card: Scorecard, source: str, wanted: str | None, by: str) -> str:
+    """The label of the calculator, or of the replicates, that is the baseline."""
     labels = [identity.label for identity in card.calculators]
-    if wanted is None and len(labels) > 1:
-        raise InputError(source, "holds several calculators", f"name one with {by}: {', '.join(labels)}")
-    label = labels[0] if wanted is None and labels else wanted
-    if label not in labels:
-        raise InputError(source, f"holds no calculator '{label}'", f"it holds {', '.join(labels) or 'none'}")
-    found = card.rows(label)
-    check_numbers(found, source)
-    remarks = []
-    unsigned = [case.id for case in card.cases if not (case.fingerprint and case.reference_fingerprint)]
-    if unsigned:
-        remarks.append(
+    shared = list(dict.fromkeys(identity.replicate_of or identity.label for identity in card.calculators))
+    if wanted is None and len(shared) > 1:
+        raise InputError(source, "holds several calculators", f"name one with {by}: {', '.join(shared)}")
+    label = shared[0] if wanted is None and shared else wanted
+    if label is None or label not in (*shared, *labels):
+        held = ", ".join(dict.fromkeys([*shared, *labels])) or "none"
+        raise InputError(source, f"holds no calculator '{label}'", f"it holds {held}")
+    return label
+
+
+def _remarks(card: Scorecard, source: str, label: str, replicates: int) -> Iterable[str]:
+    """What a reader must know of a baseline."""
+    if any(not (case.fingerprint and case.reference_fingerprint) for case in card.cases):
+        yield (
             f"{source} is older than the fingerprints of structures and references: whether these are the same was not "
             "checked"
         )
     if not card.complete:
         why = f": {card.interrupted}" if card.interrupted else ""
-        remarks.append(f"{source} is incomplete ({len(card.results)} of {card.selected} quantities{why})")
-    return Baseline(
-        label=label,
-        source=source,
-        rows={(row.case, row.quantity): row for row in found},
-        judged=sum(row.expectation is not None for row in found),
-        cases={case.id: case for case in card.cases},
-        remarks=tuple(remarks),
-    )
+        yield f"{source} is incomplete ({len(card.results)} of {card.selected} quantities{why})"
+    if replicates > 1:
+        few = f"; {replicates} are few, and only large changes exceed it" if replicates < ENOUGH else ""
+        yield f"{label} is the mean of {replicates} replicates, and a change must exceed their scatter{few}"
 
 
 def check_numbers(rows: Iterable[ProbeResult], source: str) -> None:
@@ -200,7 +228,8 @@ class Comparer:
         if not has_verdict(after):
             by_nature = _by_nature(after)
             trend = Trend.REPORTED if by_nature and after.expectation is None else Trend.GONE
-            return self._of(after, before, trend, regression=not by_nature, note=after.verdict.reason)
+            lost = not by_nature and not (_errs(before) and after.verdict.state is State.NOT_COMPARABLE)
+            return self._of(after, before, trend, regression=lost, note=after.verdict.reason)
         if any(map(_errs, (before, after))):
             return self._of_errors(before, after)
         return self._of_reported(before, after) if after.expectation is None else self._of_numbers(before, after)
@@ -251,7 +280,7 @@ class Comparer:
             return self._of(after, before, Trend.REPORTED, note="only an upper bound is known")
         if unresolved := after.verdict.reason or before.verdict.reason:
             return self._of(after, before, Trend.REPORTED, note=unresolved)
-        change, uncertainty = _number(after) - _number(before), _interval(before, after, 1 - COVERAGE)
+        change, uncertainty = _number(after) - _number(before), self._uncertainty(before, after)
         return self._of(after, before, Trend.REPORTED, change=change, uncertainty=uncertainty)
 
     def _of_numbers(self, before: ProbeResult, after: ProbeResult) -> Change:
@@ -260,14 +289,15 @@ class Comparer:
         reference, tolerance = after.expectation.value, after.expectation.tolerance.value
         errors = [abs(_number(row) - reference) for row in (before, after)]
         change = errors[1] - errors[0]
-        chance = _interval(before, after, self.false_alarms, most=WIDEST) or 0.0
-        threshold = self.policy.margin(after.family) * min(tolerance, before.expectation.tolerance.value) + chance
+        chance = self._chance(before, after)
+        part = self.policy.margin(after.family) * min(tolerance, before.expectation.tolerance.value)
+        threshold = max(part, after.expectation.uncertainty, before.expectation.uncertainty) + chance
         failed, fails = (row.verdict.state is not State.PASSED for row in (before, after))
         if other_tolerance(before, after):  # the verdict that it would have had
             failed = errors[0] > tolerance
         crossed = failed != fails and abs(change) > chance + ROUNDING * tolerance and (change > 0) == fails
         blurred = after.verdict.state is State.ERROR and _uncertainty(after) > WIDEST * _uncertainty(before)
-        note = after.verdict.reason if after.verdict.state is State.ERROR else ""
+        note = after.verdict.reason if after.verdict.state is State.ERROR else _other_samples(before, after)
         if crossed or (blurred and not failed):
             trend = Trend.NEWLY_FAILING if fails else Trend.NEWLY_PASSING
         elif abs(change) > threshold or blurred:
@@ -284,10 +314,30 @@ class Comparer:
             trend,
             regression=trend in (Trend.WORSE, Trend.NEWLY_FAILING),
             change=change,
-            uncertainty=_interval(before, after, 1 - COVERAGE),
+            uncertainty=self._uncertainty(before, after),
             threshold=threshold,
             note=note,
         )
+
+    def _chance(self, before: ProbeResult, after: ProbeResult) -> float:
+        """What chance could do to a change: the scatter of a measurement, or that of replicates if it is larger."""
+        scatter = self.baseline.scatter.get((after.case, after.quantity))
+        seeds = scatter.interval(self.policy.retraining.false_alarms) if scatter else 0.0
+        return max(_interval(before, after, self.false_alarms, most=WIDEST) or 0.0, seeds)
+
+    def _uncertainty(self, before: ProbeResult, after: ProbeResult) -> float | None:
+        """Half the width of the 95 % interval of a change; None where both are exact."""
+        scatter = self.baseline.scatter.get((after.case, after.quantity))
+        known = _interval(before, after, 1 - COVERAGE)
+        return max(known or 0.0, scatter.interval(1 - COVERAGE)) if scatter else known
+
+
+def _other_samples(before: ProbeResult, after: ProbeResult) -> str:
+    """What is said of two numbers that stand on other samples; empty where they stand on as many."""
+    one, other = (row.measured.samples if row.measured else None for row in (before, after))
+    if one is None or other is None or (one.used, one.of) == (other.used, other.of):
+        return ""
+    return f"on {other.used} of {other.of} {other.what}, before on {one.used} of {one.of}"
 
 
 def compare(

@@ -13,6 +13,9 @@ from mlff_probes.core.records import NonNegative, Record, Text
 from mlff_probes.core.toml import read_toml, validated
 from mlff_probes.measure import FAMILIES
 
+RETRAINING = "retraining"
+"""The key of `[regression]` that is no family."""
+
 
 class Margin(Record):
     """`[regression.family]`: the part of its tolerance by which an error must change."""
@@ -21,15 +24,25 @@ class Margin(Record):
     reason: Text
 
 
+class Retraining(Record):
+    """`[regression.retraining]`: how often another seed alone may take a quantity beyond the scatter of replicates."""
+
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    reason: Text
+
+
 class RegressionPolicy(Record):
     """`[regression]`: when a change against a baseline counts.
 
     A change must exceed the margin of its family and, beyond it, what chance could do: `false_alarms` is the
-    probability that any of the quantities of a run of the same model changes by chance.
+    probability that any of the quantities of a run of the same model changes by chance. Where the baseline holds
+    replicates, their scatter is what another seed of the training does, and `retraining` the probability that a
+    quantity of the same training with another seed lies beyond it.
     """
 
     false_alarms: Annotated[float, Field(gt=0, lt=1)]
     reason: Text
+    retraining: Retraining
     margins: dict[str, Margin]
 
     def margin(self, family: str) -> float:
@@ -58,7 +71,7 @@ def _regression_table(file: Path) -> dict[str, Any]:
     table = read_toml(file).get(REGRESSION, {})
     if not isinstance(table, dict):
         raise InputError(file, f"[{REGRESSION}] must be a table")
-    margins = {family: row for family, row in table.items() if isinstance(row, dict)}
+    margins = {family: row for family, row in table.items() if isinstance(row, dict) and family != RETRAINING}
     unknown = sorted(set(margins) - set(FAMILIES))
     if unknown:
         raise InputError(file, f"[{REGRESSION}.{unknown[0]}] is no family", f"there are {', '.join(FAMILIES)}")

@@ -101,11 +101,15 @@ def test_pytest_commands_run(command, run):
         assert {figure.stem for figure in folder.glob("both_figures/*.png")} == measured | {BARRIER_ERRORS}
 
 
+MARKED = re.compile(r"( \(\d+ of \d+\))?( \[\d+\])*$")
+"""What stands behind a verdict: on how many of its samples the number stands, and footnotes."""
+
+
 def rows(text: str, verdicts: tuple[str, ...] = ("passed", "failed")) -> dict[tuple[str, str], list[str]]:
     """Rows of a rendered table by (case, quantity): measured, reference, deviation, tolerance, …, verdict."""
     found, case = {}, ""
     for line in text.splitlines():
-        words = line.split()
+        words = MARKED.sub("", line).split()
         while words and words[0] in FAMILIES:
             words.pop(0)
         if words and re.match("|".join(map(re.escape, CASES)), words[0]):

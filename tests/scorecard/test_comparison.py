@@ -100,6 +100,8 @@ def change(before, after, *, judged=10, then=None, now=None):
         (row(None, state=State.KNOWN_FAILURE), row(1.0), Trend.NEWLY_PASSING, False),
         (row(1.0), row(None, state=State.NOT_APPLICABLE), Trend.GONE, True),
         (row(1.0), row(None, state=State.NOT_APPLICABLE, by_nature=True), Trend.GONE, False),
+        (row(1.0), row(None, state=State.NOT_COMPARABLE), Trend.GONE, True),
+        (row(None), row(None, state=State.NOT_COMPARABLE), Trend.GONE, False),  # an error of an older scorecard
         (row(1.0, reference=None), row(None, reference=None, state=State.NOT_APPLICABLE), Trend.GONE, True),
         (
             row(1.0, reference=None),
@@ -146,6 +148,119 @@ def test_what_chance_could_do_is_no_change():
     crossing = change(row(1.09, **wide), row(1.12, **wide))
     assert (crossing.trend, crossing.regression) == (Trend.SAME, False)
     assert crossing.note == "another verdict, by less than chance"
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "after", "trend"),
+    [
+        (0.0, 1.045, Trend.WORSE),
+        (0.005, 1.045, Trend.WORSE),  # below a tenth of the tolerance
+        (0.05, 1.045, Trend.SAME),
+        (0.05, 0.965, Trend.SAME),
+        (0.05, 1.075, Trend.WORSE),
+        (0.05, 1.101, Trend.NEWLY_FAILING),
+    ],
+)
+def test_a_margin_is_never_below_the_uncertainty_of_the_reference(uncertainty, after, trend):
+    """Where the reference is known to 0.05, an error of 0.045 is no worse than one of 0.02."""
+    before, now = (
+        found.model_copy(update={"expectation": found.expectation.model_copy(update={"uncertainty": uncertainty})})
+        for found in (row(1.02), row(after))
+    )
+    found = change(before, now)
+    assert found.trend is trend
+    assert found.threshold == pytest.approx(max(0.01, uncertainty))
+
+
+def seeds(*values, quantity="barrier", label="old", **more):
+    """A scorecard of replicates, one for each value; None for one that exploded."""
+    names = [f"{label}.{n}" for n in range(1, len(values) + 1)]
+    cards = [
+        card_of([row(value, quantity=quantity, **more)], label=name) for name, value in zip(names, values, strict=True)
+    ]
+    identities = [card.calculators[0].model_copy(update={"replicate_of": label}) for card in cards]
+    return cards[0].model_copy(
+        update={"calculators": tuple(identities), "results": tuple(r for card in cards for r in card.results),
+                "selected": len(cards)}
+    )  # fmt: skip
+
+
+def against_seeds(value, *values, wanted=None, **more):
+    """The change of a candidate with this value against replicates with those."""
+    new = card_of([row(value, **more)])
+    found = compare(baseline_of(seeds(*values, **more), "old.json", wanted), new, "new", POLICY)
+    return found.changes[0], found
+
+
+FIVE = (1.03, 1.05, 1.04, 1.06, 1.02)
+SCATTER = np.std(FIVE, ddof=1)
+
+
+def test_a_change_must_exceed_the_scatter_of_the_replicates():
+    found, _ = against_seeds(1.04, *FIVE)
+    # the prediction interval of Student's t with 4 degrees of freedom: t(0.995) = 4.604, t(0.975) = 2.776
+    assert found.threshold == pytest.approx(0.01 + 4.604 * SCATTER * np.sqrt(1.2), rel=1e-3)
+    assert found.uncertainty == pytest.approx(2.776 * SCATTER * np.sqrt(1.2), rel=1e-3)
+    assert found.before.value == pytest.approx(1.04)
+    assert found.before.note == "the mean of 5 of 5 replicates"
+    for value, trend, regression in (
+        (1.09, Trend.SAME, False),
+        (1.109, Trend.SAME, False),
+        (1.5, "newly failing", True),
+    ):
+        one, _ = against_seeds(value, *FIVE)
+        assert (one.trend, one.regression) == (trend, regression)
+    assert against_seeds(1.109, *FIVE)[0].note == "another verdict, by less than chance"
+    assert change(row(1.04), row(1.09)).trend is Trend.WORSE  # without replicates
+
+
+def test_replicates_that_agree_leave_nothing_to_chance():
+    assert against_seeds(1.06, 1.04, 1.04, 1.04)[0].trend is Trend.WORSE
+    assert against_seeds(1.101, 1.0999, 1.0999)[0].trend is Trend.NEWLY_FAILING
+
+
+def test_few_replicates_are_said_to_be_few():
+    assert (
+        "old is the mean of 5 replicates, and a change must exceed their scatter"
+        in against_seeds(1.0, *FIVE)[1].remarks
+    )
+    assert "3 are few" in against_seeds(1.0, *FIVE[:3])[1].remarks[-1]
+    assert not against_seeds(1.0, 1.0)[1].remarks
+
+
+def test_the_scatter_of_replicates_holds_that_of_their_measurements():
+    """Each simulation scatters by itself too: the larger of the two counts, not both."""
+    few, _ = against_seeds(1.04, *FIVE, uncertainty=0.002)
+    assert few.threshold == pytest.approx(against_seeds(1.04, *FIVE)[0].threshold)
+    alike, _ = against_seeds(1.04, *(1.04,) * 5, uncertainty=0.02)
+    assert alike.threshold == pytest.approx(
+        change(row(1.04, uncertainty=0.02), row(1.04, uncertainty=0.02), judged=1).threshold
+    )
+
+
+def test_a_replicate_without_a_number_is_not_part_of_the_mean():
+    found, _ = against_seeds(1.05, 1.03, None, 1.05)
+    assert found.before.note == "the mean of 2 of 3 replicates"
+    assert found.before.value == pytest.approx(1.04)
+    assert against_seeds(1.0, None, None)[0].trend is Trend.NEWLY_PASSING
+    assert against_seeds(None, None, None)[0].trend is Trend.SAME
+    assert against_seeds(None, *FIVE)[0].regression
+
+
+def test_which_replicates_are_the_baseline():
+    old = seeds(*FIVE)
+    assert baseline_of(old, "old.json").label == baseline_of(old, "old.json", "old").label == "old"
+    one = baseline_of(old, "old.json", "old.2")
+    assert (one.label, one.rows["hop", "barrier"].measured.value, one.scatter) == ("old.2", 1.05, {})
+    with pytest.raises(InputError, match=r"holds no calculator 'c'; it holds old, old\.1"):
+        baseline_of(old, "old.json", "c")
+
+
+def test_the_reports_say_what_replicates_do():
+    _, found = against_seeds(1.09, *FIVE)
+    text = terminal.render_comparisons(card_of([row(1.09)]).model_copy(update={"comparisons": (found,)}))
+    assert "note: old is the mean of 5 replicates" in text
+    assert "no regression (1 same)" in text
 
 
 def test_few_samples_leave_more_to_chance():
