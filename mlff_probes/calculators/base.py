@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.calculators.device import HOST, Device
+from mlff_probes.calculators.process_state import ProcessState
 from mlff_probes.core.records import CalculatorIdentity
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class Calculator:
         Kernel libraries that are installed and that the calculator, loaded with ``fresh(kernels=…)``, could use.
     guard
         Around each model call: what may end it (`mlff_probes.calculators.limits`).
+    state
+        What it changed of the process, and has in its calls.
     """
 
     identity: CalculatorIdentity
@@ -80,6 +83,7 @@ class Calculator:
     fresh: Callable[..., Calculator] | None = None
     other_kernels: tuple[str, ...] = ()
     guard: Guard = unguarded
+    state: ProcessState = field(default_factory=ProcessState, compare=False, repr=False)
 
     @property
     def label(self) -> str:

@@ -70,9 +70,10 @@ def evaluate(
         model = replace(model, batch=None)
     if not frames:
         return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
-    start = clock()
-    found, batches = _passes(model, frames, (forces, stress), name)
-    elapsed = model.device.now(clock) - start
+    with model.state.during():
+        start = clock()
+        found, batches = _passes(model, frames, (forces, stress), name)
+        elapsed = model.device.now(clock) - start
     return Evaluation(
         energies=np.array([_checked_energy(values[0], name(row)) for row, values in enumerate(found)]),
         forces=tuple(_checked_forces(v[1], frames[row], name(row)) for row, v in enumerate(found)) if forces else None,

@@ -23,6 +23,7 @@ from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
 from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
+from mlff_probes.calculators.process_state import ProcessState
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.core.errors import InputError, describe
 
@@ -86,8 +87,8 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
     # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
     # (measured: 12 ms a call become 1,600). This must be said before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    start = time.perf_counter()
-    with quiet(), weights_only_kept():
+    start, state = time.perf_counter(), ProcessState()
+    with quiet(), weights_only_kept(), state.during():
         try:
             calculator = _load(request, family)
         except (ImportError, OSError) as error:
@@ -95,7 +96,14 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
     label = request.label or _slug(calculator.label)
     identity = calculator.identity
     pinned = identity.sha256 in request.pins
-    identity = identity.model_copy(update={"load_s": time.perf_counter() - start, "label": label, "pinned": pinned})
+    identity = identity.model_copy(
+        update={
+            "load_s": time.perf_counter() - start,
+            "label": label,
+            "pinned": pinned,
+            "left_behind": tuple(state.changed),
+        }
+    )
 
     def fresh(**changes: Any) -> Calculator:
         same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
@@ -108,6 +116,7 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         device_given_out=request.device in chosen_by_us,
         labelled=request.label is not None,
         fresh=fresh,
+        state=state,
     )
 
 

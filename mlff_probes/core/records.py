@@ -257,7 +257,8 @@ class CalculatorIdentity(Record):
     `sha256` is that of the file that was loaded; `pinned` says that the user named it (`--probe-sha256`). `dtype` to
     `threads`, `compile_mode` to `driver` and `versions` are the path that its numbers take: `compile_mode` None stands
     for eager, `kernels` names the library of its tensor products, `tf32` says whether float32 products are rounded to
-    TF32; None for what the family does not have or state.
+    TF32; None for what the family does not have or state. `left_behind` names what of the process its loading changed:
+    the calculator has it so in its calls, and all else as it was before.
     """
 
     spec: Text
@@ -283,6 +284,7 @@ class CalculatorIdentity(Record):
     options: dict[str, Any] = {}
     versions: dict[str, str] = {}
     load_s: NonNegative = 0.0
+    left_behind: tuple[Text, ...] = ()
     replicate_of: str | None = None
 
 

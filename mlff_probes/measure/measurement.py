@@ -84,10 +84,6 @@ def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], co
         except (ValueError, ArithmeticError) as error:  # finite energies whose differences are not, say
             reason = f"the numbers cannot be worked up: {describe(error)}"
             return _without_values(calculator, case, Problem(state="error", reason=reason), clock() - start)
-    dropped = sorted({str(w.message) for w in caught if w.category is DroppedState})
-    said = sorted(
-        {f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught if w.category is not DroppedState}
-    )
     identity = calculator.identity
     return Measurement(
         calculator=calculator.label,
@@ -97,8 +93,7 @@ def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], co
         diagnostics={
             "dtype": identity.dtype,
             **result.diagnostics,
-            **({"dropped": dropped} if dropped else {}),
-            "warnings": said,
+            **_noticed(calculator, caught),
             "device": identity.device,
         },
         timings=result.timings,
@@ -107,6 +102,16 @@ def _measured(calculator: Calculator, case: Case, clock: Callable[[], float], co
         model_s=result.evaluation.model_s,
         wall_s=clock() - start,
     )
+
+
+def _noticed(calculator: Calculator, caught: Sequence[warnings.WarningMessage]) -> dict[str, list[str]]:
+    """What was dropped of the structures, what the calculator changed of the process, and what was warned of."""
+    dropped = sorted({str(w.message) for w in caught if w.category is DroppedState})
+    others = [w for w in caught if w.category is not DroppedState]
+    left_behind = [what for what in calculator.state.changed if what not in calculator.identity.left_behind]
+    found = {"dropped": dropped, "left_behind": left_behind}
+    said = sorted({f"{w.category.__name__}: {w.message}".splitlines()[0] for w in others})
+    return {name: texts for name, texts in found.items() if texts} | {"warnings": said}
 
 
 def reference_measurement(case: Case, wanted: Sequence[str] = ()) -> Measurement | None:

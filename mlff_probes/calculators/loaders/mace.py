@@ -101,12 +101,13 @@ def _ase_calculator(
     request: CalculatorRequest, model: Any, accelerated: dict[str, Any], *, device: str, dtype: str, head: str
 ) -> Any:
     """MACE's own calculator of a model."""
+    from mace.calculators import MACECalculator
     from mace.tools import torch_tools
 
     try:
         # a model that is rebuilt to be compiled is rebuilt in torch's default dtype, whatever its own
         with _default_dtype_kept(), torch_tools.default_dtype(dtype):
-            return _keeping_defaults()(
+            return MACECalculator(
                 models=[model], device=device, default_dtype=dtype, head=head, compile_mode=request.compile_mode,
                 **accelerated,
             )  # fmt: skip
@@ -118,20 +119,6 @@ def _ase_calculator(
             f"MACE cannot rebuild this {type(model).__name__} to be compiled or for other kernels: {describe(error)}",
             "leave ,compile= and ,kernels= out",
         ) from error
-
-
-def _keeping_defaults() -> type[Any]:
-    """MACE's calculator class, except that a call that fails leaves torch's default dtype unchanged, too."""
-    from mace.calculators import MACECalculator
-
-    class KeepingDefaults(MACECalculator):
-        """MACE's calculator, which restores torch's default dtype after each call."""
-
-        def calculate(self, *args: Any, **kwargs: Any) -> None:
-            with _default_dtype_kept():
-                super().calculate(*args, **kwargs)  # type: ignore[no-untyped-call]
-
-    return KeepingDefaults
 
 
 def _properties(request: CalculatorRequest, calculator: Any) -> frozenset[str]:
@@ -227,7 +214,7 @@ def _cuda_major() -> str:
 
 @contextmanager
 def _default_dtype_kept() -> Iterator[None]:
-    """Restore torch's default dtype, which MACE sets: numbers must not depend on what ran last, or failed."""
+    """Restore torch's default dtype, which MACE sets as it is made, and in each call too."""
     import torch
 
     before = torch.get_default_dtype()
@@ -289,7 +276,7 @@ def _batch(calculator: Any) -> Any:
     (model,) = calculator.models
 
     def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:
-        with _default_dtype_kept(), torch_tools.default_dtype(calculator.default_dtype):
+        with torch_tools.default_dtype(calculator.default_dtype):
             with stage("neighbours"):
                 graphs = [
                     data.AtomicData.from_config(

@@ -156,6 +156,11 @@ def notes(card: Scorecard) -> list[str]:
         for identity in card.calculators
         if identity.checkpoint == "unchecked"
     ]
+    found += [
+        f"{identity.label} changes {' and '.join(changed)}: so it is in its own calls, and put back for all else"
+        for identity in card.calculators
+        if (changed := fmt.left_behind(card, identity))
+    ]
     if card.options.any_level_of_theory:
         found.append("judged whatever the calculator's level of theory (--probe-level-of-theory=any)")
     if card.options.known_failures:

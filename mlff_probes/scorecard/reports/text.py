@@ -262,6 +262,17 @@ def agreement_lines(card: Scorecard, calculator: str) -> list[str]:
     ]
 
 
+def left_behind(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
+    """What of the process a calculator changed as it was loaded and in its calls, each thing once."""
+    in_calls = [
+        what
+        for measurement in card.measurements
+        if measurement.calculator == identity.label
+        for what in measurement.diagnostics.get("left_behind", ())
+    ]
+    return list(dict.fromkeys([*identity.left_behind, *in_calls]))
+
+
 def simulation_lines(card: Scorecard, calculator: str) -> list[str]:
     """How each simulation was made, and what of it is from an earlier run."""
     found = []
