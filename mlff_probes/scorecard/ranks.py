@@ -24,10 +24,12 @@ LEGEND = (
 )
 
 RANK_LEGEND = (
-    "ranked by what failed, erred, or is lacking (no verdict where another calculator has one, unless by nature), then "
-    "by the median of |deviation| / tolerance over what all of the family's ranked calculators have; a rank is one "
-    "more than the number of calculators that are clearly better: verdicts on numbers that differ by less than their "
-    "uncertainties count as equal, and so do medians that differ by less than these and the family's regression margin"
+    "a rank is one more than the number of calculators that are clearly better, by what failed or erred, then by the "
+    "median of |deviation| / tolerance; two calculators are held against each other on what both were asked: what has "
+    "no verdict for one of them (not asked: of elements or a level of theory that it does not claim, or left out of "
+    "the run) is shown and ranks nobody; verdicts on numbers that differ by less than their uncertainties count as "
+    "equal, and so do medians that differ by less than these and the family's regression margin; the median shown is "
+    "over what all of the family's ranked calculators have"
 )
 
 FIXED_COLUMNS = ("case", "quantity", "tolerance", "unit")
@@ -35,6 +37,10 @@ FIXED_COLUMNS = ("case", "quantity", "tolerance", "unit")
 
 JUDGED = (State.PASSED, State.FAILED, State.ERROR, State.KNOWN_FAILURE)
 """Verdicts on the calculator; a known failure, which does not count for a run, still says something of it."""
+
+
+WRONG = (State.FAILED, State.ERROR, State.KNOWN_FAILURE)
+"""Verdicts that count against a calculator."""
 
 
 class Texts(NamedTuple):
@@ -48,11 +54,10 @@ class Standing(NamedTuple):
     """How one calculator does in one family.
 
     `place` is one more than the number of calculators that are clearly better (`_clearly_better`), and None for one
-    without any verdict in the family. `lacking` counts the quantities that were judged for another calculator and have
-    no verdict here, though nothing in the nature of this calculator rules them out: they rank as failures do. `known`
-    counts known failures, which rank so too. `median` is that of ``abs(deviation) / tolerance`` over the `common`
-    quantities of which all ranked calculators have a number; `unsure` is by how much it would be larger if each
-    deviation were larger by its uncertainty.
+    that has no verdict in the family, or none where another one has. `not_asked` counts the quantities that were judged
+    for another calculator and have no verdict here, though nothing in the nature of this calculator rules them out.
+    `known` counts known failures, which rank as failures. `median` is that of ``abs(deviation) / tolerance`` over the
+    `common` quantities of which all ranked calculators have a number.
     """
 
     family: str
@@ -62,16 +67,10 @@ class Standing(NamedTuple):
     failed: int
     error: int
     known: int
-    lacking: int
+    not_asked: int
     not_judged: int
     median: float | None
-    unsure: float
     common: int
-
-    @property
-    def short(self) -> int:
-        """How many quantities are not right."""
-        return self.failed + self.error + self.known + self.lacking
 
 
 def compared(card: Scorecard) -> list[str]:
@@ -128,7 +127,7 @@ def rank_table(card: Scorecard) -> Texts:
         "failed": [each.failed for each in found],
         "error": [each.error for each in found],
         "known failure": [each.known for each in found],
-        "lacking": [each.lacking for each in found],
+        "not asked": [each.not_asked for each in found],
         "not judged": [each.not_judged for each in found],
     }
     used = [name for name, counts in counted.items() if any(counts)]
@@ -176,9 +175,9 @@ def _alike(one: ProbeResult, other: ProbeResult) -> bool:
     return len(texts) == 1 or abs(_off(one) - _off(other)) <= noise
 
 
-def _by_chance(one: ProbeResult | None, other: ProbeResult | None) -> bool:
+def _by_chance(one: ProbeResult, other: ProbeResult) -> bool:
     """Whether two numbers are so near each other that another verdict may be chance."""
-    if one is None or other is None or not (_has_number(one) and _has_number(other)):
+    if not (_has_number(one) and _has_number(other)):
         return False
     return abs(_off(one) - _off(other)) < _uncertainty(one, other)
 
@@ -211,46 +210,56 @@ def _off(row: ProbeResult) -> float:
 
 
 def _ranked(family: str, labels: list[str], rows: list[dict[str, ProbeResult]]) -> list[Standing]:
-    ranked = [label for label in labels if any(_state(row, label) in JUDGED for row in rows)]
+    """The standings in one family, the best first; those without a place last."""
+    judged = {label: [row for row in rows if _state(row, label) in JUDGED] for label in labels}
+    ranked = [label for label in labels if judged[label]]
     common = [row for row in rows if all(label in row and _has_number(row[label]) for label in ranked)]
-    found = [_standing(family, label, rows, common if label in ranked else []) for label in labels]
 
-    def merit(each: Standing) -> tuple[bool, int, float]:
-        return each.calculator not in ranked, each.short, 0.0 if each.median is None else each.median
+    def place(label: str) -> int | None:
+        others = [other for other in ranked if other != label]
+        shared = [row for row in judged[label] if any(_state(row, other) in JUDGED for other in others)]
+        if not judged[label] or (others and not shared):
+            return None
+        return 1 + sum(_clearly_better(other, label, judged[label]) for other in others)
 
-    order = sorted(found, key=merit)
-    placed = [
-        each._replace(place=1 + sum(_clearly_better(one, each, rows) for one in order[:index]))
-        if each.calculator in ranked
-        else each
-        for index, each in enumerate(order)
+    found = [
+        _standing(family, label, rows, common if label in ranked else [])._replace(place=place(label))
+        for label in labels
     ]
-    return sorted(placed, key=lambda each: math.inf if each.place is None else each.place)
+    return sorted(found, key=_merit)
 
 
-def _clearly_better(one: Standing, other: Standing, rows: list[dict[str, ProbeResult]]) -> bool:
-    """Whether one calculator, which is no worse by its counts and then by its median, is better by more than noise."""
-    known = [row for row in rows if not _by_chance(row.get(one.calculator), row.get(other.calculator))]
-    if _short(known, one.calculator) < _short(known, other.calculator):
-        return True
-    if one.median is None or other.median is None:
+def _merit(each: Standing) -> tuple[float, int, float]:
+    """In which order calculators are shown: by place, and those that share one by all that they have."""
+    wrong = each.failed + each.error + each.known
+    return math.inf if each.place is None else each.place, wrong, each.median or 0.0
+
+
+def _clearly_better(one: str, other: str, rows: list[dict[str, ProbeResult]]) -> bool:
+    """Whether one calculator is better than another by more than noise, on what both were asked."""
+    both = [row for row in rows if _state(row, one) in JUDGED and _state(row, other) in JUDGED]
+    clear = [row for row in both if not _by_chance(row[one], row[other])]
+    wrong, others = (sum(_state(row, label) in WRONG for row in clear) for label in (one, other))
+    if wrong != others:
+        return wrong < others
+    numbers = [row for row in both if _has_number(row[one]) and _has_number(row[other])]
+    if not numbers:
         return False
-    return other.median - one.median > _margin(one.family) + math.hypot(one.unsure, other.unsure)
+    (median, unsure), (larger, other_unsure) = (_median([row[label] for row in numbers]) for label in (one, other))
+    return larger - median > _margin(numbers[0][one].family) + math.hypot(unsure, other_unsure)
 
 
-def _short(rows: list[dict[str, ProbeResult]], label: str) -> int:
-    """How many quantities are not right."""
-    wrong = (State.FAILED, State.ERROR, State.KNOWN_FAILURE)
-    return sum(_state(row, label) in wrong or _lacks(row.get(label)) for row in rows)
+def _median(rows: list[ProbeResult]) -> tuple[float, float]:
+    """The median of |deviation| / tolerance, and how much larger it is if each deviation is, by its uncertainty."""
+    median = statistics.median(_off(row) / _tolerance(row) for row in rows)
+    return median, statistics.median((_off(row) + _uncertainty(row)) / _tolerance(row) for row in rows) - median
 
 
 def _standing(
     family: str, label: str, rows: list[dict[str, ProbeResult]], common: list[dict[str, ProbeResult]]
 ) -> Standing:
     states = [_state(row, label) for row in rows]
-    parts = [_off(row[label]) / _tolerance(row[label]) for row in common]
-    larger = [part + _uncertainty(row[label]) / _tolerance(row[label]) for part, row in zip(parts, common, strict=True)]
-    lacking = sum(_lacks(row.get(label)) for row in rows)
+    not_asked = sum(_not_asked(row.get(label)) for row in rows)
     return Standing(
         family=family,
         place=None,
@@ -259,11 +268,10 @@ def _standing(
         failed=states.count(State.FAILED),
         error=states.count(State.ERROR),
         known=states.count(State.KNOWN_FAILURE),
-        lacking=lacking,
-        not_judged=sum(state not in JUDGED for state in states) - lacking,
-        median=statistics.median(parts) if parts else None,
-        unsure=statistics.median(larger) - statistics.median(parts) if parts else 0.0,
-        common=len(parts),
+        not_asked=not_asked,
+        not_judged=sum(state not in JUDGED for state in states) - not_asked,
+        median=_median([row[label] for row in common])[0] if common else None,
+        common=len(common),
     )
 
 
@@ -276,7 +284,7 @@ def _tolerance(row: ProbeResult) -> float:
     return row.expectation.tolerance.value
 
 
-def _lacks(row: ProbeResult | None) -> bool:
+def _not_asked(row: ProbeResult | None) -> bool:
     """Whether there is no verdict where there could be one."""
     if row is None or row.verdict.state is State.NOT_COMPARABLE:
         return True

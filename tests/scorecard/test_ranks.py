@@ -113,22 +113,57 @@ def test_fewer_failures_win_then_the_median():
     assert medians == {"a": pytest.approx(0.0), "b": pytest.approx(0.9), "c": pytest.approx(0.2)}
 
 
-def test_an_error_or_a_lack_is_never_an_advantage():
-    """Leaving out what it would fail puts nobody above one that measures it and fails."""
-    for state in ("error", "not applicable"):
-        card = card_of_rows(
-            row("honest", "barrier", 0.2), row("honest", "outcome", 0.01),
-            row("lacks", "barrier", state=state), row("lacks", "outcome", 0.02),
-        )  # fmt: skip
-        assert places(card) == {"honest": 1, "lacks": 2}
-    absent = card_of_rows(row("honest", "barrier", 0.2), row("honest", "outcome", 0.01), row("lacks", "outcome", 0.02))
-    assert places(absent) == {"honest": 1, "lacks": 2}
-    foreign = card_of_rows(
+def test_an_error_is_never_an_advantage():
+    card = card_of_rows(
         row("honest", "barrier", 0.2), row("honest", "outcome", 0.01),
-        row("lacks", "barrier", 0.0, level="it learned r2SCAN"), row("lacks", "outcome", 0.02),
+        row("errs", "barrier", state="error"), row("errs", "outcome", 0.011),
     )  # fmt: skip
-    assert places(foreign) == {"honest": 1, "lacks": 2}
-    assert [each.lacking for each in standings(foreign)] == [0, 1]
+    assert places(card) == {"honest": 1, "errs": 1}  # wrong, both of them
+    honest = card_of_rows(row("honest", "barrier", 0.09), row("errs", "barrier", state="error"))
+    assert places(honest) == {"honest": 1, "errs": 2}
+
+
+LACKS = {
+    "an element": row("specialist", "barrier", state="not applicable"),
+    "a level": row("specialist", "barrier", 0.0, level="it learned r2SCAN"),
+    "left out": None,
+}
+
+
+@pytest.mark.parametrize("lack", LACKS)
+@pytest.mark.parametrize(
+    ("barrier", "outcome", "expected"),
+    [
+        (0.2, 0.02, {"general": 1, "specialist": 1}),  # a failure where nobody else was asked ranks nobody
+        (0.0, 0.02, {"general": 1, "specialist": 1}),
+        (0.2, 0.05, {"general": 1, "specialist": 2}),
+        (0.0, 0.001, {"specialist": 1, "general": 2}),
+    ],
+)
+def test_calculators_are_ranked_on_what_both_were_asked(lack, barrier, outcome, expected):
+    """What a specialist never claimed is shown, and neither lifts nor lowers it."""
+    rows = [row("general", "barrier", barrier), row("general", "outcome", 0.02), row("specialist", "outcome", outcome)]
+    card = card_of_rows(*rows, *filter(None, [LACKS[lack]]))
+    found = {each.calculator: each for each in standings(card)}
+    assert {name: each.place for name, each in found.items()} == expected
+    assert (found["general"].not_asked, found["specialist"].not_asked) == (0, 1)
+    ranks = rank_table(card)
+    assert ranks.rows[[line[2] for line in ranks.rows].index("specialist")][ranks.head.index("not asked")] == "1"
+
+
+def test_a_specialist_does_not_hide_who_of_the_others_is_better():
+    """Each pair is held against each other on what both were asked, however little a third one has."""
+    card = card_of_rows(
+        row("a", "barrier", 0.01), row("a", "outcome", 0.01), row("a", "reverse", 0.01),
+        row("b", "barrier", 0.2), row("b", "outcome", 0.01), row("b", "reverse", 0.01),
+        row("specialist", "outcome", 0.011),
+    )  # fmt: skip
+    assert places(card) == {"a": 1, "specialist": 1, "b": 2}
+
+
+def test_calculators_without_a_common_quantity_have_no_place():
+    card = card_of_rows(row("a", "barrier", 0.2), row("b", "outcome", 0.0))
+    assert places(card) == {"a": None, "b": None}
 
 
 def test_a_known_failure_ranks_as_one():
@@ -144,9 +179,8 @@ def test_what_is_not_applicable_by_nature_costs_nothing():
         row("b", "barrier", 0.05), row("b", "batch", state="not applicable", by_nature=True),
     )  # fmt: skip
     found = {each.calculator: each for each in standings(card)}
-    assert (found["b"].place, found["b"].lacking, found["b"].not_judged) == (1, 0, 1)
-    assert found["a"].place == 2
-    assert found["a"].common == 1
+    assert (found["b"].place, found["b"].not_asked, found["b"].not_judged) == (1, 0, 1)
+    assert (found["a"].place, found["a"].common) == (1, 1)  # nor does it lower one that has it
 
 
 def test_one_without_any_verdict_has_no_place_and_takes_nothing_from_the_others():
