@@ -5,35 +5,29 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_probes.cases.files import matching, read_frames
 from mlff_probes.cases.importers.trajectory import dynamics_case
+from mlff_probes.cases.labels import NEEDED, SAME_LABEL, FrameLabels, frame_labels, how_to_map, labels_note
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation
-from mlff_probes.core.protocol import BaseProtocol, FramesFrom, frame_key
+from mlff_probes.core.protocol import BaseProtocol, FramesFrom, LabelKeys, frame_key
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.measure.laws.protocols import Law
 from mlff_probes.measure.parity.measurement import UNLABELLED
 
-Labels = dict[str, NDArray[np.float64]]
 Fingerprint = tuple[bytes, bytes, tuple[bytes, ...], tuple[str, ...]]
-
-SAME_LABEL = 1e-4
-"""How far two labels of one structure may differ, eV and eV/A: files carry limited decimals."""
 
 ALONE_A = 8.0
 """A single atom whose periodic images are farther away than this, A, is taken as isolated."""
-
-LABELS = {"energy": "REF_energy", "forces": "REF_forces"}
-"""Keys under which training sets for MACE carry what ASE calls energy and forces."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +54,10 @@ def read_case_frames(file: Path, protocol: BaseProtocol) -> CaseFrames:
 
 def _labelled(file: Path, protocol: Any) -> CaseFrames:
     """All labelled frames of some files, as a `Parity` wants them."""
-    read = labelled_frames(_sources(file, protocol.origins), where=str(file))
+    read = labelled_frames(_sources(file, protocol.origins), where=str(file), keys=protocol)
     if problem := protocol.frame_problem(read.frames):
         raise InputError(file, problem)
-    return replace(read, stored=stored_evaluation(read.frames, file))
+    return read
 
 
 def _any(file: Path, protocol: Any) -> CaseFrames:
@@ -103,7 +97,8 @@ def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
     problem = protocol.frame_problem(frames)
     if problem:
         raise InputError(beside, f"{problem} ([protocol] of {file.name})")
-    return CaseFrames(tuple(frames), stored_evaluation(frames, beside))
+    stored, notes = stored_evaluation(frames, beside, protocol if isinstance(protocol, LabelKeys) else LabelKeys())
+    return CaseFrames(tuple(frames), stored, notes)
 
 
 READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {
@@ -116,18 +111,25 @@ READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {
 """How the frames of a case are read, by `BaseProtocol.frames_from`."""
 
 
-def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
-    """The energies and forces stored with all of `frames`; None where no frame carries an energy.
+def stored_evaluation(
+    frames: Sequence[Atoms], file: Path, keys: LabelKeys
+) -> tuple[Evaluation | None, tuple[str, ...]]:
+    """The energies and forces stored with all of `frames`, None where no frame carries an energy, and a note on them.
+
+    `keys` are the names that the user states (`frame_labels`); `file` is named in what is raised.
 
     Raises
     ------
     InputError
         If some frames carry what others lack, or a number is not finite.
     """
-    rows = [_labels(frame, file, index) for index, frame in enumerate(frames)]
+    found = [frame_labels(frame, keys, file, index) for index, frame in enumerate(frames)]
+    rows = [labels.values for labels in found]
     with_energy = ["energy" in row for row in rows]
     if not any(with_energy):
-        return None
+        if keys.energy_key:
+            raise InputError(file, f"no frame has an energy under '{keys.energy_key}'", how_to_map(frames, keys))
+        return None, ()
     if not all(with_energy):
         raise InputError(file, f"frame {with_energy.index(False)} has no energy, but others have one")
     energies = np.array([row["energy"] for row in rows])
@@ -137,50 +139,17 @@ def stored_evaluation(frames: Sequence[Atoms], file: Path) -> Evaluation | None:
     for index in range(len(frames)):
         if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
             raise InputError(file, f"frame {index} has an energy or a force that is not finite")
-    return Evaluation(energies=energies, forces=forces or None)
+    return Evaluation(energies=energies, forces=forces or None), labels_note(found)
 
 
-def _labels(frame: Atoms, file: Path, index: int) -> Labels:
-    """Stored energy and forces: ASE's own, or those under MACE's names; both only if they agree."""
-    frame_name = f"frame {index}"
-    results = getattr(frame.calc, "results", None) or {}
-    found = {key: value for key, value in results.items() if key in LABELS}
-    if found and hasattr(frame.calc, "check_state") and frame.calc.check_state(frame):
-        raise InputError(
-            file,
-            f"{frame_name} has the energy of another structure: its calculator was used for other atoms since, or the "
-            "atoms moved",
-            "keep each image's own results, for instance in a SinglePointCalculator",
-        )
-    for key, name in LABELS.items():
-        named = frame.info.get(name) if key == "energy" else frame.arrays.get(name)
-        if named is None:
-            continue
-        if key in found and not np.allclose(found[key], named, atol=SAME_LABEL):
-            raise InputError(file, f"{frame_name} has two different labels, '{key}' and '{name}'", "keep one")
-        found[key] = named
-    for key, shape in (("energy", ()), ("forces", (len(frame), 3))):
-        if key in found:
-            found[key] = _numbers(found[key], shape, file, f"{frame_name} has {key}")
-    return found
-
-
-def _numbers(label: Any, shape: tuple[int, ...], file: Path, what: str) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(label, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise InputError(file, f"{what} that are no numbers: {str(label)[:40]!r}") from error
-    if array.shape != shape:
-        raise InputError(file, f"{what} of shape {array.shape}, expected {shape}")
-    return array
-
-
-def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -> CaseFrames:
+def labelled_frames(
+    sources: Sequence[tuple[str | None, Path]], *, where: str, keys: LabelKeys | None = None
+) -> CaseFrames:
     """All frames of some files that carry an energy and forces, each structure once, and those that do not.
 
-    Each frame gets its `origin` and the place it was `taken_from`. Isolated atoms (`config_type=IsolatedAtom`,
-    or a single atom without neighbours) are left out: their energies are the zero of some training sets, and
-    no force acts on them.
+    Each frame gets its `origin` and the place it was `taken_from`. Isolated atoms (`config_type` is ``IsolatedAtom``,
+    ``isolated_atom`` or alike, or a single atom without neighbours) are left out: their energies are the zero of some
+    training sets, and no force acts on them.
 
     Parameters
     ----------
@@ -188,6 +157,8 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
         (origin, file); without an origin each frame names its own as `origin` or `config_type`.
     where
         Named in what is raised.
+    keys
+        Names that the user states for labels; None to go by the usual ones (`frame_labels`).
 
     Raises
     ------
@@ -195,32 +166,54 @@ def labelled_frames(sources: Sequence[tuple[str | None, Path]], *, where: str) -
         If a file cannot be read, a label is unusable, two copies of a structure have different labels, or no
         frame is labelled.
     """
-    unique: dict[Fingerprint, tuple[Atoms, Labels]] = {}
+    unique: dict[Fingerprint, tuple[Atoms, FrameLabels]] = {}
     left_out, unlabelled = Counter[str](), list[Atoms]()
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
-            labels = _labels(frame, file, index)
+            labels = frame_labels(frame, keys or LabelKeys(), file, index)
             frame.info |= _place(frame, origin, file, index)
             if _is_isolated_atom(frame):
                 left_out["isolated atoms"] += 1
-            elif set(labels) < set(LABELS):
+            elif not set(NEEDED) <= set(labels.values):
                 left_out[UNLABELLED] += 1
                 unlabelled.append(frame)
             else:
-                if not all(np.isfinite(label).all() for label in labels.values()):
+                if not all(np.isfinite(labels.values[what]).all() for what in NEEDED):
                     raise InputError(file, f"frame {index} has an energy or a force that is not finite")
+                _keep_stress(frame, labels)
                 first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
                 if first is not frame:
                     _check_copy(first, known, labels, file, index)
                     left_out["copies"] += 1
     if not unique:
-        raise InputError(where, "no frame carries both an energy and forces, so there is nothing to compare with")
+        raise InputError(
+            where,
+            "no frame carries both an energy and forces, so there is nothing to compare with",
+            how_to_map(unlabelled, keys),
+        )
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
     return CaseFrames(
         frames=tuple(frame for frame, _ in unique.values()),
-        stored=None,
-        notes=(f"Frames left out: {note}.",) if note else (),
+        stored=_evaluation([labels for _, labels in unique.values()]),
+        notes=(
+            *labels_note([labels for _, labels in unique.values()]),
+            *((f"Frames left out: {note}.",) if note else ()),
+        ),
         unlabelled=tuple(unlabelled),
+    )
+
+
+def _keep_stress(frame: Atoms, labels: FrameLabels) -> None:
+    """Put a stress that was found under another name where ASE has it: who writes the frame on writes it too."""
+    if labels.names.get("stress", "stress") != "stress":
+        results = getattr(frame.calc, "results", None) or {}
+        frame.calc = SinglePointCalculator(frame, **{**results, "stress": labels.values["stress"]})
+
+
+def _evaluation(labels: Sequence[FrameLabels]) -> Evaluation:
+    return Evaluation(
+        energies=np.array([row.values["energy"] for row in labels]),
+        forces=tuple(row.values["forces"] for row in labels),
     )
 
 
@@ -238,8 +231,8 @@ def _place(frame: Atoms, origin: str | None, file: Path, index: int) -> dict[str
     return {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
 
 
-def _check_copy(first: Atoms, known: Labels, labels: Labels, file: Path, index: int) -> None:
-    if not all(np.allclose(known[key], labels[key], atol=SAME_LABEL) for key in LABELS):
+def _check_copy(first: Atoms, known: FrameLabels, labels: FrameLabels, file: Path, index: int) -> None:
+    if not all(np.allclose(known.values[what], labels.values[what], atol=SAME_LABEL) for what in NEEDED):
         raise InputError(
             file,
             f"frame {index} is the structure of {first.info['taken_from']} with another energy or other forces",
@@ -248,7 +241,7 @@ def _check_copy(first: Atoms, known: Labels, labels: Labels, file: Path, index: 
 
 
 def _is_isolated_atom(frame: Atoms) -> bool:
-    if str(frame.info.get("config_type", "")).casefold() == "isolatedatom":
+    if re.fullmatch(r"isolated[ _-]?atoms?", str(frame.info.get("config_type", "")), re.IGNORECASE):
         return True
     return len(frame) == 1 and all(length > ALONE_A for length in frame.cell.lengths()[frame.pbc])
 

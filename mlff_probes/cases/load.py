@@ -15,10 +15,13 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 from pydantic import Field
 
-from mlff_probes.cases.frames import CaseFrames, labelled_frames, read_case_frames, stored_evaluation
+from mlff_probes.cases.frames import CaseFrames, labelled_frames, read_case_frames
+from mlff_probes.cases.labels import how_to_map
 from mlff_probes.cases.tolerances import OwnShare, Policy, ToleranceTable, load_policy
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
@@ -192,7 +195,7 @@ def _expectations(
         unit = units[row.quantity]
         tolerance = _tolerance(where, row, case, policy, unit)
         known = None if case.reference is None else case.reference.values.get(row.quantity)
-        value = _value(where, row, known, tolerance)
+        value = _value(where, row, known, tolerance, case.frames)
         if problem := case.protocol.reference_problem(row.quantity, case.stored, uncertainties):
             raise InputError(where, problem)
         yield Expectation(
@@ -230,7 +233,9 @@ def _tolerance(where: str, row: ExpectationTable, case: Case, policy: Policy, un
     return tolerance
 
 
-def _value(where: str, row: ExpectationTable, known: Value | None, tolerance: Tolerance) -> float:
+def _value(
+    where: str, row: ExpectationTable, known: Value | None, tolerance: Tolerance, frames: Sequence[Atoms]
+) -> float:
     """The reference value of an expectation: the one in the file, or else what the stored frames yield (`known`)."""
     if row.value is not None and known is not None:
         raise InputError(where, "a value is given, but the frames carry energies that yield it", "leave one out")
@@ -243,8 +248,10 @@ def _value(where: str, row: ExpectationTable, known: Value | None, tolerance: To
             "a longer trajectory may do",
         )
     if value is None:
-        why = known.problem.reason if known and known.problem else "the frames lack reference energies or forces"
-        raise InputError(where, f"no value is given and none can be worked out: {why}")
+        if known and known.problem:
+            raise InputError(where, f"no value is given and none can be worked out: {known.problem.reason}")
+        why = "the frames lack reference energies or forces"
+        raise InputError(where, f"no value is given and none can be worked out: {why}", how_to_map(frames))
     return value
 
 
@@ -284,7 +291,8 @@ def gather_frames(
     """
     if files:
         read = labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))
-        return _with_labels(list(read.frames))
+        assert read.stored is not None
+        return list(read.frames), read.stored
     cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
     if not cases or case not in (None, *cases):
         sought = "no parity case" if case is None else f"no parity case '{case}'"
@@ -292,14 +300,14 @@ def gather_frames(
             "", f"there is {sought}", f"there are {', '.join(cases) or 'none: name files with labelled frames'}"
         )
     frames: list[Atoms] = []
+    energies: list[float] = []
+    forces: list[NDArray[np.float64]] = []
     for found in [cases[case]] if case else cases.values():
         if isinstance(found, BrokenCase):
             raise found.error
+        assert found.stored is not None
+        assert found.stored.forces is not None
         frames += found.frames
-    return _with_labels(frames)
-
-
-def _with_labels(frames: list[Atoms]) -> tuple[list[Atoms], Evaluation]:
-    labels = stored_evaluation(frames, Path("frames"))
-    assert labels is not None  # without one the frames would not be here
-    return frames, labels
+        energies += found.stored.energies.tolist()
+        forces += found.stored.forces
+    return frames, Evaluation(np.array(energies), tuple(forces))

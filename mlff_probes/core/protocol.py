@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mlff_probes.core.evaluation import Evaluation
-from mlff_probes.core.records import Record
+from mlff_probes.core.records import Record, Text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -32,6 +32,25 @@ def energy_and_force(*names: str, stress: bool = False) -> dict[str, str]:
     """The quantities ``<name>_energy``, ``<name>_force`` and, if wanted, ``<name>_stress``, with their units."""
     kinds = {"energy": ATOM_ENERGY, "force": SMALL_FORCE} | ({"stress": STRESS} if stress else {})
     return {f"{name}_{what}": unit for name in names for what, unit in kinds.items()}
+
+
+class LabelKeys(Record):
+    """Under which names energies, forces and stresses are stored with frames; None for the usual ones.
+
+    Attributes
+    ----------
+    energy_key
+        Name in the comment line of the energy of a frame, eV.
+    forces_key
+        Name of the columns with the force on each atom, eV/A.
+    stress_key
+        Name in the comment line of the stress of a frame, eV/A^3 with ASE's sign, or, where the name holds "virial",
+        of its virial in eV. Nothing is compared with it, but the worst frames are written with it.
+    """
+
+    energy_key: Text | None = None
+    forces_key: Text | None = None
+    stress_key: Text | None = None
 
 
 class BaseProtocol(Record):

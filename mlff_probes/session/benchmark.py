@@ -63,6 +63,8 @@ class Benchmark:
         the first is kept. None to keep none.
     level_of_theory, uncertainty_ev, migrating_atom
         Of a band given as `migration_path`: see `mlff_probes.cases.importers.path.band_case`.
+    energy_key, forces_key
+        Under which names that band stores energies (eV) and forces (eV/A); None for the usual ones.
 
     Raises
     ------
@@ -89,6 +91,8 @@ class Benchmark:
         level_of_theory: str | None = None,
         uncertainty_ev: float | None = None,
         migrating_atom: int | None = None,
+        energy_key: str | None = None,
+        forces_key: str | None = None,
     ) -> None:
         if tier not in TIERS:
             raise InputError("", f"tier={tier!r} must be one of {', '.join(TIERS)}")
@@ -104,7 +108,9 @@ class Benchmark:
             trust_checkpoint=trust_checkpoint,
             sha256=pins,
         )
-        stated = stated_band(material, level_of_theory, uncertainty_ev, migrating_atom)
+        stated = stated_band(
+            material, level_of_theory, uncertainty_ev, migrating_atom, energy_key=energy_key, forces_key=forces_key
+        )
         self._families = FAMILIES if migration_path is None else ("migration",)
         self._suite = assemble(
             SuiteOptions(

@@ -18,6 +18,7 @@ from mlff_probes.cases.load import AnyCase, load_case
 from mlff_probes.cases.tolerances import Policy
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.protocol import LabelKeys
 from mlff_probes.measure import FAMILIES
 
 
@@ -47,10 +48,17 @@ def readable(cases: Iterable[Case | BrokenCase]) -> list[Case]:
 
 
 def stated_band(
-    material: str | None, level_of_theory: str | None, uncertainty_ev: float | None, migrating_atom: int | None
+    material: str | None = None,
+    level_of_theory: str | None = None,
+    uncertainty_ev: float | None = None,
+    migrating_atom: int | None = None,
+    *,
+    energy_key: str | None = None,
+    forces_key: str | None = None,
 ) -> Stated:
     """What the user says of a band, checked."""
-    for name, text in (("material", material), ("level_of_theory", level_of_theory)):
+    texts = {"material": material, "level_of_theory": level_of_theory, "energy_key": energy_key}
+    for name, text in {**texts, "forces_key": forces_key}.items():
         if text is not None and not (isinstance(text, str) and text.strip()):
             raise InputError("", f"{name}={text!r} must be a text that is not empty")
     if uncertainty_ev is not None:
@@ -61,7 +69,8 @@ def stated_band(
         atom = None if migrating_atom is None else operator.index(migrating_atom)
     except TypeError as error:
         raise InputError("", f"migrating_atom={migrating_atom!r} must be a whole number, counted from 0") from error
-    return Stated(material, atom, level_of_theory, None if uncertainty_ev is None else float(uncertainty_ev))
+    uncertainty = None if uncertainty_ev is None else float(uncertainty_ev)
+    return Stated(material, atom, level_of_theory, uncertainty, LabelKeys(energy_key=energy_key, forces_key=forces_key))
 
 
 def of_material(cases: list[Case], stated: Stated, migration_path: object) -> list[Case]:
@@ -95,9 +104,10 @@ def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> 
     elif isinstance(given, str | os.PathLike) and Path(given).suffix == ".toml":
         known = _only_migration(load_case(Path(given).expanduser(), policy=policy), given)
     if given is None or known is not None:
-        if (stated.level_of_theory, stated.uncertainty_ev, stated.migrating_atom) != (None, None, None):
+        if replace(stated, material=None) != Stated():
             what = "a case says itself" if known else "they belong to a band, given as migration_path="
-            raise InputError("", f"level_of_theory, uncertainty_ev and migrating_atom cannot be given here: {what}")
+            names = "level_of_theory, uncertainty_ev, migrating_atom, energy_key and forces_key"
+            raise InputError("", f"{names} cannot be given here: {what}")
         return known
     images, where = _images(given, ids)
     case = band_case(images, where.name.partition("@")[0].partition(".")[0] or "band", where=where, stated=stated,

@@ -12,6 +12,7 @@ from support import DoubleWell, double_well_path
 
 from mlff_probes.cases.importers.path import Stated, band_case, farthest_moving, read_band
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.protocol import LabelKeys
 
 
 def labelled(images=5, *, forces=True):
@@ -198,9 +199,17 @@ def test_energies_known_less_well_than_they_are_judged_are_reported():
 
 def test_energies_under_another_name_are_pointed_out():
     frames = double_well_path()
-    for frame in frames:
-        frame.info["dft_energy"] = 1.0
-    assert "found dft_energy; call it energy or REF_energy" in case_of(frames).notes[0]
+    for index, frame in enumerate(frames):
+        frame.info["e_pbe"] = -1.0 - index % 3
+    assert (
+        'found in the comment lines e_pbe; if these are labels, say so: energy_key = "e_pbe"'
+        in case_of(frames).notes[0]
+    )
+    named = case_of(frames, labels=LabelKeys(energy_key="e_pbe"), uncertainty_ev=0.0, level_of_theory="PBE")
+    assert named.stored.energies.tolist() == [-1.0, -2.0, -3.0, -1.0, -2.0]
+    assert named.notes == ("Labels: energy from 'e_pbe'.",)
+    with pytest.raises(InputError, match=r"here: no frame has an energy under 'E'; found in the comment lines e_pbe;"):
+        case_of(frames, labels=LabelKeys(energy_key="E"))
 
 
 def test_an_empty_result_file_and_other_folders_are_passed_over(tmp_path):

@@ -208,8 +208,11 @@ def test_copies_with_other_labels(tmp_path, key, label):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"info": {"REF_energy": "abc"}}, "frame 0 has energy that are no numbers: 'abc'"),
-        ({"arrays": {"REF_forces": np.ones((2, 2))}}, r"frame 0 has forces of shape \(2, 2\), expected \(2, 3\)"),
+        ({"info": {"REF_energy": "abc"}}, r"frame 0 has energy \('REF_energy'\) that are no numbers: 'abc'"),
+        (
+            {"arrays": {"REF_forces": np.ones((2, 2))}},
+            r"frame 0 has forces \('REF_forces'\) of shape \(2, 2\), expected \(2, 3\)",
+        ),
     ],
 )
 def test_labels_that_are_none(tmp_path, change, says):

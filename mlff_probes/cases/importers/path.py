@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,12 @@ from ase.utils import string2index
 
 from mlff_probes.cases.files import read_frames
 from mlff_probes.cases.frames import CaseFrames, stored_evaluation
+from mlff_probes.cases.labels import how_to_map
 from mlff_probes.cases.load import CaseFile, ExpectationTable, ReferenceTable, build_case
 from mlff_probes.cases.tolerances import Policy, load_policy
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
-from mlff_probes.core.protocol import ENERGY
+from mlff_probes.core.protocol import ENERGY, LabelKeys
 from mlff_probes.core.records import NOT_STATED
 from mlff_probes.core.structures import copied
 from mlff_probes.measure.migration.path_problems import path_problem
@@ -43,12 +44,15 @@ class Stated:
     level_of_theory, uncertainty_ev
         Of the stored energies; None where they are not stated, which a note then says. An uncertainty that
         is not stated is taken as zero.
+    labels
+        Under which names energies and forces are stored.
     """
 
     material: str | None = None
     migrating_atom: int | None = None
     level_of_theory: str | None = None
     uncertainty_ev: float | None = None
+    labels: LabelKeys = field(default_factory=LabelKeys)
 
 
 def band_exists(path: Path) -> bool:
@@ -115,8 +119,8 @@ def band_case(
     frames = list(map(copied, images))
     for index, (frame, image) in enumerate(zip(frames, images, strict=True)):
         frame.info["image"], frame.calc = index, image.calc
-    protocol = _protocol(frames, where, stated.migrating_atom)
-    read = CaseFrames(tuple(frames), stored_evaluation(frames, where))
+    protocol = _protocol(frames, where, stated)
+    read = CaseFrames(tuple(frames), *stored_evaluation(frames, where, stated.labels))
     judged, reported = _quantities(protocol, read, stated, policy)
     table = CaseFile(
         schema_version=1,
@@ -136,16 +140,17 @@ def band_case(
     return build_case(where, id, table, read, policy=policy)
 
 
-def _protocol(frames: list[Atoms], where: Path, migrating_atom: int | None) -> FixedPath:
+def _protocol(frames: list[Atoms], where: Path, stated: Stated) -> FixedPath:
     sizes = sorted({len(frame) for frame in frames})
     if len(frames) < 2:
         raise InputError(where, f"a band needs at least 2 images, found {len(frames)}")
     if len(sizes) > 1:
         raise InputError(where, f"the images of a band need the same atoms, found {sizes} atoms")
-    atom = farthest_moving(frames) if migrating_atom is None else migrating_atom
+    atom = farthest_moving(frames) if stated.migrating_atom is None else stated.migrating_atom
     if not 0 <= atom < sizes[0]:
         raise InputError(where, f"migrating_atom = {atom}, but an image has {sizes[0]} atoms")
-    protocol = FixedPath(kind="fixed_path", migrating_atom=atom, path_made_by=NOT_STATED)
+    keys = stated.labels.model_dump()
+    protocol = FixedPath(kind="fixed_path", migrating_atom=atom, path_made_by=NOT_STATED, **keys)
     if problem := path_problem(frames, atom):
         several = " (of a trajectory that holds several iterations of a band, give the last images: FILE@-7:)"
         raise InputError(where, problem.reason + (several if problem.repeated_image else ""))
@@ -189,9 +194,7 @@ def farthest_moving(frames: Sequence[Atoms]) -> int:
 def _notes(frames: list[Atoms], judged: tuple[str, ...], stated: Stated, policy: Policy) -> tuple[str, ...]:
     found = []
     if not judged and frames[0].calc is None:
-        named = sorted({key for frame in frames for key in frame.info if "energy" in key.lower()})
-        hint = f" that ASE reads (found {', '.join(named)}; call it energy or REF_energy)" if named else ""
-        return (f"The images carry no energies{hint}: nothing is judged.",)
+        return (f"The images carry no energies, so that nothing is judged ({how_to_map(frames)}).",)
     if stated.uncertainty_ev is None:
         found.append("The uncertainty of the stored energies is not stated and taken as zero.")
     elif "barrier" not in judged:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mlff_probes.core.evaluation import Evaluation
-from mlff_probes.core.protocol import CALLS, ENERGY, FORCE, FRACTION, LENGTH, PURE, BaseProtocol
+from mlff_probes.core.protocol import CALLS, ENERGY, FORCE, FRACTION, LENGTH, PURE, BaseProtocol, LabelKeys
 from mlff_probes.core.records import Positive, Text
 from mlff_probes.core.structures import derived, made
 from mlff_probes.measure.migration.path_problems import far_hop, held_atoms_problem, path_problem
@@ -56,7 +56,7 @@ class BandProtocol(BaseProtocol):
         return BandSettings(self.spring_ev_a2, self.fmax, self.saddle_fmax, self.max_steps)
 
 
-class FixedPath(BaseProtocol):
+class FixedPath(BaseProtocol, LabelKeys):
     """Single points on a given migration path, its images numbered by `image`.
 
     Attributes

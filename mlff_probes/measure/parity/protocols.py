@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, BaseProtocol, FramesFrom
+from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, BaseProtocol, FramesFrom, LabelKeys
 from mlff_probes.core.records import Slug, Text
 from mlff_probes.measure.parity.energies import EnergyReference, elements_problem
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-class Parity(BaseProtocol):
+class Parity(BaseProtocol, LabelKeys):
     """Energies and forces of many frames against their labels, by element and by origin of the frame.
 
     The frames lie beside the case and name their `origin` themselves (or their `config_type`), or `origins` names the
-    files.
+    files. `energy_key`, `forces_key` and `stress_key` name their labels, where these have other names than usual.
 
     Attributes
     ----------

@@ -14,6 +14,7 @@ from mlff_probes.core.protocol import (
     LENGTH,
     REGISTRY_DECIMALS,
     BaseProtocol,
+    LabelKeys,
     frame_key,
     order_problem,
 )
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-class Slide(BaseProtocol):
+class Slide(BaseProtocol, LabelKeys):
     """What both sliding protocols share: one layer slides over the next.
 
     Attributes
