@@ -122,7 +122,8 @@ class Samples(Record):
     """What a number stands on: how many samples of how many, and why the others were left out.
 
     `what` are the samples, in the plural ("frames", "force components"); `left_out` counts them by reason; `remedy`
-    says how to have them too, where there is a way.
+    says how to have them too, where there is a way. Reasons that are `by_nature` are no loss: what they leave out was
+    no sample, and does not count in the `share`.
     """
 
     used: Annotated[int, Field(ge=0)]
@@ -130,6 +131,7 @@ class Samples(Record):
     what: Text
     left_out: dict[Text, Annotated[int, Field(ge=1)]] = {}
     remedy: str = ""
+    by_nature: tuple[Text, ...] = ()
 
     @model_validator(mode="after")
     def _accounts_for_all(self) -> Self:
@@ -140,7 +142,8 @@ class Samples(Record):
     @property
     def share(self) -> float:
         """The part of the samples that the number stands on, 0 to 1."""
-        return self.used / self.of
+        samples = self.of - sum(self.left_out.get(reason, 0) for reason in self.by_nature)
+        return self.used / samples if samples else 0.0
 
     @property
     def complete(self) -> bool:

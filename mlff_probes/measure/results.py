@@ -44,7 +44,7 @@ def force_samples(labelled: NDArray[np.bool_]) -> Samples | None:
     if used == labelled.size:
         return None
     left_out = {ZEROED: labelled.size - used}
-    return Samples(used=used, of=labelled.size, what="force components", left_out=left_out)
+    return Samples(used=used, of=labelled.size, what="force components", left_out=left_out, by_nature=(ZEROED,))
 
 
 def relaxation_result(

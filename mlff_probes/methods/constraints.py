@@ -115,6 +115,11 @@ def unlabelled(frame: Atoms, forces: Floats) -> Mask:
     return found
 
 
+def labels_alone(frame: Atoms, forces: Floats) -> Floats:
+    """A copy of stored `forces` (eV/A, shape (n_atoms, 3)) with NaN in the components that are `unlabelled`."""
+    return np.where(unlabelled(frame, forces), np.nan, forces)
+
+
 def _projectors(frame: Atoms) -> Floats:
     found = Freedom.of(frame).projectors
     return np.tile(np.eye(3), (len(frame), 1, 1)) if found is None else found

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCartesian
 from support import LookupCalculator
 from test_lookup import FRAMES, verdicts
 
@@ -15,7 +16,13 @@ from mlff_probes.cases.load import load_case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import State
 from mlff_probes.measure.measurement import measure_case
-from mlff_probes.measure.parity.measurement import DRAWN, WORST_DRAWN, drawn_atoms
+from mlff_probes.measure.parity.measurement import (
+    DRAWN,
+    WORST_DRAWN,
+    drawn_atoms,
+    frame_force_rmse,
+    labelled_forces,
+)
 
 HEAD = """schema_version = 1
 title = "My test set"
@@ -375,3 +382,40 @@ def test_isolated_atoms_and_copies_are_no_samples(tmp_path):
     case = load_case(write_case(tmp_path, [*SET, atom, SET[0]]))
     assert case.unlabelled == ()
     assert measure_case(as_calculator(Answers(SET, [0.0] * 4)), case).values["energy_mae"].samples.complete
+
+
+HELD = "zeroed by a constraint"
+
+
+def held(symbols, x, constraint, *, energy=1.0):
+    """A frame that feels 1 eV/A along x on all atoms, as a writer stores it who knows of its constraint."""
+    atoms = frame(symbols, x, energy=energy, forces=[X] * len(Atoms(symbols)))
+    atoms.set_constraint(constraint)
+    atoms.calc.results["forces"] = atoms.get_forces(apply_constraint=True)
+    return atoms
+
+
+def test_forces_that_a_writer_zeroed_are_no_labels(tmp_path):
+    """The exact forces on one free atom of two, on both with one direction held, and on both."""
+    frames = [
+        held("AlCu", 0.1, FixAtoms([0])),
+        held("AlCu", 0.2, FixCartesian([0, 1], (True, False, True))),
+        held("AlCu", 0.3, None),
+    ]
+    given = [[X, X], [[1, 1, 0], [0, 0.6, 0]], [X, X]]
+    case = load_case(write_case(tmp_path, frames))
+    values = measure_case(as_calculator(Answers(frames, [1.0] * 3, given)), case).values
+    assert values["force_mae"].value == pytest.approx(1600 / 11)  # 1 and 0.6 eV/A in the second frame
+    assert str(values["force_mae"].samples) == f"11 of 18 force components; 7 {HELD}"
+    assert values["force_mae"].samples.share == 1.0
+    assert str(values["force_mae_Al"].samples) == f"4 of 9 force components; 5 {HELD}"
+    assert str(values["force_cosine"].samples) == f"3 of 6 atoms; 2 with a reference force below 0.2 eV/A, 1 {HELD}"
+    assert values["force_cosine"].value == 1.0
+    assert values["energy_mae"].samples.complete
+
+
+def test_a_frame_without_any_label_of_a_force_has_no_force_error():
+    reference = labelled_forces([held("AlCu", 0.1, FixAtoms([0, 1])), SET[0]], [np.zeros((2, 3)), np.array([X, Y])])
+    found = frame_force_rmse([np.ones((2, 3)), np.array([X, X])], reference)
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(np.sqrt(2 / 6))

@@ -21,6 +21,7 @@ from mlff_probes.measure.parity.energies import (
 )
 from mlff_probes.measure.parity.protocols import Parity
 from mlff_probes.measure.results import Result, missing, not_supplied
+from mlff_probes.methods.constraints import ZEROED, labels_alone
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -53,13 +54,14 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     - `force_cosine` mean over atoms with |F'| >= `DIRECTED_EV_A` of the cosine between F and F' (zero for
       an atom on which the model sees no force), as Open Catalyst's metric of this name.
 
-    `force_…_X` are over the atoms of element X, `…_of_o` over the frames of origin o.
+    `force_…_X` are over the atoms of element X, `…_of_o` over the frames of origin o. Force components that a
+    constraint zeroed are no labels and left out.
     """
     assert case.stored is not None
     assert case.stored.forces is not None
     zero = case.protocol.energy_reference
     errors = energy_errors(case.frames, evaluation.energies - case.stored.energies, zero)
-    reference = np.concatenate(case.stored.forces)
+    reference = np.concatenate(labelled_forces(case.frames, case.stored.forces))
     forces = None if evaluation.forces is None else np.concatenate(evaluation.forces)
     labelled, unlabelled = Parts.of(case.frames), Parts.of(case.unlabelled)
     values = {}
@@ -116,9 +118,18 @@ class Parts:
         return mine & (self.symbols == element) if element else mine
 
 
-def frame_force_rmse(forces: tuple[Floats, ...], reference: tuple[Floats, ...]) -> Floats:
-    """Root mean square force error of each frame over its components, eV/A, shape (n_frames,)."""
-    return np.array([np.sqrt(np.mean((f - r) ** 2)) for f, r in zip(forces, reference, strict=True)])
+def labelled_forces(frames: Sequence[Atoms], forces: Sequence[Floats]) -> list[Floats]:
+    """The stored forces of each frame, with NaN where a constraint zeroed a component."""
+    return [labels_alone(frame, force) for frame, force in zip(frames, forces, strict=True)]
+
+
+def frame_force_rmse(forces: Sequence[Floats], reference: Sequence[Floats]) -> Floats:
+    """Root mean square force error of each frame over its components, eV/A, shape (n_frames,).
+
+    Components whose reference is NaN are left out; NaN for a frame of which nothing is left.
+    """
+    squares = [(f - r)[~np.isnan(r)] ** 2 for f, r in zip(forces, reference, strict=True)]
+    return np.array([np.sqrt(square.mean()) if square.size else np.nan for square in squares])
 
 
 def _energy(metric: str, errors: Floats, unit: str, zero: EnergyReference, unlabelled: int) -> Value:
@@ -135,13 +146,18 @@ def _energy(metric: str, errors: Floats, unit: str, zero: EnergyReference, unlab
 def _force(metric: str, forces: Floats, reference: Floats, unit: str, unlabelled: int) -> Value:
     if metric == "force_cosine":
         return _cosine(forces, reference, unit, unlabelled)
-    errors = forces - reference
+    errors = (forces - reference)[~np.isnan(reference)]
+    if not errors.size:
+        return missing(unit, f"all {reference.size} force components are {ZEROED}")
     found = np.abs(errors).mean() if metric == "force_mae" else np.sqrt((errors**2).mean())
-    samples = _samples("force components", errors.size, {f"in frames {UNLABELLED}": 3 * unlabelled}, LABEL_THEM)
+    left_out = {f"in frames {UNLABELLED}": 3 * unlabelled, ZEROED: reference.size - errors.size}
+    samples = _samples("force components", errors.size, left_out, LABEL_THEM)
     return Value(value=float(found) * MILLI, unit=unit, samples=samples)
 
 
 def _cosine(forces: Floats, reference: Floats, unit: str, unlabelled: int) -> Value:
+    zeroed = np.isnan(reference)
+    forces, reference = np.where(zeroed, 0.0, forces), np.where(zeroed, 0.0, reference)
     length = np.linalg.norm(reference, axis=1)
     directed = length >= DIRECTED_EV_A
     if not directed.any():
@@ -151,7 +167,8 @@ def _cosine(forces: Floats, reference: Floats, unit: str, unlabelled: int) -> Va
     product = np.linalg.norm(forces, axis=1) * length
     cosines = np.divide((forces * reference).sum(axis=1), product, out=np.zeros_like(product), where=product > 0)
     weak = f"with a reference force below {DIRECTED_EV_A:g} eV/A"
-    left_out = {weak: int((~directed).sum()), f"in frames {UNLABELLED}": unlabelled}
+    held = int(zeroed.all(axis=1).sum())
+    left_out = {weak: int((~directed).sum()) - held, f"in frames {UNLABELLED}": unlabelled, ZEROED: held}
     samples = _samples("atoms", int(directed.sum()), left_out, LABEL_THEM)
     return Value(value=float(cosines[directed].mean()), unit=unit, samples=samples)
 
@@ -161,7 +178,11 @@ def _samples(what: str, used: int, left_out: Mapping[str, int], remedy: str) -> 
     counted = {why: count for why, count in left_out.items() if count}
     remedy = LABEL_THEM if counted.get(UNLABELLED, 0) > sum(counted.values()) / 2 else remedy
     total = used + sum(counted.values())
-    return Samples(used=used, of=total, what=what, left_out=counted, remedy=remedy if counted else "")
+    lost = set(counted) - {ZEROED}
+    return Samples(
+        used=used, of=total, what=what, left_out=counted, remedy=remedy if lost else "",
+        by_nature=(ZEROED,) if ZEROED in counted else (),
+    )  # fmt: skip
 
 
 def _energy_arrays(origins: NDArray[np.str_], centred: Floats, errors: Floats) -> dict[str, list[object]]:
@@ -175,10 +196,11 @@ def _energy_arrays(origins: NDArray[np.str_], centred: Floats, errors: Floats) -
 
 def _force_arrays(symbols: NDArray[np.str_], reference: Floats, forces: Floats) -> dict[str, list[object]]:
     """Force components for the parity plot."""
-    rows = drawn_atoms(symbols, np.linalg.norm(forces - reference, axis=1))
+    rows = drawn_atoms(symbols, np.linalg.norm(np.nan_to_num(forces - reference), axis=1))
+    labelled = ~np.isnan(reference[rows])
     return {
-        **as_lists({"force_reference": reference[rows].ravel(), "force_model": forces[rows].ravel()}),
-        "force_element": [str(symbol) for symbol in np.repeat(symbols[rows], 3)],
+        **as_lists({"force_reference": reference[rows][labelled], "force_model": forces[rows][labelled]}),
+        "force_element": [str(symbol) for symbol in np.repeat(symbols[rows], labelled.sum(axis=1))],
     }
 
 

@@ -17,7 +17,7 @@ from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.structures import copied
 from mlff_probes.measure.parity.energies import energy_errors
-from mlff_probes.measure.parity.measurement import MILLI, frame_force_rmse
+from mlff_probes.measure.parity.measurement import MILLI, frame_force_rmse, labelled_forces
 
 Floats = NDArray[np.float64]
 Measure = Literal["force", "energy"]
@@ -31,7 +31,7 @@ def worst_frames(
     Each is a copy with all its labels; energy, forces and stress also under the names that MACE trains on
     (`REF_energy`, …), and beside them `model`, `model_energy` (eV), `model_forces` (eV/A),
     `energy_error_mev_per_atom` (after one offset per composition; left out for the only frame of its
-    composition) and `force_rmse_mev_per_a`.
+    composition) and `force_rmse_mev_per_a` (left out where constraints zeroed all forces).
 
     Raises
     ------
@@ -43,16 +43,16 @@ def worst_frames(
     labels_forces, found = labels.forces, _evaluated(calculator, frames)
     assert found.forces is not None
     energy = energy_errors(frames, found.energies - labels.energies).per_atom
-    force = frame_force_rmse(found.forces, labels_forces)
-    key = force if by == "force" else np.nan_to_num(np.abs(energy), nan=-1.0)
+    force = frame_force_rmse(found.forces, labelled_forces(frames, labels_forces))
+    key = np.nan_to_num(force if by == "force" else np.abs(energy), nan=-1.0)
     chosen = []
     for row in np.argsort(-key, kind="stable")[:count]:
         frame = _with_all_labels(frames[row], float(labels.energies[row]), labels_forces[row])
         frame.info |= {"model": calculator.label, "model_energy": float(found.energies[row])}
-        frame.info["force_rmse_mev_per_a"] = float(force[row]) * MILLI
-        frame.info.pop("energy_error_mev_per_atom", None)  # of another run, if the frames come from one
-        if not np.isnan(energy[row]):
-            frame.info["energy_error_mev_per_atom"] = float(energy[row]) * MILLI
+        for name, error in (("force_rmse_mev_per_a", force[row]), ("energy_error_mev_per_atom", energy[row])):
+            frame.info.pop(name, None)  # of another run, if the frames come from one
+            if not np.isnan(error):
+                frame.info[name] = float(error) * MILLI
         frame.arrays["model_forces"] = found.forces[row]
         chosen.append(frame)
     return chosen
