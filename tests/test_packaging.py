@@ -37,7 +37,9 @@ MAY_IMPORT = {
     "methods/simulation/torch_engine.py": ["torch", "torch-sim-atomistic"],
     "scorecard/reports/csv.py": PROJECT["optional-dependencies"]["notebook"],
     "session/workers/places.py": PROJECT["optional-dependencies"]["parallel"],  # once workers are asked for
-    "session/workers/scheduling.py": PROJECT["optional-dependencies"]["parallel"],  # which imports this file itself, by calling its own hook
+    "session/workers/scheduling.py": PROJECT["optional-dependencies"][
+        "parallel"
+    ],  # which imports this file itself, by calling its own hook
 }
 """Who may import more than the core dependencies, and what."""
 

@@ -12,7 +12,7 @@ from mlff_probes.core.judge import judge
 from mlff_probes.core.records import MinimumShare, Samples
 from mlff_probes.scorecard.model import Scorecard
 from mlff_probes.scorecard.ranks import side_by_side
-from mlff_probes.scorecard.reports import markdown, page, terminal
+from mlff_probes.scorecard.reports import markdown, notebook, page, terminal
 from mlff_probes.scorecard.reports.csv import as_csv
 from mlff_probes.scorecard.reports.text import failure_text
 from mlff_probes.session.fixture import properties
@@ -34,7 +34,12 @@ def on(used, of, *, calculator="a"):
 def test_every_report_says_what_was_left_out(used, state):
     card = card_of_rows(on(used, 40))
     counts = f"{40 - used} alone in their composition"
-    for text in (terminal.render(card), markdown.render(card), page.render([page.Source("card.json", card)])):
+    for text in (
+        terminal.render(card),
+        markdown.render(card),
+        notebook.table(card),
+        page.render([page.Source("card.json", card)]),
+    ):
         flat = " ".join(text.split())
         assert f"{used} of 40 frames" in flat
         assert counts in flat

@@ -41,7 +41,7 @@ PLAIN_KERNELS = (None, "e3nn")
 
 UNKNOWN = "with an element that the model does not know"
 NO_LATTICE = "not periodic in all directions, so that they have no stress"
-"""Why a structure is left out."""
+"""Why a structure is left out, neither of which is a loss: a specialist is asked on what it knows."""
 
 BESIDE = 3
 """Frames before and after one that a script evaluates with it in a batch."""
@@ -91,13 +91,9 @@ def _counted(value: Value, asked: Sequence[Atoms], known: Sequence[Atoms]) -> Va
     if value.value is None:
         return value
     used = [frame for frame in known if value.unit != STRESS or is_lattice(frame)]
-    left_out = {UNKNOWN: len(asked) - len(known), NO_LATTICE: len(known) - len(used)}
-    samples = Samples(
-        used=len(used),
-        of=len(asked),
-        what="structures",
-        left_out={why: count for why, count in left_out.items() if count},
-    )
+    counts = {UNKNOWN: len(asked) - len(known), NO_LATTICE: len(known) - len(used)}
+    left_out = {why: count for why, count in counts.items() if count}
+    samples = Samples(used=len(used), of=len(asked), what="structures", left_out=left_out, by_nature=tuple(left_out))
     return value.model_copy(update={"samples": samples})
 
 

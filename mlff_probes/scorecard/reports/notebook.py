@@ -30,8 +30,7 @@ def table(card: Scorecard) -> str:
     for row in card.results:
         cell = fmt.cells(row) | {"calculator": row.calculator, "case": row.case}
         cell["quantity"] = row.quantity + cell["label"]
-        reason = f": {row.verdict.reason}" if row.verdict.reason else ""
-        cell["verdict"] = f"{fmt.MARK[row.verdict.state]} {cell['verdict']}{reason}"
+        cell["verdict"] = fmt.verdict_text(row)
         lines.append("<tr>")
         for name in COLUMNS:
             style = f"text-align: {'right' if name in NUMBERS else 'left'}"
