@@ -224,7 +224,7 @@ def test_changes_stand_before_the_cases_the_worst_first(card):
 
 
 def test_a_remark_on_what_is_the_same_is_seen_and_improvements_are_folded(card):
-    before, after = card_of([named("a", lift)]), card_of([named("b")])
+    before, after = card_of([named("a", lambda f: 5 * lift(f))]), card_of([named("b", lift)])
     found = compare(baseline_of(before, "a.json"), after, "b", load_regression(None))
     first = next(i for i, change in enumerate(found.changes) if change.trend == "same")
     remarked = found.changes[first].model_copy(update={"note": "another verdict, by less than chance"})
