@@ -336,6 +336,34 @@ class ShortSighted(Sound):
         return np.where(far, energy * near, energy), np.where(far, slope * near + energy * steeper, slope)
 
 
+class FlatTail(Sound):
+    """Layers feel nothing of each other as soon as they do not touch: E(gap) falls, and is exactly flat from there on.
+
+    A cutoff near the bonds, or training without a single open gap: where rounding puts the lowest of equal energies, a
+    minimum is read.
+    """
+
+    begin, end = 4.5, 4.0
+    touch = 4.62
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        near, steeper = step(pairs.distances, self.begin, self.end)
+        far = between(pairs, SB, TE) | between(pairs, SB, SB)
+        energy, slope = np.where(far, energy * near, energy), np.where(far, slope * near + energy * steeper, slope)
+        wall, steep = self.wall(pairs)
+        layers = between(pairs, TE, TE)
+        return np.where(layers, wall, energy), np.where(layers, steep, slope)
+
+    def wall(self, pairs):
+        """The repulsive half of a Morse well, faded out where the atoms cease to touch."""
+        depth, minimum, stiffness = self.wells(pairs)
+        repulsion = depth * np.exp(-2 * stiffness * (pairs.distances - minimum))
+        weight, slope = fade(pairs.distances, self.touch)
+        inside = pairs.distances < self.touch
+        return repulsion * weight * inside, repulsion * (slope - 2 * stiffness * weight) * inside
+
+
 class Slippery(Sound):
     """Tellurium atoms that touch repel too weakly: layers slide too easily.
 

@@ -46,7 +46,7 @@ def stretched(shift):
         if "gap" not in frame.info or round(frame.info["slide"], 3) not in curves:
             return 0.0
         curve, gap = curves[round(frame.info["slide"], 3)], frame.info["gap"]
-        return float(curve(max(gap - shift, 2.62244133)) - curve(gap))
+        return float(curve(max(gap - shift, curve.x[0])) - curve(gap))
 
     return lift
 

@@ -309,6 +309,8 @@ def relaxed_gap_slide(frames: list[Atoms], calculator: Any) -> Quantities:
     gap_fault, depth_fault = spline_minimum(*curve(FAULT, energies))
     _, pulled = curve(CRYSTAL, energies)
     _, pulled_dft = curve(CRYSTAL, energies_dft)
+    over = pulled_dft - pulled_dft[-1]
+    bound = over <= abs(min(over))
     return {
         "equilibrium_gap": gap_crystal,
         "equilibrium_gap_atop": gap_atop,
@@ -316,7 +318,7 @@ def relaxed_gap_slide(frames: list[Atoms], calculator: Any) -> Quantities:
         "atop_energy": difference(depth_atop, depth_crystal),
         "stacking_fault_energy": difference(depth_fault, depth_crystal),
         "binding_energy": difference(float(pulled[-1]), depth_crystal),
-        "binding_curve_mae": float(np.mean(np.abs((pulled - pulled[-1]) - (pulled_dft - pulled_dft[-1])))),
+        "binding_curve_mae": float(np.mean(np.abs((pulled - pulled[-1]) - (pulled_dft - pulled_dft[-1]))[bound])),
     }
 
 

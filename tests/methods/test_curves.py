@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, spline_minimum
+from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, energy_noise, spline_minimum
 
 
 @pytest.mark.parametrize("n", [6, 9, 12])
@@ -51,12 +51,33 @@ def test_flat_curve():
 def test_spline_minimum_of_a_cubic_is_exact():
     x = np.array([0.0, 0.3, 0.7, 1.0, 1.6, 2.0])
     y = x**3 - 3 * x  # minimum at 1, value -2; a not-a-knot spline reproduces a cubic
-    assert spline_minimum(x, y) == (pytest.approx(1.0, abs=1e-12), pytest.approx(-2.0, abs=1e-12))
+    assert spline_minimum(x, y, noise=0.0) == (pytest.approx(1.0, abs=1e-12), pytest.approx(-2.0, abs=1e-12))
     off_grid = np.array([0.0, 0.3, 0.8, 1.3, 1.6, 2.0])
-    assert spline_minimum(off_grid, off_grid**3 - 3 * off_grid)[0] == pytest.approx(1.0, abs=1e-12)
+    assert spline_minimum(off_grid, off_grid**3 - 3 * off_grid, noise=0.0)[0] == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("sign", "edge"), [(1, "first"), (-1, "last")])
 def test_minimum_on_an_edge_is_refused(sign, edge):
     with pytest.raises(NotBracketedError, match=edge):
-        spline_minimum([0.0, 1.0, 2.0, 3.0], [0.0, sign * 1.0, sign * 2.0, sign * 3.0])
+        spline_minimum([0.0, 1.0, 2.0, 3.0], [0.0, sign * 1.0, sign * 2.0, sign * 3.0], noise=0.0)
+
+
+def cut_off(gaps, rng=None):
+    """The tail of a well whose model sees nothing beyond 4.3 A: exactly flat from there on, but for rounding."""
+    energies = -310.0 + 0.4 * np.maximum(4.3 - gaps, 0.0) ** 2
+    return energies if rng is None else energies.astype(np.float32) + 3e-5 * rng.integers(-1, 2, len(gaps))
+
+
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_curve_that_falls_to_its_end_and_is_flat_from_there_has_no_minimum(rounded):
+    gaps = np.array([2.6, 3.0, 3.4, 3.8, 4.1, 4.4, 5.0, 6.3, 8.8])
+    for seed in range(10):
+        energies = cut_off(gaps, np.random.default_rng(seed) if rounded else None)
+        with pytest.raises(NotBracketedError, match=r"none after it that is higher|is the last"):
+            spline_minimum(gaps, energies, noise=energy_noise(energies))
+
+
+def test_a_shallow_minimum_that_rounding_does_not_explain_is_one():
+    gaps = np.linspace(2.5, 5.0, 11)
+    energies = -310.0 + 0.001 * (gaps - 3.6) ** 2
+    assert spline_minimum(gaps, energies, noise=energy_noise(energies))[0] == pytest.approx(3.6, abs=1e-6)

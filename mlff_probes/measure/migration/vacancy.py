@@ -24,7 +24,7 @@ from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.migration.fixed_path import path_fraction
 from mlff_probes.measure.migration.protocols import FccVacancy
 from mlff_probes.measure.results import Result, relaxation_result
-from mlff_probes.methods.analysis.curves import NotBracketedError, spline_minimum
+from mlff_probes.methods.analysis.curves import NotBracketedError, energy_noise, spline_minimum
 from mlff_probes.methods.bands.interpolation import interpolate_band
 from mlff_probes.methods.bands.outcomes import CONTACT, Outcome
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
@@ -108,7 +108,7 @@ def fcc_crystal(calculator: Calculator, protocol: FccVacancy, calls: Calls) -> C
     Raises
     ------
     NotBracketedError
-        If the lowest energy within the widest search stays at its edge.
+        If the lowest energy within the widest search stays at its edge, or E(a) is flat on one side.
     NonFiniteError
         If an energy is not finite.
     """
@@ -130,11 +130,19 @@ def fcc_crystal(calculator: Calculator, protocol: FccVacancy, calls: Calls) -> C
     steps = sorted(samples)
     sampled_a = guess * (1 + SEARCH_STEP * np.array(steps))
     sampled_energy = np.array([samples[step] for step in steps])
-    near = spline_minimum(sampled_a, sampled_energy)[0]
+    noise = energy_noise(sampled_energy)
+    near = _lattice_constant(sampled_a, sampled_energy, noise)
     fine = np.array([near * (1 + FINE_STEP * step) for step in range(-FINE_SIDE, FINE_SIDE + 1)])
-    best = spline_minimum(fine, _cell_energies(calculator, protocol, fine, calls))[0]
+    best = _lattice_constant(fine, _cell_energies(calculator, protocol, fine, calls), noise)
     atom_energy = float(_cell_energies(calculator, protocol, np.array([best]), calls)[0])
     return Crystal(best, atom_energy, sampled_a, sampled_energy)
+
+
+def _lattice_constant(sampled_a: Floats, energies: Floats, noise: float) -> float:
+    try:
+        return spline_minimum(sampled_a, energies, noise=noise)[0]
+    except NotBracketedError as error:
+        raise NotBracketedError(f"of E(a) {error} A") from error
 
 
 def other_endpoint(vacancy: Atoms, sites: Floats, hopper: int) -> Atoms:

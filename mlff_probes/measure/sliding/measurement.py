@@ -13,7 +13,7 @@ from mlff_probes.core.records import Value, as_lists
 from mlff_probes.core.structures import derived
 from mlff_probes.measure.results import Result, missing
 from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide, Slide, registry_name
-from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, spline_minimum
+from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, energy_noise, spline_minimum
 
 Floats = NDArray[np.float64]
 
@@ -88,22 +88,23 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
 def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Result:
     """Work up E(gap) at the crystal's stacking, atop and at the fault.
 
-    The minimum at each registry is that of the not-a-knot cubic spline through all sampled gaps; a
-    minimum on the edge of the samples is an error, `not bracketed`, and never a value. Energies in eV
-    per cell (one interface a cell), gaps in A:
+    The minimum at each registry is that of the not-a-knot cubic spline through all sampled gaps. Where no sample on
+    one side lies above the lowest by more than rounding, it is an error, `not bracketed`, and never a value. Energies
+    in eV per cell (one interface a cell), gaps in A:
 
     - `equilibrium_gap`, `equilibrium_gap_atop`, `equilibrium_gap_fault` the gap at each minimum;
     - `atop_energy`, `stacking_fault_energy` E_min(atop) and E_min(fault) minus E_min(crystal);
     - `binding_energy` E(widest gap) - E_min(crystal), at the crystal's stacking;
-    - `binding_curve_mae` mean over all gaps of |E(gap) - E'(gap)| there, each curve relative to its own
-      widest gap.
+    - `binding_curve_mae` mean of |E(gap) - E'(gap)| there, each curve relative to its own widest gap, over the gaps
+      at which the reference rises no higher above separation than its minimum lies below: closer in, the wall would
+      outweigh the way out.
     """
     area = interface_area(case.frames[0])
     curves = {name: _curve(case, evaluation, name) for name in RelaxedGapSlide.registries}
     minima: dict[str, tuple[float, float] | str] = {}
     for name, (gaps, energies) in curves.items():
         try:
-            minima[name] = spline_minimum(gaps, energies)
+            minima[name] = spline_minimum(gaps, energies, noise=energy_noise(energies))
         except NotBracketedError as error:
             minima[name] = f"not bracketed: of E(gap) at the '{name}' stacking {error} A"
     gaps, energies = curves["crystal"]
@@ -117,8 +118,7 @@ def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Re
     }
     if case.stored is not None:
         reference = _curve(case, case.stored, "crystal")[1]
-        deviation = (energies - energies[-1]) - (reference - reference[-1])
-        values["binding_curve_mae"] = _per_cell(float(np.abs(deviation).mean()), area)
+        values["binding_curve_mae"] = _per_cell(_curve_error(energies, reference), area)
     zero = energies[-1]
     arrays = {
         f"{kind}_{name}": row
@@ -127,6 +127,13 @@ def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Re
     }
     arrays = {key: row - zero if key.startswith("energy") else row for key, row in arrays.items()}
     return Result(values, as_lists(arrays), evaluation, {"area_a2": area, "interfaces": 1})
+
+
+def _curve_error(energies: Floats, reference: Floats) -> float:
+    """Mean deviation of E(gap), each relative to its last gap, where the reference is not far up its wall."""
+    over = reference - reference[-1]
+    near = over <= -over.min() if over.min() < 0 else np.ones(len(over), bool)
+    return float(np.abs(energies - energies[-1] - over)[near].mean())
 
 
 def _curve(case: Case[RelaxedGapSlide], evaluation: Evaluation, name: str) -> tuple[Floats, Floats]:

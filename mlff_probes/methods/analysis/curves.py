@@ -17,8 +17,13 @@ NEWTON_STEPS = 8
 """Newton steps that refine an extremum from a grid of `DENSE` points: quadratic, so 8 are ample."""
 
 
+UNITS_IN_LAST_PLACE = 4.0
+"""By how many roundings of a total energy to float32 two energies must differ to be told apart: one each, and as much
+again for the sums inside a model. The dtype that a calculator states is not asked for: some say float64 of float32."""
+
+
 class NotBracketedError(ValueError):
-    """The lowest sample is the first or the last one: the minimum may lie outside the samples."""
+    """No sample on one side of the lowest lies above it by more than rounding: it is no minimum, or lies elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +84,48 @@ class PeriodicInterpolant:
         return max(self.maximum(derivative=1)[1], downhill.maximum(derivative=1)[1])
 
 
-def spline_minimum(x: ArrayLike, y: ArrayLike) -> tuple[float, float]:
+def energy_noise(total_energies: ArrayLike) -> float:
+    """How far two total energies (eV, any shape) must lie apart to be told from rounding, eV: `UNITS_IN_LAST_PLACE`."""
+    return float(UNITS_IN_LAST_PLACE * np.finfo(np.float32).eps * np.abs(total_energies).max())
+
+
+def bracketed_minimum(x: Floats, energies: Floats, noise: float) -> int:
+    """The index of the lowest energy (eV), which has others above it by more than `noise` (eV) on both sides.
+
+    Raises
+    ------
+    NotBracketedError
+        If it has not: the minimum lies outside the samples, or the curve is flat on that side.
+    """
+    lowest = int(np.argmin(energies))
+    for end, beside, side in (("first", "before", energies[:lowest]), ("last", "after", energies[lowest + 1 :])):
+        if not side.size:
+            raise NotBracketedError(f"the lowest of {len(x)} samples is the {end}, at {x[lowest]:g}")
+        if side.max() - energies[lowest] <= noise:
+            raise NotBracketedError(
+                f"the lowest of {len(x)} samples has none {beside} it that is higher by more than rounding "
+                f"({noise:.1g} eV), so that the curve is flat there, at {x[lowest]:g}"
+            )
+    return lowest
+
+
+def spline_minimum(x: ArrayLike, y: ArrayLike, *, noise: float) -> tuple[float, float]:
     """Minimum of the not-a-knot cubic spline through (x, y): (x at the minimum, y at the minimum).
 
     Parameters
     ----------
     x, y
-        Shape (n,), x strictly rising, n >= 4.
+        Shape (n,), x strictly rising, n >= 4; y in eV.
+    noise
+        What the samples are known to, eV: `energy_noise`.
 
     Raises
     ------
     NotBracketedError
-        If the lowest sample is the first or the last.
+        If the samples do not bracket a minimum: `bracketed_minimum`.
     """
     xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    lowest = int(np.argmin(ys))
-    if lowest in (0, len(ys) - 1):
-        raise NotBracketedError(
-            f"the lowest of {len(ys)} samples is the {'first' if lowest == 0 else 'last'}, at {xs[lowest]:g}"
-        )
+    lowest = bracketed_minimum(xs, ys, noise)
     spline = CubicSpline(xs, ys)
     candidates = [xs[lowest]]
     roots = spline.derivative().roots(extrapolate=False)
