@@ -18,11 +18,11 @@ from mlff_probes.calculators.base import as_calculator
 from mlff_probes.core.case import Case
 from mlff_probes.measure.measurement import measure_case
 from mlff_probes.measure.migration.protocols import RelaxedPath
-from mlff_probes.measure.migration.relaxed_path import relaxed_path
+from mlff_probes.measure.migration.relaxed_path import _Path, relaxed_path
 from mlff_probes.methods.bands import outcomes
 from mlff_probes.methods.bands.interpolation import interpolate_band
-from mlff_probes.methods.bands.outcomes import Watch
-from mlff_probes.methods.bands.relax import BandSettings
+from mlff_probes.methods.bands.outcomes import Outcome, Watch
+from mlff_probes.methods.bands.relax import BandRun, BandSettings
 from mlff_probes.methods.neighbours import closest_pair, widest_gap
 
 HEIGHT = 0.7
@@ -261,6 +261,41 @@ def test_endpoints_that_relax_into_one():
     kind, result = outcome(Hop(), places=(1.2, 1.6))
     assert kind == "image collapse"
     assert "both endpoints relaxed to the same structure" in result.values["barrier"].problem.reason
+
+
+def test_a_waypoint_that_rests_on_the_saddle_ends_no_band_and_is_said():
+    kind, result = outcome(Hop(), places=(-1.4, 0.0, 1.4))
+    assert kind == "converged"
+    assert result.values["barrier"].value == pytest.approx(HEIGHT, abs=1e-3)
+    assert len(result.arrays["band_steps"]) == 1
+    curvature = -4 * HEIGHT / 1.5**2
+    assert result.values["barrier"].note == (
+        f"frame 1 is no minimum: relaxed, it rests on a saddle ({curvature:.2f} eV/A^2 along the path), and its band "
+        "leads through it"
+    )
+
+
+def test_a_waypoint_that_relaxes_into_a_site_is_said():
+    _, result = outcome(Hop(), places=(-1.4, -0.5, 1.4))
+    assert result.values["barrier"].note.startswith("frame 1 relaxes into the site before it")
+    assert outcome(Hop())[1].values["barrier"].note == ""
+
+
+@pytest.mark.parametrize("places", [(0.0, 1.4), (-1.4, 0.0)])
+def test_an_endpoint_that_rests_on_a_saddle_has_no_barrier(places):
+    kind, result = outcome(Hop(), places=places)
+    assert kind == "no minimum"
+    assert f"frame {places.index(0.0)} is no minimum" in result.values["barrier"].problem.reason
+
+
+def test_a_band_without_a_top_has_no_saddle():
+    def run(*energies):
+        return BandRun(Outcome("converged", "", 3), [], np.array(energies) - 80.0)
+
+    rising, humped = run(0.0, 0.2, 0.4), run(0.4, 0.9, 0.1)
+    assert _Path(runs=[rising]).saddle_problem().kind == "no saddle"
+    assert _Path(runs=[run(0.0, 0.4, 0.4 - 1e-6)]).saddle_problem().kind == "no saddle"
+    assert _Path(runs=[rising, humped]).saddle_problem() is None
 
 
 def other(change):

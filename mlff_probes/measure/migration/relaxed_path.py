@@ -21,9 +21,11 @@ from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.migration.fixed_path import path_fraction
 from mlff_probes.measure.migration.protocols import RelaxedPath
 from mlff_probes.measure.results import Result, relaxation_result
+from mlff_probes.methods.analysis.curves import energy_noise
 from mlff_probes.methods.bands.interpolation import interpolate_band, unwrapped
 from mlff_probes.methods.bands.outcomes import Outcome, structure_explosion
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
+from mlff_probes.methods.bands.rest import SADDLE_EV_A2, lowest_curvature
 from mlff_probes.methods.neighbours import widest_gap
 
 Floats = NDArray[np.float64]
@@ -44,19 +46,44 @@ class _Path:
         For each band: its two sites and, between them, the frames that are no sites.
     runs, first
         The bands, and what they started from.
+    notes
+        Frames between the endpoints that are no minima, and what became of them.
     """
 
     sites: list[Atoms] = field(default_factory=list)
     stretches: list[list[Atoms]] = field(default_factory=list)
     runs: list[BandRun] = field(default_factory=list)
     first: list[list[Atoms]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def begin(self, site: Atoms) -> None:
+        """End the last band at `site`, if there is one, and begin the next."""
+        self.sites.append(site)
+        for stretch in self.stretches[-1:]:
+            stretch.append(site)
+        self.stretches.append([site])
+
+    def lead_through(self, frame: Atoms, why: str) -> None:
+        """Let the last band lead through a frame that is no site, and note why."""
+        self.stretches[-1].append(frame)
+        self.notes.append(f"{why}, and its band leads through it")
+
+    def saddle_problem(self) -> Outcome | None:
+        """Why the converged bands have no saddle, or None: their highest image must lie above the sites beside it."""
+        run = max(self.runs, key=lambda run: run.energies.max())
+        top = int(np.argmax(run.energies))
+        if run.energies[top] - max(run.energies[0], run.energies[-1]) > energy_noise(run.energies):
+            return None
+        return Outcome("no saddle", "no image lies above the sites that its band joins", run.outcome.step, top)
 
 
 def relaxed_path(calculator: Calculator, case: Case[RelaxedPath], conditions: Conditions = QUIET) -> Result:
     """Relax the frames of a case, and a climbing-image band between each two.
 
     A frame between the endpoints that relaxes into a minimum of its own ends one band and begins the next, since
-    a single climbing image cannot find two saddles; one that does not is where its band leads through.
+    a single climbing image cannot find two saddles; one that does not is where its band leads through, and that is
+    noted. A minimum is what has no negative curvature along the path (`lowest_curvature`): by symmetry a frame can
+    come to rest on a saddle. An endpoint that does is an error.
 
     - `outcome` 1 where every band converged; else an error that says how it ended
       (`mlff_probes.methods.bands.outcomes`), and all that follows is an error too:
@@ -98,18 +125,28 @@ class _Relaxation:
             )  # fmt: skip
             if problem := _site_problem(index, frame, site, converged, protocol):
                 return problem
-            new = not path.sites or not _same(site, path.sites[-1])
-            if new:
-                path.sites.append(site)
-                for stretch in path.stretches[-1:]:
-                    stretch.append(site)
-                path.stretches.append([site])
-            elif index + 1 < len(frames):
-                path.stretches[-1].append(frame)
-            else:
+            if problem := self._take(site, frames, index):
+                return problem
+        del path.stretches[-1]  # it begins at the last site and goes nowhere
+        return None
+
+    def _take(self, site: Atoms, frames: Sequence[Atoms], index: int) -> Outcome | None:
+        """Take a relaxed frame for a site, or the frame for a point on the way of its band; what is wrong, or None."""
+        path, inner = self.path, 0 < index < len(frames) - 1
+        if path.sites and _same(site, path.sites[-1]):
+            if not inner:
                 which = "both endpoints" if len(path.sites) == 1 else f"frame {index} and the site before it"
                 return Outcome("image collapse", f"{which} relaxed to the same structure", 0)
-        del path.stretches[-1]  # it begins at the last site and goes nowhere
+            path.lead_through(frames[index], f"frame {index} relaxes into the site before it")
+            return None
+        curvature = self._curvature(site, frames, index)
+        if curvature >= SADDLE_EV_A2:
+            path.begin(site)
+            return None
+        why = f"frame {index} is no minimum: relaxed, it rests on a saddle ({curvature:.2f} eV/A^2 along the path)"
+        if not inner:
+            return Outcome("no minimum", f"{why}; displace the atom that hops", 0)
+        path.lead_through(frames[index], why)
         return None
 
     def bands(self) -> Outcome:
@@ -124,7 +161,14 @@ class _Relaxation:
             path.runs.append(run)
             if not run.outcome.converged:
                 return Outcome(run.outcome.kind, f"{which}{run.outcome.reason}", run.outcome.step, run.outcome.image)
-        return Outcome("converged", "; ".join(run.outcome.reason for run in path.runs), path.runs[-1].outcome.step)
+        return path.saddle_problem() or Outcome(
+            "converged", "; ".join(run.outcome.reason for run in path.runs), path.runs[-1].outcome.step
+        )
+
+    def _curvature(self, site: Atoms, frames: Sequence[Atoms], index: int) -> float:
+        """The lowest curvature of the energy at a relaxed frame, along the path through the frames beside it."""
+        before, after = frames[max(index - 1, 0)], frames[min(index + 1, len(frames) - 1)]
+        return lowest_curvature(self.calculator, site, after.positions - before.positions, calls=self.calls)
 
     def _told(self, which: str) -> Report:
         return lambda text: self.report(which + text)
@@ -157,7 +201,7 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
             for now, then in zip(run.images[1:-1], first[1:-1], strict=True)
         ]
         values = {
-            "barrier": Value(value=float(energies[top]), unit=ENERGY),
+            "barrier": Value(value=float(energies[top]), unit=ENERGY, note="; ".join(path.notes)),
             "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY),
             "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY),
             "saddle_position": Value(value=float(position[top]), unit=FRACTION),

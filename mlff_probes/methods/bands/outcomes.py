@@ -31,6 +31,7 @@ Kind = Literal[
     "not bracketed",
     "lattice lost",
     "no saddle",
+    "no minimum",
 ]
 
 DIVERGED_FACTOR = 10.0
