@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 
+from mlff_probes.cases.convergence import REMEDY, logs_beside, mark_unconverged, output_problem
 from mlff_probes.core.errors import InputError, describe
 from mlff_probes.core.structures import copied
 
@@ -44,6 +45,13 @@ def _remembered(file: Path, folder: Path, mtime_ns: int, size: int, format: str 
     return tuple(_parsed(file, format))
 
 
+def beside(file: Path) -> Path:
+    """The file of frames beside a case, compressed (``.gz``) or not; there may be none."""
+    plain = file.with_suffix(".extxyz")
+    packed = plain.with_name(f"{plain.name}.gz")
+    return packed if packed.exists() and not plain.exists() else plain
+
+
 def _copy(frame: Atoms) -> Atoms:
     """A structure of its own, with the results that were read with it."""
     found = copied(frame)
@@ -53,15 +61,20 @@ def _copy(frame: Atoms) -> Atoms:
 
 def _parsed(file: Path, format: str | None) -> list[Atoms]:
     try:
-        known = format or ("extxyz" if file.suffix == ".extxyz" else None)  # else ASE tries all its formats on it
+        # without a format ASE tries all that it knows
+        known = format or ("extxyz" if file.name.removesuffix(".gz").endswith(".extxyz") else None)
         read: Any = ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
     except Exception as error:  # ASE's readers raise whatever a malformed line provokes
+        if problem := output_problem(file):
+            raise InputError(file, problem, REMEDY) from error
         marked = " (it begins with a byte-order mark: save it as plain UTF-8)" if _has_mark(file) else ""
         what = format or "structures"
         raise InputError(file, f"cannot be read as {what} ({describe(error)}){marked}") from error
     frames = read if isinstance(read, list) else [read]
     if not frames:
-        raise InputError(file, "holds no frame")
+        raise InputError(file, output_problem(file) or "holds no frame")
+    for output in (file, *logs_beside(file)):
+        mark_unconverged(frames, output)
     for index, frame in enumerate(frames):
         if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
             raise InputError(file, f"frame {index} has a position or cell that is not finite")

@@ -14,7 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlff_probes.cases.files import matching, read_frames
+from mlff_probes.cases.files import beside, matching, read_frames
 from mlff_probes.cases.importers.trajectory import dynamics_case
 from mlff_probes.cases.labels import NEEDED, SAME_LABEL, FrameLabels, frame_labels, how_to_map, labels_note
 from mlff_probes.core.errors import InputError
@@ -77,27 +77,27 @@ def _of_simulation(file: Path, protocol: Any) -> CaseFrames:
 
 def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
     """The frames in the file beside the case, ordered by their keys, or the frames that the protocol builds."""
-    beside = file.with_suffix(".extxyz")
+    source = beside(file)
     if built := protocol.built_frames():
-        if beside.exists():
-            raise InputError(beside, f"a case of kind '{protocol.kind}' builds its own cells", "remove this file")
+        if source.exists():
+            raise InputError(source, f"a case of kind '{protocol.kind}' builds its own cells", "remove this file")
         return CaseFrames(built, None)
-    frames = read_frames(beside, format="extxyz")
+    frames = read_frames(source, format="extxyz")
     for index, frame in enumerate(frames):
         absent = [key for key in protocol.frame_keys if key not in frame.info]
         if absent:
-            raise InputError(beside, f"frame {index} has no '{absent[0]}' in its comment line")
+            raise InputError(source, f"frame {index} has no '{absent[0]}' in its comment line")
         for key in protocol.frame_keys:
             if not np.isscalar(frame.info[key]) or isinstance(frame.info[key], str | bool | np.bool_):
-                raise InputError(beside, f"frame {index} has {key}={frame.info[key]}, expected a number")
+                raise InputError(source, f"frame {index} has {key}={frame.info[key]}, expected a number")
             if not np.isfinite(frame.info[key]):
-                raise InputError(beside, f"frame {index} has {key}={frame.info[key]}, which is not finite")
+                raise InputError(source, f"frame {index} has {key}={frame.info[key]}, which is not finite")
     # the order of frames in a file means nothing; their keys say what they are
     frames = sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys])
     problem = protocol.frame_problem(frames)
     if problem:
-        raise InputError(beside, f"{problem} ([protocol] of {file.name})")
-    stored, notes = stored_evaluation(frames, beside, protocol if isinstance(protocol, LabelKeys) else LabelKeys())
+        raise InputError(source, f"{problem} ([protocol] of {file.name})")
+    stored, notes = stored_evaluation(frames, source, protocol if isinstance(protocol, LabelKeys) else LabelKeys())
     return CaseFrames(tuple(frames), stored, notes)
 
 
@@ -131,7 +131,7 @@ def stored_evaluation(
             raise InputError(file, f"no frame has an energy under '{keys.energy_key}'", how_to_map(frames, keys))
         return None, ()
     if not all(with_energy):
-        raise InputError(file, f"frame {with_energy.index(False)} has no energy, but others have one")
+        raise _without_energy([index for index, there in enumerate(with_energy) if not there], frames, file)
     energies = np.array([row["energy"] for row in rows])
     forces = tuple(row["forces"] for row in rows if "forces" in row)
     if forces and len(forces) < len(frames):
@@ -140,6 +140,20 @@ def stored_evaluation(
         if not np.isfinite(energies[index]) or (forces and not np.isfinite(forces[index]).all()):
             raise InputError(file, f"frame {index} has an energy or a force that is not finite")
     return Evaluation(energies=energies, forces=forces or None), labels_note(found)
+
+
+def _without_energy(indices: Sequence[int], frames: Sequence[Atoms], file: Path) -> InputError:
+    """Which frames have no energy where others have one; of a folder of a band, what to add to it."""
+    places = [str(frames[index].info.get("taken_from", "")) for index in indices]
+    said = ", ".join(
+        f"frame {index}" + (f" ({place})" if place else "") for index, place in zip(indices, places, strict=True)
+    )
+    geometries = [
+        Path(place).parent.name for place in places if Path(place).name.partition(".")[0] in ("POSCAR", "CONTCAR")
+    ]
+    remedy = f"put the OUTCAR of that structure into {' and into '.join(geometries)}" if geometries else "add it"
+    verb = "has" if len(indices) == 1 else "have"
+    return InputError(file, f"{said} {verb} no energy, but others have one", remedy)
 
 
 def labelled_frames(
@@ -248,11 +262,11 @@ def _is_isolated_atom(frame: Atoms) -> bool:
 
 def _law_structures(file: Path, protocol: Law) -> list[Atoms]:
     """The structures a law is tried on, each once; without any it is tried on random ones alone."""
-    beside = file.with_suffix(".extxyz")
-    if protocol.structures and beside.exists():
-        raise InputError(file, f"both `structures` and {beside.name} are given", "keep one")
-    files = [source for pattern in protocol.structures for source in matching(file, pattern)]
-    files += [beside] if beside.exists() else []
+    source = beside(file)
+    if protocol.structures and source.exists():
+        raise InputError(file, f"both `structures` and {source.name} are given", "keep one")
+    files = [each for pattern in protocol.structures for each in matching(file, pattern)]
+    files += [source] if source.exists() else []
     structures = _structures(tuple((source.resolve(), source.stat().st_mtime_ns) for source in files))
     problem = protocol.frame_problem(structures)
     if problem:
@@ -268,7 +282,7 @@ def _structures(files: tuple[tuple[Path, int], ...]) -> tuple[Atoms, ...]:
 
 def _sources(file: Path, origins: Mapping[str, str]) -> list[tuple[str | None, Path]]:
     if not origins:
-        return [(None, file.with_suffix(".extxyz"))]
+        return [(None, beside(file))]
     return [(origin, source) for origin, pattern in origins.items() for source in matching(file, pattern)]
 
 

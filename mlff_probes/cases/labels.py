@@ -14,6 +14,7 @@ from ase import Atoms
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
+from mlff_probes.cases.convergence import refuse_unconverged
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import LabelKeys
 
@@ -61,7 +62,8 @@ def frame_labels(frame: Atoms, keys: LabelKeys, file: str | Path, index: int) ->
     Raises
     ------
     InputError
-        If two labels differ, one has another shape than it should, or belongs to another structure.
+        If two labels differ, one has another shape than it should, or belongs to another structure, or the electronic
+        steps behind it ran out.
     """
     stored, found = _Stored(frame, file, f"frame {index}"), FrameLabels()
     for what in (*NEEDED, "stress"):
@@ -76,6 +78,8 @@ def frame_labels(frame: Atoms, keys: LabelKeys, file: str | Path, index: int) ->
             continue
         if value is not None:
             found.values[what], found.names[what] = value, names[0]
+    if found.values:
+        refuse_unconverged([frame], file)
     return found
 
 

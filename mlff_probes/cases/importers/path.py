@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.geometry import find_mic
 from ase.utils import string2index
 
+from mlff_probes.cases.convergence import LOGS, mark_unconverged
 from mlff_probes.cases.files import read_frames
 from mlff_probes.cases.frames import CaseFrames, stored_evaluation
 from mlff_probes.cases.labels import how_to_map
@@ -26,7 +27,10 @@ from mlff_probes.measure.migration.path_problems import path_problem
 from mlff_probes.measure.migration.protocols import STANDS_OUT, FixedPath, prominence
 
 IMAGE_FILES = ("OUTCAR", "vasprun.xml", "CONTCAR", "POSCAR")
-"""What is read in each numbered folder of a band, the first that is there: results before mere geometry."""
+"""What is read in each numbered folder of a band, the first that is there (or its ``.gz``): results, then geometry."""
+
+INPUTS = (".in", ".inp", ".pwi")
+"""Suffixes of what a code was given, which holds no results."""
 
 WITHOUT_REFERENCE = ("barrier", "reverse_barrier", "reaction_energy", "saddle_position")
 
@@ -79,10 +83,10 @@ def read_band(path: Path) -> list[Atoms]:
         return _band_file(path)
     entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
     folders = [entry for entry in entries if entry.is_dir()]
-    files = [entry for entry in entries if entry.is_file()]
+    files = _structures([entry for entry in entries if entry.is_file()])
     numbered = [entry for entry in folders if re.search(r"\d", entry.name)]
     if len(numbered) > 1 or (numbered and not files):
-        return [read_frames(_image_file(folder))[-1] for folder in _in_order(numbered, path)]
+        return [_image(folder) for folder in _in_order(numbered, path)]
     if not files:
         raise InputError(path, "holds no image", "expected one file, a numbered file an image, or folders 00, 01, …")
     if len(files) == 1:
@@ -248,11 +252,35 @@ def _in_order(entries: list[Path], where: Path) -> list[Path]:
     )
 
 
-def _image_file(folder: Path) -> Path:
-    found = [file for name in IMAGE_FILES if (file := folder / name).is_file() and file.stat().st_size]
-    others = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
+def _image(folder: Path) -> Atoms:
+    """The last structure in the folder of an image, with where it was found and whether it converged."""
+    files = [entry for entry in sorted(folder.iterdir()) if entry.is_file() and not entry.name.startswith(".")]
+    file = _image_file(folder, files)
+    image = read_frames(file)[-1]
+    for log in files:
+        if log != file and _suffix(log) in LOGS:
+            mark_unconverged([image], log, last=True)
+    image.info["taken_from"] = f"{folder.name}/{file.name}"
+    return image
+
+
+def _image_file(folder: Path, files: list[Path]) -> Path:
+    names = [name for known in IMAGE_FILES for name in (known, f"{known}.gz")]
+    found = [file for name in names if (file := folder / name).is_file() and file.stat().st_size]
+    others = _structures(files)
     if found:
         return found[0]
     if len(others) == 1:
         return others[0]
     raise InputError(folder, "holds no image", f"expected one of {', '.join(IMAGE_FILES)}, or a single file")
+
+
+def _structures(files: list[Path]) -> list[Path]:
+    """The files that hold structures, each once: not what a code was given, what it printed only if nothing else is."""
+    unpacked = [file for file in files if file.suffix != ".gz" or file.with_suffix("") not in files]
+    results = [file for file in unpacked if _suffix(file) not in INPUTS]
+    return [file for file in results if _suffix(file) not in LOGS] or results or files
+
+
+def _suffix(file: Path) -> str:
+    return Path(file.name.removesuffix(".gz")).suffix

@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms, units
 from ase.formula import Formula
 
-from mlff_probes.cases.files import only, read_frames
+from mlff_probes.cases.convergence import refuse_unconverged
+from mlff_probes.cases.files import beside, only, read_frames
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import Floats, ReferenceDynamics, Trajectory
@@ -34,10 +35,10 @@ def dynamics_case(
     InputError
         If a file is missing or unusable.
     """
-    beside = file.with_suffix(".extxyz")
-    if protocol.structure is not None and beside.exists():
-        raise InputError(file, f"both `structure` and {beside.name} are given", "keep one")
-    structure = beside if protocol.structure is None else only(file, protocol.structure)
+    source = beside(file)
+    if protocol.structure is not None and source.exists():
+        raise InputError(file, f"both `structure` and {source.name} are given", "keep one")
+    structure = source if protocol.structure is None else only(file, protocol.structure)
     frames = read_frames(structure)
     if problem := protocol.frame_problem(frames):
         raise InputError(structure, f"{problem} ([protocol] of {file.name})")
@@ -61,6 +62,7 @@ def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms)
         return None
     source = only(file, given.file)
     frames = read_frames(source)[given.skip :]
+    refuse_unconverged(frames, file)
     formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
     if len(set(map(str, formulas))) > 1:
         raise InputError(source, f"a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
