@@ -115,6 +115,12 @@ def _add_worst(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("-k", "--count", type=_count, default=10, help="how many (default: 10)")
     parser.add_argument("--by", choices=("force", "energy"), default="force", help="which error ranks (default: force)")
+    parser.add_argument(
+        "--energy-reference",
+        choices=("composition", "elements", "absolute"),
+        default="composition",
+        help="what is taken off the energy errors (default: one offset per composition)",
+    )
     parser.add_argument("-o", "--output", type=_path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
     parser.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
     parser.add_argument("--device", help="cpu, cuda, cuda:N, mps or auto")
@@ -251,25 +257,30 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     inputs = [file.resolve() for file in parsed.frames]
     if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
         raise InputError(f"--output={parsed.output}", "would overwrite what the frames are read from")
-    frames, labels = gather_frames(parsed.frames, directories, parsed.case)
+    read = gather_frames(parsed.frames, directories, parsed.case)
+    assert read.stored is not None
     loading = Loading(
         device=parsed.device, dtype=parsed.dtype, trust_checkpoint=parsed.trust_checkpoint,
         sha256=checked_pins(parsed.sha256, option="--sha256"), pin_option="--sha256",
     )  # fmt: skip
     (calculator,) = loaded_models(spec, loading)
     with quiet():
-        found = worst_frames(calculator, frames, labels, parsed.count, by=parsed.by)
+        found = worst_frames(
+            calculator, read.frames, read.stored, parsed.count, by=parsed.by, reference=parsed.energy_reference
+        )
     try:
         ase.io.write(parsed.output, found, format="extxyz")
     except OSError as error:
         raise InputError(f"--output={parsed.output}", f"cannot be written ({error.strerror})") from error
-    yield f"wrote {len(found)} of {len(frames)} frames to {parsed.output}, worst {parsed.by} error first"
+    yield f"wrote {len(found)} of {len(read.frames)} frames to {parsed.output}, worst {parsed.by} error first"
+    if read.unlabelled:
+        yield f"frames without energy or forces, left out: {len(read.unlabelled)}"
     for number, frame in enumerate(found, 1):
         energy = frame.info.get("energy_error_mev_per_atom")
         yield (
             f"{number:4d}  {frame.info['origin']}: {frame.get_chemical_formula()} from {frame.info['taken_from']}, "
             f"force RMSE {frame.info['force_rmse_mev_per_a']:.1f} meV/A, energy error "
-            + ("unknown (alone in its composition)" if energy is None else f"{energy:+.1f} meV/atom")
+            + ("unknown (nothing is left of it by --energy-reference)" if energy is None else f"{energy:+.1f} meV/atom")
         )
 
 

@@ -9,6 +9,7 @@ import sys
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from support import double_well_path
@@ -85,9 +86,26 @@ def test_worst_frames_of_ones_own_file_by_energy(capsys, tmp_path):
     assert len(errors) == 2
     assert errors[0] >= errors[1] > 0
     # what was written can be read again, and ranks in the same order
-    frames, labels = gather_frames([out], [], None)
-    again = worst_frames(as_calculator(LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)), frames, labels, 2, by="force")
+    read = gather_frames([out], [], None)
+    again = worst_frames(
+        as_calculator(LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)), read.frames, read.stored, 2, by="force"
+    )
     assert len(again) == 2
+
+
+def test_worst_frames_that_are_alone_in_their_composition(capsys, tmp_path):
+    frames = [bulk("Cu", cubic=True).repeat((n, 1, 1)) for n in (1, 1, 2)]
+    for number, (atoms, aluminium) in enumerate(zip(frames, (0, 1, 3), strict=True)):
+        atoms.symbols[:aluminium] = "Al"
+        atoms.calc = SinglePointCalculator(atoms, energy=float(number), forces=np.ones((len(atoms), 3)))
+    bare = frames[0].copy()
+    file, out = tmp_path / "mine.extxyz", f"--output={tmp_path / 'worst.extxyz'}"
+    ase.io.write(file, [*frames, bare], format="extxyz")
+    refused = said(capsys, "worst-frames", file, LJ, "--by=energy", out, code=4)
+    assert "all are alone in their composition; add --energy-reference=elements" in refused
+    text = said(capsys, "worst-frames", file, LJ, "--by=energy", "--energy-reference=elements", out)
+    assert "frames without energy or forces, left out: 1" in text
+    assert text.count("meV/atom") > 0
 
 
 @pytest.mark.parametrize(

@@ -279,10 +279,8 @@ def _case_files(directory: Path) -> list[Path]:
     return files
 
 
-def gather_frames(
-    files: Sequence[Path], directories: Sequence[Path], case: str | None
-) -> tuple[list[Atoms], Evaluation]:
-    """Labelled frames of `files`, or else of the parity cases in `directories` (of `case` alone, if named), and labels.
+def gather_frames(files: Sequence[Path], directories: Sequence[Path], case: str | None) -> CaseFrames:
+    """Labelled frames of `files`, or else of the parity cases in `directories` (of `case` alone, if named).
 
     Raises
     ------
@@ -290,9 +288,7 @@ def gather_frames(
         If a file cannot be read, nothing is labelled, or there is no such case.
     """
     if files:
-        read = labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))
-        assert read.stored is not None
-        return list(read.frames), read.stored
+        return labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))
     cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
     if not cases or case not in (None, *cases):
         sought = "no parity case" if case is None else f"no parity case '{case}'"
@@ -300,6 +296,7 @@ def gather_frames(
             "", f"there is {sought}", f"there are {', '.join(cases) or 'none: name files with labelled frames'}"
         )
     frames: list[Atoms] = []
+    unlabelled: list[Atoms] = []
     energies: list[float] = []
     forces: list[NDArray[np.float64]] = []
     for found in [cases[case]] if case else cases.values():
@@ -308,6 +305,8 @@ def gather_frames(
         assert found.stored is not None
         assert found.stored.forces is not None
         frames += found.frames
+        unlabelled += found.unlabelled
         energies += found.stored.energies.tolist()
         forces += found.stored.forces
-    return frames, Evaluation(np.array(energies), tuple(forces))
+    stored = Evaluation(np.array(energies), tuple(forces))
+    return CaseFrames(tuple(frames), stored, unlabelled=tuple(unlabelled))

@@ -16,33 +16,46 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.structures import copied
-from mlff_probes.measure.parity.energies import energy_errors
+from mlff_probes.measure.parity.energies import ALONE, EnergyReference, elements_problem, energy_errors
 from mlff_probes.measure.parity.measurement import MILLI, frame_force_rmse, labelled_forces
 
 Floats = NDArray[np.float64]
 Measure = Literal["force", "energy"]
 
+WIDER = "add --energy-reference=elements, or --by=force"
+
 
 def worst_frames(
-    calculator: Calculator, frames: Sequence[Atoms], labels: Evaluation, count: int, *, by: Measure = "force"
+    calculator: Calculator,
+    frames: Sequence[Atoms],
+    labels: Evaluation,
+    count: int,
+    *,
+    by: Measure = "force",
+    reference: EnergyReference = "composition",
 ) -> list[Atoms]:
     """The `count` frames with the largest error against their `labels`, worst first.
 
     Each is a copy with all its labels; energy, forces and stress also under the names that MACE trains on
     (`REF_energy`, …), and beside them `model`, `model_energy` (eV), `model_forces` (eV/A),
-    `energy_error_mev_per_atom` (after one offset per composition; left out for the only frame of its
-    composition) and `force_rmse_mev_per_a` (left out where constraints zeroed all forces).
+    `energy_error_mev_per_atom` (see `energy_errors`; left out where the `reference` leaves nothing of it) and
+    `force_rmse_mev_per_a` (left out where constraints zeroed all forces).
 
     Raises
     ------
     InputError
-        If the calculator does not know an element, supplies no forces, or cannot evaluate a frame.
+        If the calculator does not know an element, supplies no forces, or cannot evaluate a frame, or the `reference`
+        leaves no energy error by which the frames could be ranked.
     """
+    if reference == "elements" and (problem := elements_problem(frames)):
+        raise InputError("", problem)
     if labels.forces is None:
         raise InputError("", "the frames carry no forces, by which they are compared")
     labels_forces, found = labels.forces, _evaluated(calculator, frames)
     assert found.forces is not None
-    energy = energy_errors(frames, found.energies - labels.energies).per_atom
+    energy = energy_errors(frames, found.energies - labels.energies, reference).per_atom
+    if by == "energy" and np.isnan(energy).all():
+        raise InputError("", f"no frame can be ranked by its energy: all are {ALONE[reference][0]}", WIDER)
     force = frame_force_rmse(found.forces, labelled_forces(frames, labels_forces))
     key = np.nan_to_num(force if by == "force" else np.abs(energy), nan=-1.0)
     chosen = []
