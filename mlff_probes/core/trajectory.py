@@ -33,7 +33,7 @@ class Trajectory:
     positions
         Unwrapped, A, shape (n_replicas, n_samples, n_atoms, 3).
     velocities
-        A/fs, of the same shape.
+        A/fs, of the same shape; NaN where they are not known.
     forces
         eV/A, of the same shape.
     energies
@@ -45,6 +45,8 @@ class Trajectory:
     system
         The structure whose samples these are, with the charge, spin and so on that they all have; None where only
         elements and masses are known.
+    differentiated
+        Whether the velocities were worked out from the positions; those of the first and the last samples are unknown.
     """
 
     numbers: NDArray[np.int64]
@@ -58,6 +60,7 @@ class Trajectory:
     cells: Floats
     fixed_momentum: bool = False
     system: Atoms | None = field(default=None, compare=False)
+    differentiated: bool = False
 
     @property
     def replicas(self) -> int:
@@ -97,6 +100,12 @@ class Trajectory:
         """Volumes, A^3, shape (n_replicas, n_samples)."""
         found: Floats = np.abs(np.linalg.det(self.cells))
         return found
+
+    @property
+    def moving(self) -> Trajectory:
+        """The samples whose velocities are known; all of them but where the velocities were worked out."""
+        known = np.isfinite(self.velocities).all(axis=(0, 2, 3))
+        return self if known.all() else self.part(np.flatnonzero(known))
 
     def part(self, rows: slice | NDArray[np.int64]) -> Trajectory:
         """Some of the samples."""

@@ -15,6 +15,7 @@ from mlff_probes.cases.load import load_case, load_cases
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.trajectory import Trajectory
+from mlff_probes.methods.analysis.velocities import REACH
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
 CASE = """schema_version = 1
@@ -198,11 +199,20 @@ def moving(count=30, *, momenta=True, interval=2.0):
 @pytest.mark.parametrize("momenta", [True, False])
 def test_velocities_are_those_of_the_file_or_of_the_positions(momenta):
     found = trajectory_of(moving(momenta=momenta), 2.0, "here")
-    np.testing.assert_allclose(found.velocities[..., 0], 0.01, rtol=1e-6)
-    np.testing.assert_allclose(found.velocities[..., 1:], 0, atol=1e-12)
-    assert found.samples == (30 if momenta else 28)
-    assert found.interval_fs == 2.0
-    assert found.energies[0, -1] == (-29.0 if momenta else -28.0)
+    known = found.moving
+    np.testing.assert_allclose(known.velocities[..., 0], 0.01, rtol=1e-6)
+    np.testing.assert_allclose(known.velocities[..., 1:], 0, atol=1e-12)
+    assert (found.samples, known.samples) == (30, 30 if momenta else 30 - 2 * REACH)
+    assert found.differentiated is not momenta
+    assert found.interval_fs == known.interval_fs == 2.0
+    assert known.energies[0, -1] == (-29.0 if momenta else -29.0 + REACH)
+
+
+def test_velocities_that_a_writer_zeroed_are_none():
+    frames = moving()
+    for frame in frames:
+        frame.set_momenta(np.zeros((4, 3)))
+    np.testing.assert_allclose(trajectory_of(frames, 2.0, "here").moving.velocities[..., 0], 0.01, rtol=1e-6)
 
 
 def test_a_trajectory_must_be_one():
@@ -244,11 +254,12 @@ def other(folder, frames, name="other.traj"):
 
 
 def shaken(count=60, scale=0.05, symbol="Al", *, results=True):
-    """Crystals whose atoms are moved at random."""
+    """Crystals whose atoms are moved at random, as are their momenta."""
     rng, frames = np.random.default_rng(0), []
     for _ in range(count):
         atoms = bulk(symbol, cubic=True)
         atoms.positions += rng.normal(scale=scale, size=(4, 3))
+        atoms.set_momenta(rng.normal(size=(4, 3)))
         if results:
             atoms.calc = SinglePointCalculator(atoms, energy=rng.normal(), forces=np.zeros((4, 3)))
         frames.append(atoms)

@@ -10,10 +10,10 @@ from ase.calculators.emt import EMT
 from ase.md.verlet import VelocityVerlet
 from support import autoregressive
 
+from mlff_probes.methods.analysis import sampling
 from mlff_probes.methods.analysis.statistics import Unresolved
 from mlff_probes.methods.analysis.vibrations import (
     PADDED,
-    aliasing,
     density_of_states,
     mean_frequency,
     mean_frequency_estimate,
@@ -22,6 +22,14 @@ from mlff_probes.methods.analysis.vibrations import (
 )
 
 ALL = np.arange(3)
+
+
+def aliasing(*of):
+    """Why samples are too far apart, or None."""
+    found = sampling.sampled(*of)
+    return None if found is None else sampling.aliasing(found)
+
+
 MASSES = np.array([52.0, 127.6, 1.0])
 
 
@@ -111,18 +119,18 @@ def noisy_spectrum(rng, samples):
 
 def test_intervals_of_the_mean_frequency_are_honest():
     rng = np.random.default_rng(3)
-    hits, found = covered(lambda: noisy_spectrum(rng, 1600), 2.5, blocks=10)
+    hits, found = covered(lambda: noisy_spectrum(rng, 1600), 2.5, window=160)
     assert len(found) >= 95
     assert hits >= 0.9 * len(found)
     assert all(estimate.samples <= 38 for estimate in found)  # ten stretches of two replicas, overlapping by half
 
 
-def covered(make, truth, *, blocks, trials=100):
+def covered(make, truth, *, window, trials=100):
     """How many estimates of the mean frequency hold the truth, and those that were resolved."""
     found = []
     for _ in range(trials):
         try:
-            found.append(mean_frequency_estimate(make(), np.ones(3), ALL, 50.0, blocks=blocks))
+            found.append(mean_frequency_estimate(make(), np.ones(3), ALL, 50.0, window=window))
         except Unresolved:
             continue
     hits = sum(abs(estimate.value - truth) <= estimate.uncertainty for estimate in found)
@@ -139,27 +147,27 @@ def exchanging_modes(rng, replicas, samples, correlation):
     return np.moveaxis(modes, 1, 2).reshape(replicas, samples, 3, 3)
 
 
-@pytest.mark.parametrize(("replicas", "samples", "blocks"), [(3, 600, 6), (1, 1800, 18)])
+@pytest.mark.parametrize(("replicas", "samples"), [(3, 600), (1, 1800)])
 @pytest.mark.parametrize(("correlation", "least"), [(5, 90), (20, 85), (100, 60)])
-def test_modes_that_exchange_energy_slowly_are_known_less_well(replicas, samples, blocks, correlation, least):
+def test_modes_that_exchange_energy_slowly_are_known_less_well(replicas, samples, correlation, least):
     """The energy of a mode lasts for half of the time of its amplitude: up to half a window of 100 samples."""
     rng = np.random.default_rng(6)
     frequency, spectra = power_spectra(
-        exchanging_modes(rng, 60, samples, correlation), np.ones(3), ALL, 50.0, blocks=samples // 100
+        exchanging_modes(rng, 60, samples, correlation), np.ones(3), ALL, 50.0, window=100
     )
     truth = mean_frequency(frequency, spectra.mean(axis=0))
-    hits, found = covered(lambda: exchanging_modes(rng, replicas, samples, correlation), truth, blocks=blocks)
+    hits, found = covered(lambda: exchanging_modes(rng, replicas, samples, correlation), truth, window=100)
     assert len(found) >= least
     assert hits >= 0.9 * len(found)
 
 
 def test_modes_that_hardly_exchanged_energy_are_mostly_refused():
     rng = np.random.default_rng(7)
-    _, found = covered(lambda: exchanging_modes(rng, 1, 1800, 600), 3.0, blocks=18)  # three times
+    _, found = covered(lambda: exchanging_modes(rng, 1, 1800, 600), 3.0, window=100)  # three times
     assert len(found) <= 20
     rest = np.ones((1, 100, 3, 3)) + 0.001 * np.arange(100)[:, None, None]  # 5 fs: all forward
-    with pytest.raises(Unresolved, match="independent samples"):
-        mean_frequency_estimate(rest, np.ones(3), ALL, 0.05, blocks=12)
+    with pytest.raises(Unresolved, match=r"windows of 0.4 fs hold 0.46 periods .*, and at least 2 are needed"):
+        mean_frequency_estimate(rest, np.ones(3), ALL, 0.05, window=8)
 
 
 def test_a_crystal_sampled_finely_passes():
@@ -200,8 +208,9 @@ def test_a_spectrum_that_reaches_the_nyquist_frequency_is_refused():
 
 @pytest.mark.parametrize("missing", [np.nan, np.inf])
 def test_without_forces_only_the_nyquist_frequency_is_asked(missing):
-    velocities, _ = oscillators([1.0, 3.0, 6.5], MASSES, 10.0, 2000)
-    assert aliasing(velocities, np.full_like(velocities, missing), MASSES, ALL, 10.0) is None
+    masses = np.array([52.0, 127.6, 58.7])
+    velocities, _ = oscillators([1.0, 3.0, 6.5], masses, 10.0, 2000)
+    assert aliasing(velocities, np.full_like(velocities, missing), masses, ALL, 10.0) is None
     velocities, forces = oscillators([1.0, 3.0, 6.5], MASSES, 70.0, 2000)
     forces[0, 7] = missing
     reason = aliasing(velocities, forces, MASSES, ALL, 70.0)
@@ -211,14 +220,14 @@ def test_without_forces_only_the_nyquist_frequency_is_asked(missing):
 
 def test_what_makes_no_spectrum_is_refused():
     velocities, _ = oscillators([1.0, 3.0, 6.5], MASSES, 10.0, 31)
-    with pytest.raises(Unresolved, match="stretches of 6 samples, at least 8"):
+    with pytest.raises(Unresolved, match="windows of 6 of 31 samples, spectra need at least 8"):
         density_of_states(velocities, MASSES, ALL, 10.0)
     with pytest.raises(ValueError, match="none that moves"):
         velocity_autocorrelation(np.zeros((1, 9, 3, 3)), MASSES, ALL)
     with pytest.raises(ValueError, match="do not fit 2 masses"):
         velocity_autocorrelation(velocities, MASSES[:2], [0])
     with pytest.raises(Unresolved, match="9 independent samples"):
-        mean_frequency_estimate(np.repeat(velocities, 8, axis=1), MASSES, ALL, 10.0, blocks=5)
+        mean_frequency_estimate(np.tile(velocities, (1, 40, 1, 1)), MASSES, ALL, 10.0, window=248)
 
 
 def test_a_real_crystal_obeys_the_sum_rule_and_shows_where_its_samples_are_too_few():

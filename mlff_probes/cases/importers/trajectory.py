@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import Floats, ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
+from mlff_probes.methods.analysis.velocities import velocities_from_positions
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
 LEAST_POINTS = 8
@@ -110,8 +112,9 @@ def _numbers(row: Sequence[str]) -> bool:
 def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str) -> Trajectory:
     """The trajectory that `frames` are, `interval_fs` apart.
 
-    Velocities are those of the frames, or else central differences of the positions, which leave out the first and
-    the last frame. Where frames carry no energies or forces, these are NaN.
+    Velocities are those of the frames, or else worked out from the positions (`velocities_from_positions`), but for
+    the first and the last frames; so they are where all that the frames carry are zero, as some writers leave them.
+    Where frames carry no energies or forces, these are NaN.
 
     Raises
     ------
@@ -145,9 +148,8 @@ def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str) -> Tr
 
 
 def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Trajectory:
-    velocities = trajectory.velocities
-    if all(frame.has("momenta") for frame in frames):
-        velocities[0] = [frame.get_velocities() * units.fs for frame in frames]
+    if all(frame.has("momenta") for frame in frames) and any(frame.get_momenta().any() for frame in frames):
+        trajectory.velocities[0] = [frame.get_velocities() * units.fs for frame in frames]
         return trajectory
-    velocities[:] = np.gradient(trajectory.positions, trajectory.interval_fs, axis=1)
-    return trajectory.part(np.s_[1:-1])
+    trajectory.velocities[:] = velocities_from_positions(trajectory.positions, trajectory.interval_fs)
+    return replace(trajectory, differentiated=True)

@@ -17,7 +17,7 @@ from mlff_probes.core.records import Value
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.measure.dynamics.observables import FS_PER_PS, MOST_POINTS, Floats, Observables, Sample, thinned
 from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics
-from mlff_probes.measure.dynamics.reference_dynamics import reference_curves
+from mlff_probes.measure.dynamics.reference_dynamics import reference_curves, reference_window_fs
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.results import Result, missing
@@ -71,6 +71,7 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
         stress_rows=rows,
         stresses=stresses,
         reference=reference_curves(case.reference.arrays if case.reference else {}),
+        window_fs=reference_window_fs(case),
     )
     observables = Observables(protocol, sample)
     values |= {name: quantity_value(observables, name, units[name]) for name in wanted if name != "survival"}

@@ -18,6 +18,7 @@ from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics
 from mlff_probes.methods.analysis import distances, rdf, statistics, vibrations
 from mlff_probes.methods.analysis.displacement import MSD, mean_squared_displacement
 from mlff_probes.methods.analysis.rmsd import rmsd
+from mlff_probes.methods.analysis.sampling import Sampled, aliasing, impossible, sampled
 from mlff_probes.methods.analysis.statistics import Estimate, Unresolved
 
 Floats = NDArray[np.float64]
@@ -63,6 +64,8 @@ class Sample:
         sign, shape (n_replicas, n_rows, 6); None where the calculator supplies none.
     reference
         Curves to compare with, by name (`rdf_Cr_Te`, `vdos_all`): x and y.
+    window_fs
+        The longest window that the trajectory to compare with allows for spectra, fs.
     """
 
     trajectory: Trajectory
@@ -72,6 +75,7 @@ class Sample:
     stress_rows: NDArray[np.int64] | None = None
     stresses: Floats | None = None
     reference: Curves | None = None
+    window_fs: float = np.inf
 
 
 class Observables:
@@ -89,6 +93,7 @@ class Observables:
         self.arrays: dict[str, list[Any]] = {}
         self._known: dict[str, tuple[Floats, Floats]] = {}
         self._displacements: dict[str, MSD] = {}
+        self._sampled: dict[str, Sampled | None] = {}
 
     @property
     def atoms(self) -> int:
@@ -100,16 +105,25 @@ class Observables:
         """The elements of the atoms, sorted."""
         return sorted({chemical_symbols[z] for z in self.trajectory.numbers})
 
-    @property
-    def windows(self) -> int:
-        """Into how many windows for spectra: as long ones as a model's simulation has, wherever that can be.
+    @cached_property
+    def moving(self) -> Trajectory:
+        """The samples whose velocities are known."""
+        return self.trajectory.moving
 
-        A spectrum is the broader the shorter its window, and a reference is to be as broad as what is compared with it.
+    @property
+    def window(self) -> int:
+        """Samples in a window for spectra: as long a time in a reference as in what is compared with it.
+
+        A spectrum is the broader the shorter its window, so that the shorter of the windows that a model's simulation
+        and its reference allow is taken for both.
         """
-        protocol = self.protocol
-        each = max(-(-WINDOWS // len(protocol.seeds)), FEWEST_WINDOWS)
-        window = protocol.steps * protocol.timestep_fs / each / self.trajectory.interval_fs
-        return max(int(self.trajectory.samples / window), -(-WINDOWS // self.trajectory.replicas))
+        t, protocol = self.moving, self.protocol
+        longest = min(
+            longest_window_fs(len(protocol.seeds), protocol.steps * protocol.timestep_fs),
+            longest_window_fs(t.replicas, (t.samples - 1) * t.interval_fs),
+            self.sample.window_fs,
+        )
+        return round(longest / t.interval_fs)
 
     @property
     def time_ps(self) -> Floats:
@@ -167,38 +181,77 @@ class Observables:
         self._known[name] = r, blocks
         return r, blocks
 
+    def sampled(self, element: str) -> Sampled | None:
+        """What samples show of the vibrations of an element, refused where they are too far apart.
+
+        None where no force acts.
+        """
+        if element not in self._sampled:
+            t = self.moving
+            found = sampled(t.velocities, t.forces, t.masses, self.mask(element), t.interval_fs)
+            self._refuse(None if found is None else aliasing(found))
+            self._sampled[element] = found
+        return self._sampled[element]
+
+    def unseen(self, element: str) -> float:
+        """Share of the power of vibrations that velocities may lack; 0 for those that were not worked out.
+
+        What lies above the Nyquist frequency is missing in velocities that are differences of positions.
+        """
+        found = self.sampled(element) if self.trajectory.differentiated else None
+        return 0.0 if found is None else found.unseen
+
     def spectrum(self, element: str) -> tuple[Floats, Floats]:
         """Frequencies, THz, and vibrational density of states of an element, refused where it is not sampled."""
-        name, t, mask = f"vdos_{element}", self.trajectory, self.mask(element)
+        name, t, mask = f"vdos_{element}", self.moving, self.mask(element)
         if name in self._known:
             return self._known[name]
-        reason = vibrations.aliasing(t.velocities, t.forces, t.masses, mask, t.interval_fs)
-        if reason:
-            raise Unresolved(reason if self.protocol.ensemble == "NVE" else reason + THERMOSTAT)
-        window = t.samples // self.windows
-        frequency, dos = vibrations.density_of_states(t.velocities, t.masses, mask, t.interval_fs, window=window)
+        self.sampled(element)
+        frequency, dos = vibrations.density_of_states(t.velocities, t.masses, mask, t.interval_fs, window=self.window)
         self.arrays |= {f"{name}_frequency": frequency.tolist(), name: dos.tolist()}
         self._known[name] = frequency, dos
         return frequency, dos
 
-    def distance(self, curve: str, x: Floats, blocks: Floats, between: Callable[..., float]) -> Estimate:
-        """How far the mean of `blocks`, shape (n_blocks, n_points), is from the reference's curve of that name."""
+    def require_spectrum(self, element: str, periods: float) -> None:
+        """Work out the spectrum of an element, and refuse it where it is noise or its windows hold fewer periods."""
+        found = self.sampled(element)
+        if found is not None:
+            middle = vibrations.mean_frequency(found.frequency, found.dos)
+            middle = middle if found.exact is None else float(np.sqrt(found.exact))
+            vibrations.require_periods(middle, self.window * self.moving.interval_fs, periods)
+            self._refuse(impossible(found))
+        self.spectrum(element)
+
+    def _refuse(self, reason: str | None) -> None:
+        if reason:
+            damped = self.protocol.ensemble != "NVE" and not self.trajectory.differentiated
+            raise Unresolved(reason + THERMOSTAT if damped else reason)
+
+    def compared_with(self, curve: str) -> tuple[Floats, Floats]:
+        """The reference's curve of that name, x and y."""
         known = (self.sample.reference or {}).get(curve)
         if known is None:
             raise AbsentError(
                 f"there is no curve '{curve}' to compare with; the case may give one under [protocol.curves]"
             )
+        return known
 
-        spectra = curve.startswith("vdos_")
+    def distance(self, curve: str, x: Floats, blocks: Floats, between: Callable[..., float]) -> Estimate:
+        """How far the mean of g(r) in `blocks`, shape (n_blocks, n_points), is from the reference's of that name."""
+        known = self.compared_with(curve)
         witnesses: list[Floats] = []
-        if not spectra:
-            with suppress(Unresolved):  # a g(r) without a shell has no distance of one
-                witnesses = [rdf.shell_distance(x, blocks)]
+        with suppress(Unresolved):  # a g(r) without a shell has no distance of one
+            witnesses = [rdf.shell_distance(x, blocks)]
 
         def off(mean: Floats) -> float:
-            return between(*distances.common_grid(x, mean, *known, zero_beyond=spectra))
+            return between(*distances.common_grid(x, mean, *known, zero_beyond=False))
 
         return statistics.jackknife(off, blocks, replicas=self.trajectory.replicas, witnesses=witnesses)
+
+
+def longest_window_fs(replicas: int, length_fs: float) -> float:
+    """The longest window for spectra, fs, of which so many replicas of such a length have enough."""
+    return length_fs / max(-(-WINDOWS // replicas), FEWEST_WINDOWS)
 
 
 def thinned(samples: int, most: int) -> NDArray[np.int64]:

@@ -10,10 +10,11 @@ import numpy as np
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.records import Value
-from mlff_probes.measure.dynamics.observables import Curves, Floats, Observables, Sample
+from mlff_probes.measure.dynamics.observables import Curves, Floats, Observables, Sample, longest_window_fs
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.results import Result, missing
+from mlff_probes.methods.analysis.vibrations import PERIODS_OF_SHAPE
 
 NEEDS_FORCES = ("net_force",)
 NEEDS_ENERGIES = ("potential_energy", "potential_energy_drift", "energy_drift")
@@ -45,6 +46,14 @@ def reference_curves(arrays: Mapping[str, list[Any]]) -> Curves:
     }
 
 
+def reference_window_fs(case: Case[MolecularDynamics]) -> float:
+    """The longest window for spectra, fs, that the trajectory of a case allows; infinite where there is none."""
+    if case.dynamics is None or case.dynamics.trajectory is None:
+        return np.inf
+    moving = case.dynamics.trajectory.moving
+    return longest_window_fs(moving.replicas, (moving.samples - 1) * moving.interval_fs)
+
+
 def _sample(trajectory: Any) -> Sample:
     energy, volume = float(trajectory.energies[0, 0]), float(trajectory.volumes[0, 0])
     return Sample(trajectory, start=trajectory.positions[0, 0], start_energy=energy, start_volume=volume)
@@ -62,7 +71,10 @@ def _value(case: Case[MolecularDynamics], observables: Observables | None, name:
     if curve:
         try:
             kind, _, group = curve.partition("_")
-            observables.pair_distribution(group) if kind == "rdf" else observables.spectrum(group)
+            if kind == "rdf":
+                observables.pair_distribution(group)
+            else:
+                observables.require_spectrum(group, PERIODS_OF_SHAPE)
         except ValueError as error:
             return missing(unit, f"the trajectory gives no {curve}: {error}")
         return Value(value=0.0, unit=unit)

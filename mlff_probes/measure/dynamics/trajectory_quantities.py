@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from ase import units
 
-from mlff_probes.core.records import Value
+from mlff_probes.core.records import Samples, Value
 from mlff_probes.measure.dynamics.observables import FS_PER_PS, GPA, Floats, Observables
+from mlff_probes.measure.dynamics.protocols import ALL
 from mlff_probes.measure.results import missing, not_supplied
 from mlff_probes.methods.analysis import distances, rdf, statistics, vibrations
 from mlff_probes.methods.analysis.diffusion import diffusion
@@ -33,23 +35,42 @@ def quantity_value(observables: Observables, quantity: str, unit: str) -> Value:
         return missing(unit, f"unresolved: {error}", unresolved=True)
     except ValueError as error:  # no curve to compare with, or one that cannot be compared
         return missing(unit, str(error))
-    if isinstance(found, Value):
-        return found.model_copy(update={"unit": unit})
+    value = found if isinstance(found, Value) else _value(found)
+    return value.model_copy(update={"unit": unit})
+
+
+def _temperature(o: Observables, _: str) -> Value:
+    return _of_velocities(o, ALL, statistics.mean(o.moving.temperatures))
+
+
+def _temperature_offset(o: Observables, _: str) -> Value:
+    found = statistics.mean(PERCENT * (o.moving.temperatures / o.protocol.temperature - 1))
+    return _of_velocities(o, ALL, found, scale=PERCENT + found.value)
+
+
+def _temperature_drift(o: Observables, _: str) -> Value:
+    return _of_velocities(o, ALL, statistics.drift(o.moving.time_fs / FS_PER_PS, o.moving.temperatures))
+
+
+def _of_velocities(o: Observables, element: str, found: Estimate, *, scale: float | None = None) -> Value:
+    """An estimate from velocities: its interval, and what it stands on, where these were worked out from positions.
+
+    The interval is widened by the share of the vibrations that positions may not show, of `scale` or of the value.
+    """
+    wider = o.unseen(element) * abs(found.value if scale is None else scale)
+    value = _value(replace(found, uncertainty=found.uncertainty + wider))
+    t = o.trajectory
+    if not t.differentiated:
+        return value
+    used, of = o.moving.samples * t.replicas, t.samples * t.replicas
+    left_out = {"at the ends, where velocities cannot be worked out from positions": of - used}
+    return value.model_copy(update={"samples": Samples(used=used, of=of, what="frames", left_out=left_out)})
+
+
+def _value(found: Estimate) -> Value:
     note = f"{found.samples:.0f} independent samples"
     degrees = found.degrees if np.isfinite(found.degrees) else None
-    return Value(value=found.value, unit=unit, uncertainty=found.uncertainty, degrees_of_freedom=degrees, note=note)
-
-
-def _temperature(o: Observables, _: str) -> Estimate:
-    return statistics.mean(o.trajectory.temperatures)
-
-
-def _temperature_offset(o: Observables, _: str) -> Estimate:
-    return statistics.mean(PERCENT * (o.trajectory.temperatures / o.protocol.temperature - 1))
-
-
-def _temperature_drift(o: Observables, _: str) -> Estimate:
-    return statistics.drift(o.time_ps, o.trajectory.temperatures)
+    return Value(value=found.value, unit="-", uncertainty=found.uncertainty, degrees_of_freedom=degrees, note=note)
 
 
 def _potential_energies(o: Observables) -> Floats:
@@ -65,9 +86,10 @@ def _potential_energy_drift(o: Observables, _: str) -> Estimate:
     return statistics.drift(o.time_ps, _potential_energies(o))
 
 
-def _energy_drift(o: Observables, _: str) -> Estimate:
-    total = (o.trajectory.energies + o.trajectory.kinetic_energies) / o.atoms
-    return statistics.drift(o.time_ps, total)
+def _energy_drift(o: Observables, _: str) -> Value:
+    t = o.moving
+    total = (t.energies + t.kinetic_energies) / o.atoms
+    return _of_velocities(o, ALL, statistics.drift(t.time_fs / FS_PER_PS, total))
 
 
 def _of_stress(work: Callable[[Observables], Estimate]) -> Callable[[Observables, str], Estimate | Value]:
@@ -151,17 +173,27 @@ def _diffusion(o: Observables, element: str) -> Value:
     )
 
 
-def _mean_frequency(o: Observables, element: str) -> Estimate:
-    o.spectrum(element)
-    t = o.trajectory
-    return vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.windows)
+def _mean_frequency(o: Observables, element: str) -> Value:
+    o.require_spectrum(element, vibrations.PERIODS)
+    t = o.moving
+    found = vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs, window=o.window)
+    return _of_velocities(o, element, found)
 
 
-def _vdos_wasserstein(o: Observables, element: str) -> Estimate:
-    o.spectrum(element)
-    t = o.trajectory
-    spectra = vibrations.power_spectra(t.velocities, t.masses, o.mask(element), t.interval_fs, blocks=o.windows)
-    return o.distance(f"vdos_{element}", *spectra, distances.wasserstein)
+def _vdos_wasserstein(o: Observables, element: str) -> Value:
+    """At the resolution of both, which must be fine enough for the frequencies of the reference."""
+    o.require_spectrum(element, vibrations.PERIODS)
+    t = o.moving
+    known = o.compared_with(f"vdos_{element}")
+    vibrations.require_periods(vibrations.mean_frequency(*known), o.window * t.interval_fs, vibrations.PERIODS_OF_SHAPE)
+    of = t.velocities, t.masses, o.mask(element), t.interval_fs
+    frequency, spectra = vibrations.power_spectra(*of, window=o.window)
+
+    def off(power: Floats) -> float:
+        return distances.wasserstein(*distances.common_grid(frequency, power, *known, zero_beyond=True))
+
+    modes = vibrations.mode_scatter(*of, window=o.window)
+    return _of_velocities(o, element, vibrations.spectral_estimate(off, spectra, t.replicas, *modes))
 
 
 QUANTITIES: dict[str, Callable[[Observables, str], Estimate | Value]] = {

@@ -176,8 +176,21 @@ def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
     return _estimate(slope, error, samples, SHARE_OF_DEGREES * (samples - 2))
 
 
+@dataclass(frozen=True)
+class KnownScatter:
+    """A standard error that is known without the scatter of blocks, and the independent samples that make it so."""
+
+    error: float
+    samples: float
+
+
 def jackknife(
-    function: Callable[[Floats], float], blocks: ArrayLike, *, replicas: int = 1, witnesses: ArrayLike = ()
+    function: Callable[[Floats], float],
+    blocks: ArrayLike,
+    *,
+    replicas: int = 1,
+    witnesses: ArrayLike = (),
+    otherwise: KnownScatter | None = None,
 ) -> Estimate:
     """A function of the mean of blocks of a trajectory, with its interval by leaving out one block at a time.
 
@@ -193,6 +206,8 @@ def jackknife(
     witnesses
         Other quantities by block, shape (n_witnesses, n_blocks), with less noise than what the block adds to the
         function: where there are too few independent samples of one of them, there are too few of the function.
+    otherwise
+        What holds, however correlated the blocks are: it makes the interval where too few of them are independent.
 
     Notes
     -----
@@ -204,7 +219,7 @@ def jackknife(
     Raises
     ------
     Unresolved
-        With fewer than `MINIMUM_SAMPLES` independent blocks.
+        With fewer than `MINIMUM_SAMPLES` independent blocks, or of the samples that would do otherwise.
     ValueError
         Where the replicas are not of equally many blocks.
     """
@@ -212,14 +227,23 @@ def jackknife(
     count = len(values)
     if count % replicas:
         raise ValueError(f"{count} blocks of {replicas} replicas: each must have as many")
-    require(count)
     whole = values.mean(axis=0)
     centre = float(function(whole))
-    left_out = np.array([function((whole * count - block) / (count - 1)) for block in values])
-    known = [mean(np.asarray(witness, dtype=float).reshape(replicas, -1)).samples for witness in np.asarray(witnesses)]
-    if _constant(left_out):
-        return _estimate(centre, 0.0, min([count, *known]), np.inf)
-    found = mean(((count - 1) * (left_out.mean() - left_out)).reshape(replicas, -1))
+    try:
+        require(count)
+        known = [
+            mean(np.asarray(witness, dtype=float).reshape(replicas, -1)).samples for witness in np.asarray(witnesses)
+        ]
+        left_out = np.array([function((whole * count - block) / (count - 1)) for block in values])
+        if _constant(left_out):
+            return _estimate(centre, 0.0, min([count, *known]), np.inf)
+        found = mean(((count - 1) * (left_out.mean() - left_out)).reshape(replicas, -1))
+    except Unresolved:
+        if otherwise is None:
+            raise
+        require(otherwise.samples)
+        degrees = SHARE_OF_DEGREES * (otherwise.samples - 1)
+        return _estimate(centre, otherwise.error, otherwise.samples, degrees)
     samples = min([found.samples, *known])
     error = found.uncertainty / float(quantile(found.degrees))
     return _estimate(centre, error, samples, SHARE_OF_DEGREES * (samples - 1))

@@ -1,29 +1,24 @@
-"""Velocity autocorrelation, vibrational density of states, and whether the samples are dense enough for them."""
+"""Velocity autocorrelation, vibrational density of states and its mean frequency."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
-from ase import units
 from numpy.typing import ArrayLike, NDArray
+from scipy.fft import rfft
 from scipy.integrate import trapezoid
 
-from mlff_probes.methods.analysis.statistics import Estimate, Unresolved, jackknife
+from mlff_probes.methods.analysis.statistics import Estimate, KnownScatter, Unresolved, jackknife, quantile
 
 Floats = NDArray[np.float64]
 
-ACCELERATION = units.fs**2
-"""One eV/(A u) in A/fs^2."""
-
-THZ = 1000.0
+FS_THZ = 1000.0
 """One 1/fs in THz."""
 
 COMPONENTS = 500
 """Components transformed at once: some 50 MB for 2,000 samples."""
-
-WINDOW = "hann"
-"""Its leakage falls with the cube of the distance, so that second moments of a spectrum of lines stay finite."""
 
 LONGEST_WINDOW_FS = 10_000.0
 """Longest stretch that is transformed, fs: the window's lines are then 0.15 THz wide, finer than any feature of a
@@ -40,22 +35,14 @@ single stretch has errors of its own size however long it is."""
 FEWEST_SAMPLES = 8
 """Fewest samples of a stretch: a spectrum of five points."""
 
-SECOND_MOMENT_TOLERANCE = 0.1
-"""Largest share of the mean squared frequency that the spectrum may lack.
+PERIODS = 2.0
+"""Fewest periods of the mean frequency in a window. The lines of a Hann window reach over two of its bins, and what
+reaches below zero comes back above it. In two periods that raises the mean frequency by 0.2 % where the density of
+states is Debye's and by 3 % where it is flat, and half as long a window shows it."""
 
-Frequencies fold to lower ones only, so it is one-sided. Sampled densely enough, crystals lack 3 % at most; one
-part in twenty of the power, folded from three times the mean frequency, lacks 30 %.
-"""
-
-EDGE = 0.8
-"""Share of the Nyquist frequency above which a spectrum should have ended."""
-
-EDGE_POWER = 0.03
-"""Largest share of the power there: more, and the spectrum has probably not ended at the Nyquist frequency either."""
-
-SAFE_NYQUIST = 3.0
-"""Nyquist frequency to aim for, in root mean squared frequencies: a Debye spectrum ends at 1.3 of them, one with light
-atoms among heavy ones at some 3."""
+PERIODS_OF_SHAPE = 4.0
+"""Fewest periods in a window where the shape of the spectrum counts: lines are then a third of the mean frequency
+wide."""
 
 
 def velocity_autocorrelation(velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike) -> Floats:
@@ -78,10 +65,10 @@ def velocity_autocorrelation(velocities: ArrayLike, masses: ArrayLike, mask: Arr
     ValueError
         Where shapes do not fit, no atom is asked for, or none moves.
     """
-    weighted = _moving(velocities, masses, mask)
-    count = weighted.shape[1]
+    moving = _moving(velocities, masses, mask)
+    count = moving.shape[1]
     products = np.zeros(count)
-    for part in _parts(weighted):
+    for part in _parts(moving):
         spectrum = np.fft.rfft(part, 2 * count, axis=0)
         products += np.fft.irfft((np.abs(spectrum) ** 2).sum(axis=1), 2 * count)[:count]
     products /= count - np.arange(count)
@@ -95,8 +82,9 @@ def density_of_states(
     """Vibrational density of states: frequencies, THz, and density, 1/THz, of area 1 by trapezoids.
 
     The power spectrum of sqrt(m) v (the cosine transform of the velocity autocorrelation, by the theorem of Wiener
-    and Khinchin) by Welch's method: Hann windows of at most 10 ps that overlap by half.
-    The mean velocity is kept, so that diffusion shows at zero frequency.
+    and Khinchin) by Welch's method: Hann windows of at most 10 ps that overlap by half. Their leakage falls with the
+    cube of the distance, so that second moments of a spectrum of lines stay finite. The mean velocity is kept, so that
+    diffusion shows at zero frequency.
 
     Parameters
     ----------
@@ -114,8 +102,9 @@ def density_of_states(
     ValueError
         As for `velocity_autocorrelation`.
     """
-    weighted = _moving(velocities, masses, mask)
-    frequency, power = _power(weighted, interval_fs, window or weighted.shape[1] // STRETCHES)
+    samples = np.shape(velocities)[1]
+    frequency, spectra = power_spectra(velocities, masses, mask, interval_fs, window=window or samples // STRETCHES)
+    power = spectra.mean(axis=0)
     return frequency, power / trapezoid(power, frequency)
 
 
@@ -126,105 +115,151 @@ def mean_frequency(frequency: ArrayLike, dos: ArrayLike) -> float:
 
 
 def mean_frequency_estimate(
-    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, blocks: int = 10
+    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, window: int
 ) -> Estimate:
     """Mean frequency of the density of states, THz, with its interval by leaving out one window at a time.
 
-    Each replica is cut into `blocks` stretches, each with a window of its length: the resolution is that of
-    `density_of_states` for four blocks, and coarser for more. Other arguments as there.
+    The interval holds what windows of `power_spectra` scatter, what modes add whose energies were not seen to change
+    (`mode_scatter`), and by how much the mean frequency is lower than in windows half as long, which is at least what
+    the width of the lines does to it. Arguments are those of `power_spectra`.
 
     Raises
     ------
     Unresolved
-        With too few independent windows, or fewer than `FEWEST_SAMPLES` samples in a block.
+        With too few independent windows and modes, or fewer than `PERIODS` of the mean frequency in a window.
     ValueError
         As for `velocity_autocorrelation`.
     """
-    frequency, spectra = power_spectra(velocities, masses, mask, interval_fs, blocks=blocks)
-    replicas = np.shape(velocities)[0]
-    return jackknife(lambda power: mean_frequency(frequency, power), spectra, replicas=replicas)
+    moving = np.asarray(velocities)
+    of = moving, masses, mask, interval_fs
+    frequency, spectra = power_spectra(*of, window=window)
+    require_periods(mean_frequency(frequency, spectra.mean(axis=0)), window * interval_fs, PERIODS)
+    known = mode_scatter(*of, window=window)
+    found = spectral_estimate(lambda power: mean_frequency(frequency, power), spectra, len(moving), *known)
+    coarser, coarse = power_spectra(*of, window=max(window // 2, FEWEST_SAMPLES))
+    widened = abs(mean_frequency(coarser, coarse.mean(axis=0)) - found.value)
+    return replace(found, uncertainty=found.uncertainty + widened)
 
 
-def power_spectra(
-    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, blocks: int = 10
-) -> tuple[Floats, Floats]:
-    """Frequencies, THz, shape (n_points,), and the power spectrum of each window, shape (n_windows, n_points).
+def spectral_estimate(
+    function: Callable[[Floats], float], spectra: Floats, replicas: int, modes: KnownScatter, unseen: float
+) -> Estimate:
+    """A frequency or a distance of frequencies, THz, of the mean of `power_spectra`, with its interval.
 
-    Windows are of one block and overlap by half: 2 blocks - 1 of each replica, replica by replica, in order of time.
-    The power of neighbouring Hann windows is hardly correlated (by a thirty-sixth for noise), so that they say nearly
-    twice as much as blocks that do not overlap. Their mean is proportional to the density of states, at the resolution
-    of a block. Arguments and errors are those of `mean_frequency_estimate`.
-    """
-    weighted = _moving(velocities, masses, mask)
-    length = weighted.shape[1] // blocks
-    starts = [i * length // 2 for i in range(2 * blocks - 1)]
-    parts = [replica[None, start : start + length] for replica in weighted for start in starts]
-    spectra = [_power(part, interval_fs, length) for part in parts]
-    return spectra[0][0], np.array([power for _, power in spectra])
-
-
-def aliasing(
-    velocities: ArrayLike, forces: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float
-) -> str | None:
-    """Why the samples are too far apart for a spectrum, in one sentence; None where they are close enough.
-
-    The second moment of the spectrum of sqrt(m) v is <F^2/m> / <m v^2>, the mean squared angular frequency, whatever
-    the interval of the samples. A spectrum whose own second moment is lower has frequencies above the Nyquist
-    frequency folded into it. Nor may it have much power just below that frequency.
-
-    The Hann window widens each line, which adds a third of the squared width of a bin to the second moment and is
-    taken off. Copper in EMT keeps the rule within 2 %. A Langevin thermostat adds a tail of its own to the spectrum,
-    as wide as the samples are dense: there the first test misses what the second, of the power near the Nyquist
-    frequency, has to find. Where forces were not recorded, there is the second test alone.
-
-    Parameters
-    ----------
-    velocities, forces
-        A/fs and eV/A, shape (n_replicas, n_samples, n_atoms, 3); forces that are not finite were not recorded.
-    masses, mask, interval_fs
-        As for `density_of_states`.
+    By leaving out one window at a time, and by the number of modes where windows do not say it: `modes` and `unseen`
+    are those of `mode_scatter`.
 
     Raises
     ------
-    Unresolved, ValueError
-        As for `density_of_states`.
+    Unresolved
+        With too few independent windows and modes.
     """
-    weighted = _moving(velocities, masses, mask)
-    accelerations = _weighted(forces, 1 / np.asarray(masses, dtype=float), mask) * ACCELERATION
-    if not np.any(accelerations):
-        return None  # free flight: all at zero frequency
-    known = bool(np.isfinite(accelerations).all())
-    exact = (accelerations**2).sum() / (weighted**2).sum() / (2 * np.pi) ** 2 * THZ**2 if known else 0.0
-    frequency, dos = density_of_states(velocities, masses, mask, interval_fs)
-    sampled = trapezoid(frequency**2 * dos, frequency) - frequency[1] ** 2 / 3
-    nyquist = frequency[-1]
-    edge = frequency >= EDGE * nyquist
-    power = trapezoid(dos[edge], frequency[edge])
-    finer = min(THZ / (2 * SAFE_NYQUIST * np.sqrt(exact)), interval_fs / 2) if known else interval_fs / 2
-    mend = f"record a sample every {finer:.2g} fs or less (a smaller sample_every)"
-    if known and sampled < (1 - SECOND_MOMENT_TOLERANCE) * exact:
-        return (
-            f"samples every {interval_fs:g} fs fold the spectrum: its root mean squared frequency is "
-            f"{np.sqrt(sampled):.3g} THz, but forces and velocities say {np.sqrt(exact):.3g} THz; {mend}"
-        )
-    if power > EDGE_POWER:
-        return (
-            f"samples every {interval_fs:g} fs hardly resolve the spectrum: {power:.0%} of it lies above "
-            f"{EDGE:.0%} of the Nyquist frequency, {nyquist:.3g} THz; {mend}"
-        )
-    return None
+    found = jackknife(function, spectra, replicas=replicas, otherwise=modes)
+    frozen = float(quantile(np.inf)) * modes.error * np.sqrt(unseen)
+    return replace(found, uncertainty=float(np.hypot(found.uncertainty, frozen)))
+
+
+def require_periods(frequency: float, window_fs: float, periods: float) -> None:
+    """Raise Unresolved where windows hold fewer periods of a frequency, THz, than are needed."""
+    if problem := too_few_periods(frequency, window_fs, periods):
+        raise Unresolved(problem)
+
+
+def too_few_periods(frequency: float, window_fs: float, periods: float) -> str:
+    """Why windows hold fewer periods of a frequency, THz, than are needed, and what helps; "" where they do not."""
+    held = window_fs * frequency / FS_THZ
+    if held >= periods:
+        return ""
+    return (
+        f"windows of {window_fs:.3g} fs hold {held:.2g} periods of the mean frequency, {frequency:.3g} THz, and "
+        f"at least {periods:g} are needed: simulate {periods / held:.1f} times as long, or more replicas"
+    )
+
+
+def mode_scatter(
+    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, window: int
+) -> tuple[KnownScatter, float]:
+    """What the number of modes says of the error of a mean frequency, THz, and the share that windows do not show.
+
+    In a crystal each mode keeps the energy that it happens to have for many periods, and no window of the same
+    simulation shows that it had another in the next one. Energies of modes scatter by their mean (a mode has two
+    quadratic degrees of freedom), so that the mean frequency of N modes in one draw of them scatters by the width of
+    the density of states over the root of N. What windows of `PERIODS` periods, all atoms together, scatter by less
+    than that has not been seen, and counts once for each replica. (Where all atoms are taken, modes do not beat with
+    each other, since they are orthogonal.) Arguments and errors are those of `power_spectra`.
+    """
+    replicas, atoms = np.shape(velocities)[0], len(np.asarray(masses))
+    chosen = np.zeros(atoms, bool)
+    chosen[np.asarray(mask)] = True
+    everything = np.ones(atoms, bool)
+    frequency, spectra = power_spectra(velocities, masses, everything, interval_fs, window=window)
+    middle, variance = mean_frequency(frequency, spectra.mean(axis=0)), _variance(frequency, spectra) / (3 * atoms)
+    short = min(max(round(PERIODS * FS_THZ / (middle * interval_fs)), FEWEST_SAMPLES), window)
+    coarser, coarse = power_spectra(velocities, masses, everything, interval_fs, window=short)
+    seen = float(np.var([mean_frequency(coarser, power) for power in coarse]))
+    unseen = max(0.0, 1 - seen / variance) if variance > 0 else 0.0
+    if not chosen.all():
+        own = power_spectra(velocities, masses, chosen, interval_fs, window=window)
+        variance = _variance(*own) / (3 * int(chosen.sum()))
+    return KnownScatter(float(np.sqrt(variance / replicas)), 3.0 * int(chosen.sum()) * replicas), unseen
+
+
+def _variance(frequency: Floats, spectra: Floats) -> float:
+    """Variance of a density of states, THz^2, without what the window adds to it."""
+    power = spectra.mean(axis=0)
+    middle = mean_frequency(frequency, power)
+    variance = trapezoid((frequency - middle) ** 2 * power, frequency) / trapezoid(power, frequency)
+    return float(max(0.0, variance - bin_width(frequency) ** 2 / 3))
+
+
+def bin_width(frequency: ArrayLike) -> float:
+    """Distance of two independent frequencies, THz: the inverse of the length of a window."""
+    grid = np.asarray(frequency, dtype=float)
+    return float(PADDED * (grid[1] - grid[0]))
+
+
+def power_spectra(
+    velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike, interval_fs: float, *, window: int
+) -> tuple[Floats, Floats]:
+    """Frequencies, THz, shape (n_points,), and the power spectrum of each window, shape (n_windows, n_points).
+
+    Windows of so many samples are spread evenly over each replica, with an overlap of half or a little less, replica by
+    replica, in order of time. The power of neighbouring Hann windows is hardly correlated (by a thirty-sixth for
+    noise), so that they say nearly twice as much as windows that do not overlap. Their mean is proportional to the
+    density of states, at the resolution of a window. Other arguments are those of `density_of_states`.
+
+    Raises
+    ------
+    Unresolved
+        With fewer than `FEWEST_SAMPLES` samples in a window, or fewer in a replica than in a window.
+    ValueError
+        As for `velocity_autocorrelation`.
+    """
+    moving = _moving(velocities, masses, mask)
+    samples = moving.shape[1]
+    length = min(window, round(LONGEST_WINDOW_FS / interval_fs))
+    length -= length % 2  # the last frequency is then the Nyquist frequency
+    if length < FEWEST_SAMPLES or length > samples:
+        raise Unresolved(f"windows of {length} of {samples} samples, spectra need at least {FEWEST_SAMPLES}")
+    starts = np.linspace(0, samples - length, max(2 * samples // length - 1, 1)).round().astype(int)
+    spectra = [_window_power(replica[start : start + length]) for replica in moving for start in starts]
+    frequency = np.asarray(np.arange(PADDED * length // 2 + 1) * FS_THZ / (PADDED * length * interval_fs), dtype=float)
+    return frequency, np.array(spectra)
 
 
 def _moving(velocities: ArrayLike, masses: ArrayLike, mask: ArrayLike) -> Floats:
     """Velocities as of `_weighted`, of which one at least is not zero."""
-    found = _weighted(velocities, masses, mask)
+    found = weighted(velocities, masses, mask)
     if not np.any(found):
         raise ValueError("no atom, or none that moves: there is no spectrum")
     return found
 
 
-def _weighted(vectors: ArrayLike, masses: ArrayLike, mask: ArrayLike) -> Floats:
-    """Vectors of the chosen atoms times the root of their weight, shape (n_replicas, n_samples, 3 n_chosen)."""
+def weighted(vectors: ArrayLike, masses: ArrayLike, mask: ArrayLike) -> Floats:
+    """Vectors of the chosen atoms times the root of their weight.
+
+    From shape (n_replicas, n_samples, n_atoms, 3) to (n_replicas, n_samples, 3 n_chosen).
+    """
     everything, weights = np.asarray(vectors, dtype=float), np.asarray(masses, dtype=float)
     if everything.ndim != 4 or everything.shape[2:] != (len(weights), 3):
         raise ValueError(f"vectors {everything.shape} do not fit {len(weights)} masses")
@@ -240,18 +275,11 @@ def _parts(weighted: Floats) -> Iterator[Floats]:
         yield from np.array_split(replica, -(-replica.shape[1] // COMPONENTS), axis=1)
 
 
-def _power(weighted: Floats, interval_fs: float, longest: int) -> tuple[Floats, Floats]:
-    """Frequencies, THz, and the power spectrum summed over atoms and replicas; windows of at most `longest` samples."""
-    from scipy.signal import welch  # which brings scipy.stats along, in a fifth of a second
-
-    length = min(longest, round(LONGEST_WINDOW_FS / interval_fs))
-    length -= length % 2  # the last frequency is then the Nyquist frequency
-    if length < FEWEST_SAMPLES:
-        raise Unresolved(f"a spectrum of stretches of {length} samples, at least {FEWEST_SAMPLES} are needed")
-    points = PADDED * length
-    total: Floats = np.zeros(points // 2 + 1)
-    for part in _parts(weighted):
-        frequency, power = welch(part, THZ / interval_fs, WINDOW, nperseg=length, nfft=points, detrend=False, axis=0)
-        total += power.sum(axis=1)
-    total[[0, -1]] *= 2  # welch doubles all but these, which have no mirror image; the trapezoids halve them
-    return frequency, total
+def _window_power(window: Floats) -> Floats:
+    """Power spectrum of one window, shape (n_samples, n_components), summed over its components."""
+    length = len(window)
+    taper = np.hanning(length + 1)[:-1, None]
+    total: Floats = np.zeros(PADDED * length // 2 + 1)
+    for part in _parts(window[None]):
+        total += (np.abs(rfft(taper * part, PADDED * length, axis=0)) ** 2).sum(axis=1)
+    return total
