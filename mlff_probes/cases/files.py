@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import glob
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.utils import string2index
 
 from mlff_probes.cases.convergence import REMEDY, logs_beside, mark_unconverged, output_problem
 from mlff_probes.core.errors import InputError, describe
@@ -81,12 +83,48 @@ def _parsed(file: Path, format: str | None) -> list[Atoms]:
     return frames
 
 
+def sliced(frames: list[Atoms], index: str, where: Path) -> list[Atoms]:
+    """The frames that `index` chooses as ASE does behind an ``@``: ``-1``, ``2:5``, ``::10``.
+
+    Raises
+    ------
+    InputError
+        If it is no index, or there are no such frames; `where` is named in it.
+    """
+    chosen = string2index(index) if re.fullmatch(r"[-+\d:]+", index) else None
+    if chosen is None or isinstance(chosen, str):
+        raise InputError(where, f"'{index}' is no slice", "write for instance FILE@-7: for the last seven")
+    try:
+        found = frames[chosen] if isinstance(chosen, slice) else [frames[chosen]]
+    except IndexError:
+        found = []
+    if not found:
+        raise InputError(where, f"@{index} chooses no frame of {len(frames)}")
+    return found
+
+
+def named_frames(file: Path, name: str) -> tuple[Path, list[Atoms]]:
+    """The one file that a case names, and its frames: all, or those that an ``@index`` behind the name chooses."""
+    plain, at, index = name.rpartition("@")
+    if not at or _names(file, name):
+        source = only(file, name)
+        return source, read_frames(source)
+    source = only(file, plain)
+    return source, sliced(read_frames(source), index, file)
+
+
 def matching(file: Path, pattern: str) -> list[Path]:
     """The files that a case names by a path or pattern, relative to itself."""
-    names = sorted(glob.glob(str(file.parent / Path(pattern).expanduser())))  # noqa: PTH207 - Path.glob knows no '..'
+    names = _names(file, pattern)
     if not names:
-        raise InputError(file, f"no file matches '{pattern}' (looked from {file.parent})")
+        plain = pattern.rpartition("@")[0]
+        indexed = f"'{plain}' is there, but frames of it cannot be chosen here with @" if _names(file, plain) else ""
+        raise InputError(file, f"no file matches '{pattern}' (looked from {file.parent})", indexed)
     return [Path(name) for name in names]
+
+
+def _names(file: Path, pattern: str) -> list[str]:
+    return sorted(glob.glob(str(file.parent / Path(pattern).expanduser()))) if pattern else []  # noqa: PTH207 - knows '..'
 
 
 def only(file: Path, name: str) -> Path:

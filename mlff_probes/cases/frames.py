@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from mlff_probes.cases.labels import NEEDED, SAME_LABEL, FrameLabels, frame_labe
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol, FramesFrom, LabelKeys, frame_key
+from mlff_probes.core.structures import copied
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.measure.laws.protocols import Law
 from mlff_probes.measure.parity.measurement import UNLABELLED
@@ -49,7 +50,19 @@ def read_case_frames(file: Path, protocol: BaseProtocol) -> CaseFrames:
     InputError
         If they are missing, cannot be read, or are not what the protocol needs.
     """
-    return READERS[protocol.frames_from](file, protocol)
+    read = READERS[protocol.frames_from](file, protocol)
+    return read if protocol.uses_constraints else _free(read)
+
+
+def _free(read: CaseFrames) -> CaseFrames:
+    """The frames without constraints, which no probe but those of migration and of labels takes notice of."""
+    if not any(frame.constraints for frame in read.frames):
+        return read
+    frames = list(map(copied, read.frames))
+    for frame, given in zip(frames, read.frames, strict=True):
+        frame.set_constraint()
+        frame.calc = given.calc
+    return replace(read, frames=tuple(frames), notes=(*read.notes, "Constraints of its structures are not used."))
 
 
 def _labelled(file: Path, protocol: Any) -> CaseFrames:

@@ -66,6 +66,8 @@ class BaseProtocol(Record):
         The keys that each frame needs in its comment line.
     frames_from
         Where its frames come from.
+    uses_constraints
+        Whether the constraints of the frames say anything; otherwise they are taken off, and a note says so.
     uses_forces, needs_forces
         Whether forces are asked for where the calculator has them, and whether nothing is measured without them.
     chooses_elements
@@ -79,6 +81,7 @@ class BaseProtocol(Record):
     frame_keys: ClassVar[tuple[str, ...]] = ()
     frames_from: ClassVar[FramesFrom] = "file beside the case"
     quantities: ClassVar[dict[str, str]] = {}
+    uses_constraints: ClassVar[bool] = False
     uses_forces: ClassVar[bool] = False
     needs_forces: ClassVar[bool] = False
     chooses_elements: ClassVar[bool] = False

@@ -47,15 +47,16 @@ class Freedom:
 
         In the directions that ASE leaves free, forces are ASE's as well. Only where `FixScaled` holds directions that
         are not perpendicular to the others does ASE's force have a part across the free directions, which moves
-        nothing; that part is left out.
+        nothing; that part is left out. Constraints that are not `HONOURED` hold no atom.
         """
-        if not atoms.constraints:
+        constraints = [each for each in atoms.constraints if type(each).__name__ in HONOURED]
+        if not constraints:
             return cls()
         origin: Any = atoms.copy()
         origin.positions[:] = 0.0  # so that no step is lost to rounding
         moves = np.tile(np.eye(3)[:, None], (1, len(atoms), 1))
         for move in moves:
-            for constraint in atoms.constraints:
+            for constraint in constraints:
                 constraint.adjust_positions(origin, move)
         along = moves.transpose(1, 2, 0)
         projectors: Floats = (along @ np.linalg.pinv(along)).round(12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import ase.io
 import numpy as np
 import pytest
@@ -130,6 +132,48 @@ def test_the_start_is_periodic_and_a_single_frame(folder):
         ase.io.write(folder / "al.extxyz", frames)
         with pytest.raises(InputError, match=message):
             load_case(write(folder))
+
+
+@pytest.mark.parametrize(("index", "length"), [("-1", 4.3), ("0", 4.1), ("1:2", 4.2)])
+def test_the_start_may_be_one_frame_of_several(folder, index, length):
+    (folder / "al.extxyz").unlink()
+    ase.io.write(folder / "aimd.extxyz", [bulk("Al", a=a, cubic=True) for a in (4.1, 4.2, 4.3)])
+    case = load_case(write(folder, protocol=f'structure = "aimd.extxyz@{index}"'))
+    assert case.frames[0].cell.lengths() == pytest.approx([length] * 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("aimd.extxyz", 'found 3; choose one, the last for instance by structure = "FILE@-1"'),
+        ("aimd.extxyz@::2", "exactly one frame, found 2"),
+        ("aimd.extxyz@7", "@7 chooses no frame of 3"),
+        ("aimd.extxyz@last", "'last' is no slice"),
+        ("gone.extxyz@-1", "no file matches 'gone.extxyz'"),
+    ],
+)
+def test_a_start_that_is_not_one_frame_of_several(folder, given, says):
+    (folder / "al.extxyz").unlink()
+    ase.io.write(folder / "aimd.extxyz", [bulk("Al", a=a, cubic=True) for a in (4.1, 4.2, 4.3)])
+    with pytest.raises(InputError, match=re.escape(says)):
+        load_case(write(folder, protocol=f'structure = "{given}"'))
+
+
+def test_frames_of_a_trajectory_are_not_chosen_behind_its_name(folder):
+    ase.io.write(folder / "aimd.extxyz", [bulk("Al", cubic=True)] * 3)
+    given = '[protocol.trajectory]\nfile = "aimd.extxyz@::2"\ninterval_fs = 1.0'
+    with pytest.raises(InputError, match=r"'aimd.extxyz' is there, but frames of it cannot be chosen here with @"):
+        load_case(write(folder, protocol=given))
+
+
+def test_a_trajectory_whose_atoms_are_held_is_no_reference(folder):
+    frames = [bulk("Al", cubic=True) for _ in range(3)]
+    for frame in frames:
+        frame.set_constraint(FixAtoms([0, 2]))
+    ase.io.write(folder / "aimd.traj", frames)
+    given = '[protocol.trajectory]\nfile = "aimd.traj"\ninterval_fs = 1.0'
+    with pytest.raises(InputError, match=r"aimd\.traj: constraints hold 2 atoms, which a simulation lets move"):
+        load_case(write(folder, protocol=given))
 
 
 def test_masses_of_the_start_are_kept(folder):

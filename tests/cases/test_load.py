@@ -7,6 +7,8 @@ import shutil
 import ase.io
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.constraints import FixAtoms
 
 from mlff_probes.cases.load import load_case, load_cases
 from mlff_probes.cases.tolerances import load_policy
@@ -412,3 +414,33 @@ def test_bad_minimum_shares(tmp_path, text, says):
         load_policy(file)
     assert says in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+LAW = """schema_version = 1
+title = "Laws of my own"
+tier = "quick"
+[protocol]
+kind = "symmetry"
+random_structures = false
+[reference]
+level_of_theory = "exact"
+source = "exact"
+[[expectation]]
+quantity = "permutation_energy"
+unit = "meV/atom"
+value = 0.0
+uncertainty = 0.0
+"""
+
+
+def test_constraints_are_taken_off_where_no_probe_looks_at_them_and_a_note_says_so(tmp_path):
+    (tmp_path / "physicality").mkdir()
+    file = tmp_path / "physicality" / "mine.toml"
+    file.write_text(LAW)
+    free, held = bulk("Cu", cubic=True), bulk("Cu", a=3.7, cubic=True)
+    held.set_constraint(FixAtoms([1]))
+    for frames, notes in (([free], ()), ([free, held], ("Constraints of its structures are not used.",))):
+        ase.io.write(file.with_suffix(".extxyz"), frames, columns=["symbols", "positions", "move_mask"])
+        case = load_case(file)
+        assert case.notes == notes
+        assert not any(frame.constraints for frame in case.frames)

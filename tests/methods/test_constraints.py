@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
-from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixedLine, FixedPlane, FixScaled, Hookean
+from ase.constraints import FixAtoms, FixBondLength, FixCartesian, FixCom, FixedLine, FixedPlane, FixScaled, Hookean
 from ase.mep import NEB
 from ase.optimize import BFGS
 from support import DoubleWell, double_well_path, path_case
@@ -175,6 +175,10 @@ def test_free_parts_are_those_of_ase(constraint):
     np.testing.assert_allclose(freedom.part(vectors.ravel()[None]), force.reshape(1, -1), atol=1e-10)
     removed = sum(each.get_removed_dof(atoms) for each in constraint)
     assert freedom.directions(3) == 9 - removed
+
+
+def test_a_constraint_of_all_atoms_together_holds_none_of_them():
+    assert Freedom.of(Atoms("Cu2", constraint=FixCom())).projectors is None
 
 
 def test_a_skewed_cell_leaves_free_what_ase_leaves_free():

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.geometry import find_mic
-from ase.utils import string2index
 
 from mlff_probes.cases.convergence import LOGS, mark_unconverged
-from mlff_probes.cases.files import read_frames
+from mlff_probes.cases.files import read_frames, sliced
 from mlff_probes.cases.frames import CaseFrames, stored_evaluation
 from mlff_probes.cases.labels import how_to_map
 from mlff_probes.cases.load import CaseFile, ExpectationTable, ReferenceTable, build_case
@@ -219,11 +218,7 @@ def _band_file(path: Path) -> list[Atoms]:
             raise InputError(path, f"there is no such band (looked from {Path.cwd()})")
         return read_frames(path)
     file, index = _without_slice(path)
-    chosen = string2index(index) if re.fullmatch(r"[-+\d:]+", index) else None
-    if chosen is None or isinstance(chosen, str):
-        raise InputError(path, f"'{index}' is no slice", f"write for instance {file.name}@-7:")
-    frames = read_frames(file)
-    return list(frames[chosen]) if isinstance(chosen, slice) else [frames[chosen]]
+    return sliced(read_frames(file), index, path)
 
 
 def _without_slice(path: Path) -> tuple[Path, str]:

@@ -12,12 +12,13 @@ from ase import Atoms, units
 from ase.formula import Formula
 
 from mlff_probes.cases.convergence import refuse_unconverged
-from mlff_probes.cases.files import beside, only, read_frames
+from mlff_probes.cases.files import beside, named_frames, only, read_frames
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import Floats, ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.methods.analysis.velocities import velocities_from_positions
+from mlff_probes.methods.constraints import Freedom
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
 LEAST_POINTS = 8
@@ -37,11 +38,13 @@ def dynamics_case(
     InputError
         If a file is missing or unusable.
     """
-    source = beside(file)
-    if protocol.structure is not None and source.exists():
-        raise InputError(file, f"both `structure` and {source.name} are given", "keep one")
-    structure = source if protocol.structure is None else only(file, protocol.structure)
-    frames = read_frames(structure)
+    structure, given = beside(file), protocol.structure
+    if given is None:
+        frames = read_frames(structure)
+    elif structure.exists() and (file.parent / given.partition("@")[0]).resolve() != structure.resolve():
+        raise InputError(file, f"both `structure` and {structure.name} are given", "keep one")
+    else:
+        structure, frames = named_frames(file, given)
     if problem := protocol.frame_problem(frames):
         raise InputError(structure, f"{problem} ([protocol] of {file.name})")
     first = frames[0]
@@ -65,6 +68,12 @@ def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms)
     source = only(file, given.file)
     frames = read_frames(source)[given.skip :]
     refuse_unconverged(frames, file)
+    if held := max((int(Freedom.of(frame).held(len(frame)).any(axis=1).sum()) for frame in frames), default=0):
+        raise InputError(
+            source,
+            f"constraints hold {held} atoms, which a simulation lets move",
+            "take a trajectory in which all atoms move, or take off constraints that were not in force",
+        )
     formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
     if len(set(map(str, formulas))) > 1:
         raise InputError(source, f"a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")

@@ -142,7 +142,10 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
         if len(frames) != 1:
-            return f"molecular dynamics starts from exactly one frame, found {len(frames)}"
+            return (
+                f"molecular dynamics starts from exactly one frame, found {len(frames)}; choose one, the last for "
+                'instance by structure = "FILE@-1"'
+            )
         if not frames[0].pbc.all() or frames[0].cell.rank < 3:
             return "the frame must be periodic in all three directions, in a cell with a volume"
         if self.ensemble == "NVE" and len(self.start(frames)) < 2:

@@ -47,6 +47,7 @@ class BandProtocol(BaseProtocol):
     max_steps: Annotated[int, Field(ge=1)] = 60
 
     family: ClassVar[str] = "migration"
+    uses_constraints: ClassVar[bool] = True
     uses_forces: ClassVar[bool] = True
     needs_forces: ClassVar[bool] = True
 
@@ -72,6 +73,7 @@ class FixedPath(BaseProtocol, LabelKeys):
     path_made_by: Text
 
     family: ClassVar[str] = "migration"
+    uses_constraints: ClassVar[bool] = True
     uses_forces: ClassVar[bool] = True
     frame_keys: ClassVar[tuple[str, ...]] = ("image",)
     quantities: ClassVar[dict[str, str]] = {

@@ -36,6 +36,7 @@ class Parity(BaseProtocol, LabelKeys):
 
     family: ClassVar[str] = "parity"
     frames_from: ClassVar[FramesFrom] = "labelled frames"
+    uses_constraints: ClassVar[bool] = True
     uses_forces: ClassVar[bool] = True
     quantities: ClassVar[dict[str, str]] = {
         "energy_mae": ATOM_ENERGY,
