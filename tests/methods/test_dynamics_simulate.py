@@ -289,3 +289,59 @@ def test_the_start_stays_as_it_is(prepared):
     simulate(prepared(EinsteinCrystal(copper())), protocol("NVT"), start)
     assert start == before
     assert start.calc is None
+
+
+def pushed(by):
+    """Copper, one atom of which is so many A from its site."""
+    start = copper()
+    start.positions[3] += [by, 0, 0]
+    return start
+
+
+class Pushing(EinsteinCrystal):
+    """Pushes its first atom, wherever it is."""
+
+    def evaluated(self, atoms):
+        found = super().evaluated(atoms)
+        found["forces"][0] = [9.0 + 0.1 * np.sin(atoms.positions[0, 0]), 0.0, 0.0]
+        return found
+
+
+def test_a_start_whose_forces_are_large_is_relaxed_before_a_thermostat_meets_it(prepared, tmp_path):
+    crystal, store = EinsteinCrystal(copper(), 4.0), TrajectoryStore(tmp_path)
+    found = simulate(prepared(crystal), protocol("NVT"), pushed(1.5), store=store)  # 6 eV/A
+    assert found.end is None
+    (note,) = found.notes
+    assert note.startswith("the start had forces above 5 eV/A and was relaxed in its cell")
+    assert note.endswith("atoms moved by up to 1.3 A")  # a fifth of 5 eV/A is left at 0.25 A
+    assert np.linalg.norm(found.equilibration.forces[:, 0], axis=-1).max() < 1.0
+    again = simulate(prepared(crystal), protocol("NVT"), pushed(1.5), store=store)
+    assert again.resumed_at_step == 60
+    assert again.notes == found.notes
+
+
+@pytest.mark.parametrize(("by", "kelvin"), [(1.2, 300.0), (1.5, 500.0)])
+def test_a_start_that_heat_alone_could_make_stays_as_it_is(by, kelvin):
+    start = pushed(by)
+    found = simulate(EinsteinCrystal(copper(), 4.0), protocol("NVT", temperature=kelvin), start)
+    assert found.notes == ()
+    np.testing.assert_array_equal(found.equilibration.positions[0, 0], start.positions)
+
+
+def test_a_start_that_does_not_come_to_rest_is_refused():
+    found = simulate(Pushing(copper(), 4.0), protocol("NVT"), copper())
+    assert (found.end.kind, found.end.step) == ("rough start", 0)
+    assert "forces of up to 9 eV/A (atom 0) where 5 eV/A are the most" in found.end.reason
+    assert "after 100 steps of relaxation there are still" in found.end.reason
+    assert found.done_steps == 0
+    assert not found.production.samples
+
+
+def test_kept_samples_that_begin_at_a_rough_start_are_not_used(tmp_path, monkeypatch):
+    crystal, store = EinsteinCrystal(copper(), 4.0), TrajectoryStore(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("mlff_probes.methods.simulation.first_forces.LARGE_FORCE_EV_A", 1e3)
+        assert simulate(crystal, protocol("NVT"), pushed(1.5), store=store).notes == ()
+    found = simulate(crystal, protocol("NVT"), pushed(1.5), store=store)
+    assert found.resumed_at_step is None
+    assert any("it begins with forces of up to 6 eV/A (atom 3)" in note for note in found.notes)

@@ -49,7 +49,10 @@ class Recorder:
 
     def last(self) -> Sample:
         """The sample that was added last."""
-        row = self.samples - 1
+        return self.at(self.samples - 1)
+
+    def at(self, row: int) -> Sample:
+        """The sample of that number, from 0 on."""
         masses = self._start.get_masses()
         arrays = (self._positions, self._momenta, self._forces, self._energies, self._cells)
         positions, momenta, forces, energies, cells = (array[:, row] for array in arrays)

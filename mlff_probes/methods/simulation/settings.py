@@ -61,3 +61,8 @@ class SimulationSettings(Record):
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("two seeds are the same, and so would be their replicas")
         return self
+
+    @property
+    def equilibrated_in(self) -> Ensemble:
+        """The ensemble of the equilibration: where the cell moves later, it must have settled, too."""
+        return "NPT" if self.ensemble == "NPT" else "NVT"

@@ -16,9 +16,17 @@ from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.methods.simulation.choice import choose_engine
-from mlff_probes.methods.simulation.engine import Engine, State
+from mlff_probes.methods.simulation.engine import Engine, Sample, State
+from mlff_probes.methods.simulation.first_forces import (
+    MOVED_A,
+    farthest_moved,
+    largest_start_force,
+    relaxed_start,
+    too_large,
+)
+from mlff_probes.methods.simulation.progress import Progress
 from mlff_probes.methods.simulation.recorder import Recorder
-from mlff_probes.methods.simulation.settings import Ensemble, SimulationSettings
+from mlff_probes.methods.simulation.settings import SimulationSettings
 from mlff_probes.methods.simulation.store import Shelf, TrajectoryStore
 from mlff_probes.methods.simulation.survival import End, Watch
 
@@ -33,7 +41,6 @@ Energies are held to their size, but to no less than `ENERGY_SCALE_EV` an atom, 
 than `FORCE_SCALE_EV_A`."""
 
 ENERGY_SCALE_EV, FORCE_SCALE_EV_A = 0.1, 1.0
-DAY_S, FS_IN_NS = 86400.0, 1e6
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Simulation:
     resumed_at_step
         Where it went on from samples that were kept; the last step where nothing was left to do.
     notes
-        What the user should know of how samples were kept or not used.
+        What the user should know of the start, and of how samples were kept or not used.
     calls
         Model calls of this run, those that are recalled from a store not among them.
     """
@@ -86,6 +93,8 @@ def simulate(
     barostat goes on as it was. First velocities are drawn after Maxwell and Boltzmann, without total momentum and
     scaled to the temperature. NVE starts without total momentum from wherever the equilibration has left the energy.
 
+    A start whose forces are large is relaxed in its cell first; where that leaves them large, this ends the simulation.
+
     Parameters
     ----------
     calculator
@@ -111,7 +120,7 @@ def simulate(
     """
     calculator = as_calculator(calculator)
     calls, kind = Calls(), choose_engine(calculator, protocol)
-    run = _Run(protocol, start, lambda: kind(calculator, protocol, start, calls), report, clock)
+    run = _Run(protocol, start, lambda atoms: kind(calculator, protocol, atoms, calls), report, clock)
     with (store or TrajectoryStore(None)).shelf(calculator, protocol, start, run.engine.name, case_id) as shelf:
         resumed_at = run.resume(shelf)
         end = run.to_the_end(shelf)
@@ -125,28 +134,24 @@ def simulate(
         done_steps=done,
         end=end,
         resumed_at_step=resumed_at,
-        notes=tuple(shelf.notes),
+        notes=(*run.notes, *shelf.notes),
         calls=calls,
     )
-
-
-def equilibrated_in(protocol: SimulationSettings) -> Ensemble:
-    """The ensemble of the equilibration: where the cell moves later, it must have settled, too."""
-    return "NPT" if protocol.ensemble == "NPT" else "NVT"
 
 
 class _Run:
     """A simulation under way: the engine, what it has left so far, and who watches."""
 
     def __init__(
-        self, protocol: SimulationSettings, start: Atoms, make: Callable[[], Engine], report: Report,
+        self, protocol: SimulationSettings, start: Atoms, make: Callable[[Atoms], Engine], report: Report,
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
-        self.protocol, self._make, self._clock = protocol, make, clock
-        self.engine = make()
+        self.protocol, self._start, self._make, self._report, self._clock = protocol, start, make, report, clock
+        self.engine = make(start)
+        self.notes: list[str] = []
         self.recorder, self._watch = Recorder(start, protocol), Watch(start, protocol)
         self.planned = protocol.equilibration_steps + protocol.steps
-        self._progress = _Progress(protocol, report, clock)
+        self._progress = Progress(protocol, report, clock)
         self._state: State = {}
         self._saved_s = 0.0
 
@@ -157,14 +162,15 @@ class _Run:
             return None
         try:
             self.engine.restore(state)
-            problem = self._other_model()
+            problem = self._other_model() or self._rough_start()
         except (KeyError, ValueError, IndexError, TypeError) as error:
             problem = f"its checkpoint is none of this engine's ({error!r})"
         if problem:
             shelf.discard(self.recorder, problem)
-            self.engine = self._make()
+            self.engine = self._make(self._start)
             return None
         self._state = state
+        self._note_start(self.recorder.at(0))
         return self.engine.step
 
     def to_the_end(self, shelf: Shelf) -> End | None:
@@ -184,8 +190,9 @@ class _Run:
         protocol, engine = self.protocol, self.engine
         self._progress.begin(engine.step)
         if not self.recorder.samples:
-            engine.begin(equilibrated_in(protocol) if protocol.equilibration_steps else protocol.ensemble)
-            self._record()
+            if end := self._begin():
+                return end
+            engine = self.engine
         while True:
             end = self._watch.sample(engine.step, self.recorder.last())
             if end is not None or engine.step == self.planned:
@@ -197,6 +204,38 @@ class _Run:
             self._progress.tell(engine.step, self.recorder)
             if engine.step == protocol.equilibration_steps or self._clock() - self._saved_s >= CHECKPOINT_S:
                 self._save(shelf)
+
+    def _begin(self) -> End | None:
+        """Begin at the start, or, where its forces are large, at the start relaxed; an end where that does not help."""
+        protocol = self.protocol
+        first = protocol.equilibrated_in if protocol.equilibration_steps else protocol.ensemble
+        self.engine.begin(first)
+        problem = too_large(self.engine.sample().forces[0], protocol.temperature)
+        if problem:
+            engine = self.engine
+            start, left = relaxed_start(
+                engine.calculator, self._start, protocol.temperature, calls=engine.calls, report=self._report
+            )
+            if left:
+                return self._watch.end("rough start", f"the start has {problem}; {left}", 0, 0)
+            self.engine = self._make(start)
+            self.engine.begin(first)
+            self._note_start(self.engine.sample())
+        self._record()
+        return None
+
+    def _note_start(self, first: Sample) -> None:
+        moved = farthest_moved(self._start, first.positions[0])
+        if moved > MOVED_A:
+            self.notes.append(
+                f"the start had forces above {largest_start_force(self.protocol.temperature):.3g} eV/A and was relaxed "
+                f"in its cell before the thermostat met it: atoms moved by up to {moved:.2g} A"
+            )
+
+    def _rough_start(self) -> str | None:
+        """Why samples that are kept begin at no start, or None; an earlier version did not relax any."""
+        problem = too_large(self.recorder.at(0).forces[0], self.protocol.temperature)
+        return f"it begins with {problem}" if problem else None
 
     def _record(self) -> None:
         self.recorder.add(self.engine.sample())
@@ -234,32 +273,3 @@ class _Run:
             return self._watch.end("non-finite", str(error), step, replica)
         looks = (self._watch.geometry(step, row, frame) for row, frame in enumerate(self.engine.frames))
         return next((end for end in looks if end is not None), None)
-
-
-class _Progress:
-    """Says how far a simulation is, how fast it goes, and when it will be done."""
-
-    def __init__(self, protocol: SimulationSettings, report: Report, clock: Callable[[], float]) -> None:
-        self._protocol, self._report, self._clock = protocol, report, clock
-        self._start_s, self._first = 0.0, 0
-
-    def begin(self, step: int) -> None:
-        """Start the clock at `step`."""
-        self._start_s, self._first = self._clock(), step
-
-    def tell(self, step: int, recorder: Recorder) -> None:
-        """Report the sample at `step`."""
-        protocol = self._protocol
-        before = protocol.equilibration_steps
-        stage = (
-            f"{equilibrated_in(protocol)} equilibration, step {step:,} of {before:,}"
-            if step < before
-            else f"{protocol.ensemble} production, step {step - before:,} of {protocol.steps:,}"
-        )
-        sample = recorder.last()
-        kelvin = sample.temperatures(3 * len(sample.masses)).mean()
-        step_s = max(self._clock() - self._start_s, 1e-9) / (step - self._first)
-        speed = protocol.timestep_fs / FS_IN_NS * recorder.replicas * DAY_S / step_s
-        minutes, seconds = divmod(round((before + protocol.steps - step) * step_s), 60)
-        pace = f"{speed:.2f}" if speed < 10 else f"{speed:,.0f}"
-        self._report(f"{stage}, {minutes}:{seconds:02d} left, {pace} ns/day, {kelvin:.0f} K")

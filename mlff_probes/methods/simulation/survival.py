@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from mlff_probes.methods.simulation.engine import Sample
     from mlff_probes.methods.simulation.settings import SimulationSettings
 
-Kind = outcomes.Kind | Literal["runaway temperature"]
-"""How a simulation may end: as the structures of bands do, and by its heat."""
+Kind = outcomes.Kind | Literal["runaway temperature", "rough start"]
+"""How a simulation may end: as the structures of bands do, by its heat, and by its start before it began."""
 
 GEOMETRY_STEPS = 10
 """Distances are looked at this many steps apart or more: in some 10 fs no fragment leaves, and atoms that fused stay
