@@ -23,6 +23,7 @@ from mlff_probes.measure.parity.measurement import (
     frame_force_rmse,
     labelled_forces,
 )
+from mlff_probes.session.suite import Suite
 
 HEAD = """schema_version = 1
 title = "My test set"
@@ -375,6 +376,23 @@ def test_what_parity_stands_on(tmp_path):
     )
     assert 'energy_reference = "elements"' in found["energy_rmse_of_md"].samples.remedy
     assert found["energy_mae_of_neb"].samples.remedy == "label them, or take them out of the file"
+
+
+@pytest.mark.parametrize(("labels", "state"), [(17, State.PASSED), (16, State.PASSED), (15, State.ERROR)])
+def test_a_set_of_which_too_little_is_judged_is_an_error(tmp_path, labels, state):
+    """Seventeen frames, some without labels: the same model passes on most of them, and is not judged on fewer."""
+    frames = [frame("AlCu", round(0.1 + n / 20, 2), energy=1.0, forces=[X, Y]) for n in range(17)]
+    answers = Answers(frames, [1.0] * 17, [f.get_forces() for f in frames])
+    written = [f.copy() if n >= labels else f for n, f in enumerate(frames)]
+    expect = EXPECT.format("energy_mae", "meV/atom", 1) + EXPECT.format("force_mae", "meV/A", 1)
+    suite = Suite([as_calculator(answers)], [load_case(write_case(tmp_path, written, expect=expect))])
+    found = [suite.result(request).verdict for request in suite.requests("parity")]
+    assert [verdict.state for verdict in found] == [state] * 2
+    if state is State.ERROR:
+        assert found[0].reason == (
+            "judged on 15 of 17 frames, 88 %, but at least 90 % are needed: 2 without energy or forces; label them, or "
+            "take them out of the file, or state a smaller minimum_share with its reason"
+        )
 
 
 def test_isolated_atoms_and_copies_are_no_samples(tmp_path):

@@ -33,8 +33,15 @@ DIRECTED_EV_A = 0.2
 """Atoms whose reference force is smaller have no cosine: the uncertainty of a force would turn it about."""
 
 UNLABELLED = "without energy or forces"
-LABEL_THEM = "label them, or take them out of the file"
-"""Why a frame is left out that has nothing to compare with, and how to mend it."""
+IN_UNLABELLED = f"in frames {UNLABELLED}"
+WEAK = f"with a reference force below {DIRECTED_EV_A:g} eV/A"
+REMEDIES = {
+    UNLABELLED: "label them, or take them out of the file",
+    IN_UNLABELLED: "label them, or take them out of the file",
+    WEAK: "add frames with larger forces",
+    **dict(ALONE.values()),
+}
+"""Why a sample is left out, and how to have it too."""
 
 DRAWN = 2000
 """Atoms kept for the picture; larger sets are sampled by element."""
@@ -135,7 +142,7 @@ def frame_force_rmse(forces: Sequence[Floats], reference: Sequence[Floats]) -> F
 def _energy(metric: str, errors: Floats, unit: str, zero: EnergyReference, unlabelled: int) -> Value:
     known = errors[~np.isnan(errors)]
     why, remedy = ALONE[zero]
-    samples = _samples("frames", known.size, {why: len(errors) - known.size, UNLABELLED: unlabelled}, remedy)
+    samples = _samples("frames", known.size, {why: len(errors) - known.size, UNLABELLED: unlabelled})
     if not known.size:
         nothing = missing(unit, f"no energy can be judged: all {len(errors)} frames are {why}; {remedy}")
         return nothing.model_copy(update={"samples": samples})
@@ -150,8 +157,8 @@ def _force(metric: str, forces: Floats, reference: Floats, unit: str, unlabelled
     if not errors.size:
         return missing(unit, f"all {reference.size} force components are {ZEROED}")
     found = np.abs(errors).mean() if metric == "force_mae" else np.sqrt((errors**2).mean())
-    left_out = {f"in frames {UNLABELLED}": 3 * unlabelled, ZEROED: reference.size - errors.size}
-    samples = _samples("force components", errors.size, left_out, LABEL_THEM)
+    left_out = {IN_UNLABELLED: 3 * unlabelled, ZEROED: reference.size - errors.size}
+    samples = _samples("force components", errors.size, left_out)
     return Value(value=float(found) * MILLI, unit=unit, samples=samples)
 
 
@@ -166,23 +173,24 @@ def _cosine(forces: Floats, reference: Floats, unit: str, unlabelled: int) -> Va
         )
     product = np.linalg.norm(forces, axis=1) * length
     cosines = np.divide((forces * reference).sum(axis=1), product, out=np.zeros_like(product), where=product > 0)
-    weak = f"with a reference force below {DIRECTED_EV_A:g} eV/A"
     held = int(zeroed.all(axis=1).sum())
-    left_out = {weak: int((~directed).sum()) - held, f"in frames {UNLABELLED}": unlabelled, ZEROED: held}
-    samples = _samples("atoms", int(directed.sum()), left_out, LABEL_THEM)
+    left_out = {WEAK: int((~directed).sum()) - held, IN_UNLABELLED: unlabelled, ZEROED: held}
+    samples = _samples("atoms", int(directed.sum()), left_out)
     return Value(value=float(cosines[directed].mean()), unit=unit, samples=samples)
 
 
-def _samples(what: str, used: int, left_out: Mapping[str, int], remedy: str) -> Samples:
-    """What a number stands on; reasons that hold for no sample are left away, and so is a remedy of nothing."""
+def _samples(what: str, used: int, left_out: Mapping[str, int]) -> Samples:
+    """What a number stands on; reasons that hold for no sample are left away, and the one that costs most is mended."""
     counted = {why: count for why, count in left_out.items() if count}
-    remedy = LABEL_THEM if counted.get(UNLABELLED, 0) > sum(counted.values()) / 2 else remedy
-    total = used + sum(counted.values())
-    lost = set(counted) - {ZEROED}
+    lost = {why: count for why, count in counted.items() if why != ZEROED}
     return Samples(
-        used=used, of=total, what=what, left_out=counted, remedy=remedy if lost else "",
+        used=used,
+        of=used + sum(counted.values()),
+        what=what,
+        left_out=counted,
+        remedy=REMEDIES[max(lost, key=lost.__getitem__)] if lost else "",
         by_nature=(ZEROED,) if ZEROED in counted else (),
-    )  # fmt: skip
+    )
 
 
 def _energy_arrays(origins: NDArray[np.str_], centred: Floats, errors: Floats) -> dict[str, list[object]]:
