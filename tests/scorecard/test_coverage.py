@@ -6,7 +6,7 @@ import csv
 import io
 
 import pytest
-from cards import card_of_rows, row
+from cards import card_of, card_of_rows, named, row
 
 from mlff_probes.core.judge import judge
 from mlff_probes.core.records import MinimumShare, Samples
@@ -67,3 +67,18 @@ def test_side_by_side_shows_who_was_judged_on_less():
         "+0.050 (38 of 40) ✓",
         "+0.050 ✓",
     ]
+
+
+def test_a_share_that_somebody_set_is_shown_with_its_reason():
+    found = on(30, 40)
+    for origin in ("case", "override"):
+        least = MinimumShare(value=0.7, reason="the rest is odd", origin=origin)
+        mine = found.model_copy(update={"expectation": found.expectation.model_copy(update={"minimum_share": least})})
+        card = card_of([named("a")], kinds=("fixed_path",), options={"tolerances": "mine.toml"})
+        case = card.cases[0].id
+        card = card.model_copy(update={"results": (mine.model_copy(update={"case": case}),)})
+        said = "judged on at least 70 % of its samples: the rest is odd"
+        for text in (markdown.render(card), page.render([page.Source("card.json", card)])):
+            assert said in text
+        note = "note: share of the samples that is enough, by mine.toml: migration 70 %"
+        assert (note in terminal.render(card)) == (origin == "override")

@@ -40,3 +40,13 @@ def tolerance_texts(rows: Iterable[ProbeResult]) -> dict[str, str]:
         f"{tolerances[0].unit}: {tolerances[0].reason}"
         for quantity, tolerances in found.items()
     }
+
+
+def share_texts(rows: Iterable[ProbeResult]) -> dict[str, str]:
+    """The part of its samples that each quantity must stand on, with the reason, where it is not that of the policy."""
+    shares = {row.quantity: row.expectation.minimum_share for row in rows if row.expectation}
+    return {
+        quantity: f"judged on at least {100 * share.value:g} % of its samples: {share.reason}"
+        for quantity, share in shares.items()
+        if share is not None and share.origin != "policy"
+    }

@@ -10,7 +10,7 @@ from mlff_probes.scorecard.changes import Comparison
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.ranks import LEGEND, RANK_LEGEND, rank_table, side_by_side
 from mlff_probes.scorecard.reports import text as fmt
-from mlff_probes.scorecard.reports.case_text import case_remarks, tolerance_texts
+from mlff_probes.scorecard.reports.case_text import case_remarks, share_texts, tolerance_texts
 from mlff_probes.scorecard.reports.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.reports.speed import speed_reports
 from mlff_probes.scorecard.reports.terminal import notes
@@ -115,6 +115,7 @@ def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None, script
     lines = ["", f"### {case.id}", "", f"{case.title}. Reference: {case.level_of_theory}; {case.source}.", ""]
     lines += [f"- {remark}" for remark in case_remarks(case)]
     lines += [f"- Tolerance of {quantity}, {said}" for quantity, said in tolerance_texts(rows).items()]
+    lines += [f"- {quantity}: {said}" for quantity, said in share_texts(rows).items()]
     for row in rows:
         script = scripts.get(f"{row.calculator}-{row.case}-{row.quantity}")
         if script and row.measured:

@@ -17,7 +17,7 @@ from mlff_probes.scorecard.comparison import difference, same_reference
 from mlff_probes.scorecard.model import CaseSummary, OverallVerdict, Scorecard
 from mlff_probes.scorecard.ranks import FIXED_COLUMNS, LEGEND, RANK_LEGEND, rank_table, side_by_side
 from mlff_probes.scorecard.reports import text as fmt
-from mlff_probes.scorecard.reports.case_text import case_remarks, tolerance_texts
+from mlff_probes.scorecard.reports.case_text import case_remarks, share_texts, tolerance_texts
 from mlff_probes.scorecard.reports.pictures import draw_all
 from mlff_probes.scorecard.reports.speed import COLUMNS as SPEED_COLUMNS
 from mlff_probes.scorecard.reports.speed import speed_reports
@@ -386,9 +386,9 @@ def _failure(row: ProbeResult, *, several: bool) -> tuple[str, str]:
 
 
 def _tolerances(rows: list[ProbeResult]) -> list[str]:
-    """The tolerances with their reasons; quantities with the same tolerance and reason share a line."""
+    """Tolerances and minimum shares with their reasons; quantities with the same one and its reason share a line."""
     alike: dict[str, list[str]] = {}
-    for quantity, said in tolerance_texts(rows).items():
+    for quantity, said in (*tolerance_texts(rows).items(), *share_texts(rows).items()):
         alike.setdefault(said, []).append(quantity)
     return [f"{', '.join(quantities)}, {said}" for said, quantities in alike.items()]
 

@@ -121,16 +121,7 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
 
 def notes(card: Scorecard) -> list[str]:
     """What a reader must know of how this run was judged."""
-    found = []
-    if card.options.tolerances:
-        changed = sorted(
-            {
-                f"{r.family}.{r.quantity} {r.expectation.tolerance.value:g} {r.expectation.unit}"
-                for r in card.results
-                if r.expectation and r.expectation.tolerance.origin == "override"
-            }
-        )
-        found.append(f"tolerances overridden by {card.options.tolerances}: {', '.join(changed) or 'none in use'}")
+    found = _overridden(card)
     found += [
         f"{identity.label} does not state its level of theory and is judged as if it had the references'; "
         "say what it learned with ,level=… or an attribute level_of_theory"
@@ -169,6 +160,25 @@ def notes(card: Scorecard) -> list[str]:
     if card.options.strict:
         found.append("not applicable counts as failed (--probe-strict)")
     return found
+
+
+def _overridden(card: Scorecard) -> list[str]:
+    """What the user's file of tolerances changed of what is in use."""
+    file, expected = card.options.tolerances, [(row, row.expectation) for row in card.results if row.expectation]
+    if not file:
+        return []
+    changed = {
+        f"{row.family}.{row.quantity} {limit.tolerance.value:g} {limit.unit}"
+        for row, limit in expected
+        if limit.tolerance.origin == "override"
+    }
+    shares = {
+        f"{row.family} {100 * limit.minimum_share.value:g} %"
+        for row, limit in expected
+        if limit.minimum_share and limit.minimum_share.origin == "override"
+    }
+    found = [f"tolerances overridden by {file}: {', '.join(sorted(changed)) or 'none in use'}"]
+    return [*found, f"share of the samples that is enough, by {file}: {', '.join(sorted(shares))}"] if shares else found
 
 
 def _results(card: Scorecard, calculator: str, *, wide: bool) -> list[RenderableType]:
