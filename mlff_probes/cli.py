@@ -9,10 +9,13 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mlff_probes.core.data import lost_links
 from mlff_probes.core.errors import InputError
+
+if TYPE_CHECKING:
+    from ase import Atoms
 
 UNUSABLE = 4
 """Exit code for unusable input, as pytest's own."""
@@ -123,6 +126,10 @@ def _add_worst(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     parser.add_argument("-o", "--output", type=_path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
     parser.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
+    for what in ("energy", "forces", "stress"):
+        parser.add_argument(
+            f"--{what}-key", metavar="NAME", help=f"name of the {what} in FILE (default: the usual ones)"
+        )
     parser.add_argument("--device", help="cpu, cuda, cuda:N, mps or auto")
     parser.add_argument("--dtype", choices=("float32", "float64"))
     # also under the names that the refusal of a checkpoint gives
@@ -242,6 +249,7 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.calculators.checkpoints.safety import checked_pins
     from mlff_probes.calculators.registry import quiet
     from mlff_probes.cases.load import gather_frames
+    from mlff_probes.core.protocol import LabelKeys
     from mlff_probes.measure.parity.worst_frames import worst_frames
     from mlff_probes.scorecard.files import check_path
     from mlff_probes.session.models import Loading, loaded_models
@@ -257,7 +265,10 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     inputs = [file.resolve() for file in parsed.frames]
     if parsed.output.resolve() in inputs or any(d.resolve() in parsed.output.resolve().parents for d in directories):
         raise InputError(f"--output={parsed.output}", "would overwrite what the frames are read from")
-    read = gather_frames(parsed.frames, directories, parsed.case)
+    names = {key: getattr(parsed, key) for key in LabelKeys.model_fields}
+    if not parsed.frames and any(names.values()):
+        raise InputError("", "names of labels are given, but no file that has them", "cases name their own")
+    read = gather_frames(parsed.frames, directories, parsed.case, LabelKeys(**names))
     assert read.stored is not None
     loading = Loading(
         device=parsed.device, dtype=parsed.dtype, trust_checkpoint=parsed.trust_checkpoint,
@@ -276,12 +287,17 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     if read.unlabelled:
         yield f"frames without energy or forces, left out: {len(read.unlabelled)}"
     for number, frame in enumerate(found, 1):
-        energy = frame.info.get("energy_error_mev_per_atom")
-        yield (
-            f"{number:4d}  {frame.info['origin']}: {frame.get_chemical_formula()} from {frame.info['taken_from']}, "
-            f"force RMSE {frame.info['force_rmse_mev_per_a']:.1f} meV/A, energy error "
-            + ("unknown (nothing is left of it by --energy-reference)" if energy is None else f"{energy:+.1f} meV/atom")
-        )
+        yield f"{number:4d}  {_errors(frame)}"
+
+
+def _errors(frame: Atoms) -> str:
+    energy, force = (frame.info.get(name) for name in ("energy_error_mev_per_atom", "force_rmse_mev_per_a"))
+    of_force = "unknown (all are zeroed by a constraint)" if force is None else f"{force:.1f} meV/A"
+    of_energy = "unknown (nothing is left of it by --energy-reference)" if energy is None else f"{energy:+.1f} meV/atom"
+    return (
+        f"{frame.info['origin']}: {frame.get_chemical_formula()} from {frame.info['taken_from']}, "
+        f"force RMSE {of_force}, energy error {of_energy}"
+    )
 
 
 def _annotate(parsed: argparse.Namespace) -> Iterator[str]:

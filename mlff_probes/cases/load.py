@@ -27,7 +27,7 @@ from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError, OptionError, describe
 from mlff_probes.core.evaluation import Evaluation
-from mlff_probes.core.protocol import BaseProtocol
+from mlff_probes.core.protocol import BaseProtocol, LabelKeys
 from mlff_probes.core.records import (
     Context,
     Expectation,
@@ -279,8 +279,12 @@ def _case_files(directory: Path) -> list[Path]:
     return files
 
 
-def gather_frames(files: Sequence[Path], directories: Sequence[Path], case: str | None) -> CaseFrames:
+def gather_frames(
+    files: Sequence[Path], directories: Sequence[Path], case: str | None, keys: LabelKeys | None = None
+) -> CaseFrames:
     """Labelled frames of `files`, or else of the parity cases in `directories` (of `case` alone, if named).
+
+    `keys` name the labels in `files`; a case names its own.
 
     Raises
     ------
@@ -288,7 +292,7 @@ def gather_frames(files: Sequence[Path], directories: Sequence[Path], case: str 
         If a file cannot be read, nothing is labelled, or there is no such case.
     """
     if files:
-        return labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)))
+        return labelled_frames([(None, file) for file in files], where=", ".join(map(str, files)), keys=keys)
     cases = {found.id: found for found in load_cases(directories) if found.family == "parity"}
     if not cases or case not in (None, *cases):
         sought = "no parity case" if case is None else f"no parity case '{case}'"
