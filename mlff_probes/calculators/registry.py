@@ -37,6 +37,9 @@ LOADERS = {
 
 FILE_FAMILIES = ("mace", "chgnet")
 
+LOOKED_AT_BYTES = 4096
+"""Of a file that is no checkpoint: enough to tell text from anything else."""
+
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
     "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
@@ -234,9 +237,21 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
     except InputError:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        what = _as_text(path) or f"corrupt, cut short, or of a family that is not known here ({describe(error)})"
         raise InputError(
-            f"--calculator={spec}",
-            f"{path} is no readable checkpoint ({type(error).__name__}: {error}): corrupt, cut short, or of a family "
-            "that is not known here",
-            supported(),
+            f"--calculator={spec}", f"{path} is no readable checkpoint: it is {what}", supported()
         ) from error
+
+
+def _as_text(path: Path) -> str:
+    """What a file is that holds no checkpoint, where it is empty or text: how it begins tells what kind; else empty."""
+    try:
+        begin = path.open("rb").read(LOOKED_AT_BYTES)
+        lines = begin.decode("utf-8", errors="strict" if len(begin) < LOOKED_AT_BYTES else "ignore").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    if not begin:
+        return "empty: cut short, or never written"
+    first = next((line.strip() for line in lines if line.strip()), "")
+    plain = all(each.isprintable() or each.isspace() for line in lines for each in line)
+    return f"a text file, which begins with '{first[:60]}'; a calculator that reads it is named by py:" if plain else ""

@@ -117,9 +117,19 @@ def test_what_cannot_be_loaded(spec, says, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("noise.model", b"\x00\x01" * 500, "no readable checkpoint"),
-        ("empty.model", b"", "no readable checkpoint"),
-        ("notes.txt", b"hello", "no readable checkpoint"),
+        (
+            "noise.model",
+            b"\x00\x01" * 500,
+            "no readable checkpoint: it is corrupt, cut short, or of a family that is not",
+        ),
+        ("empty.model", b"", "no readable checkpoint: it is empty"),
+        (
+            "nep.txt",
+            b"\nnep4_zbl 2 Te Pb\n" + b"1.0e-3 " * 2000,
+            "it is a text file, which begins with 'nep4_zbl 2 Te Pb'",
+        ),
+        ("in.sw", "Sb Te … 2.1".encode(), "a calculator that reads it is named by py:"),
+        ("half.pt", b"PK\x03\x04" + bytes(range(256)), "no readable checkpoint: it is corrupt"),
         ("calc.py", b"x = 1", "write py:"),
     ],
 )

@@ -71,7 +71,7 @@ REFUSED = {
 
 REFUSED_TOO = {
     "missing/best": ["there is no file missing/best", LOOKED],
-    "empty.model": ["empty.model is no readable checkpoint", "corrupt, cut short", *SUPPORTED],
+    "empty.model": ["empty.model is no readable checkpoint: it is empty", *SUPPORTED],
     "other.zip": ["other.zip is a zip file, but no torch checkpoint", *SUPPORTED],
     "whole.model": ["whole.model is a torch file of no known family", *SUPPORTED],
     "bad.py": ["bad.py is Python source; write py:bad.py:factory"],

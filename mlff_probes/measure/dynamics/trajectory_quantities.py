@@ -20,8 +20,8 @@ PERCENT = 100.0
 EV_TO_MEV = 1000.0
 
 NO_HEAT_FLUX = (
-    "no valid heat flux: for a message-passing model it needs the energies of atoms in an unfolded cell (Langer et "
-    "al., 2023), which no calculator here supplies; nothing is put in its place"
+    "no valid heat flux: it needs the energies of atoms, those of a message-passing model in an unfolded cell (Langer "
+    "et al., 2023), which no calculator here supplies; nothing is put in its place"
 )
 
 
