@@ -66,6 +66,8 @@ class Calculator:
         had so. None where the calculator was not loaded here.
     other_kernels
         Kernel libraries that are installed and that the calculator, loaded with ``fresh(kernels=…)``, could use.
+    can_compile
+        Whether it could be had with ``,compile=default``.
     guard
         Around each model call: what may end it (`mlff_probes.calculators.limits`).
     state
@@ -82,6 +84,7 @@ class Calculator:
     labelled: bool = False
     fresh: Callable[..., Calculator] | None = None
     other_kernels: tuple[str, ...] = ()
+    can_compile: bool = False
     guard: Guard = unguarded
     state: ProcessState = field(default_factory=ProcessState, compare=False, repr=False)
 

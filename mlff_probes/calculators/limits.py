@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+from mlff_probes.calculators.tree import is_calculator, parts
 from mlff_probes.core.errors import InputError
 
 AGAIN_S = 1.0
@@ -152,7 +153,7 @@ class Limit:
 
 def forget(ase_calculator: Any) -> None:
     """Clear what a calculator keeps of a call in the middle of which it was left, so that it starts afresh."""
-    for part in (ase_calculator, *getattr(getattr(ase_calculator, "mixer", None), "calcs", ())):
+    for part in (each.found for each in parts(ase_calculator) if is_calculator(each.found)):
         with contextlib.suppress(Exception):  # whatever a foreign `reset` may raise, or want
             if callable(getattr(part, "reset", None)):
                 part.reset()

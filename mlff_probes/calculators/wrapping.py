@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,17 @@ from ase.data import chemical_symbols
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.device import HOST, torch_device_of
 from mlff_probes.calculators.identity import cpu_count, cpu_name, cuda_facts, sha256, versions
-from mlff_probes.calculators.spec import DTYPES
+from mlff_probes.calculators.spec import DTYPES, is_file
+from mlff_probes.calculators.tree import (
+    DISPERSION_CLASS,
+    Part,
+    dispersion,
+    elements_of,
+    level_of_theory,
+    packages_of,
+    parts,
+    precision,
+)
 from mlff_probes.core.errors import InputError, describe
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
 
@@ -50,6 +60,7 @@ def wrapped(
     elements: tuple[str, ...] | None,
     version: str | None = None,
     file: Path | None = None,
+    hash_of: str | None = None,
     device: str = "cpu",
     dtype: str = "float64",
     options: dict[str, Any] | None = None,
@@ -63,27 +74,29 @@ def wrapped(
         Version of the model; the class of the calculator if None.
     file
         The file whose hash identifies the calculator.
+    hash_of
+        What that file is, where it is not the model.
     device, dtype
-        What was handed over and not refused; the calculator's own attribute wins over the device.
+        What was handed over and not refused; what the calculator says of the device wins.
     options
         What the header shows, if it is not the options of the request.
     packages
-        Distributions whose versions are noted in addition to those noted in every run.
+        Distributions whose versions are noted in addition to those noted in every run, and to those from which the
+        classes of the calculator and of all in it come.
 
     Raises
     ------
     InputError
         If `implemented_properties` or `level_of_theory` of the calculator is not what its name says, or it says that
-        it computes on another device than was asked for.
+        it computes on another device, or in another precision, than was asked for.
     """
     properties = getattr(calculator, "implemented_properties", None) or None
     if not (properties is None or _is_list_of(properties, str)):
         raise InputError(
             f"--calculator={request.spec}", f"implemented_properties must be a list of names: {properties!r}"
         )
-    level = getattr(calculator, "level_of_theory", None)
-    if not (level is None or isinstance(level, str)):
-        raise InputError(f"--calculator={request.spec}", f"level_of_theory must be text, found {level!r}")
+    tree = parts(calculator)
+    level, added = _level_of_theory(calculator, request, tree)
     device = _device(calculator, request, device)
     torch = sys.modules.get("torch")
     gpu = torch is not None and device.startswith("cuda") and torch.cuda.is_available()
@@ -93,14 +106,17 @@ def wrapped(
         family=family,
         version=version or type(calculator).__name__,
         sha256=sha256(file) if file else None,
+        sha256_of=hash_of,
+        files=_files(request.options),
         elements=elements,
-        level_of_theory=request.level_of_theory or _with_dispersion(calculator, level),
-        dtype=stated_dtype(calculator) if dtype == NOT_STATED else dtype,
+        level_of_theory=level,
+        dispersion=None if added is None else str(added),
+        dtype=_dtype(calculator, request, tree, dtype),
         device=device,
         device_name=_device_name(device, torch if gpu else None),
         threads=torch.get_num_threads() if torch else cpu_count(),
         options=request.options if options is None else options,
-        versions=versions(*(("torch",) if torch else ()), *packages),
+        versions=versions(*(("torch",) if torch else ()), *packages, *packages_of(tree)),
         compile_mode=request.compile_mode,
         kernels=request.kernels,
         **(cuda_facts(device) if gpu else {}),
@@ -146,8 +162,9 @@ def check_ase(calculator: Any, request: CalculatorRequest, *, made_by: str) -> N
 
 
 def known_elements(calculator: Any, request: CalculatorRequest) -> tuple[str, ...] | None:
-    """Elements that the calculator file, or else the calculator, says it knows; None if neither says."""
-    return request.elements or built(lambda: _stated_elements(calculator), request.spec)
+    """Elements that the calculator file, or else the calculator or a part of it, says it knows; None if none says."""
+    stated = request.elements or built(lambda: _stated_elements(calculator), request.spec)
+    return stated or elements_of(calculator, parts(calculator))
 
 
 def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
@@ -176,12 +193,37 @@ def stated_dtype(calculator: Any) -> str:
     return name if name in DTYPES else NOT_STATED
 
 
-def _with_dispersion(calculator: Any, level: str | None) -> str | None:
-    """The level of theory, marked where a part of a summed calculator adds dispersion (as D3 classes are named)."""
-    parts = [calculator, *getattr(getattr(calculator, "mixer", None), "calcs", [])]
-    names = [type(part).__name__.lower() for part in parts]
-    added = any("d3" in name or "d4" in name or "dispersion" in name for name in names)
-    return f"{level or NOT_STATED} with dispersion" if added else level
+def _level_of_theory(calculator: Any, request: CalculatorRequest, tree: list[Part]) -> tuple[str | None, Part | None]:
+    """The level of theory, marked where a part of the calculator adds dispersion to it, and that part."""
+    own = getattr(calculator, "level_of_theory", None)
+    if not (own is None or isinstance(own, str)):
+        raise InputError(f"--calculator={request.spec}", f"level_of_theory must be text, found {own!r}")
+    stated = request.level_of_theory or level_of_theory(tree)
+    if request.level_of_theory or (stated and DISPERSION_CLASS.search(stated)):
+        return stated, None
+    added = dispersion(tree)
+    return (stated, None) if added is None else (f"{stated or NOT_STATED} with dispersion", added)
+
+
+def _dtype(calculator: Any, request: CalculatorRequest, tree: list[Part], handed_over: str) -> str:
+    """The precision in which a calculator computes: that of its networks, or the one it states, or was handed over."""
+    parameters, said = precision(tree), stated_dtype(calculator)
+    for found, where in ((parameters, "the parameters of its model are {}"), (said, "it says (attribute 'dtype') {}")):
+        if handed_over in DTYPES and found not in (None, NOT_STATED, handed_over):
+            raise InputError(
+                f"--calculator={request.spec}",
+                f"dtype {handed_over} was asked for, but the calculator does not compute in it: {where.format(found)}",
+                "ask for that one, or mend what makes the calculator",
+            )
+    if "float32" in (parameters, said):
+        return "float32"
+    return parameters if parameters in DTYPES else said if handed_over == NOT_STATED else handed_over
+
+
+def _files(options: Mapping[str, Any]) -> dict[str, str]:
+    """The hashes of the files that options name."""
+    named = {key: Path(value) for key, value in options.items() if isinstance(value, str) and is_file(value)}
+    return {key: sha256(path) for key, path in named.items()}
 
 
 def _is_list_of(found: Any, kind: Any) -> bool:

@@ -257,7 +257,9 @@ EAGER_FAMILIES = ("chgnet", "mace", "ase")
 class CalculatorIdentity(Record):
     """Who was measured, so that the result can be traced to one file, device and version.
 
-    `sha256` is that of the file that was loaded; `pinned` says that the user named it (`--probe-sha256`). `dtype` to
+    `sha256` is that of the file that was loaded, `sha256_of` what that is where it is no model, `files` holds those of
+    files that the options name; `pinned` says that the user named it (`--probe-sha256`). `dispersion` is the part of
+    the calculator which by its name adds dispersion, where nobody stated a level of theory. `dtype` to
     `threads`, `compile_mode` to `driver` and `versions` are the path that its numbers take: `compile_mode` None stands
     for eager, `kernels` names the library of its tensor products, `tf32` says whether float32 products are rounded to
     TF32; None for what the family does not have or state. `left_behind` names what of the process its loading changed:
@@ -269,11 +271,14 @@ class CalculatorIdentity(Record):
     family: Text
     version: str | None = None
     sha256: str | None = None
+    sha256_of: Text | None = None
+    files: dict[str, str] = {}
     pinned: bool = False
     checkpoint: Checkpoint | None = None
     parameters: int | None = None
     elements: tuple[str, ...] | None = None
     level_of_theory: str | None = None
+    dispersion: Text | None = None
     dtype: Text
     device: Text
     device_name: Text

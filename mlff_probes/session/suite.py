@@ -197,13 +197,17 @@ class Suite:
         return self._units[case.id].get(quantity, "-")
 
     def _not_comparable(self, calculator: str, expectation: Expectation | None) -> str | None:
-        level = self._calculator[calculator].identity.level_of_theory
+        identity = self._calculator[calculator].identity
+        level = identity.level_of_theory
         if expectation is None or level is None or self.any_level_of_theory:
             return None
         if expectation.level_of_theory.casefold() in ("exact", NOT_STATED, level.casefold()):
             return None
+        named = (
+            f" (named by {identity.dispersion}; if it adds none, say so with ,level=…)" if identity.dispersion else ""
+        )
         return (
-            f"the reference is {expectation.level_of_theory}, {calculator} learned {level}; "
+            f"the reference is {expectation.level_of_theory}, {calculator} learned {level}{named}; "
             "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
         )
 
@@ -224,9 +228,7 @@ def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:
             if not all(c.labelled for c in calculators if c.label == label):
                 raise InputError("", f"two calculators are called '{label}'", "add ,label=… to tell them apart")
             twins = [c.identity for c in calculators if c.label == label and c is not calculator]
-            if any(
-                twin.spec == identity.spec or (identity.sha256 and twin.sha256 == identity.sha256) for twin in twins
-            ):
+            if any(_same_model(twin, identity) for twin in twins):
                 raise InputError("", f"two replicates called '{label}' are the same: --calculator={identity.spec}")
             seen[label] += 1
             name = f"{label}.{seen[label]}"
@@ -237,3 +239,12 @@ def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:
             identity = identity.model_copy(update={"label": name, "replicate_of": label})
         found.append(replace(calculator, identity=identity))
     return found
+
+
+def _same_model(one: CalculatorIdentity, other: CalculatorIdentity) -> bool:
+    """Whether two identities are of one model: written alike, of one file, or of one factory with the same options."""
+    if one.spec == other.spec:
+        return True
+    if one.sha256 is None or (one.sha256, one.sha256_of) != (other.sha256, other.sha256_of):
+        return False
+    return one.sha256_of is None or (one.options, one.files) == (other.options, other.files)

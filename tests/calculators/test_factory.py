@@ -11,6 +11,7 @@ from ase.calculators.emt import EMT
 from mlff_probes.calculators.device import HOST
 from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.core.errors import InputError
+from mlff_probes.scorecard.reports.text import identity_lines
 
 SOURCE = """
 from ase.calculators.lj import LennardJones
@@ -81,6 +82,78 @@ def test_compile_and_kernels_go_to_a_factory_that_takes_them(source):
     for key in ("compile", "kernels"):
         with pytest.raises(InputError, match=f"{key} mine was asked for, but make.. takes no argument '{key}'"):
             load_calculator(f"py:calc.py:make,{key}=mine")
+
+
+def test_only_a_factory_that_takes_the_key_can_be_compiled(source):
+    assert load_calculator("py:calc.py:on_path").can_compile
+    assert not load_calculator("py:calc.py:make").can_compile
+    assert not load_calculator("ase:EMT").can_compile
+
+
+def test_the_hash_of_a_factory_is_said_to_be_that_of_its_file(source):
+    """The model is elsewhere: in files that options name, and in the packages of its classes."""
+    (source.parent / "weights").write_bytes(b"abc")
+    source.write_text(SOURCE + "\ndef reads(path, scale=1.0):\n    return LennardJones()\n")
+    identity = load_calculator("py:calc.py:reads,path=weights,scale=2").identity
+    assert identity.sha256_of == "calc.py, in which reads() is, not of a model"
+    assert identity.files == {"path": hashlib.sha256(b"abc").hexdigest()}
+    assert load_calculator("py:calc.py:make").identity.sha256_of == "calc.py, in which make() is, not of a model"
+    lines = identity_lines(identity)
+    assert f"  sha256 {identity.sha256} of calc.py, in which reads() is, not of a model" in lines
+    assert f"  path weights: sha256 {identity.files['path']}" in lines
+
+
+WITH_NETWORK = """
+import torch
+from ase.calculators.lj import LennardJones
+
+class Network(LennardJones):
+    def __init__(self, kind):
+        super().__init__()
+        self.model = torch.nn.Linear(3, 1, dtype=kind)
+
+def follows(dtype="float32"):
+    return Network(getattr(torch, dtype))
+
+def deaf(dtype="float32"):
+    return Network(torch.float32)
+
+def says_so(dtype="float32"):
+    found = LennardJones()
+    found.dtype = torch.float32
+    return found
+
+def says_more():
+    found = Network(torch.float32)
+    found.dtype = "float64"
+    return found
+
+def half():
+    return Network(torch.bfloat16)
+"""
+
+
+def test_the_precision_is_that_of_the_networks(source):
+    source.write_text(WITH_NETWORK)
+    for asked, dtype in (("follows", "float32"), ("follows,dtype=float64", "float64"), ("deaf", "float32"),
+                         ("says_more", "float32"), ("half", "not stated")):  # fmt: skip
+        assert load_calculator(f"py:calc.py:{asked}").identity.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("deaf", "the parameters of its model are float32"),
+        ("says_so", r"it says \(attribute 'dtype'\) float32"),
+    ],
+)
+def test_a_factory_that_was_asked_for_another_precision_is_refused(source, asked, says):
+    """As one that falls back to another device is: two paths of one precision are no comparison of precisions."""
+    source.write_text(WITH_NETWORK)
+    with pytest.raises(InputError, match=f"dtype float64 was asked for, but .* does not compute in it: {says}"):
+        load_calculator(f"py:calc.py:{asked},dtype=float64")
+    with pytest.raises(InputError, match="dtype float64 was asked for"):
+        load_calculator(f"py:calc.py:{asked}").fresh(dtype="float64")
 
 
 def test_a_factory_gets_the_device_of_this_process(source):

@@ -306,6 +306,12 @@ def test_float32_that_is_not_stated_is_seen():
     assert measured(calculator).diagnostics["dtype"] == "float32"
 
 
+@pytest.mark.parametrize(("can", "how"), [(True, "; add ,compile=default"), (False, "")])
+def test_how_to_compile_is_said_only_of_a_model_that_takes_it(can, how):
+    found = measured(replace(load(compile_mode=None), can_compile=can))
+    assert found.values["compiled_force"].problem.reason == f"the model is not compiled{how}"
+
+
 # What fails
 
 

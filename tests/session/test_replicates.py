@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import statistics
+from dataclasses import replace
 
 import pytest
 from support import DoubleWell, double_well_path
@@ -41,11 +42,9 @@ CASE = Case(
 )  # fmt: skip
 
 
-def calculator(height, label, *, labelled=True, spec=None):
-    from dataclasses import replace
-
+def calculator(height, label, *, labelled=True, spec=None, **said):
     found = as_calculator(DoubleWell(height))
-    identity = found.identity.model_copy(update={"label": label, "spec": spec or f"well:{height}"})
+    identity = found.identity.model_copy(update={"label": label, "spec": spec or f"well:{height}", **said})
     return replace(found, identity=identity, labelled=labelled)
 
 
@@ -150,3 +149,27 @@ def test_dataframe_has_the_columns_of_the_csv(card):
 def test_names_that_cannot_be_told_apart(calculators, says):
     with pytest.raises(InputError, match=re.escape(says)):
         number_replicates(calculators)
+
+
+FACTORY = {"sha256": "ab" * 32, "sha256_of": "calc.py, in which make() is, not of a model"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ({"sha256": "ab" * 32}, {"sha256": "ab" * 32}, True),
+        ({"sha256": "ab" * 32}, {"sha256": "cd" * 32}, False),
+        ({}, {}, False),
+        (FACTORY, FACTORY, True),
+        (FACTORY | {"options": {"seed": 1}}, FACTORY | {"options": {"seed": 2}}, False),
+        (FACTORY | {"files": {"path": "12"}}, FACTORY | {"files": {"path": "34"}}, False),
+        (FACTORY, FACTORY | {"sha256_of": "calc.py, in which other() is, not of a model"}, False),
+    ],
+)
+def test_what_one_factory_makes_of_other_arguments_is_another_model(one, other, same):
+    pair = [calculator(0.7, "x", **one), calculator(0.8, "x", **other)]
+    if same:
+        with pytest.raises(InputError, match="two replicates called 'x' are the same"):
+            number_replicates(pair)
+    else:
+        assert [each.label for each in number_replicates(pair)] == ["x.1", "x.2"]

@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,7 @@ def load_ase(request: CalculatorRequest) -> Calculator:
     if known and not issubclass(kind, FileIOCalculator):  # ASE's own take any key and ignore a misspelt one
         refuse_options(request.options, known, spec=request.spec, family=request.target)
     calculator = built(lambda: kind(**request.options), request.spec)
-    elements = None
-    if key == "emt":
-        from ase.calculators.emt import parameters
-
-        elements = tuple(parameters)
-    return wrapped(request, calculator, label=name, family="ase", elements=elements)
+    return wrapped(request, calculator, label=name, family="ase", elements=known_elements(calculator, request))
 
 
 def load_py(request: CalculatorRequest) -> Calculator:
@@ -82,17 +78,19 @@ def load_py(request: CalculatorRequest) -> Calculator:
     check_ase(calculator, request, made_by=f"{factory_name}()")
     _check_choices(calculator, arguments, factory_name, request)
     named = {"factory": f"{module_name}:{factory_name}"} if request.table else {}  # the spec does not name it then
-    return wrapped(
+    found = wrapped(
         request,
         calculator,
         label=request.table.stem if request.table else factory_name,
         family="py",
         elements=known_elements(calculator, request),
         file=file,
+        hash_of=f"{file.name}, in which {factory_name}() is, not of a model" if file else None,
         device=str(arguments.get("device", request.device or NOT_STATED)),
         dtype=str(arguments.get("dtype", NOT_STATED)),
         options=named | request.options,
     )
+    return replace(found, can_compile=_takes(factory, "compile"))
 
 
 def _factory(module: Any, module_name: str, name: str, request: CalculatorRequest) -> Callable[..., Any]:

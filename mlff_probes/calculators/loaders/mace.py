@@ -75,6 +75,7 @@ def load(request: CalculatorRequest) -> Calculator:
         device=torch_device_of(device),
         other_kernels=tuple(name for name in KERNELS if name != identity.kernels and _why_not(name, device) is None),
         batch_atoms=batch_atoms(device),
+        can_compile=True,
     )
 
 

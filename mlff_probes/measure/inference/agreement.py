@@ -224,7 +224,8 @@ class Trial:
     def compiled(self) -> None:
         """Compiled and eager."""
         if self.calculator.identity.compile_mode is None:
-            reason = "the model is not compiled; add ,compile=default"
+            how = "; add ,compile=default" if self.calculator.can_compile else ""
+            reason = f"the model is not compiled{how}"
             self.worst.without_any("compiled", reason, applicable=False, by_nature=True)
             return
         self._against("compiled", {"compile_mode": None}, "eager", "compiled and eager", "cannot be had eager")

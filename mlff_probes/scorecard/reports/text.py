@@ -220,7 +220,11 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
         f"  {path_line(identity)}, {'batched' if identity.batched else 'one frame a call'}",
     ]
     if identity.sha256:
-        lines.append(f"  sha256 {identity.sha256}{' (pinned)' if identity.pinned else ''}")
+        of = f" of {identity.sha256_of}" if identity.sha256_of else ""
+        lines.append(f"  sha256 {identity.sha256}{of}{' (pinned)' if identity.pinned else ''}")
+    lines += [
+        f"  {option} {identity.options.get(option, '')}: sha256 {found}" for option, found in identity.files.items()
+    ]
     if identity.checkpoint:
         lines.append(f"  {CHECKPOINT[identity.checkpoint]}")
     lines.append("  " + ", ".join(f"{name} {version}" for name, version in identity.versions.items()))

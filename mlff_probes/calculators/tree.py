@@ -1,0 +1,263 @@
+"""The objects that a calculator is made of, and what their names and attributes tell of it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+MOST_PARTS = 3000
+"""Objects that are looked at, the nearest to the calculator first: a large network has a thousand modules."""
+
+MOST_ENTRIES = 200
+"""Entries of one list or dict that are looked at."""
+
+DEEPEST = 3
+"""Attributes of attributes in which elements are looked for: ``calculator.models[0].atomic_numbers``."""
+
+HOLDERS = (
+    "calc", "calcs", "calculator", "calculators", "base_calc", "base_calculator", "mixer", "model", "models",
+    "potential", "potentials", "dft", "dftd3", "dftd4", "dispersion",
+)  # fmt: skip
+"""Attributes in which calculators keep others: looked at where they are properties, too."""
+
+CLOSED = (
+    str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, np.dtype, type, ModuleType, FunctionType,
+    BuiltinFunctionType, MethodType, re.Pattern, Atoms,
+)  # fmt: skip
+"""Kinds of objects in which no calculator is."""
+
+NOT_OURS = frozenset({"logging", "threading", "pathlib", "io", "collections", "functools", "inspect", "importlib"})
+"""Modules of Python from whose objects one would come to the whole process."""
+
+DISPERSION_CLASS = re.compile(
+    r"(?i:dft[-_]?d\d?|dispersion|vdw|van_?der_?waals|tkatchenko|vv10)"
+    r"|(?<!\d)D[34](?![0-9a-z])|(?<![A-Z])(?:MBD|XDM)(?![a-z])"
+)
+"""In the name of a class that adds dispersion (`TorchDFTD3Calculator`, `MBDCalculator`), or of a level with it."""
+
+DISPERSION_PACKAGE = re.compile(r"(?:^|[._])(?:dftd\d?|s?_?d[34]|(?:py|lib)?mbd|xdm|\w*dispersion\w*|vdw\w*)(?:$|[._])")
+"""In the name of the module it comes from: `torch_dftd`, `tad_dftd3`, `dftd4.ase`, `ase.calculators.vdwcorrection`."""
+
+DISPERSION_SWITCH = re.compile(r"_*(?:use_|with_|add_)?(?:dispersion|dft_?d[234]?|d[34]|i?vdw)(?:_correction)?")
+"""An attribute, or a parameter, by which a calculator has it switched on."""
+
+OFF = ("", "none", "off", "no", "false")
+
+STATE_ELEMENTS = (
+    "implemented_elements", "supported_elements", "supported_species", "chemical_symbols", "chemical_species",
+    "species", "symbols", "element_types", "type_names", "type_map", "type_dict", "atom_types", "specorder",
+    "atomic_numbers", "z_table", "zs", "elements",
+)  # fmt: skip
+"""Attributes and parameters in which calculators and their models say which elements they know."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One object in a calculator, and where: ``mixer.calcs[1]``; the calculator itself is at the empty place."""
+
+    place: str
+    found: Any
+
+    def __str__(self) -> str:
+        name = type(self.found).__name__
+        return f"{name} ({self.place})" if self.place else name
+
+
+def parts(calculator: Any) -> list[Part]:
+    """The calculator and the objects in it, each once, the nearest first, up to `MOST_PARTS`.
+
+    What a function holds, and what lies in compiled code, is not seen.
+    """
+    queue, seen, found = deque([Part("", calculator)]), {id(calculator)}, list[Part]()
+    while queue and len(found) < MOST_PARTS:
+        part = queue.popleft()
+        if not isinstance(part.found, list | tuple | set | frozenset | Mapping):
+            found.append(part)
+        for child in _children(part):
+            if id(child.found) not in seen and not _closed(child.found):
+                seen.add(id(child.found))
+                queue.append(child)
+    return found
+
+
+def _closed(found: Any) -> bool:
+    tensor = getattr(sys.modules.get("torch"), "Tensor", ())
+    return isinstance(found, (CLOSED, tensor)) or type(found).__module__ in NOT_OURS
+
+
+def _children(part: Part) -> Iterator[Part]:
+    """What a part holds in its attributes, or in its entries."""
+    found, place = part.found, part.place
+    with contextlib.suppress(Exception):  # whatever a foreign container or attribute may raise
+        if isinstance(found, Mapping):
+            yield from (Part(f"{place}[{key!r}]", value) for key, value in list(found.items())[:MOST_ENTRIES])
+        elif isinstance(found, list | tuple | set | frozenset):
+            yield from (Part(f"{place}[{row}]", value) for row, value in enumerate(list(found)[:MOST_ENTRIES]))
+        else:
+            dot = f"{place}." if place else ""
+            yield from (Part(f"{dot}{name}", value) for name, value in list(_attributes(found).items()))
+
+
+def _attributes(found: Any) -> dict[str, Any]:
+    """The attributes of an object, with the properties among `HOLDERS`."""
+    own = dict(getattr(found, "__dict__", {}))
+    for name in HOLDERS:
+        if name not in own and isinstance(getattr(type(found), name, None), property):
+            with contextlib.suppress(Exception):
+                own[name] = getattr(found, name)
+    return own
+
+
+def dispersion(found: list[Part]) -> Part | None:
+    """The first part that by its name, or by that of its package, adds dispersion; or that has it switched on.
+
+    Names tell no more than that: what is found so may add none, which its user must then say.
+    """
+    for part in found:
+        classes = [kind for kind in type(part.found).__mro__ if kind.__module__ != "builtins"]
+        if any(DISPERSION_CLASS.search(kind.__name__) or _of_dispersion(kind.__module__) for kind in classes):
+            return part
+        if is_calculator(part.found) and (switch := _switched_on(part.found)):
+            return Part(f"{part.place}.{switch}".lstrip("."), part.found)
+    return None
+
+
+def _of_dispersion(module: str) -> bool:
+    return DISPERSION_PACKAGE.search(module.lower()) is not None
+
+
+def is_calculator(found: Any) -> bool:
+    """Whether an object is an ASE calculator."""
+    return callable(getattr(found, "get_potential_energy", None))
+
+
+def _switched_on(calculator: Any) -> str:
+    """The name of the attribute or parameter by which dispersion is switched on; empty where there is none."""
+    given = getattr(calculator, "parameters", None)
+    switches = {**(given if isinstance(given, Mapping) else {}), **_attributes(calculator)}
+    for name, value in switches.items():
+        if isinstance(name, str) and DISPERSION_SWITCH.fullmatch(name.lower()) and _is_on(value):
+            return name
+    return ""
+
+
+def _is_on(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.lower() not in OFF
+    return isinstance(value, bool | int | tuple | list | dict) and bool(value)
+
+
+def level_of_theory(found: list[Part]) -> str | None:
+    """The level of theory that the calculator states, or else all of its parts that state one; None if none does."""
+    said = [(part.place, getattr(part.found, "level_of_theory", None)) for part in found if is_calculator(part.found)]
+    levels = {level for place, level in said if isinstance(level, str)}
+    own = next((level for place, level in said if not place), None)
+    return own or (levels.pop() if len(levels) == 1 else None)
+
+
+def precision(found: list[Part]) -> str | None:
+    """The precision of all parameters of the networks in a calculator; None where there are none, or several."""
+    torch = sys.modules.get("torch")
+    kinds = {
+        str(parameter.dtype).removeprefix("torch.")
+        for part in found
+        if torch is not None and isinstance(part.found, torch.nn.Module)
+        for parameter in part.found.parameters(recurse=False)
+        if parameter.is_floating_point()
+    }
+    return kinds.pop() if len(kinds) == 1 else None
+
+
+def packages_of(found: list[Part]) -> tuple[str, ...]:
+    """The distributions that the classes of the parts come from, sorted."""
+    modules = {kind.__module__.partition(".")[0] for part in found for kind in type(part.found).__mro__}
+    named = {_distribution(name) for name in modules - sys.stdlib_module_names - {"builtins", "__main__"}}
+    return tuple(sorted(name for name in named if name))
+
+
+def _distribution(module: str) -> str:
+    """The distribution that a module comes from; empty for one that was not installed."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return str(metadata.metadata(module)["Name"])
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    if not {"site-packages", "dist-packages"} & set(Path(file).parts):
+        return ""
+    return next(iter(_distributions().get(module, [])), "")
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()  # which takes half a second
+
+
+def elements_of(calculator: Any, found: list[Part]) -> tuple[str, ...] | None:
+    """The elements that a calculator, or else a part of it, says it knows; None if none says.
+
+    Parts of a sum are all asked for every structure: of these, what all know that say it.
+    """
+    mixed = getattr(getattr(calculator, "mixer", None), "calcs", None)
+    if isinstance(mixed, list | tuple):
+        known = [set(each) for calc in mixed if (each := elements_of(calc, parts(calc))) is not None]
+        common = set.intersection(*known) if known else set()
+        return tuple(s for s in chemical_symbols if s in common) if known else None
+    near = [part.found for part in found if part.place.count(".") < DEEPEST]
+    return next((said for each in near if (said := _said_elements(each)) is not None), None)
+
+
+def _said_elements(found: Any) -> tuple[str, ...] | None:
+    given = getattr(found, "parameters", None)
+    table = given if isinstance(given, Mapping) else {}
+    for name in STATE_ELEMENTS:
+        with contextlib.suppress(Exception):  # whatever a foreign property may raise
+            for value in (getattr(found, name, None), table.get(name)):
+                if (symbols := _symbols(value)) is not None:
+                    return symbols
+    emt = sys.modules.get("ase.calculators.emt")
+    if emt is not None and isinstance(found, emt.EMT):
+        return tuple(emt.parameters)
+    return _symbols_of_keys(table)  # as of Tersoff's in ASE
+
+
+def _symbols_of_keys(table: Mapping[Any, Any]) -> tuple[str, ...] | None:
+    """The symbols that are, or make up, the keys of a table."""
+    flat = [each for key in table for each in (key if isinstance(key, tuple) else (key,))]
+    return _symbols(list(dict.fromkeys(flat))) if all(isinstance(each, str) for each in flat) else None
+
+
+def _symbols(value: Any) -> tuple[str, ...] | None:
+    """Symbols of a list of symbols or atomic numbers, or of a table from or to them; None if `value` is no such thing.
+
+    A list that names an element twice is the list of the atoms of a structure.
+    """
+    if isinstance(value, str):
+        return None
+    if isinstance(value, Mapping):
+        numbered = sorted(value.values(), key=str) in [sorted(range(n, n + len(value)), key=str) for n in (0, 1)]
+        return _symbols_of_keys(value) or _symbols(list(value if numbered else value.values()))
+    value = getattr(value, "zs", value)  # MACE's table
+    with contextlib.suppress(Exception):
+        value = value.tolist() if hasattr(value, "tolist") else list(value)
+    if not isinstance(value, list) or not value or len(value) != len({str(each) for each in value}):
+        return None
+    if all(isinstance(each, str) and each in chemical_symbols[1:] for each in value):
+        return tuple(value)
+    if all(_is_integer(each) and 0 < each < len(chemical_symbols) for each in value):
+        return tuple(chemical_symbols[int(each)] for each in value)
+    return None
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
