@@ -610,6 +610,17 @@ class Rounded(Sound):
         return pairs._replace(ways=ways, distances=np.linalg.norm(ways, axis=1))
 
 
+class SaysDouble(Sound):
+    """It says float64, and its forces have come through float32.
+
+    A factory that hands the precision it is asked for to nobody: compared with itself, it agrees in both.
+    """
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        return results | {"forces": results["forces"].astype(np.float32)}
+
+
 class SinglePrecision(Sound):
     """In float32 it is another model.
 

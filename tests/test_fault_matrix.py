@@ -361,6 +361,16 @@ EXPECTED: dict[str, set[str]] = {
         "physicality.rotation_force",
         "physicality.stress_consistency",
     },
+    "says_double": {
+        "inference.float32_energy",
+        "inference.float32_force",
+        "inference.float32_stress",
+        "inference.plainest_energy",
+        "inference.plainest_force",
+        "inference.plainest_stress",
+        "physicality.float32_energy",
+        "physicality.float32_force",
+    },
     "single_precision": {
         "inference.float32_energy",
         "inference.float32_force",

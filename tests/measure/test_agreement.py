@@ -306,6 +306,45 @@ def test_float32_that_is_not_stated_is_seen():
     assert measured(calculator).diagnostics["dtype"] == "float32"
 
 
+class Deaf(Sound):
+    """Computes in float32 whatever it was asked for, and converts its energies and forces in float64."""
+
+    factor = 1.0
+
+    def __init__(self, dtype="float64"):
+        super().__init__("float32")
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        return {name: np.asarray(value, float) * self.factor for name, value in results.items()}
+
+
+class Converted(Deaf):
+    """Whose numbers are so no longer numbers of float32."""
+
+    factor = 1.0364e-2
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype", "says"),
+    [
+        (Deaf, "float64", "what says that it computes in float64 computes in float32"),
+        (Deaf, "float32", "what says that it computes in float64 computes in float32"),
+        (Converted, "float64", "agree in all digits"),
+        (Converted, "float32", "agree in all digits"),
+    ],
+)
+def test_one_precision_under_two_names_is_no_comparison(kind, dtype, says):
+    found = measured(load(kind, dtype=dtype))
+    plainest = kind is Deaf or dtype == "float32"
+    for quantity in ("float32_energy", "float32_force", *(["plainest_force"] if plainest else [])):
+        problem = found.values[quantity].problem
+        assert (problem.state, problem.by_nature) == ("not applicable", False)
+        assert says in problem.reason
+    assert found.values["first_call_force"].problem is None
+    assert ("computed_in" in found.diagnostics) == (kind is Deaf and dtype == "float64")
+
+
 @pytest.mark.parametrize(("can", "how"), [(True, "; add ,compile=default"), (False, "")])
 def test_how_to_compile_is_said_only_of_a_model_that_takes_it(can, how):
     found = measured(replace(load(compile_mode=None), can_compile=can))

@@ -277,3 +277,21 @@ def test_a_broken_figure_costs_no_other_and_not_the_text(tmp_path, monkeypatch):
     written = files.write(card, tmp_path / "card.md")
     assert len(written) == len(card.cases)
     assert "the figure of sb2te3_relaxed_gap could not be drawn: ValueError: no such colour" in written[0].read_text()
+
+
+def test_what_a_calculator_left_behind_and_what_it_claims_is_said_once():
+    found = lookup(label="leaky", dtype="float64", left_behind=("numpy's random state",))
+    card = card_of([found])
+    seen = [
+        each.model_copy(
+            update={"diagnostics": {"left_behind": ["the working directory (to /tmp)"], "computed_in": "float32"}}
+        )
+        for each in card.measurements
+    ]
+    noted = terminal.notes(card.model_copy(update={"measurements": tuple(seen)}))
+    said = [note for note in noted if note.startswith("leaky ") and "level of theory" not in note]
+    assert said == [
+        "leaky says that it computes in float64, and its numbers are numbers of float32: mend what makes it",
+        "leaky changes numpy's random state and the working directory (to /tmp): so it is in its own calls, and put back "
+        "for all else",
+    ]

@@ -28,8 +28,10 @@ from mlff_probes.measure.laws.twins import (
     OTHER,
     Both,
     apart,
+    false_precision,
     is_lattice,
     loaded_again,
+    no_two_precisions,
     nudged,
     one_by_one,
     split,
@@ -82,6 +84,7 @@ def agreement(calculator: Calculator, case: Case[PathAgreement], conditions: Con
     trial.kernels()
     path = path_name(calculator.identity, batched=calculator.batch is not None)
     found = {"dtype": trial.dtype, "frames": len(frames), "path": path, "plainest_path": trial.plainest_path}
+    found |= false_precision(calculator, trial.in_use.used)
     result = worst.result(calls, found)
     return replace(result, values={name: _counted(value, case.frames, frames) for name, value in result.values.items()})
 
@@ -198,6 +201,8 @@ class Trial:
         self.report("on the plainest path")
         with apart(self.worst, "plainest", lacks="cannot be loaded again", where="on the plainest path"):
             path, changes = self._plainest()
+            if self._is_of_one_precision("plainest", path, path.alone):
+                return
             self.plainest_path = path_name(path.model.identity, batched=False)
             says = f"on the path in use and on the plainest ({self.plainest_path})"
             self._compare("plainest", says, path, path.alone, changes | {"batch": False})
@@ -251,7 +256,15 @@ class Trial:
         self.report(where)
         with apart(self.worst, what, lacks=lacks, where=where, by_nature=by_nature):
             path = self._changed(**changes)
-            self._compare(what, says, path, path.used, changes)
+            if "dtype" not in changes or not self._is_of_one_precision(what, path, path.used):
+                self._compare(what, says, path, path.used, changes)
+
+    def _is_of_one_precision(self, what: str, path: ModelPath, theirs: list[Evaluation]) -> bool:
+        """Whether nothing is compared, since one precision is not the one that is stated; it is then said."""
+        stated = (self.calculator.identity.dtype, path.model.identity.dtype)
+        if reason := no_two_precisions(stated, (self.in_use.used, theirs)):
+            self.worst.without_any(what, reason, applicable=False)
+        return bool(reason)
 
     def _compare(
         self, what: str, says: str, path: ModelPath, theirs: list[Evaluation], changes: dict[str, Any]

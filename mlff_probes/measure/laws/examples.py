@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -176,16 +176,22 @@ def _rattled(frame: Atoms) -> st.SearchStrategy[Atoms]:
 
 
 def seen_dtype(calculator: Calculator, evaluation: Evaluation) -> str:
-    """The precision that the calculator states; where it states none, that of its numbers.
+    """The precision that the calculator states; where it states none, that of its numbers."""
+    stated = calculator.identity.dtype
+    if stated != NOT_STATED:
+        return stated
+    return "float32" if in_float32([evaluation]) else "float64"
+
+
+def in_float32(evaluations: Sequence[Evaluation]) -> bool:
+    """Whether numbers were computed in float32, whatever was said of them.
 
     Numbers of float32 are among those of float64, and a computation in float64 hits one in a billion of them: where all
     forces or all energies are such numbers, and several, float32 has been at work, whatever came after it.
     """
-    stated = calculator.identity.dtype
-    if stated != NOT_STATED:
-        return stated
-    forces = np.concatenate([*(evaluation.forces or ()), np.empty((0, 3))]).ravel()
-    return "float32" if any(map(_all_float32, (evaluation.energies, forces))) else "float64"
+    energies = np.concatenate([one.energies for one in evaluations])
+    forces = np.concatenate([*(array for one in evaluations for array in one.forces or ()), np.empty((0, 3))])
+    return any(map(_all_float32, (energies, forces.ravel())))
 
 
 def _all_float32(numbers: Floats) -> bool:

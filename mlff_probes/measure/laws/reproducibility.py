@@ -14,7 +14,18 @@ from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.laws.examples import Worst, no_structures, seen_dtype, tried_structures
 from mlff_probes.measure.laws.protocols import Reproducibility
-from mlff_probes.measure.laws.twins import NO_PRECISION, OTHER, Both, apart, loaded_again, nudged, one_by_one, split
+from mlff_probes.measure.laws.twins import (
+    NO_PRECISION,
+    OTHER,
+    Both,
+    apart,
+    false_precision,
+    loaded_again,
+    no_two_precisions,
+    nudged,
+    one_by_one,
+    split,
+)
 from mlff_probes.measure.results import Result
 from mlff_probes.methods.random_structures import drawn
 
@@ -67,7 +78,8 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
     _other_precision(calculator, structures, worst, calls, again)
     if not forces:
         worst.without_forces()
-    return worst.result(calls, {"dtype": dtype, "examples": len(structures)})
+    found = {"dtype": dtype, "examples": len(structures), **false_precision(calculator, first)}
+    return worst.result(calls, found)
 
 
 def _first_call(calculator: Calculator, structures: Sequence[Atoms], worst: Worst, calls: Calls, *, dtype: str) -> None:
@@ -88,8 +100,11 @@ def _other_precision(
         return
     with apart(worst, "float32", lacks=f"cannot be had in {other}", where=f"in {other}", by_nature=True):
         model = loaded_again(calculator, dtype=other)
-        theirs = calls.add(evaluate(model, structures, forces=found[0].forces is not None))
-        Both("float32", "in float32 and in float64", found, split(theirs), "float32").add_to(
+        theirs = split(calls.add(evaluate(model, structures, forces=found[0].forces is not None)))
+        if reason := no_two_precisions((calculator.identity.dtype, other), (found, theirs)):
+            worst.without_any("float32", reason, applicable=False)
+            return
+        Both("float32", "in float32 and in float64", found, theirs, "float32").add_to(
             worst, structures, lambda index: [structures[index]]
         )
 

@@ -148,6 +148,11 @@ def notes(card: Scorecard) -> list[str]:
         if identity.checkpoint == "unchecked"
     ]
     found += [
+        f"{identity.label} says that it computes in float64, and its numbers are numbers of float32: mend what makes it"
+        for identity in card.calculators
+        if any("computed_in" in m.diagnostics for m in card.measurements if m.calculator == identity.label)
+    ]
+    found += [
         f"{identity.label} changes {' and '.join(changed)}: so it is in its own calls, and put back for all else"
         for identity in card.calculators
         if (changed := fmt.left_behind(card, identity))
