@@ -16,13 +16,14 @@ from mlff_probes.core.progress import Report
 from mlff_probes.core.records import Value
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.measure.dynamics.observables import FS_PER_PS, MOST_POINTS, Floats, Observables, Sample, thinned
+from mlff_probes.measure.dynamics.outlook import outlook
 from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics
 from mlff_probes.measure.dynamics.reference_dynamics import reference_curves, reference_window_fs
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.results import Result, missing
 from mlff_probes.methods.analysis import vibrations
-from mlff_probes.methods.simulation.simulate import Simulation, simulate
+from mlff_probes.methods.simulation.simulate import LOOK_AFTER, Simulation, simulate
 from mlff_probes.methods.simulation.store import TrajectoryStore
 
 SURVIVED_AT_MOST = 0.99
@@ -43,7 +44,8 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
     protocol = case.protocol
     start, wanted = protocol.start(case.frames), case.quantities
     report, store = conditions.report, TrajectoryStore(conditions.store)
-    run = simulate(calculator, protocol, start, store=store, report=report, case_id=case.id)
+    look = _Look(case, report)
+    run = simulate(calculator, protocol, start, store=store, report=report, hopeless=look, case_id=case.id)
     units, calls = protocol.units(case.frames), run.calls
     values = {"survival": _survival(run)}
     arrays = _history(run, protocol)
@@ -54,8 +56,13 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
         "steps": run.done_steps,
         "planned_steps": run.planned_steps,
         "resumed_at_step": run.resumed_at_step,
-        "notes": list(run.notes),
+        "expected_samples": look.samples,
+        "notes": [*run.notes, *look.notes],
     }
+    if run.given_up:
+        why = f"unresolved: {run.given_up}"
+        values = {name: missing(units[name], why, unresolved=True) for name in wanted}
+        return Result(values, arrays, calls.evaluation(), diagnostics)
     if run.end is not None:
         why = f"{run.end.kind}: {run.end.reason}"
         values |= {name: missing(units[name], why) for name in wanted if name != "survival"}
@@ -77,6 +84,38 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
     values |= {name: quantity_value(observables, name, units[name]) for name in wanted if name != "survival"}
     arrays |= _pictured(observables, diagnostics) | observables.arrays
     return Result(values, arrays, calls.evaluation(), diagnostics)
+
+
+class _Look:
+    """Looks at the first part of a production, and says what is expected of all of it.
+
+    Attributes
+    ----------
+    samples
+        Independent samples that are expected of means that are judged.
+    notes
+        What is not expected to be resolved.
+    """
+
+    def __init__(self, case: Case[MolecularDynamics], report: Report) -> None:
+        self._case, self._report = case, report
+        self.samples: dict[str, float] = {}
+        self.notes: list[str] = []
+
+    def __call__(self, first: Trajectory) -> str:
+        """Why the rest of a simulation is not worth while; "" where it is."""
+        try:
+            found = outlook(self._case, first)
+        except ValueError:  # too little to say anything
+            return ""
+        self.samples = found.samples
+        if not found.unresolved:
+            return ""
+        why = "; ".join(f"{name}: {reason}" for name, reason in found.unresolved.items())
+        said = f"after {LOOK_AFTER:.0%} of the production, not expected to be resolved: {why}"
+        self._report(said)
+        self.notes.append(said)
+        return f"given up {said}" if found.hopeless else ""
 
 
 def _survival(run: Simulation) -> Value:

@@ -25,6 +25,16 @@ NO_HEAT_FLUX = (
 )
 
 
+SERIES: dict[str, Callable[[Observables], Floats]] = {
+    "temperature": lambda o: o.moving.temperatures,
+    "temperature_offset": lambda o: PERCENT * (o.moving.temperatures / o.protocol.temperature - 1),
+    "potential_energy": lambda o: (o.trajectory.energies - o.sample.start_energy) / o.atoms,
+    "volume": lambda o: o.trajectory.volumes / o.atoms,
+    "volume_offset": lambda o: PERCENT * (o.trajectory.volumes / o.sample.start_volume - 1),
+}
+"""Quantities that are means, and the series, shape (n_replicas, n_samples), that they are the means of."""
+
+
 def quantity_value(observables: Observables, quantity: str, unit: str) -> Value:
     """One quantity; an error where it is not resolved, or where the trajectory lacks what it is made of."""
     name = observables.protocol.policy_name(quantity)
@@ -39,12 +49,16 @@ def quantity_value(observables: Observables, quantity: str, unit: str) -> Value:
     return value.model_copy(update={"unit": unit})
 
 
+def _mean_of(name: str) -> Callable[[Observables, str], Estimate]:
+    return lambda o, _: statistics.mean(SERIES[name](o))
+
+
 def _temperature(o: Observables, _: str) -> Value:
-    return _of_velocities(o, ALL, statistics.mean(o.moving.temperatures))
+    return _of_velocities(o, ALL, statistics.mean(SERIES["temperature"](o)))
 
 
 def _temperature_offset(o: Observables, _: str) -> Value:
-    found = statistics.mean(PERCENT * (o.moving.temperatures / o.protocol.temperature - 1))
+    found = statistics.mean(SERIES["temperature_offset"](o))
     return _of_velocities(o, ALL, found, scale=PERCENT + found.value)
 
 
@@ -73,17 +87,8 @@ def _value(found: Estimate) -> Value:
     return Value(value=found.value, unit="-", uncertainty=found.uncertainty, degrees_of_freedom=degrees, note=note)
 
 
-def _potential_energies(o: Observables) -> Floats:
-    found: Floats = (o.trajectory.energies - o.sample.start_energy) / o.atoms
-    return found
-
-
-def _potential_energy(o: Observables, _: str) -> Estimate:
-    return statistics.mean(_potential_energies(o))
-
-
 def _potential_energy_drift(o: Observables, _: str) -> Estimate:
-    return statistics.drift(o.time_ps, _potential_energies(o))
+    return statistics.drift(o.time_ps, SERIES["potential_energy"](o))
 
 
 def _energy_drift(o: Observables, _: str) -> Value:
@@ -112,16 +117,8 @@ def _pressure_offset(o: Observables) -> Estimate:
     return statistics.mean(o.pressures - o.protocol.pressure_bar * units.bar * GPA)
 
 
-def _volume(o: Observables, _: str) -> Estimate:
-    return statistics.mean(o.trajectory.volumes / o.atoms)
-
-
 def _volume_drift(o: Observables, _: str) -> Estimate:
-    return statistics.drift(o.time_ps, o.trajectory.volumes / o.atoms)
-
-
-def _volume_offset(o: Observables, _: str) -> Estimate:
-    return statistics.mean(PERCENT * (o.trajectory.volumes / o.sample.start_volume - 1))
+    return statistics.drift(o.time_ps, SERIES["volume"](o))
 
 
 def _net_force(o: Observables, _: str) -> Value:
@@ -200,14 +197,14 @@ QUANTITIES: dict[str, Callable[[Observables, str], Estimate | Value]] = {
     "temperature": _temperature,
     "temperature_offset": _temperature_offset,
     "temperature_drift": _temperature_drift,
-    "potential_energy": _potential_energy,
+    "potential_energy": _mean_of("potential_energy"),
     "potential_energy_drift": _potential_energy_drift,
     "pressure": _of_stress(lambda o: statistics.mean(o.pressures)),
     "pressure_drift": _of_stress(_pressure_drift),
     "pressure_offset": _of_stress(_pressure_offset),
-    "volume": _volume,
+    "volume": _mean_of("volume"),
     "volume_drift": _volume_drift,
-    "volume_offset": _volume_offset,
+    "volume_offset": _mean_of("volume_offset"),
     "energy_drift": _energy_drift,
     "net_force": _net_force,
     "rmsd_growth_rate": _rmsd_growth_rate,

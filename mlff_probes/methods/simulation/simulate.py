@@ -30,6 +30,9 @@ from mlff_probes.methods.simulation.settings import SimulationSettings
 from mlff_probes.methods.simulation.store import Shelf, TrajectoryStore
 from mlff_probes.methods.simulation.survival import End, Watch
 
+LOOK_AFTER = 0.2
+"""Part of the production after which it is asked whether the rest is worth while."""
+
 CHECKPOINT_S = 30.0
 """Seconds between two checkpoints: what a crash costs at most. Ctrl-C and a timeout cost nothing."""
 
@@ -58,6 +61,8 @@ class Simulation:
         Of each replica, equilibration included; those done are counted up to the last sample.
     end
         What ended it before its time.
+    given_up
+        Why it was not simulated to its end; empty where it was, or where something ended it.
     resumed_at_step
         Where it went on from samples that were kept; the last step where nothing was left to do.
     notes
@@ -72,6 +77,7 @@ class Simulation:
     planned_steps: int
     done_steps: int
     end: End | None
+    given_up: str
     resumed_at_step: int | None
     notes: tuple[str, ...]
     calls: Calls
@@ -84,6 +90,7 @@ def simulate(
     *,
     store: TrajectoryStore | None = None,
     report: Report = silent,
+    hopeless: Callable[[Trajectory], str] = lambda _: "",
     case_id: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Simulation:
@@ -107,6 +114,8 @@ def simulate(
         Where samples are kept and recalled from; nowhere without one.
     report
         Told after each sample how far the simulation is.
+    hopeless
+        Shown the first `LOOK_AFTER` of the production; says why the rest is not worth while, "" where it is.
     case_id
         The case, for the name of its folder.
     clock
@@ -120,7 +129,11 @@ def simulate(
     """
     calculator = as_calculator(calculator)
     calls, kind = Calls(), choose_engine(calculator, protocol)
-    run = _Run(protocol, start, lambda atoms: kind(calculator, protocol, atoms, calls), report, clock)
+
+    def make(atoms: Atoms) -> Engine:
+        return kind(calculator, protocol, atoms, calls)
+
+    run = _Run(protocol, start, make, report=report, hopeless=hopeless, clock=clock)
     with (store or TrajectoryStore(None)).shelf(calculator, protocol, start, run.engine.name, case_id) as shelf:
         resumed_at = run.resume(shelf)
         end = run.to_the_end(shelf)
@@ -133,6 +146,7 @@ def simulate(
         planned_steps=run.planned,
         done_steps=done,
         end=end,
+        given_up=run.given_up,
         resumed_at_step=resumed_at,
         notes=(*run.notes, *shelf.notes),
         calls=calls,
@@ -143,12 +157,20 @@ class _Run:
     """A simulation under way: the engine, what it has left so far, and who watches."""
 
     def __init__(
-        self, protocol: SimulationSettings, start: Atoms, make: Callable[[Atoms], Engine], report: Report,
+        self,
+        protocol: SimulationSettings,
+        start: Atoms,
+        make: Callable[[Atoms], Engine],
+        *,
+        report: Report,
+        hopeless: Callable[[Trajectory], str],
         clock: Callable[[], float],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.protocol, self._start, self._make, self._report, self._clock = protocol, start, make, report, clock
         self.engine = make(start)
         self.notes: list[str] = []
+        self.given_up, self._hopeless = "", hopeless
+        self._looked_at = round(LOOK_AFTER * protocol.steps / protocol.sample_every)
         self.recorder, self._watch = Recorder(start, protocol), Watch(start, protocol)
         self.planned = protocol.equilibration_steps + protocol.steps
         self._progress = Progress(protocol, report, clock)
@@ -193,10 +215,17 @@ class _Run:
             if end := self._begin():
                 return end
             engine = self.engine
+        look_at = protocol.equilibration_steps + self._looked_at * protocol.sample_every
+        if engine.step > look_at:  # samples that are kept: what follows has been paid for
+            self._look()
         while True:
             end = self._watch.sample(engine.step, self.recorder.last())
             if end is not None or engine.step == self.planned:
                 return end
+            if engine.step == look_at:
+                self.given_up = self._look()
+                if self.given_up:
+                    return None
             engine.advance(protocol.sample_every)
             if engine.step == protocol.equilibration_steps and engine.ensemble != protocol.ensemble:
                 engine.switch(protocol.ensemble)
@@ -204,6 +233,10 @@ class _Run:
             self._progress.tell(engine.step, self.recorder)
             if engine.step == protocol.equilibration_steps or self._clock() - self._saved_s >= CHECKPOINT_S:
                 self._save(shelf)
+
+    def _look(self) -> str:
+        """What is said of the first part of the production."""
+        return self._hopeless(self.recorder.production(self._looked_at + 1)) if self._looked_at else ""
 
     def _begin(self) -> End | None:
         """Begin at the start, or, where its forces are large, at the start relaxed; an end where that does not help."""
