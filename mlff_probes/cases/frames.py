@@ -107,11 +107,12 @@ def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
                 raise InputError(source, f"frame {index} has {key}={frame.info[key]}, which is not finite")
     # the order of frames in a file means nothing; their keys say what they are
     frames = sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys])
+    frames, changed = protocol.prepared(frames)
     problem = protocol.frame_problem(frames)
     if problem:
         raise InputError(source, f"{problem} ([protocol] of {file.name})")
     stored, notes = stored_evaluation(frames, source, protocol if isinstance(protocol, LabelKeys) else LabelKeys())
-    return CaseFrames(tuple(frames), stored, notes)
+    return CaseFrames(tuple(frames), stored, (*changed, *protocol.frame_notes(frames), *notes))
 
 
 READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {

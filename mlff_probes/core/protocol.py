@@ -108,9 +108,17 @@ class BaseProtocol(Record):
         """The name under which the tolerance policy knows `quantity`."""
         return quantity
 
+    def prepared(self, frames: Sequence[Atoms]) -> tuple[list[Atoms], tuple[str, ...]]:
+        """The frames as the protocol asks for them, and notes on what was changed."""
+        return list(frames), ()
+
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
         return None
+
+    def frame_notes(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
+        """What a reader must know of frames that are usable."""
+        return ()
 
     def reference_problem(self, quantity: str, stored: Evaluation | None, uncertainties: Mapping[str, float]) -> str:
         """Why the stored reference cannot be what `quantity` is judged against; empty where it can.

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -100,6 +101,21 @@ def derived(
 def copied(atoms: Atoms) -> Atoms:
     """The same structure once more, with all results and momenta that it carries, but without its calculator."""
     found: Atoms = atoms.copy()
+    return found
+
+
+def renumbered(atoms: Atoms, order: Sequence[int] | NDArray[np.int64]) -> Atoms:
+    """The same structure with its atoms in another order, shape (n_atoms,), and the results of its calculator too.
+
+    Results of a calculator that was used for other atoms since are left behind with it.
+    """
+    found: Atoms = atoms[list(order)]
+    calc = atoms.calc
+    if calc is not None and not (hasattr(calc, "check_state") and calc.check_state(atoms)):
+        whole = {name: np.asarray(result) for name, result in (getattr(calc, "results", None) or {}).items()}
+        of_atoms = {name for name, result in whole.items() if result.shape[:1] == (len(atoms),) and name != "stress"}
+        results = {name: whole[name][list(order)] if name in of_atoms else calc.results[name] for name in whole}
+        found.calc = SinglePointCalculator(found, **results)
     return found
 
 

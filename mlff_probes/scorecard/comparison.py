@@ -398,8 +398,11 @@ def has_verdict(row: ProbeResult) -> bool:
 
 
 def measured_how(case: CaseSummary) -> tuple[object, ...]:
-    """The protocol, but for what chooses random numbers: what must be the same for numbers to be compared."""
-    protocol = {key: value for key, value in case.protocol.items() if key not in SEEDS}
+    """The protocol, but for what chooses random numbers: what must be the same for numbers to be compared.
+
+    A key that says nothing is left out: a scorecard of an earlier version does not have it.
+    """
+    protocol = {key: said for key, said in case.protocol.items() if key not in SEEDS and said is not None}
     return case.kind, protocol
 
 

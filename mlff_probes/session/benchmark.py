@@ -65,6 +65,9 @@ class Benchmark:
         Of a band given as `migration_path`: see `mlff_probes.cases.importers.path.band_case`.
     energy_key, forces_key
         Under which names that band stores energies (eV) and forces (eV/A); None for the usual ones.
+    reorder_atoms
+        Of that band: True to number the atoms of all images as in the first, each by the nearest place; False where
+        atoms do change places between images; None to refuse a band in which they seem to.
 
     Raises
     ------
@@ -93,6 +96,7 @@ class Benchmark:
         migrating_atom: int | None = None,
         energy_key: str | None = None,
         forces_key: str | None = None,
+        reorder_atoms: bool | None = None,
     ) -> None:
         if tier not in TIERS:
             raise InputError("", f"tier={tier!r} must be one of {', '.join(TIERS)}")
@@ -109,8 +113,9 @@ class Benchmark:
             sha256=pins,
         )
         stated = stated_band(
-            material, level_of_theory, uncertainty_ev, migrating_atom, energy_key=energy_key, forces_key=forces_key
-        )
+            material, level_of_theory, uncertainty_ev, migrating_atom, energy_key=energy_key, forces_key=forces_key,
+            reorder_atoms=reorder_atoms,
+        )  # fmt: skip
         self._families = FAMILIES if migration_path is None else ("migration",)
         self._suite = assemble(
             SuiteOptions(

@@ -55,6 +55,7 @@ def stated_band(
     *,
     energy_key: str | None = None,
     forces_key: str | None = None,
+    reorder_atoms: bool | None = None,
 ) -> Stated:
     """What the user says of a band, checked."""
     texts = {"material": material, "level_of_theory": level_of_theory, "energy_key": energy_key}
@@ -70,7 +71,10 @@ def stated_band(
     except TypeError as error:
         raise InputError("", f"migrating_atom={migrating_atom!r} must be a whole number, counted from 0") from error
     uncertainty = None if uncertainty_ev is None else float(uncertainty_ev)
-    return Stated(material, atom, level_of_theory, uncertainty, LabelKeys(energy_key=energy_key, forces_key=forces_key))
+    if not isinstance(reorder_atoms, bool | None):
+        raise InputError("", f"reorder_atoms={reorder_atoms!r} must be True, False or None")
+    keys = LabelKeys(energy_key=energy_key, forces_key=forces_key)
+    return Stated(material, atom, level_of_theory, uncertainty, keys, reorder_atoms)
 
 
 def of_material(cases: list[Case], stated: Stated, migration_path: object) -> list[Case]:
@@ -106,7 +110,7 @@ def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> 
     if given is None or known is not None:
         if replace(stated, material=None) != Stated():
             what = "a case says itself" if known else "they belong to a band, given as migration_path="
-            names = "level_of_theory, uncertainty_ev, migrating_atom, energy_key and forces_key"
+            names = "level_of_theory, uncertainty_ev, migrating_atom, energy_key, forces_key and reorder_atoms"
             raise InputError("", f"{names} cannot be given here: {what}")
         return known
     images, where = _images(given, ids)

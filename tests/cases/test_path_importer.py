@@ -117,7 +117,8 @@ def test_the_migrating_atom_is_the_one_that_moves():
     frames[-1].calc = SinglePointCalculator(frames[-1], **frames[-1].calc.results)
     assert farthest_moving(frames) == 1
     assert case_of(frames).protocol.migrating_atom == 1
-    assert case_of(frames, migrating_atom=0).protocol.migrating_atom == 0
+    with pytest.raises(InputError, match=r"= 0 \(Te\) moves by 0.00 A only, but atom 1 \(Cr\) by 2.00 A"):
+        case_of(frames, migrating_atom=0)
 
 
 @pytest.mark.parametrize(

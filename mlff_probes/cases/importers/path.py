@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
 
 from mlff_probes.cases.convergence import LOGS, mark_unconverged
 from mlff_probes.cases.files import read_frames, sliced
@@ -22,8 +20,10 @@ from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import ENERGY, LabelKeys
 from mlff_probes.core.records import NOT_STATED
 from mlff_probes.core.structures import copied
+from mlff_probes.measure.migration.atom_order import numbered_alike
 from mlff_probes.measure.migration.path_problems import path_problem
 from mlff_probes.measure.migration.protocols import STANDS_OUT, FixedPath, prominence
+from mlff_probes.methods.bands.steps import ways
 
 IMAGE_FILES = ("OUTCAR", "vasprun.xml", "CONTCAR", "POSCAR")
 """What is read in each numbered folder of a band, the first that is there (or its ``.gz``): results, then geometry."""
@@ -49,6 +49,8 @@ class Stated:
         is not stated is taken as zero.
     labels
         Under which names energies and forces are stored.
+    reorder_atoms
+        Whether atoms that are numbered in another order in some images are mapped (see `PathFrames`).
     """
 
     material: str | None = None
@@ -56,6 +58,7 @@ class Stated:
     level_of_theory: str | None = None
     uncertainty_ev: float | None = None
     labels: LabelKeys = field(default_factory=LabelKeys)
+    reorder_atoms: bool | None = None
 
 
 def band_exists(path: Path) -> bool:
@@ -122,8 +125,10 @@ def band_case(
     frames = list(map(copied, images))
     for index, (frame, image) in enumerate(zip(frames, images, strict=True)):
         frame.info["image"], frame.calc = index, image.calc
+    frames, changed = numbered_alike(frames) if stated.reorder_atoms and frames else (frames, ())
     protocol = _protocol(frames, where, stated)
-    read = CaseFrames(tuple(frames), *stored_evaluation(frames, where, stated.labels))
+    stored, notes = stored_evaluation(frames, where, stated.labels)
+    read = CaseFrames(tuple(frames), stored, (*changed, *protocol.frame_notes(frames), *notes))
     judged, reported = _quantities(protocol, read, stated, policy)
     table = CaseFile(
         schema_version=1,
@@ -153,8 +158,10 @@ def _protocol(frames: list[Atoms], where: Path, stated: Stated) -> FixedPath:
     if not 0 <= atom < sizes[0]:
         raise InputError(where, f"migrating_atom = {atom}, but an image has {sizes[0]} atoms")
     keys = stated.labels.model_dump()
-    protocol = FixedPath(kind="fixed_path", migrating_atom=atom, path_made_by=NOT_STATED, **keys)
-    if problem := path_problem(frames, atom):
+    protocol = FixedPath(
+        kind="fixed_path", migrating_atom=atom, path_made_by=NOT_STATED, reorder_atoms=stated.reorder_atoms, **keys
+    )
+    if problem := path_problem(frames, atom, stated.reorder_atoms):
         several = " (of a trajectory that holds several iterations of a band, give the last images: FILE@-7:)"
         raise InputError(where, problem.reason + (several if problem.repeated_image else ""))
     return protocol
@@ -185,13 +192,8 @@ def _uncertainty(protocol: FixedPath, quantity: str, stated: Stated) -> float:
 
 
 def farthest_moving(frames: Sequence[Atoms]) -> int:
-    """The atom with the longest way from the first image to any other, by minimum image."""
-    first = frames[0]
-    ways = [
-        np.linalg.norm(find_mic(frame.positions - first.positions, first.cell, first.pbc)[0], axis=1)
-        for frame in frames[1:]
-    ]
-    return int(np.argmax(np.max(ways, axis=0)))
+    """The atom with the longest way from the first image to any other, by minimum image, whatever all atoms drift."""
+    return int(ways(frames).argmax())
 
 
 def _notes(frames: list[Atoms], judged: tuple[str, ...], stated: Stated, policy: Policy) -> tuple[str, ...]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from ase import Atoms
-from ase.geometry import find_mic
 from numpy.typing import NDArray
 
 from mlff_probes.core.case import Case
@@ -15,6 +12,7 @@ from mlff_probes.core.protocol import ENERGY, FORCE, FRACTION
 from mlff_probes.core.records import Value, as_lists
 from mlff_probes.measure.migration.protocols import FixedPath
 from mlff_probes.measure.results import Result, force_samples, missing, not_supplied
+from mlff_probes.methods.bands.steps import steps
 from mlff_probes.methods.constraints import ZEROED, Freedom, unlabelled
 
 Floats = NDArray[np.float64]
@@ -58,10 +56,10 @@ def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
 def path_fraction(frames: tuple[Atoms, ...]) -> Floats:
     """Cumulative minimum-image arc length of a path, scaled to 0..1, shape (n_images,).
 
-    The length of a step is the norm of the displacement of all atoms, shape (3 n_atoms,).
+    The length of a step is the norm of the displacement of all atoms, shape (3 n_atoms,), but for a drift of all.
     """
-    steps = _displacements(frames[:-1], frames[1:])
-    lengths = np.array([0.0, *np.linalg.norm(steps.reshape(len(steps), -1), axis=1)])
+    ways = steps(frames)
+    lengths = np.array([0.0, *np.linalg.norm(ways.reshape(len(ways), -1), axis=1)])
     fraction: Floats = np.cumsum(lengths) / lengths.sum()
     return fraction
 
@@ -75,21 +73,13 @@ def perpendicular_force(frames: tuple[Atoms, ...], forces: tuple[Floats, ...]) -
     """
     found = []
     freedom = Freedom.of(frames[0])
-    for way, force in zip(_displacements(frames[:-2], frames[2:]), forces[1:-1], strict=True):
+    ways = steps(frames)
+    for way, force in zip(ways[:-1] + ways[1:], forces[1:-1], strict=True):
         tangent, rest = freedom.part(way), freedom.part(force)
         unit = tangent / max(float(np.linalg.norm(tangent)), SAME_PLACE_A)
         rest = rest - (rest * unit).sum() * unit
         found.append(float(np.linalg.norm(rest, axis=1).max()))
     return np.array(found)
-
-
-def _displacements(starts: Sequence[Atoms], ends: Sequence[Atoms]) -> Floats:
-    """Minimum-image displacements from each start to its end, all in one cell, shape (n, n_atoms, 3)."""
-    if not starts:
-        return np.empty((0, 0, 3))
-    ways = np.array([end.positions - start.positions for start, end in zip(starts, ends, strict=True)])
-    shortest: Floats = find_mic(ways.reshape(-1, 3), starts[0].cell, starts[0].pbc)[0]
-    return shortest.reshape(ways.shape)
 
 
 def _force_errors(case: Case[FixedPath], evaluation: Evaluation, migrating_atom: int) -> dict[str, Value]:

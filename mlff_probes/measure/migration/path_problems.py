@@ -11,6 +11,7 @@ import numpy as np
 from ase.geometry import find_mic
 
 from mlff_probes.core.protocol import GEOMETRY_A, REGISTRY_DECIMALS, order_problem
+from mlff_probes.measure.migration.atom_order import exchange_problem, migrating_atom_problem
 from mlff_probes.methods.constraints import Freedom, constraint_problem
 
 if TYPE_CHECKING:
@@ -37,15 +38,18 @@ class PathProblem:
     repeated_image: bool = False
 
 
-def path_problem(frames: Sequence[Atoms], migrating_atom: int) -> PathProblem | None:
-    """Why the frames do not form a path, or None."""
+def path_problem(frames: Sequence[Atoms], migrating_atom: int, reorder_atoms: bool | None = None) -> PathProblem | None:
+    """Why the frames do not form a path, or None; `reorder_atoms` False: atoms may change places between images."""
     if reason := _unfit_images(frames, migrating_atom):
         return PathProblem(reason)
     if reason := _repeated_image(frames):
         return PathProblem(reason, repeated_image=True)
-    if reason := order_problem(frames) or constraint_problem(frames):
+    if reason := order_problem(frames):
+        return PathProblem(f"{reason}; number the atoms alike, or state reorder_atoms = true to have them mapped")
+    if reason := constraint_problem(frames) or (None if reorder_atoms is False else exchange_problem(frames)):
         return PathProblem(reason)
-    return None
+    reason = migrating_atom_problem(frames, migrating_atom)
+    return PathProblem(reason) if reason else None
 
 
 def held_atoms_problem(frames: Sequence[Atoms], migrating_atom: int) -> str | None:

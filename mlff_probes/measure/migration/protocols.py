@@ -14,6 +14,7 @@ from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import CALLS, ENERGY, FORCE, FRACTION, LENGTH, PURE, BaseProtocol, LabelKeys
 from mlff_probes.core.records import Positive, Text
 from mlff_probes.core.structures import derived, made
+from mlff_probes.measure.migration.atom_order import migrating_atom_note, numbered_alike
 from mlff_probes.measure.migration.path_problems import far_hop, held_atoms_problem, path_problem
 from mlff_probes.methods.bands.relax import BandSettings
 
@@ -57,25 +58,48 @@ class BandProtocol(BaseProtocol):
         return BandSettings(self.spring_ev_a2, self.fmax, self.saddle_fmax, self.max_steps)
 
 
-class FixedPath(BaseProtocol, LabelKeys):
-    """Single points on a given migration path, its images numbered by `image`.
+class PathFrames(BaseProtocol):
+    """What both protocols share whose frames are a path, numbered by `image`.
 
     Attributes
     ----------
     migrating_atom
-        Index of the atom that hops, counted from 0.
+        Index of the atom that hops, counted from 0 as in the first image.
     path_made_by
-        What made the geometry of the path; a path that a model made favours that model.
+        What made the geometry of the frames; a path that a model made favours that model.
+    reorder_atoms
+        True: number the atoms of all images as in the first, each by the nearest place. False: atoms that seem to
+        change places between images do so. Without it such a path is refused.
     """
 
-    kind: Literal["fixed_path"]
     migrating_atom: Annotated[int, Field(ge=0)]
     path_made_by: Text
+    reorder_atoms: bool | None = None
+
+    frame_keys: ClassVar[tuple[str, ...]] = ("image",)
+
+    def prepared(self, frames: Sequence[Atoms]) -> tuple[list[Atoms], tuple[str, ...]]:
+        """The frames, numbered as in the first where that is asked for, and a note on what was changed."""
+        return numbered_alike(frames) if self.reorder_atoms else (list(frames), ())
+
+    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
+        """What makes these frames unusable, or None."""
+        problem = path_problem(frames, self.migrating_atom, self.reorder_atoms)
+        return problem.reason if problem else None
+
+    def frame_notes(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
+        """What a reader must know of the atom that is called the migrating one."""
+        return migrating_atom_note(frames, self.migrating_atom)
+
+
+class FixedPath(PathFrames, LabelKeys):
+    """Single points on a given migration path."""
+
+    kind: Literal["fixed_path"]
 
     family: ClassVar[str] = "migration"
     uses_constraints: ClassVar[bool] = True
     uses_forces: ClassVar[bool] = True
-    frame_keys: ClassVar[tuple[str, ...]] = ("image",)
     quantities: ClassVar[dict[str, str]] = {
         "barrier": ENERGY,
         "reverse_barrier": ENERGY,
@@ -95,11 +119,6 @@ class FixedPath(BaseProtocol, LabelKeys):
         """The name under which the tolerance policy knows `quantity`: all images share one tolerance."""
         return re.sub(rf"^({self.image_quantity.removesuffix('_')})_\d+$", r"\1", quantity)
 
-    def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
-        """What makes these frames unusable, or None."""
-        problem = path_problem(frames, self.migrating_atom)
-        return problem.reason if problem else None
-
     def reference_problem(self, quantity: str, stored: Evaluation | None, uncertainties: Mapping[str, float]) -> str:
         """Why the position of the maximum cannot be judged; empty where it can, and for all other quantities."""
         if quantity != "saddle_position":
@@ -118,7 +137,7 @@ class FixedPath(BaseProtocol, LabelKeys):
         return ""
 
 
-class RelaxedPath(BandProtocol):
+class RelaxedPath(BandProtocol, PathFrames):
     """Climbing-image nudged elastic bands from site to site.
 
     The frames, numbered by `image`, are the endpoints and any sites between them. All are relaxed, and those that are
@@ -127,10 +146,6 @@ class RelaxedPath(BandProtocol):
 
     Attributes
     ----------
-    migrating_atom
-        Index of the atom that hops, counted from 0.
-    path_made_by
-        What made the geometry of the frames.
     images
         Images of each band, its ends included.
     endpoint_fmax
@@ -140,13 +155,10 @@ class RelaxedPath(BandProtocol):
     """
 
     kind: Literal["relaxed_path"]
-    migrating_atom: Annotated[int, Field(ge=0)]
-    path_made_by: Text
     images: Annotated[int, Field(ge=3, le=99)] = 7
     endpoint_fmax: Positive = 0.02
     endpoint_steps: Annotated[int, Field(ge=1)] = 200
 
-    frame_keys: ClassVar[tuple[str, ...]] = ("image",)
     quantities: ClassVar[dict[str, str]] = {
         "outcome": PURE,
         "barrier": ENERGY,
@@ -161,8 +173,7 @@ class RelaxedPath(BandProtocol):
         """What makes these frames unusable, or None."""
         if len(frames) > self.images:
             return f"images = {self.images}, but {len(frames)} frames are given, each of which is an image"
-        problem = path_problem(frames, self.migrating_atom)
-        return problem.reason if problem else held_atoms_problem(frames, self.migrating_atom) or far_hop(frames)
+        return super().frame_problem(frames) or held_atoms_problem(frames, self.migrating_atom) or far_hop(frames)
 
 
 class FccVacancy(BandProtocol):

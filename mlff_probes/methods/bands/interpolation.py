@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.geometry import find_mic
 from ase.mep.neb import idpp_interpolate
 from numpy.typing import NDArray
 
+from mlff_probes.methods.bands.steps import step_between
 from mlff_probes.methods.constraints import Freedom
 
 Floats = NDArray[np.float64]
@@ -25,10 +25,13 @@ IDPP_STEPS = 500
 
 
 def unwrapped(frames: Sequence[Atoms]) -> list[Atoms]:
-    """Copies in which no atom moves by more than half a cell from one frame to the next, and none where it is held."""
+    """Copies in which no atom moves by more than half a cell from one frame to the next, nor where it is held.
+
+    A drift of the whole structure is left out (`rigid_drift`).
+    """
     found, freedom = [frames[0].copy()], Freedom.of(frames[0])
     for frame in frames[1:]:
-        step = find_mic(frame.positions - found[-1].positions, frame.cell, frame.pbc)[0]
+        step = step_between(found[-1], frame)
         copy = frame.copy()
         copy.positions = found[-1].positions + freedom.part(step)
         found.append(copy)
