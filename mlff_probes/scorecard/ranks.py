@@ -28,8 +28,8 @@ RANK_LEGEND = (
     "median of |deviation| / tolerance; two calculators are held against each other on what both were asked: what has "
     "no verdict for one of them (not asked: of elements or a level of theory that it does not claim, or left out of "
     "the run) is shown and ranks nobody; verdicts on numbers that differ by less than their uncertainties count as "
-    "equal, and so do medians that differ by less than these and the family's regression margin; the median shown is "
-    "over what all of the family's ranked calculators have"
+    "equal, and so do medians that differ by less than these and the margin of the gate; the median shown is over what "
+    "all of the family's ranked calculators have"
 )
 
 FIXED_COLUMNS = ("case", "quantity", "tolerance", "unit")
@@ -171,7 +171,8 @@ def _nearest(rows: dict[str, ProbeResult]) -> str | None:
 def _alike(one: ProbeResult, other: ProbeResult) -> bool:
     """Whether two deviations read the same but for their sign, or differ by no more than noise does."""
     texts = {fmt.cells(row)["deviation"].lstrip("+-") for row in (one, other)}
-    noise = _margin(one.family) * max(_tolerance(one), _tolerance(other)) + _uncertainty(one, other)
+    margin = max(_margin(each) * _tolerance(each) for each in (one, other))
+    noise = margin + _uncertainty(one, other)
     return len(texts) == 1 or abs(_off(one) - _off(other)) <= noise
 
 
@@ -192,9 +193,13 @@ def _margins() -> dict[str, float]:
     return {family: row.margin for family, row in load_regression().margins.items()}
 
 
-def _margin(family: str) -> float:
-    """The part of a tolerance by which errors must differ, as for changes; in some families all of it: noise floors."""
-    return _margins().get(family, 0.0)
+def _margin(row: ProbeResult) -> float:
+    """The part of its tolerance by which errors must differ, as for changes: no less than its reference is known to.
+
+    In some families it is all of the tolerance, which is a noise floor.
+    """
+    assert row.expectation is not None
+    return max(_margins().get(row.family, 0.0), row.expectation.uncertainty / _tolerance(row))
 
 
 def _has_number(row: ProbeResult) -> bool:
@@ -246,7 +251,8 @@ def _clearly_better(one: str, other: str, rows: list[dict[str, ProbeResult]]) ->
     if not numbers:
         return False
     (median, unsure), (larger, other_unsure) = (_median([row[label] for row in numbers]) for label in (one, other))
-    return larger - median > _margin(numbers[0][one].family) + math.hypot(unsure, other_unsure)
+    margin = statistics.median(_margin(row[one]) for row in numbers)
+    return larger - median > margin + math.hypot(unsure, other_unsure)
 
 
 def _median(rows: list[ProbeResult]) -> tuple[float, float]:

@@ -244,6 +244,16 @@ def test_medians_within_their_uncertainties_share_a_place():
     assert places(of(0.01), "dynamics") == {"a": 1, "b": 2}
 
 
+@pytest.mark.parametrize(("uncertainty", "expected"), [(0.0, {"a": 1, "b": 2}), (0.04, {"a": 1, "b": 1})])
+def test_nobody_is_nearer_than_the_reference_is_known(uncertainty, expected):
+    known = [
+        found.model_copy(update={"expectation": found.expectation.model_copy(update={"uncertainty": uncertainty})})
+        for found in (row("a", "barrier", 0.02), row("b", "barrier", 0.05))
+    ]
+    assert places(card_of_rows(*known)) == expected
+    assert ("▸" in side_by_side(card_of_rows(*known)).rows[0][4]) == (uncertainty == 0.0)
+
+
 def test_a_rank_counts_those_that_are_clearly_better():
     """a and b, b and c are alike, a is better than c."""
     card = card_of_rows(row("c", "barrier", 0.036), row("b", "barrier", 0.028), row("a", "barrier", 0.02))
