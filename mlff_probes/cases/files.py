@@ -35,12 +35,13 @@ def read_frames(file: Path, *, format: str | None = None) -> list[Atoms]:
     about = file.stat()
     if about.st_size > REMEMBERED_BYTES:
         return _parsed(file, format)
-    return [_copy(frame) for frame in _remembered(file, Path.cwd(), about.st_mtime_ns, about.st_size, format)]
+    folder = None if file.is_absolute() else Path.cwd()
+    return [_copy(frame) for frame in _remembered(file, folder, about.st_mtime_ns, about.st_size, format)]
 
 
-@lru_cache(maxsize=64)
-def _remembered(file: Path, folder: Path, mtime_ns: int, size: int, format: str | None) -> tuple[Atoms, ...]:
-    """The structures of a small file, named from a `folder`, as it was at that time.
+@lru_cache(maxsize=128)
+def _remembered(file: Path, folder: Path | None, mtime_ns: int, size: int, format: str | None) -> tuple[Atoms, ...]:
+    """The structures of a small file, named from a `folder` or by its whole path, as it was at that time.
 
     Laws, parity and agreement of paths read the files of other cases, and reading is slow.
     """

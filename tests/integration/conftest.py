@@ -15,7 +15,7 @@ import ase.io
 import pytest
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
-from forks import run_in_fork
+from forks import run_in_fork, start_forks
 from outer_runs import UNRELAXED
 
 from mlff_probes.core.data import DIRECTORY
@@ -260,8 +260,9 @@ def inner_environment():
 
 
 @pytest.fixture(scope="session")
-def run_probes_in():
+def run_probes_in(recorded):
     """Run the probes in a directory, in a fork."""
+    start_forks(DIRECTORY, recorded)
 
     def run(directory, *args):
         done = run_in_fork([str(arg) for arg in probes(directory, *args)], directory, environment(), TIMEOUT_S)

@@ -1,7 +1,8 @@
 """Runs pytest in forks of a process that has imported what such a run needs, which is most of a short run's time.
 
 The process is multiprocessing's fork server. Neither torch nor a plugin of pytest's that would notice is imported
-before the fork. Each run has its own session, folder, environment and standard streams.
+before the fork. It has also parsed the structures of the references that most runs read (`parsed.py`). Each run has its
+own session, folder, environment and standard streams.
 Where a test is about the process itself (signals, limits, workers that die, what is imported when, warnings as errors),
 it has a fresh interpreter instead: `start_probes_in` of `conftest.py`.
 """
@@ -14,17 +15,30 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
+from multiprocessing import forkserver, get_context
 from pathlib import Path
+from unittest import mock
 
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload([
-    "ase.build", "ase.calculators.emt", "ase.calculators.lj", "ase.calculators.mixing", "ase.io.extxyz", "ase.mep",
-    "ase.optimize", "filelock", "hypothesis.strategies", "mlff_probes.session.start", "numpy", "pydantic.main",
-    "pydantic.types", "pytest", "rich.console", "rich.table", "scipy.integrate", "scipy.interpolate", "scipy.ndimage",
-    "scipy.optimize", "threadpoolctl",
+    "_pytest.faulthandler", "_pytest.helpconfig", "_pytest.junitxml", "_pytest.pastebin", "_pytest.setupplan",
+    "_pytest.skipping", "_pytest.stepwise", "_pytest.threadexception", "_pytest.tracemalloc", "_pytest.unittest",
+    "_pytest.warnings", "ase.build", "ase.calculators.emt", "ase.calculators.lj", "ase.calculators.mixing",
+    "ase.io.extxyz", "ase.mep", "ase.optimize", "email.parser", "execnet.gateway_bootstrap", "execnet.multi", "filelock",
+    "hypothesis.strategies", "mlff_probes.session.start", "numpy", "pdb", "platformdirs.unix", "pydantic.main",
+    "pydantic.types", "pytest", "rich._emoji_codes", "rich.console", "rich.table", "scipy.integrate",
+    "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xml.etree.ElementTree", "parsed",
 ])  # fmt: skip
 TESTS = str(Path(__file__).parents[1])
+REFERENCES = "PARSED_ONCE"
+"""An environment variable of the fork server: the reference directories that it parses."""
+
+
+def start_forks(*references: Path) -> None:
+    """Start the fork server, unless it runs, and let it parse the structures of some reference directories."""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": path, REFERENCES: os.pathsep.join(map(str, references))}):
+        forkserver.ensure_running()
 
 
 def run_in_fork(
