@@ -6,26 +6,19 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from scipy.special import stdtrit
-
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import Expectation, ProbeResult, State
+from mlff_probes.scorecard.chance import COVERAGE, WIDEST, Scatter, interval, uncertainty
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.regression import RegressionPolicy
-from mlff_probes.scorecard.replicates import Scatter, mean_over
+from mlff_probes.scorecard.replicates import mean_over
 
 SEEDS = ("seeds",)
 """Keys of a protocol that choose random numbers: measurements that differ in these alone are of one quantity."""
 
-COVERAGE = 0.95
-"""Probability with which the intervals that measured values carry hold the true value."""
-
 NAMED = 5
 """How many cases, or reasons, are named where there are more."""
-
-WIDEST = 3.0
-"""How many times as wide as the baseline's an interval counts: a wider one is no chance, but the change itself."""
 
 ENOUGH = 5
 """Fewer replicates hardly know their own scatter: with four a change must be 6.5 standard deviations, with three 11."""
@@ -280,8 +273,8 @@ class Comparer:
             return self._of(after, before, Trend.REPORTED, note="only an upper bound is known")
         if unresolved := after.verdict.reason or before.verdict.reason:
             return self._of(after, before, Trend.REPORTED, note=unresolved)
-        change, uncertainty = _number(after) - _number(before), self._uncertainty(before, after)
-        return self._of(after, before, Trend.REPORTED, change=change, uncertainty=uncertainty)
+        change, known = _number(after) - _number(before), self._uncertainty(before, after)
+        return self._of(after, before, Trend.REPORTED, change=change, uncertainty=known)
 
     def _of_numbers(self, before: ProbeResult, after: ProbeResult) -> Change:
         assert after.expectation is not None
@@ -296,7 +289,7 @@ class Comparer:
         if other_tolerance(before, after):  # the verdict that it would have had
             failed = errors[0] > tolerance
         crossed = failed != fails and abs(change) > chance + ROUNDING * tolerance and (change > 0) == fails
-        blurred = after.verdict.state is State.ERROR and _uncertainty(after) > WIDEST * _uncertainty(before)
+        blurred = after.verdict.state is State.ERROR and uncertainty(after) > WIDEST * uncertainty(before)
         note = after.verdict.reason if after.verdict.state is State.ERROR else _other_samples(before, after)
         if crossed or (blurred and not failed):
             trend = Trend.NEWLY_FAILING if fails else Trend.NEWLY_PASSING
@@ -323,12 +316,12 @@ class Comparer:
         """What chance could do to a change: the scatter of a measurement, or that of replicates if it is larger."""
         scatter = self.baseline.scatter.get((after.case, after.quantity))
         seeds = scatter.interval(self.policy.retraining.false_alarms) if scatter else 0.0
-        return max(_interval(before, after, self.false_alarms, most=WIDEST) or 0.0, seeds)
+        return max(interval(before, after, self.false_alarms, most=WIDEST) or 0.0, seeds)
 
     def _uncertainty(self, before: ProbeResult, after: ProbeResult) -> float | None:
         """Half the width of the 95 % interval of a change; None where both are exact."""
         scatter = self.baseline.scatter.get((after.case, after.quantity))
-        known = _interval(before, after, 1 - COVERAGE)
+        known = interval(before, after, 1 - COVERAGE)
         return max(known or 0.0, scatter.interval(1 - COVERAGE)) if scatter else known
 
 
@@ -442,32 +435,3 @@ def _number(row: ProbeResult) -> float:
     assert row.measured is not None
     assert row.measured.value is not None
     return row.measured.value
-
-
-def _uncertainty(row: ProbeResult) -> float:
-    return row.measured.uncertainty or 0.0 if row.measured else 0.0
-
-
-def _interval(before: ProbeResult, after: ProbeResult, chance: float, most: float = math.inf) -> float | None:
-    """Half the width of the interval that a difference leaves with this `chance`; None where both are exact.
-
-    By Student's t with the degrees of freedom of Welch (Biometrika 34, 28 (1947)). The error after counts as no more
-    than `most` times that before.
-    """
-    degrees = [(row.measured and row.measured.degrees_of_freedom) or math.inf for row in (before, after)]
-    errors = [_uncertainty(row) / _quantile(d, 1 - COVERAGE) for row, d in zip((before, after), degrees, strict=True)]
-    if not any(errors):
-        return None
-    if math.isfinite(most):
-        errors[1] = min(errors[1], most * errors[0])
-    largest = max(errors)
-    if not largest:
-        return 0.0
-    shares = [(error / largest) ** 2 for error in errors]
-    lost = sum(share**2 / d for share, d in zip(shares, degrees, strict=True))
-    return _quantile(sum(shares) ** 2 / lost if lost else math.inf, chance) * largest * math.sqrt(sum(shares))
-
-
-def _quantile(degrees: float, chance: float) -> float:
-    """Half the width of an interval of Student's t, in standard errors, beyond which `chance` is left."""
-    return -float(stdtrit(degrees, chance / 2))

@@ -5,32 +5,13 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from scipy.special import stdtrit
 
 from mlff_probes.core.judge import judge
 from mlff_probes.core.records import ProbeResult, State, Value
+from mlff_probes.scorecard.chance import Scatter
 
 JUDGED = (State.PASSED, State.FAILED, State.ERROR, State.KNOWN_FAILURE, State.REPORTED)
 """Verdicts of what was measured or should have been: of others there is no mean."""
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """The scatter of one quantity over replicates: their standard deviation (n - 1), and how many they are."""
-
-    standard_deviation: float
-    replicates: int
-
-    def interval(self, chance: float) -> float:
-        """How far one more replicate lies from the mean of these but for this `chance`, in the unit of the quantity.
-
-        The prediction interval of Student's t: t s sqrt(1 + 1/n) with n - 1 degrees of freedom (Hahn and Meeker,
-        Statistical Intervals, 1991, section 4.7).
-        """
-        n = self.replicates
-        return -float(stdtrit(n - 1, chance / 2)) * self.standard_deviation * math.sqrt(1 + 1 / n)
 
 
 def mean_over(label: str, rows: Sequence[ProbeResult]) -> tuple[ProbeResult, Scatter | None]:
