@@ -14,6 +14,7 @@ from sound import ELEMENTS, Sound, summed, tapered
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.device import HOST
 from mlff_probes.core.records import CalculatorIdentity
+from mlff_probes.core.structures import derived
 
 AL, CR, CU, SB, TE = 13, 24, 29, 51, 52
 
@@ -50,6 +51,11 @@ def sums(pairs, values: np.ndarray) -> np.ndarray:
 def scaled(results: dict, factor: float) -> dict:
     """Energy, forces and stress times `factor`: wrong, and consistent with each other."""
     return {name: value * factor for name, value in results.items()}
+
+
+def left_handed(atoms) -> bool:
+    """Whether the cell vectors are."""
+    return bool(np.linalg.det(atoms.cell.array) < 0)
 
 
 # Forces, stress and energy that do not belong together
@@ -126,6 +132,60 @@ class StressUnit(StressSign):
     """
 
     factor = 1 / units.GPa
+
+
+class LeftHandedStress(StressSign):
+    """The stress has the wrong sign in a left-handed cell.
+
+    A volume that is the determinant of the cell vectors, without its absolute value.
+    """
+
+    def evaluated(self, atoms):
+        return super().evaluated(atoms) if left_handed(atoms) else Sound.evaluated(self, atoms)
+
+
+class LeftHandedZero(Sound):
+    """Neither force nor stress acts in a left-handed cell.
+
+    A list of neighbours that comes out empty where the volume is negative, while the energy has its own.
+    """
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        return results | scaled(results, 0.0) | {"energy": results["energy"]} if left_handed(atoms) else results
+
+
+class SlabStress(StressSign):
+    """The stress of a slab is that of a cell which is 18 times as large.
+
+    A cell is made larger where it is not periodic, to search for neighbours, and its volume is then used.
+    """
+
+    factor = 1 / 18
+
+    def evaluated(self, atoms):
+        return Sound.evaluated(self, atoms) if atoms.pbc.all() else super().evaluated(atoms)
+
+
+class AlwaysPeriodic(Sound):
+    """Slabs and wires see their images across the vacuum.
+
+    A graph that is made of the cell alone, without asking in which directions it is periodic.
+    """
+
+    def pairs(self, atoms):
+        return super().pairs(derived(atoms, pbc=True) if atoms.cell.rank == 3 else atoms)
+
+
+class FlatCell(Sound):
+    """Neighbours are missing in a flat cell.
+
+    A list of neighbours that looks into the next two cells on either side and no farther.
+    """
+
+    def shifts(self, cell, pbc):
+        shifts = super().shifts(cell, pbc)
+        return shifts[(np.abs(shifts) <= 2).all(axis=1)]
 
 
 # Symmetries

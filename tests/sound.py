@@ -80,12 +80,12 @@ class Sound(AseCalculator):
             self.gpu.launch(LAUNCH_S)
 
     def evaluated(self, atoms: Atoms) -> dict[str, float | np.ndarray]:
-        """Energy (eV), forces (eV/A) and, in a crystal, stress (eV/A^3, Voigt order) of `atoms`."""
+        """Energy (eV), forces (eV/A) and, in a cell, stress (eV/A^3, Voigt order) of `atoms`."""
         pairs = self.pairs(atoms)
         energy, gradient = self.energy(pairs)
         forces = summed(gradient, pairs.first, len(atoms)) - summed(gradient, pairs.second, len(atoms))
         results = {"energy": float(energy), "forces": forces.astype(self.dtype)}
-        if atoms.cell.rank == 3 and atoms.pbc.all():
+        if atoms.cell.rank == 3:
             virial = pairs.ways.T @ gradient / atoms.get_volume()
             results["stress"] = ((virial + virial.T) / 2).ravel()[[0, 4, 8, 5, 2, 1]]
         return results

@@ -77,6 +77,26 @@ EXPECTED: dict[str, set[str]] = {
     "stress_unit": {
         "physicality.stress_consistency",
     },
+    "left_handed_stress": {
+        "physicality.stress_consistency",
+    },
+    "left_handed_zero": {
+        "physicality.equivalent_cell_force",
+        "physicality.force_consistency",
+        "physicality.stress_consistency",
+    },
+    "slab_stress": {
+        "physicality.stress_consistency",
+    },
+    "always_periodic": {
+        "physicality.equivalent_cell_energy",
+        "physicality.equivalent_cell_force",
+    },
+    "flat_cell": {
+        "physicality.equivalent_cell_energy",
+        "physicality.equivalent_cell_force",
+        "physicality.extensivity_energy",
+    },
     "chiral": {
         "physicality.reflection_energy",
         "physicality.reflection_force",
@@ -106,6 +126,7 @@ EXPECTED: dict[str, set[str]] = {
     "skewed_cell": {
         "physicality.equivalent_cell_energy",
         "physicality.equivalent_cell_force",
+        "physicality.extensivity_energy",
     },
     "not_extensive": {
         "physicality.extensivity_energy",

@@ -47,6 +47,7 @@ def derived(
     cell: ArrayLike | None = None,
     scale_atoms: bool = False,
     turned: Floats | None = None,
+    pbc: ArrayLike | None = None,
     order: Sequence[int] | None = None,
     repeat: Sequence[int] | None = None,
     constraints: bool = True,
@@ -69,6 +70,8 @@ def derived(
     turned
         Orthogonal matrix, shape (3, 3), that cell, positions, fields (as polar vectors) and magnetic moments of three
         components (as axial vectors) are turned by.
+    pbc
+        Directions in which it is periodic, shape (3,).
     order
         Index of each atom, shape (n,); a part of the atoms is a cut.
     repeat
@@ -93,6 +96,8 @@ def derived(
         _turn(found, turned)
     if cell is not None:
         found.set_cell(cell, scale_atoms=scale_atoms, apply_constraint=False)
+    if pbc is not None:
+        found.pbc = pbc
     if positions is not None:
         found.positions = positions
     return found

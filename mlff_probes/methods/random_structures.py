@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
+from ase.geometry import minkowski_reduce
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mlff_probes.core.structures import made
+from mlff_probes.core.structures import derived, made
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
@@ -33,6 +34,22 @@ SIZES = (2, 3, 4, 5, 6, 7, MOST_ATOMS, 1)
 shall not be."""
 
 MOST_ELEMENTS = 3
+SLABS_AND_WIRES = ((True, True, False), (False, True, True), (True, False, False), (False, True, False))
+PERIODIC = (*[(True, True, True)] * 8, *SLABS_AND_WIRES)
+"""In which directions random structures are periodic, each as likely: two of three are crystals."""
+
+VACUUM_A = (2.0, 8.0)
+"""By how much more a cell extends where it is not periodic, A; nearer than most cutoffs at first."""
+
+FLAT = 0.3
+"""The third height of a flat cell over that of others; its vectors are then up to ten times as long as it is high."""
+
+AWAY = 2
+"""By how many cell vectors atoms lie outside of their cell, at most."""
+
+SELDOM = (False, False, False, True)
+"""Of every four structures, one is written in each of the unusual ways."""
+
 RATTLE = 0.15
 """How far an atom of a random structure is off the site of a 2 x 2 x 2 grid, as a part of the cell."""
 
@@ -83,25 +100,26 @@ def drawn(strategy: st.SearchStrategy[T], number: int) -> list[T]:
 
 
 def cells() -> st.SearchStrategy[Floats]:
-    """Cells of any symmetry, rows are vectors, of the order of 1 in each direction and never flat."""
+    """Right-handed cells of any symmetry, rows are vectors, of the order of 1 in each direction; some are flat."""
 
-    def cell(numbers: tuple[float, ...]) -> Floats:
-        bx, by, cx, cy, cz = numbers
-        return np.array([[1.0, 0.0, 0.0], [bx, by, 0.0], [cx, cy, cz]])
+    def cell(numbers: tuple[float, float, float, float, float, bool]) -> Floats:
+        bx, by, cx, cy, cz, flat = numbers
+        return np.array([[1.0, 0.0, 0.0], [bx, by, 0.0], np.array([cx, cy, cz]) * (FLAT if flat else 1.0)])
 
     lean, height = st.floats(-0.6, 0.6), st.floats(0.7, 1.5)
-    return st.tuples(lean, height, lean, lean, height).map(cell)
+    return st.tuples(lean, height, lean, lean, height, st.sampled_from(SELDOM)).map(cell)
 
 
 @st.composite
 def structures(
     draw: Callable[[st.SearchStrategy[Any]], Any], elements: Sequence[str], info: Mapping[str, Any] | None = None
 ) -> Atoms:
-    """Periodic structures of 1 to 8 atoms of up to three of `elements`, without close contacts.
+    """Structures of 1 to 8 atoms of up to three of `elements`, without close contacts.
 
     The atoms sit near the sites of a grid in a random cell, which is then scaled until the shortest distance is
-    1.0 to 1.4 times the sum of the two covalent radii (but 1.5 to 4.5 A, where that lies outside). They are neutral
-    (`charge` 0 in their `info`) and carry whatever else `info` says.
+    1.0 to 1.4 times the sum of the two covalent radii (but 1.5 to 4.5 A, where that lies outside). Some are slabs and
+    wires, periodic in two directions or one, with a vacuum in the others; and some are `written_otherwise`. They are
+    neutral (`charge` 0 in their `info`) and carry whatever else `info` says.
     """
     palette = draw(st.lists(st.sampled_from(sorted(elements)), min_size=1, max_size=MOST_ELEMENTS, unique=True))
     size = draw(st.sampled_from(SIZES))
@@ -109,19 +127,59 @@ def structures(
     sites = draw(st.permutations(range(MOST_ATOMS)))[: len(symbols)]
     grid = np.array([[site & 1, site >> 1 & 1, site >> 2 & 1] for site in sites]) / 2
     off = draw(st.lists(st.floats(-RATTLE, RATTLE), min_size=3 * len(symbols), max_size=3 * len(symbols)))
-    atoms = made(symbols, scaled_positions=grid + np.reshape(off, (-1, 3)), cell=draw(cells()), info=info)
+    scaled, pbc = grid + np.reshape(off, (-1, 3)), draw(st.sampled_from(PERIODIC))
+    atoms = made(symbols, scaled_positions=scaled, cell=draw(cells()), pbc=pbc, info=info)
     ratio, distance = closest(atoms)
     scale = np.clip(draw(st.floats(*TOUCHING_TO_LOOSE)) / ratio, SHORTEST_A / distance, LONGEST_A / distance)
-    atoms.set_cell(atoms.cell * scale, scale_atoms=True)
-    return atoms
+    atoms = derived(atoms, cell=atoms.cell.array * scale, scale_atoms=True)
+    wide = np.where(pbc, 1.0, 1.0 + draw(st.floats(*VACUUM_A)) / atoms.cell.lengths())
+    found: Atoms = draw(written_otherwise(derived(atoms, cell=atoms.cell.array * wide[:, None])))
+    return found
+
+
+def written_otherwise(atoms: Atoms) -> st.SearchStrategy[Atoms]:
+    """The same structure, for some of all examples in a left-handed cell, in a skewed one, or with atoms outside of it.
+
+    The order of the cell vectors makes it left-handed; combinations of those that are periodic, and negative ones, skew
+    it; atoms lie outside by periodic cell vectors. A structure without a cell stays as it is.
+    """
+    if not atoms.pbc.any() or atoms.cell.rank < 3:
+        return st.just(atoms)
+
+    def written(choice: tuple[bool, bool, bool, NDArray[np.int_], int]) -> Atoms:
+        swapped, skewed, outside, matrix, seed = choice
+        away = np.random.default_rng(seed).integers(-AWAY, AWAY + 1, size=(len(atoms), 3))
+        shift = away * outside * atoms.pbc
+        cell = (matrix if skewed else np.eye(3)) @ atoms.cell.array
+        found = derived(atoms, cell=cell, positions=atoms.positions + shift @ atoms.cell.array)
+        return in_order(found, (1, 0, 2)) if swapped else found
+
+    seldom, matrices = st.sampled_from(SELDOM), equivalent_cells(tuple(atoms.pbc))
+    return st.tuples(seldom, seldom, seldom, matrices, st.integers(0, 2**16)).map(written)
+
+
+def in_order(atoms: Atoms, order: tuple[int, int, int]) -> Atoms:
+    """The same structure with its cell vectors in another order, which may turn the handedness of the cell."""
+    return derived(atoms, cell=atoms.cell.array[list(order)], pbc=atoms.pbc[list(order)])
+
+
+def oddities(atoms: Atoms) -> list[str]:
+    """In which cells, that a model may refuse, a structure is: left-handed ones, and those not wholly periodic."""
+    found = ["left-handed cell"] if atoms.cell.rank == 3 and np.linalg.det(atoms.cell.array) < 0 else []
+    directions = int(atoms.pbc.sum())
+    if directions == 3:
+        return found
+    return [*found, f"periodic in {directions} direction{'s' * (directions != 1)}"]
 
 
 def closest(atoms: Atoms) -> tuple[float, float]:
     """The shortest distance over the sum of the covalent radii, and the shortest in A, periodic images included."""
+    cell = minkowski_reduce(atoms.cell.complete(), atoms.pbc)[0]  # in which nearest images are next to each other
     shifts = np.array(np.meshgrid(*[(-1, 0, 1) if p else (0,) for p in atoms.pbc], indexing="ij")).reshape(3, -1).T
-    vectors = atoms.positions[:, None, None] - atoms.positions[:, None] - shifts @ atoms.cell.array
+    between = (atoms.positions[:, None] - atoms.positions) @ np.linalg.inv(cell)
+    vectors = (between - between.round() * atoms.pbc)[:, :, None] @ cell - shifts @ cell
     distances = np.linalg.norm(vectors, axis=-1)
-    distances[distances == 0] = np.inf
+    distances[np.diag_indices(len(atoms))] = np.where(shifts.any(axis=1), distances[0, 0], np.inf)
     radii = covalent_radii[atoms.numbers]
     ratios = distances / (radii[:, None] + radii)[:, :, None]
     return float(ratios.min()), float(distances.min())
@@ -147,17 +205,29 @@ def rotations() -> st.SearchStrategy[Floats]:
     return st.tuples(part, part, part).map(rotation)
 
 
-def equivalent_cells() -> st.SearchStrategy[NDArray[np.int_]]:
-    """Integer matrices of determinant 1: ``matrix @ cell`` spans the same lattice, written with leaning vectors."""
+def equivalent_cells(pbc: Sequence[bool] = (True, True, True)) -> st.SearchStrategy[NDArray[np.int_]]:
+    """Integer matrices of determinant 1 or -1: ``matrix @ cell`` spans the same lattice, written with leaning vectors.
 
-    def matrix(shears: list[tuple[tuple[int, int], int]]) -> NDArray[np.int_]:
+    Only vectors along which the structure is periodic are combined; one of them may change its sign, which makes a
+    left-handed cell of a right-handed one.
+    """
+    along = [index for index in range(3) if pbc[index]]
+
+    def matrix(choice: tuple[list[tuple[tuple[int, int], int]], int]) -> NDArray[np.int_]:
+        shears, turned = choice
         found = np.eye(3, dtype=int)
         for (row, other), times in shears:
             found[row] += times * found[other]
+        if turned >= 0:
+            found[turned] *= -1
         return found
 
-    pairs = st.sampled_from([(i, j) for i in range(3) for j in range(3) if i != j])
-    return st.lists(st.tuples(pairs, st.sampled_from([-2, -1, 1, 2])), min_size=1, max_size=3).map(matrix)
+    turns = st.sampled_from([-1, *along])
+    pairs = [(i, j) for i in along for j in along if i != j]
+    if not pairs:
+        return turns.map(lambda turned: matrix(([], turned)))
+    shears = st.tuples(st.sampled_from(pairs), st.sampled_from([-2, -1, 1, 2]))
+    return st.tuples(st.lists(shears, min_size=1, max_size=3), turns).map(matrix)
 
 
 def directions(n_atoms: int) -> st.SearchStrategy[Floats]:

@@ -277,12 +277,75 @@ def test_molecules_given_by_a_user(kind):
             assert value.value < (1.0 if name.startswith("float32") else 1e-3)
 
 
-def test_a_slab_has_no_lattice_to_rewrite():
+def slab_of_copper(*pbc: bool) -> Atoms:
     slab = bulk("Cu", a=3.6, cubic=True)
-    slab.pbc = (True, True, False)
-    found = measured(load(), "symmetry", slab)
-    assert states(found)["equivalent_cell_energy"] == "not applicable"
+    slab.pbc = pbc
+    return slab
+
+
+def test_a_molecule_has_no_lattice_to_rewrite():
+    found = measured(load(), "symmetry", Atoms("Cu2", [[0, 0, 0], [2.3, 0, 0]]))
+    assert states(found)["equivalent_cell_energy"] == states(found)["extensivity_energy"] == "not applicable"
     assert found.values["translation_energy"].value < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("kind", "pbc", "broken"),
+    [
+        (Sound, (True, True, False), set()),
+        (Sound, (False, True, False), set()),
+        (faults.SlabStress, (True, True, False), {"stress_consistency"}),
+        (faults.SlabStress, (False, True, False), {"stress_consistency"}),
+        (faults.AlwaysPeriodic, (True, False, True), {"equivalent_cell_energy", "equivalent_cell_force"}),
+    ],
+)
+def test_slabs_and_wires_are_tried_along_their_periodic_directions(kind, pbc, broken):
+    slab = slab_of_copper(*pbc)
+    found = measured(load(kind), "symmetry", slab).values | measured(load(kind), "derivatives", slab).values
+    assert all(value.problem is None for value in found.values())
+    assert {name for name, value in found.items() if value.value > 0.01} == broken
+
+
+@pytest.mark.parametrize("vectors", [(1, 0, 2), (0, 2, 1)])
+@pytest.mark.parametrize("kind", [faults.LeftHandedStress, faults.LeftHandedZero])
+def test_a_given_left_handed_cell_shows_what_is_wrong_in_it(kind, vectors):
+    frame = bulk("Cu", a=3.7, cubic=True)
+    frame.rattle(0.1, seed=2)
+    frame.set_cell(frame.cell.array[list(vectors)])
+    found = measured(load(kind), "derivatives", frame)
+    assert found.values["stress_consistency"].value > 0.1
+    assert "left-handed cell" in found.values["stress_consistency"].note
+
+
+@pytest.mark.parametrize(
+    ("refuses", "reasons"),
+    [
+        (lambda atoms: np.linalg.det(atoms.cell.array) < 0, {"left-handed cell"}),
+        (lambda atoms: not atoms.pbc.all(), {"periodic in 2 directions", "periodic in 1 direction"}),
+    ],
+    ids=["left-handed", "partly periodic"],
+)
+@pytest.mark.parametrize("kind", ["derivatives", "reproducibility", "symmetry", "smoothness"])
+def test_what_a_model_refuses_is_left_out_and_counted(kind, refuses, reasons):
+    model = type("Refusing", (RightHanded,), {"refuses": staticmethod(refuses)})
+    found = measured(load(model), kind, *CRYSTALS, random_structures=True, examples=16)
+    assert "error" not in states(found).values()
+    samples = next(value.samples for value in found.values.values() if value.samples)
+    assert 0 < samples.used < samples.of
+    assert all(any(reason in said for reason in reasons) for said in samples.left_out)
+
+
+def test_a_model_that_refuses_all_that_is_given_is_an_error():
+    refusing = type("Refusing", (RightHanded,), {"refuses": staticmethod(lambda atoms: not atoms.pbc.all())})
+    found = measure_case(load(refusing), law("derivatives", slab_of_copper(True, True, False)))
+    assert found.problem.state == "error"
+    assert "such a cell is not supported" in found.problem.reason
+
+
+def test_structures_of_unknown_elements_are_counted():
+    model = plain(Sound(), elements=("Cu",))
+    samples = measured(model, "derivatives", *CRYSTALS).values["force_consistency"].samples
+    assert (samples.used, samples.left_out) == (4, {"given structures of unknown elements": 1})
 
 
 # The precision

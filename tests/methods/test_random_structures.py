@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk, molecule
 from ase.data import atomic_numbers, covalent_radii
 from ase.neighborlist import neighbor_list
 from hypothesis import strategies as st
@@ -23,9 +24,11 @@ from mlff_probes.methods.random_structures import (
     directions,
     drawn,
     equivalent_cells,
+    oddities,
     rotations,
     strains,
     structures,
+    written_otherwise,
 )
 
 ELEMENTS = ("Al", "Cr", "Cu", "H", "Sb", "Te", "Cs")
@@ -54,14 +57,14 @@ def test_structures_are_of_the_elements_and_sizes_that_are_stated(found):
     assert {symbol for atoms in found for symbol in atoms.symbols} == set(ELEMENTS)
     assert all(1 <= len(atoms) <= MOST_ATOMS and len(set(atoms.symbols)) <= MOST_ELEMENTS for atoms in found)
     assert len({len(atoms) for atoms in found}) > 3
-    assert all(atoms.pbc.all() for atoms in found)
+    assert {atoms.pbc.sum() for atoms in found} == {1, 2, 3}
 
 
 def test_structures_have_no_close_contacts_and_no_lonely_atoms(found):
     """By ASE's neighbour list, which finds images that `closest` might miss."""
     low, high = TOUCHING_TO_LOOSE
     for atoms in found:
-        first, second, distances = neighbor_list("ijd", atoms, LONGEST_A + 0.1)
+        first, second, distances = neighbor_list("ijd", atoms, 2 * LONGEST_A)
         radii = covalent_radii[atoms.numbers]
         ratios = distances / (radii[first] + radii[second])
         assert closest(atoms) == pytest.approx((ratios.min(), distances.min()))
@@ -71,10 +74,43 @@ def test_structures_have_no_close_contacts_and_no_lonely_atoms(found):
         assert ratios.min() < high + 1e-9 or distances.min() == pytest.approx(SHORTEST_A)
 
 
-def test_cells_are_not_flat(found):
-    for atoms in found:
-        heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
-        assert heights.min() > 0.3 * atoms.cell.lengths().max()
+def test_unusual_cells_are_among_them_and_said_to_be(found):
+    left = [np.linalg.det(atoms.cell.array) < 0 for atoms in found]
+    assert left == ["left-handed cell" in oddities(atoms) for atoms in found]
+    assert 0.25 < np.mean(left) < 0.75
+    assert 0.15 < np.mean([not atoms.pbc.all() for atoms in found]) < 0.5
+    assert any("periodic in 1 direction" in oddities(atoms) for atoms in found)
+    heights = [1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0) for atoms in found]
+    lengths = [atoms.cell.lengths() for atoms in found]
+    leaning = [atoms.cell.volume / np.prod(atoms.cell.lengths()) for atoms in found]
+    assert min(h.min() / length.max() for h, length in zip(heights, lengths, strict=True)) < 0.15
+    assert min(leaning) < 0.2
+    outside = [np.abs(atoms.get_scaled_positions(wrap=False)[:, atoms.pbc]).max() > 1.2 for atoms in found]
+    assert 0.1 < np.mean(outside) < 0.6
+
+
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (False, True, False)])
+def test_what_is_written_otherwise_is_the_same_structure(pbc):
+    atoms = bulk("Cu", a=3.6, cubic=True)
+    atoms.rattle(0.1, seed=3)
+    atoms.pbc = pbc
+    atoms.info["charge"] = 1
+
+    def seen(frame: Atoms) -> np.ndarray:
+        return np.sort(neighbor_list("d", frame, 5.0))
+
+    examples = drawn(written_otherwise(atoms), 25)
+    assert len({frame.cell.array.tobytes() for frame in examples}) > 2
+    for frame in examples:
+        np.testing.assert_allclose(seen(frame), seen(atoms), atol=1e-9)
+        assert frame.pbc.sum() == sum(pbc)
+        assert frame.info == {"charge": 1}
+
+
+def test_a_molecule_has_no_cell_to_rewrite():
+    water = molecule("H2O")
+    assert all((frame.positions == water.positions).all() for frame in drawn(written_otherwise(water), 4))
+    assert oddities(water) == ["periodic in 0 directions"]
 
 
 def test_an_element_of_its_own_and_the_largest_atoms():
@@ -98,8 +134,17 @@ def test_rotations_are_proper_and_spread():
 def test_equivalent_cells_span_the_same_lattice():
     matrices = drawn(equivalent_cells(), NUMBER)
     assert all(np.issubdtype(matrix.dtype, np.integer) for matrix in matrices)
-    np.testing.assert_allclose([np.linalg.det(matrix) for matrix in matrices], 1.0)
+    determinants = [round(np.linalg.det(matrix)) for matrix in matrices]
+    assert set(determinants) == {1, -1}
     assert max(np.abs(matrix).max() for matrix in matrices) >= 2
+
+
+def test_only_periodic_vectors_are_combined():
+    for matrix in drawn(equivalent_cells((True, False, True)), NUMBER):
+        assert (matrix[1] == [0, 1, 0]).all()
+        assert (matrix[:, 1] == [0, 1, 0]).all()
+    wires = drawn(equivalent_cells((False, False, True)), 10)
+    assert {tuple(np.diag(matrix)) for matrix in wires} == {(1, 1, 1), (1, 1, -1)}
 
 
 def test_directions_are_of_one_atom_or_of_all():

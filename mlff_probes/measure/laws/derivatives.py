@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -29,14 +29,19 @@ from mlff_probes.measure.laws.examples import (
     resolution,
     seen_dtype,
     tried_structures,
+    without_refused,
 )
 from mlff_probes.measure.laws.protocols import Derivatives
 from mlff_probes.measure.results import Result
-from mlff_probes.methods.random_structures import directions, drawn, strains
+from mlff_probes.methods.random_structures import directions, drawn, oddities, strains
 
 STEPS = {"float32": 2.0 ** -np.arange(7.0), "float64": 4.0 ** -np.arange(5.0)}
 """Steps of the finite differences as parts of the largest one: down to where a structure is between two kinks of its
 energy, or to where rounding forbids more."""
+
+
+LEAST_STRAIN = 1e-3
+"""Of a strain of Frobenius norm 1, less than this in the periodic directions is none of them."""
 
 
 @dataclass(frozen=True)
@@ -138,18 +143,19 @@ def derivatives(calculator: Calculator, case: Case[Derivatives], conditions: Con
 
     - `force_consistency`: ``|F.d + dE/ds|`` along displacements s d of one atom or of all, d of length 1, meV/A;
     - `stress_consistency`: ``|sigma:e - (dE/ds) / V|`` for homogeneous strains s e of cell and atoms, e symmetric
-      with Frobenius norm 1, GPa,
+      with Frobenius norm 1, GPa; of a slab or a wire e lies in its periodic directions; V is the volume of the cell,
 
     each the maximum over all examples of what is left after the uncertainty of the derivative, which comes from
     central differences with a step study (`extrapolated`). A jump or a kink between two steps is uncertainty, and the
     business of the smoothness; where more than a quarter of the derivatives stay unknown, the law is unresolved.
     """
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
-    strategy = tried_structures(calculator, case)
+    strategy = tried_structures(calculator, case, worst)
     if strategy is None:
         return no_structures(worst, calculator, case)
     lines = strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), directions(len(atoms)), strains()))
-    examples = [Example(*line) for line in drawn(lines, case.protocol.examples)]
+    every = [Example(*line) for line in drawn(lines, case.protocol.examples)]
+    examples = without_refused(calculator, every, worst, calls, atoms=_atoms)
     conditions.report(f"{len(examples)} structures, displaced and strained")
     frames = [example.atoms for example in examples]
     found = calls.add(evaluate(calculator, frames, forces=calculator.supplies("forces"), name=partial(_name, examples)))
@@ -159,9 +165,29 @@ def derivatives(calculator: Calculator, case: Case[Derivatives], conditions: Con
         worst.without_forces()
     else:
         trial.forces(examples, found.forces)
-    trial.stresses([example for example in examples if example.atoms.pbc.all()])
+    trial.stresses(examples)
     diagnostics = {"dtype": dtype, "examples": len(examples), "unresolved": trial.unresolved}
     return worst.result(calls, diagnostics, trial.uncertainties)
+
+
+def _atoms(example: Example) -> Atoms:
+    return example.atoms
+
+
+def in_periodic_directions(example: Example) -> Example | None:
+    """The example with its strain in the directions alone in which the structure is periodic; None where there is none.
+
+    With P the projector on the periodic cell vectors it is P e P, scaled to Frobenius norm 1.
+    """
+    cell, pbc = example.atoms.cell, example.atoms.pbc
+    if cell.rank < 3 or not pbc.any():
+        return None
+    axes = np.linalg.qr(cell.array[pbc].T)[0]
+    projector = axes @ axes.T
+    strain = projector @ example.strain @ projector
+    if np.linalg.norm(strain) < LEAST_STRAIN:
+        strain = projector
+    return replace(example, strain=strain / np.linalg.norm(strain))
 
 
 @dataclass
@@ -179,10 +205,15 @@ class _Trial:
         analytic = [-float((f * e.direction).sum()) * MILLI for e, f in zip(examples, forces, strict=True)]
         self._compare(FORCE, examples, [e.displaced for e in examples], [MILLI] * len(examples), analytic)
 
-    def stresses(self, examples: list[Example]) -> None:
-        stresses, reason = None, "it needs a structure that is periodic in all directions"
+    def stresses(self, every: list[Example]) -> None:
+        """Compare the stresses of structures in a cell with a volume, for strains of their periodic directions."""
+        found = [in_periodic_directions(example) for example in every]
+        examples = [example for example in found if example is not None]
+        self.worst.leave_out("not periodic, or in no cell", len(every) - len(examples), quantities=[STRESS.law])
+        stresses, reason = None, "it needs a structure that is periodic"
         if examples:
-            stresses, reason = self._analytic_stresses(examples), "the calculator implements no stress"
+            examples, stresses = self._analytic_stresses(examples)
+            reason = "the calculator implements no stress"
         if stresses is None:
             self.worst.without(STRESS.law, reason, applicable=False)
             return
@@ -193,18 +224,21 @@ class _Trial:
         scales = [1 / e.atoms.get_volume() / GPa for e in examples]
         self._compare(STRESS, examples, [e.strained for e in examples], scales, analytic)
 
-    def _analytic_stresses(self, examples: list[Example]) -> Floats | None:
-        """What the model says, shape (n_examples, 6), eV/A^3; None if it has no stress."""
+    def _analytic_stresses(self, every: list[Example]) -> tuple[list[Example], Floats | None]:
+        """The examples that have a stress, and that, shape (n_examples, 6), eV/A^3; None if the model has none."""
         if not self.calculator.supplies("stress"):
-            return None
-        frames = [example.atoms for example in examples]
+            return every, None
         try:
+            examples = without_refused(
+                self.calculator, every, self.worst, self.calls, atoms=_atoms, stress=True, quantities=[STRESS.law]
+            )
+            frames = [example.atoms for example in examples]
             found = evaluate(self.calculator, frames, forces=False, stress=True, name=partial(_name, examples))
         except EvaluationError as error:
             if isinstance(error.__cause__, NotImplementedError):
-                return None
+                return every, None
             raise
-        return self.calls.add(found).stresses
+        return examples, self.calls.add(found).stresses
 
     def _compare(
         self,
@@ -217,6 +251,7 @@ class _Trial:
         steps = kind.largest_step * STEPS[self.dtype]
         energies = self._energies(examples, deformed, steps)
         known, unit = self.uncertainties.setdefault(f"{kind.law}_uncertainty", []), self.worst.units[kind.law]
+        ordinary: list[float] = []
         for example, rows, scale, said in zip(examples, energies, scales, analytic, strict=True):
             slope = resolved(kind, steps, rows, scale=scale, dtype=self.dtype)
             if slope is None:
@@ -224,8 +259,10 @@ class _Trial:
             known.append(slope.uncertainty)
             says = f"{kind.says} {slope.value:.6g} +- {slope.uncertainty:.2g}, the model says {said:.6g} {unit}"
             deviation = max(0.0, abs(slope.value - said) - slope.uncertainty)
+            ordinary += [] if oddities(example.atoms) else [deviation]
             self.worst.add(kind.law, deviation, partial(example.show, kind, says))
         unresolved = self.unresolved[kind.law] = len(examples) - len(known)
+        self.worst.leave_out("unresolved", unresolved, quantities=[kind.law])
         if unresolved * 4 > len(examples):
             self.worst.without(
                 kind.law,
@@ -234,8 +271,7 @@ class _Trial:
                 f"{unit}: they are too rough or too coarse; see the smoothness, or judge the model in float64",
             )
             return
-        remark = f"known to {np.median(known):.2g} {unit} in the median"
-        self.worst.remarks[kind.law] = remark + (f", {unresolved} more unresolved" if unresolved else "")
+        self.worst.remarks[kind.law] = _remark(known, unit, ordinary, unresolved)
 
     def _energies(self, examples: list[Example], deformed: list[Callable[[float], Atoms]], steps: Floats) -> Floats:
         """Energies of all examples at minus and plus each step, shape (n_examples, n_steps, 2), eV."""
@@ -245,6 +281,14 @@ class _Trial:
             self.calculator, frames, forces=False, name=lambda row: _name(examples, row // each) + ", deformed"
         )
         return self.calls.add(found).energies.reshape(len(examples), len(steps), 2)
+
+
+def _remark(known: list[float], unit: str, ordinary: list[float], unresolved: int) -> str:
+    """How well the derivatives are known, how far the model is off in `ordinary` cells, and what stays unresolved."""
+    remarks = [f"known to {np.median(known):.2g} {unit} in the median"]
+    if 0 < len(ordinary) < len(known):
+        remarks.append(f"at most {max(ordinary):.2g} {unit} in right-handed cells periodic in all directions")
+    return ", ".join([*remarks, *([f"{unresolved} more unresolved"] if unresolved else [])])
 
 
 def _name(examples: list[Example], index: int) -> str:

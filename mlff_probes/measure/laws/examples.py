@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from ase import Atoms
@@ -13,16 +15,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
+from mlff_probes.core.errors import EvaluationError
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.protocol import SMALL_FORCE, STRESS
-from mlff_probes.core.records import NOT_STATED, Value
+from mlff_probes.core.records import NOT_STATED, Samples, Value
 from mlff_probes.core.structures import derived, settings
 from mlff_probes.measure.laws.protocols import Law
 from mlff_probes.measure.results import Result, missing, not_supplied
-from mlff_probes.methods.random_structures import directions, structures
+from mlff_probes.methods.random_structures import directions, oddities, structures, written_otherwise
 
 Floats = NDArray[np.float64]
+E = TypeVar("E")
 
 MILLI = 1e3
 """eV -> meV."""
@@ -59,14 +64,18 @@ class Shown:
 class Worst:
     """The deviation of every example from each law, and the example that deviates most.
 
-    A shrinking search would report the smallest failure; a gate must know the largest.
+    A shrinking search would report the smallest failure; a gate must know the largest. `what` the examples are called,
+    in the plural; `tried` is their number, where more than one deviation comes of an example.
     """
 
     units: Mapping[str, str]
+    what: str = "examples"
+    tried: int | None = None
     deviations: dict[str, list[float]] = field(default_factory=dict)
     shows: dict[str, list[Callable[[], Shown]]] = field(default_factory=dict)
     reasons: dict[str, Value] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, Counter[str]] = field(default_factory=dict)
 
     def add(self, quantity: str, deviation: float, show: Callable[[], Shown]) -> None:
         """Record one example; `show` is called in the end, if it is the worst."""
@@ -84,6 +93,18 @@ class Worst:
         self.reasons[quantity] = (
             missing(unit, reason) if applicable else not_supplied(unit, reason, by_nature=by_nature)
         )
+
+    def leave_out(self, reason: str, number: int = 1, *, quantities: Iterable[str] | None = None) -> None:
+        """Count examples on which nothing (or none of some quantities) was tried, and why."""
+        for quantity in (self.units if quantities is None else quantities) if number else ():
+            self.left_out.setdefault(quantity, Counter())[reason] += number
+
+    def _samples(self, quantity: str, used: int) -> Samples | None:
+        """What a quantity stands on; None where nothing was left out."""
+        left_out = self.left_out.get(quantity)
+        if not left_out:
+            return None
+        return Samples(used=used, of=used + left_out.total(), what=self.what, left_out=dict(left_out))
 
     def without_any(self, what: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
         """Say it of all quantities of one comparison: ``<what>_energy``, ``<what>_force`` and so on."""
@@ -123,13 +144,70 @@ class Worst:
             shown = self.shows[quantity][deviations.index(largest_of_all)]()
             remark = f" ({self.remarks[quantity]})" if quantity in self.remarks else ""
             note = f"worst of {len(deviations)} examples{remark}: {shown.says}"
-            values[quantity] = Value(value=largest_of_all, unit=unit, note=note)
+            samples = self._samples(quantity, self.tried or len(deviations))
+            values[quantity] = Value(value=largest_of_all, unit=unit, note=note, samples=samples)
             frames = as_extxyz(shown.frames)
             worst[quantity] = {"value": largest_of_all, "unit": unit, "says": shown.says, "extxyz": frames}
             if shown.changes is not None:
                 worst[quantity]["changes"] = dict(shown.changes)
         found = {**self.deviations, **(arrays or {})}
         return Result(values, found, calls.evaluation(), {**(diagnostics or {}), WORST: worst})
+
+
+def without_refused(
+    calculator: Calculator,
+    examples: Sequence[E],
+    worst: Worst,
+    calls: Calls,
+    *,
+    atoms: Callable[[E], Atoms],
+    stress: bool = False,
+    quantities: Sequence[str] | None = None,
+) -> list[E]:
+    """The examples without those that the calculator refuses, which are counted in `worst`.
+
+    Not every model knows left-handed cells, or cells that are not periodic in all directions: to raise an error on them
+    is honest, a wrong number is not. Only examples in such cells are asked for.
+
+    Parameters
+    ----------
+    atoms
+        The structure of an example.
+    stress
+        Whether the stress is asked for, instead of energy and forces.
+    quantities
+        For which the refused examples are counted; None for all.
+
+    Raises
+    ------
+    EvaluationError
+        If it refuses all examples, or answers with what is no number.
+    """
+    forces = not stress and calculator.supplies("forces")
+    kept, refused, last = list[E](), Counter[str](), None
+    for row, example in enumerate(examples):
+        frame = atoms(example)
+        odd = oddities(frame)
+        try:
+            if odd:
+                name = partial(_named, row, frame)
+                calls.add(evaluate(calculator, [frame], forces=forces, stress=stress, name=name))
+        except EvaluationError as error:
+            if error.__cause__ is None or isinstance(error.__cause__, EvaluationError):
+                raise  # it has answered
+            last = error
+            refused[f"refused: {', '.join(odd)}"] += 1
+        else:
+            kept.append(example)
+    if last is not None and not kept:
+        raise last
+    for reason, number in refused.items():
+        worst.leave_out(reason, number, quantities=quantities)
+    return kept
+
+
+def _named(row: int, frame: Atoms, _: int) -> str:
+    return f"example {row}, {formula(frame)}"
 
 
 def no_structures(worst: Worst, calculator: Calculator, case: Case) -> Result:
@@ -151,17 +229,22 @@ def tried_elements(calculator: Calculator, case: Case[Law]) -> list[str]:
     return sorted(known)
 
 
-def given_structures(calculator: Calculator, case: Case[Law]) -> list[Atoms]:
-    """The structures of the case whose elements the model knows."""
+def given_structures(calculator: Calculator, case: Case[Law], worst: Worst) -> list[Atoms]:
+    """The structures of the case whose elements the model knows; the others are counted in `worst`."""
     known = [frame for frame in case.frames if not calculator.unknown_elements(frozenset(frame.symbols))]
+    worst.leave_out("given structures of unknown elements", len(case.frames) - len(known))
     return [derived(frame, constraints=False) for frame in known]
 
 
-def tried_structures(calculator: Calculator, case: Case[Law]) -> st.SearchStrategy[Atoms] | None:
-    """Given structures, as they are or with their atoms moved a little, and random ones; None where there are none."""
+def tried_structures(calculator: Calculator, case: Case[Law], worst: Worst) -> st.SearchStrategy[Atoms] | None:
+    """Given structures, as they are or with their atoms moved a little, and random ones; None where there are none.
+
+    Some of either are written in left-handed or skewed cells, or with atoms outside of them.
+    """
     found: list[st.SearchStrategy[Atoms]] = []
-    if given := given_structures(calculator, case):
-        found.append(st.integers(0, len(given) - 1).flatmap(lambda index: _rattled(given[index])))
+    if given := given_structures(calculator, case, worst):
+        rattled = st.integers(0, len(given) - 1).flatmap(lambda index: _rattled(given[index]))
+        found.append(rattled.flatmap(written_otherwise))
     if case.protocol.random_structures and (elements := tried_elements(calculator, case)):
         found.append(structures(elements, info=settings(case.frames)))
     return st.one_of(found) if found else None
@@ -237,5 +320,5 @@ def _column(said: Any) -> str:
 
 
 def formula(atoms: Atoms) -> str:
-    """The formula of a structure, as messages name it."""
-    return str(atoms.get_chemical_formula())
+    """The formula of a structure, and what is unusual about its cell, as messages name it."""
+    return ", ".join([str(atoms.get_chemical_formula()), *oddities(atoms)])

@@ -12,7 +12,7 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.measure.kind import QUIET, Conditions
-from mlff_probes.measure.laws.examples import Worst, no_structures, seen_dtype, tried_structures
+from mlff_probes.measure.laws.examples import Worst, no_structures, seen_dtype, tried_structures, without_refused
 from mlff_probes.measure.laws.protocols import Reproducibility
 from mlff_probes.measure.laws.twins import (
     NO_PRECISION,
@@ -46,10 +46,11 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
     - `float32`: the model in float32 and in float64.
     """
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
-    strategy = tried_structures(calculator, case)
+    strategy = tried_structures(calculator, case, worst)
     if strategy is None:
         return no_structures(worst, calculator, case)
-    structures = _two_at_least(_distinct(drawn(strategy, case.protocol.examples)))
+    every = _distinct(drawn(strategy, case.protocol.examples))
+    structures = _two_at_least(without_refused(calculator, every, worst, calls, atoms=lambda atoms: atoms))
     forces = calculator.supplies("forces")
     single = partial(one_by_one, calculator, forces=forces, calls=calls)
     conditions.report(f"{len(structures)} structures, three times over")

@@ -31,6 +31,7 @@ from mlff_probes.measure.laws.examples import (
     seen_dtype,
     tried_elements,
     tried_structures,
+    without_refused,
 )
 from mlff_probes.measure.laws.protocols import Smoothness
 from mlff_probes.measure.results import Result
@@ -185,9 +186,11 @@ def smoothness(calculator: Calculator, case: Case[Smoothness], conditions: Condi
         for quantity in worst.units:
             worst.without(quantity, "the calculator implements no forces", applicable=False)
         return worst.result(calls)
-    lines = _lines(calculator, case)
-    if not lines:
+    every = _lines(calculator, case, worst)
+    if not every:
         return no_structures(worst, calculator, case)
+    lines = without_refused(calculator, every, worst, calls, atoms=lambda line: line.atoms)
+    worst.what, worst.tried = "lines", len(lines)
     look = Look(calculator, calls)
     conditions.report(f"{len(lines)} lines, {sum(len(line.points) for line in lines)} points")
     stretches = look([(line, line.points) for line in lines])
@@ -210,14 +213,14 @@ def smoothness(calculator: Calculator, case: Case[Smoothness], conditions: Condi
     return worst.result(calls, {"dtype": look.dtype, "examples": len(lines), "line": drawn_.line.says}, arrays)
 
 
-def _lines(calculator: Calculator, case: Case[Smoothness]) -> list[Line]:
+def _lines(calculator: Calculator, case: Case[Smoothness], worst: Worst) -> list[Line]:
     """As many lines as the case wants: pairs of elements drawn apart for one half, structures for the other."""
     elements = tried_elements(calculator, case)
     own = list(combinations_with_replacement(sorted(case.elements & set(elements)), 2))
     others = drawn(st.tuples(*[st.sampled_from(elements)] * 2), case.protocol.examples) if elements else []
     half = -(-case.protocol.examples // 2)
     pairs = list(dict.fromkeys([*own, *(tuple(sorted(pair)) for pair in others)]))[: max(half, len(own))]
-    strategy = tried_structures(calculator, case)
+    strategy = tried_structures(calculator, case, worst)
     if strategy is None:
         return []
     swings = strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), directions(len(atoms))))

@@ -28,6 +28,7 @@ from mlff_probes.measure.laws.examples import (
     no_structures,
     seen_dtype,
     tried_structures,
+    without_refused,
 )
 from mlff_probes.measure.laws.protocols import Symmetry
 from mlff_probes.measure.results import Result
@@ -38,6 +39,9 @@ CHANGES = ("rotation", "reflection", "translation", "permutation", "equivalent_c
 MIRROR = np.diag([1.0, 1.0, -1.0])
 FARTHEST_A = 20.0
 """Translations go this far in each direction: out of the cell and into others."""
+
+FARTHER = 2
+"""How much longer a cell vector is made along which nothing repeats, so that its length means nothing."""
 
 REPEATS = ((2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 3), (2, 2, 1), (1, 2, 2))
 REPEATED_ATOMS = 100
@@ -81,14 +85,16 @@ def symmetry(calculator: Calculator, case: Case[Symmetry], conditions: Condition
 
     each the maximum over all examples. The changes: a `rotation` of atoms and cell; a `reflection` (with a rotation);
     a `translation` of all atoms, folded back into the cell or not; a `permutation` of the atoms; an `equivalent_cell`,
-    whose vectors span the same lattice; and a supercell (`extensivity`). The last two need periodic structures.
+    whose vectors span the same lattice, left-handed or not, and where the structure is not periodic reach farther out;
+    and a supercell (`extensivity`) along its periodic directions, which needs one.
     """
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
-    strategy = tried_structures(calculator, case)
+    strategy = tried_structures(calculator, case, worst)
     if strategy is None:
         return no_structures(worst, calculator, case)
     forces = calculator.supplies("forces")
-    examples = drawn(strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), _changes(atoms))), case.protocol.examples)
+    every = drawn(strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), _changes(atoms))), case.protocol.examples)
+    examples = without_refused(calculator, every, worst, calls, atoms=lambda example: example[0])
     trial = _Trial(calculator, worst, calls, forces=forces)
     trial.evaluate_unchanged([atoms for atoms, _ in examples])
     for name in CHANGES:
@@ -118,11 +124,14 @@ class _Trial:
         quantities = [quantity for quantity in self.worst.units if quantity.startswith(f"{name}_")]
         if not changes:
             for quantity in quantities:
-                self.worst.without(quantity, "it needs a structure periodic in all directions", applicable=False)
+                self.worst.without(quantity, "it needs a periodic structure", applicable=False)
             return
-        names = [f"example {number}, {formula(change.before)}, {change.says}" for number, change in changes]
-        frames = [change.atoms for _, change in changes]
         try:
+            changes = without_refused(
+                self.calculator, changes, self.worst, self.calls, atoms=lambda row: row[1].atoms, quantities=quantities
+            )
+            names = [f"example {number}, {formula(change.before)}, {change.says}" for number, change in changes]
+            frames = [change.atoms for _, change in changes]
             found = evaluate(self.calculator, frames, forces=self.forces, name=names.__getitem__)
         except EvaluationError as error:
             for quantity in quantities:
@@ -150,8 +159,10 @@ def _shown(change: Changed) -> Shown:
 
 def _changes(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     found = [_turns(atoms), _translations(atoms), _permutations(atoms)]
-    if atoms.pbc.all():
-        found += [_equivalent(atoms), _supercells(atoms)]
+    if atoms.cell.rank == 3:
+        found.append(_equivalent(atoms))
+    if atoms.pbc.any():
+        found.append(_supercells(atoms))
     return st.tuples(*found).map(lambda lists: [changed for changes in lists for changed in changes])
 
 
@@ -195,16 +206,18 @@ def _permutations(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
 def _equivalent(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
     def written(choice: tuple[NDArray[np.int_], bool]) -> list[Changed]:
         matrix, fold = choice
+        matrix = np.where(atoms.pbc, 1, FARTHER)[:, None] * matrix
         after = derived(atoms, cell=matrix @ atoms.cell.array)
         if fold:
             after.wrap()
         return [_same_axes("equivalent_cell", atoms, after, f"cell vectors combined by {matrix.tolist()}")]
 
-    return st.tuples(equivalent_cells(), st.booleans()).map(written)
+    return st.tuples(equivalent_cells(tuple(atoms.pbc)), st.booleans()).map(written)
 
 
 def _supercells(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:
-    fitting = [r for r in REPEATS if np.prod(r) * len(atoms) <= REPEATED_ATOMS or np.prod(r) == 2]
+    along = [r for r in REPEATS if all(times == 1 or p for times, p in zip(r, atoms.pbc, strict=True))]
+    fitting = [r for r in along if np.prod(r) * len(atoms) <= REPEATED_ATOMS or np.prod(r) == 2]
 
     def repeated(times: tuple[int, int, int]) -> list[Changed]:
         after = derived(atoms, repeat=times)
