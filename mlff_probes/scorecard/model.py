@@ -70,7 +70,8 @@ class TimeSummary(Record):
     """Where the time went, in seconds; under pytest-xdist summed over the workers.
 
     `measured_s` is the time pytest spent in the probes, from set-up to tear-down; `model_s` the part of
-    it inside the models. Loading (imports included) comes before and is counted apart.
+    it inside the models. Loading (imports included) comes before and is counted apart. `interrupted_s` is the part in
+    measurements that were cut short: how much of it was inside the models, nobody knows.
     """
 
     load_s: NonNegative
@@ -78,11 +79,12 @@ class TimeSummary(Record):
     model_s: NonNegative
     model_calls: int
     batches: int
+    interrupted_s: NonNegative = 0.0
 
     @property
     def outside_s(self) -> float:
-        """Measured time that was not spent inside a model."""
-        return max(self.measured_s - self.model_s, 0.0)
+        """Measured time that was not spent inside a model, as far as that is known."""
+        return max(self.measured_s - self.model_s - self.interrupted_s, 0.0)
 
 
 def fingerprint(frames: Iterable[Atoms]) -> str:
@@ -233,6 +235,7 @@ class Scorecard(Record):
         selected: int,
         measured_s: float,
         interrupted: str = "",
+        interrupted_s: float = 0.0,
         baseline: str | None = None,
         compared: Callable[[Scorecard], tuple[Comparison, ...]] = lambda _: (),
     ) -> Scorecard:
@@ -275,6 +278,7 @@ class Scorecard(Record):
                 model_s=sum(m.model_s for m in made),
                 model_calls=sum(m.model_calls for m in made),
                 batches=sum(m.batches for m in made),
+                interrupted_s=interrupted_s,
             ),
         )
         card = card.model_copy(update={"comparisons": compared(card)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -17,13 +17,29 @@ from mlff_probes.session.suite import ProbeRequest
 class Findings:
     """Results by node id, measurements by calculator and case, how many quantities were selected, and how long it took.
 
-    `measured_s` is the time spent in the probes, in seconds; under pytest-xdist summed over the workers.
+    `measured_s` is the time spent in the probes, in seconds; under pytest-xdist summed over the workers. `running` says
+    of each item that has begun and not ended from when on its time is missing there, by `time.perf_counter`;
+    `interrupted_s` is the part in items that an interruption cut short.
     """
 
     results: dict[str, ProbeResult] = field(default_factory=dict)
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     selected: int = 0
     measured_s: float = 0.0
+    running: dict[str, float] = field(default_factory=dict)
+    interrupted_s: float = 0.0
+
+    def cut_short(self, names: Collection[str], now: float) -> None:
+        """Count the time of the items that are running; `names` are those of probes, without what stands before."""
+        begun = [since for nodeid, since in self.running.items() if name_of(nodeid) in names]
+        self.interrupted_s = sum(now - since for since in begun)
+        self.measured_s += self.interrupted_s
+        self.running.clear()
+
+
+def name_of(nodeid: str) -> str:
+    """What stands in the brackets of a node id, to which pytest-xdist may add ``@group``; "" where there are none."""
+    return nodeid.partition("[")[2].rpartition("]")[0] if "::test_" in nodeid else ""
 
 
 def count(found: Findings, compared: Gate, requests: Sequence[ProbeRequest]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from mlff_probes.core.data import PROBES
 from mlff_probes.core.records import CalculatorIdentity, Measurement, ProbeResult
 from mlff_probes.core.text import visible
+from mlff_probes.measure import BY_KIND
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.reports import terminal
 from mlff_probes.scorecard.reports.text import identity_lines, verdict_line
@@ -19,6 +20,7 @@ from mlff_probes.session.gate import Gate
 from mlff_probes.session.progress import terminal_progress
 from mlff_probes.session.sending import send
 from mlff_probes.session.suite import ProbeRequest, Suite
+from mlff_probes.session.termination import end_on_sigterm
 from mlff_probes.session.wanted import WantedFiles, account
 
 if TYPE_CHECKING:
@@ -51,6 +53,10 @@ class ProbeRun:
     def probe(self, request: pytest.FixtureRequest) -> Probe:
         """One quantity of one case for one calculator; `probe.check()` judges it."""
         return Probe(self.suite, self.gate, request.param, request.node, strict=self.options.strict)
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Listen to SIGTERM, in the controller and in each worker."""
+        end_on_sigterm(session.config)
 
     def pytest_report_header(self) -> list[str]:
         """Say who is measured."""
@@ -126,12 +132,18 @@ class ProbeRun:
             report.probe = _from_json(report.probe)  # type: ignore[union-attr]
         return report
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Remember when an item begins, in this process or in a worker."""
+        self.found.running[nodeid] = time.perf_counter()
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather results, from this process or from a worker."""
         shipment = getattr(report, "probe", None)
         if shipment is None:
             return
         self.found.measured_s += report.duration - shipment.get("waited_s", 0.0)
+        if report.nodeid in self.found.running:
+            self.found.running[report.nodeid] = time.perf_counter()
         if "result" in shipment:
             self.found.results[report.nodeid] = shipment["result"]
         for measurement in shipment.get("measurements", ()):
@@ -139,9 +151,15 @@ class ProbeRun:
             self.found.measurements[key] = measurement
             self.suite.measurements.setdefault(key, measurement)
 
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Forget when an item began: its reports have its time."""
+        self.found.running.pop(nodeid, None)
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """Remember why the run ends early: Ctrl-C, or what pytest says of its own accord."""
+        """Remember why the run ends early: Ctrl-C, SIGTERM, or what pytest says of its own accord."""
         self.interrupted = str(excinfo.value) or "interrupted"
+        names = {request.id for kind in BY_KIND for request in self.suite.requests(kind)}
+        self.found.cut_short(names, time.perf_counter())
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -159,6 +177,7 @@ class ProbeRun:
             options=self.options,
             selected=self.found.selected,
             measured_s=self.found.measured_s,
+            interrupted_s=self.found.interrupted_s,
             interrupted=self.interrupted or ("internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else ""),
             baseline=self.gate.live,
             compared=self.gate.comparisons,

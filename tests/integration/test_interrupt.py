@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a run: what was judged is written, marked as incomplete, and the exit code is pytest's."""
+"""Ctrl-C or SIGTERM in the middle of a run: what was judged is written, marked as incomplete; exit code 2."""
 
 from __future__ import annotations
 
@@ -32,39 +32,61 @@ SLEEP_AFTER = {"one process": 9 + 5 + 3, "-n 2": 90}
 """Structures before the sleep. In one process: the 9 and 5 of two paths, 3 of what comes then. With two workers, of
 187: enough for two measurements to be finished whichever they are, while two others are half done."""
 WORKERS = {"one process": (), "-n 2": ("-n", "2")}
-WAIT_S = 30.0
+SENT = {
+    "Ctrl-C": (os.killpg, signal.SIGINT, "interrupted"),
+    "a job is cancelled": (os.killpg, signal.SIGTERM, "terminated (SIGTERM)"),
+    "the process is told": (os.kill, signal.SIGTERM, "terminated (SIGTERM)"),
+}
+"""Who is told, by which signal, and what the scorecard says."""
+RUNS = [("one process", "Ctrl-C"), ("one process", "the process is told"), *(("-n 2", how) for how in SENT)]
+WAIT_S, SLEPT_S = 30.0, 2.0
 
 
-@pytest.fixture(scope="module", params=SLEEP_AFTER)
+@pytest.fixture(scope="module", params=RUNS, ids=": ".join)
 def interrupted(request, tmp_path_factory, counted, start_probes, finish, recorded):
-    """A run that is stopped by Ctrl-C while a calculator sleeps."""
+    """A run that is stopped while a calculator sleeps."""
+    where, how = request.param
     directory = tmp_path_factory.mktemp("interrupted")
-    (directory / "calc.py").write_text(counted + SLOW.replace("{calls}", str(SLEEP_AFTER[request.param])))
+    (directory / "calc.py").write_text(counted + SLOW.replace("{calls}", str(SLEEP_AFTER[where])))
     process = start_probes(
         directory,
         "--calculator=py:./calc.py:slow",
         "--probe-reference-only",
         f"--probe-reference={recorded}",
-        *WORKERS[request.param],
+        *WORKERS[where],
     )
     log, patience = directory / "calls.log", time.monotonic() + WAIT_S
-    while not log.exists() or len(log.read_text().splitlines()) < SLEEP_AFTER[request.param]:
+    while not log.exists() or len(log.read_text().splitlines()) < SLEEP_AFTER[where]:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < patience
         time.sleep(0.02)
-    time.sleep(2.0)  # the reports of the workers are on their way
-    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(SLEPT_S)  # the reports of the workers are on their way
+    tell, what, _ = SENT[how]
+    tell(process.pid, what)
     return finish(process, directory)
+
+
+@pytest.fixture
+def said(request):
+    """What the scorecard says of the signal."""
+    return SENT[request.node.callspec.params["interrupted"][1]][2]
+
+
+@pytest.fixture
+def asleep_s(request):
+    """The least time that the measurements cut short have slept, all together."""
+    where, _ = request.node.callspec.params["interrupted"]
+    return 0.9 * SLEPT_S * (2 if where == "-n 2" else 1)
 
 
 def test_exit_code_is_that_of_an_interruption(interrupted):
     assert interrupted.code == pytest.ExitCode.INTERRUPTED, interrupted.output
 
 
-def test_scorecard_holds_what_was_judged(interrupted):
+def test_scorecard_holds_what_was_judged(interrupted, said, asleep_s):
     card = interrupted.card
     assert card.verdict == "incomplete"
-    assert card.interrupted == "interrupted"
+    assert card.interrupted == said
     assert not card.complete
     assert card.selected == STORED_QUANTITIES
     assert 0 < len(card.results) < STORED_QUANTITIES
@@ -72,13 +94,15 @@ def test_scorecard_holds_what_was_judged(interrupted):
     assert all(row.measured.value is not None for row in card.results)
     assert len(card.measurements) >= 2
     assert {row.case for row in card.results} == {measurement.case for measurement in card.measurements}
+    assert card.time.measured_s > card.time.interrupted_s > asleep_s
     assert card.time.model_calls == sum(measurement.model_calls for measurement in card.measurements) > 0
 
 
-def test_terminal_says_so(interrupted):
+def test_terminal_says_so(interrupted, said):
     rows = len(interrupted.card.results)
     interrupted.matches(
         "slow against the references*",
-        f"verdict: INCOMPLETE (*passed*): {rows} of {STORED_QUANTITIES} quantities have a verdict, interrupted",
+        "time: * s in what was cut short of *",
+        f"verdict: INCOMPLETE (*passed*): {rows} of {STORED_QUANTITIES} quantities have a verdict, {said}",
         "wrote *card.json*",
     )

@@ -250,8 +250,9 @@ def time_lines(card: Scorecard) -> list[str]:
     """Model time against everything else."""
     time = card.time
     share = f" ({100 * time.outside_s / time.measured_s:.1f} %)" if time.measured_s else ""
+    cut_short = f", {time.interrupted_s:.2f} s in what was cut short" if time.interrupted_s else ""
     return [
-        f"time: {time.model_s:.2f} s inside the model, {time.outside_s:.2f} s outside{share} of "
+        f"time: {time.model_s:.2f} s inside the model, {time.outside_s:.2f} s outside{share}{cut_short} of "
         f"{time.measured_s:.2f} s measuring; {time.load_s:.1f} s importing and loading before",
         f"model calls: {time.model_calls} structures in {time.batches} forward passes",
     ]

@@ -13,7 +13,7 @@ import pytest
 from mlff_probes.core.records import State
 from mlff_probes.measure import BY_KIND
 from mlff_probes.scorecard.reports.text import failure_text
-from mlff_probes.session.findings import Findings, count
+from mlff_probes.session.findings import Findings, count, name_of
 from mlff_probes.session.fixture import not_counted, properties
 from mlff_probes.session.gate import Gate
 from mlff_probes.session.suite import ProbeRequest, Suite
@@ -47,9 +47,8 @@ class ParallelRun:
             config.option.maxworkerrestart = str(RESTARTS_A_WORKER * len(workers) + len(measurements))
 
     def _requested(self, nodeid: str) -> ProbeRequest | None:
-        """The request behind a node id, for the controller, which has no items; pytest-xdist may add ``@group``."""
-        name = nodeid.partition("[")[2].rpartition("]")[0]
-        return self._by_id.get(name) if "::test_" in nodeid else None
+        """The request behind a node id, for the controller, which has no items."""
+        return self._by_id.get(name_of(nodeid))
 
     def _measurement_of(self, nodeid: str) -> str | None:
         request = self._requested(nodeid)
