@@ -54,7 +54,8 @@ def test_short_range_wall(probe):
     badly placed atoms fuse and an optimizer never comes back.
 
     Look first at which pairs lack a wall, in the figure of the case: pairs that you simulate need it. Add dimers or
-    compressed cells to the training set, or a short-range repulsion (ZBL) to the model.
+    compressed cells to the training set, or a short-range repulsion to a model that has none; where it has one (ZBL),
+    that begins too far in, or is switched off too soon: look at its inner and outer cutoff.
     """
     probe.check()
 

@@ -205,7 +205,17 @@ def test_small_atoms_have_their_wall_farther_in():
 def test_a_pair_without_a_wall_is_named():
     found = measured(load(faults.AttractiveCore), "short_range_wall", *CRYSTALS, random_structures=True, examples=15)
     assert found.values["wall_deficit"].value > 1
-    assert re.match(r"worst of 15 examples: \w\w-\w\w, with a wall of", found.values["wall_deficit"].note)
+    lacking = np.count_nonzero(found.arrays["wall_deficit"])
+    assert 0 < lacking < 15
+    said = rf"worst of 15 pairs \({lacking} of 15 have a wall of less than 5 eV\): \w\w-\w\w, with a wall of"
+    assert re.match(said, found.values["wall_deficit"].note)
+    assert found.values["wall_deficit"].samples is None
+
+
+def test_pairs_beyond_those_that_are_wanted_are_counted():
+    found = measured(load(), "short_range_wall", *CRYSTALS, random_structures=True, examples=9).values["wall_deficit"]
+    assert "have a wall of less" not in found.note
+    assert str(found.samples) == "9 of 15 pairs; 6 not among those that the case asks for"
 
 
 def test_no_more_pairs_than_are_wanted_those_of_the_case_first():

@@ -143,8 +143,9 @@ class Worst:
             largest_of_all = max(deviations)
             shown = self.shows[quantity][deviations.index(largest_of_all)]()
             remark = f" ({self.remarks[quantity]})" if quantity in self.remarks else ""
-            note = f"worst of {len(deviations)} examples{remark}: {shown.says}"
-            samples = self._samples(quantity, self.tried or len(deviations))
+            tried = self.tried or len(deviations)
+            note = f"worst of {tried:,} {self.what}{remark}: {shown.says}"
+            samples = self._samples(quantity, tried)
             values[quantity] = Value(value=largest_of_all, unit=unit, note=note, samples=samples)
             frames = as_extxyz(shown.frames)
             worst[quantity] = {"value": largest_of_all, "unit": unit, "says": shown.says, "extxyz": frames}

@@ -152,7 +152,7 @@ def split(together: Evaluation) -> list[Evaluation]:
 
 def is_lattice(atoms: Atoms) -> bool:
     """Whether a structure is periodic in all directions, so that it has a stress."""
-    return bool(atoms.pbc.all()) and atoms.cell.rank == 3
+    return bool(atoms.pbc.all() and atoms.cell.rank == 3)
 
 
 def nudged(atoms: Atoms) -> Atoms:

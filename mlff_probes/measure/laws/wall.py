@@ -22,6 +22,7 @@ from mlff_probes.measure.laws.examples import Shown, Worst, no_structures, tried
 from mlff_probes.measure.laws.protocols import ShortRangeWall
 from mlff_probes.measure.results import Result
 
+LAW = "wall_deficit"
 WALL_EV = 5.0
 """The least height that stops two atoms: 60 kT at 1,000 K, and out of reach of any relaxation."""
 
@@ -59,7 +60,7 @@ def short_range_wall(calculator: Calculator, case: Case[ShortRangeWall], conditi
     lacks is `wall_deficit`, eV. Real atoms all have that wall (Ziegler, Biersack, Littmark, The Stopping and Range of
     Ions in Solids, 1985); in a model without it they fuse.
     """
-    worst, calls = Worst(case.protocol.units(case.frames)), Calls()
+    worst, calls = Worst(case.protocol.units(case.frames), what="pairs"), Calls()
     elements = tried_elements(calculator, case)
     if not elements:
         return no_structures(worst, calculator, case)
@@ -77,8 +78,12 @@ def short_range_wall(calculator: Calculator, case: Case[ShortRangeWall], conditi
             found = calls.add(evaluate(calculator, frames, forces=False, name=names.__getitem__))
             energies[np.ix_(rows, columns)] = found.energies.reshape(len(rows), len(columns))
     for pair, row in zip(pairs, energies, strict=True):
-        worst.add("wall_deficit", max(0.0, WALL_EV - wall_height(row)), partial(_shown, pair, row, told))
-    lowest = np.argsort(worst.deviations["wall_deficit"])[::-1][:WORST_DRAWN]
+        worst.add(LAW, max(0.0, WALL_EV - wall_height(row)), partial(_shown, pair, row, told))
+    lacking = np.count_nonzero(worst.deviations[LAW])
+    if lacking:
+        worst.remarks[LAW] = f"{lacking:,} of {len(pairs):,} have a wall of less than {WALL_EV:g} eV"
+    worst.leave_out("not among those that the case asks for", len(elements) * (len(elements) + 1) // 2 - len(pairs))
+    lowest = np.argsort(worst.deviations[LAW])[::-1][:WORST_DRAWN]
     kept = [index for index, pair in enumerate(pairs) if set(pair) <= case.elements or index in lowest]
     arrays: dict[str, list[Any]] = {"pair": ["-".join(pair) for pair in pairs], "distance": list(DISTANCES)}
     for index in kept:
