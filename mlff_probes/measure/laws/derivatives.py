@@ -262,7 +262,7 @@ class _Trial:
             ordinary += [] if oddities(example.atoms) else [deviation]
             self.worst.add(kind.law, deviation, partial(example.show, kind, says))
         unresolved = self.unresolved[kind.law] = len(examples) - len(known)
-        self.worst.leave_out("unresolved", unresolved, quantities=[kind.law])
+        self.worst.leave_out("unresolved", unresolved, quantities=[kind.law], by_nature=False)
         if unresolved * 4 > len(examples):
             self.worst.without(
                 kind.law,

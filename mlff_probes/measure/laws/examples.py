@@ -76,6 +76,7 @@ class Worst:
     reasons: dict[str, Value] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, Counter[str]] = field(default_factory=dict)
+    no_samples: set[str] = field(default_factory=set)
 
     def add(self, quantity: str, deviation: float, show: Callable[[], Shown]) -> None:
         """Record one example; `show` is called in the end, if it is the worst."""
@@ -94,8 +95,12 @@ class Worst:
             missing(unit, reason) if applicable else not_supplied(unit, reason, by_nature=by_nature)
         )
 
-    def leave_out(self, reason: str, number: int = 1, *, quantities: Iterable[str] | None = None) -> None:
-        """Count examples on which nothing (or none of some quantities) was tried, and why."""
+    def leave_out(
+        self, reason: str, number: int, *, quantities: Iterable[str] | None = None, by_nature: bool = True
+    ) -> None:
+        """Count examples on which nothing was tried (or not some quantities), and why; `by_nature`: see `Samples`."""
+        if by_nature:
+            self.no_samples.add(reason)
         for quantity in (self.units if quantities is None else quantities) if number else ():
             self.left_out.setdefault(quantity, Counter())[reason] += number
 
@@ -104,7 +109,10 @@ class Worst:
         left_out = self.left_out.get(quantity)
         if not left_out:
             return None
-        return Samples(used=used, of=used + left_out.total(), what=self.what, left_out=dict(left_out))
+        return Samples(
+            used=used, of=used + left_out.total(), what=self.what, left_out=dict(left_out),
+            by_nature=tuple(reason for reason in left_out if reason in self.no_samples),
+        )  # fmt: skip
 
     def without_any(self, what: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
         """Say it of all quantities of one comparison: ``<what>_energy``, ``<what>_force`` and so on."""
@@ -203,7 +211,7 @@ def without_refused(
     if last is not None and not kept:
         raise last
     for reason, number in refused.items():
-        worst.leave_out(reason, number, quantities=quantities)
+        worst.leave_out(reason, number, quantities=quantities, by_nature=False)
     return kept
 
 
