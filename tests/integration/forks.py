@@ -24,9 +24,9 @@ FORKS.set_forkserver_preload([
     "_pytest.faulthandler", "_pytest.helpconfig", "_pytest.junitxml", "_pytest.pastebin", "_pytest.setupplan",
     "_pytest.skipping", "_pytest.stepwise", "_pytest.threadexception", "_pytest.tracemalloc", "_pytest.unittest",
     "_pytest.warnings", "ase.build", "ase.calculators.emt", "ase.calculators.lj", "ase.calculators.mixing",
-    "ase.io.extxyz", "ase.mep", "ase.optimize", "email.parser", "execnet.gateway_bootstrap", "execnet.multi", "filelock",
-    "hypothesis.strategies", "mlff_probes.session.start", "numpy", "pdb", "platformdirs.unix", "pydantic.main",
-    "pydantic.types", "pytest", "rich._emoji_codes", "rich.console", "rich.table", "scipy.integrate",
+    "ase.io.extxyz", "ase.mep", "ase.optimize", "email.parser", "execnet.gateway_bootstrap", "execnet.multi",
+    "filelock", "hypothesis.strategies", "mlff_probes.session.start", "numpy", "pdb", "platformdirs.unix",
+    "pydantic.main", "pydantic.types", "pytest", "rich._emoji_codes", "rich.console", "rich.table", "scipy.integrate",
     "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xml.etree.ElementTree", "parsed",
 ])  # fmt: skip
 TESTS = str(Path(__file__).parents[1])
