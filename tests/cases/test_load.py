@@ -381,7 +381,7 @@ def test_minimum_shares_in_order_of_precedence(tmp_path):
     policy = load_policy()
     assert policy.minimum_share("parity", "force_mae").value == 0.9
     assert policy.minimum_share("parity", "force_cosine").value == 0.1
-    assert policy.minimum_share("physicality", "rotation_energy").value == 0.0
+    assert policy.minimum_share("physicality", "rotation_energy").value == 0.25
     text = (DIRECTORY / "migration" / "vacancy_Cu.toml").read_text()
     file = tmp_path / "migration" / "mine.toml"
     file.parent.mkdir()
