@@ -10,9 +10,11 @@ from analytic import protocol
 from ase import Atoms, units
 from scipy.stats import ortho_group
 
-from mlff_probes.core.trajectory import Trajectory
+from mlff_probes.core.case import Case
+from mlff_probes.core.trajectory import ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.observables import Observables, Sample, longest_window_fs
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
+from mlff_probes.measure.measurement import reference_measurement
 from mlff_probes.methods.analysis.velocities import velocities_from_positions
 
 KELVIN = 400.0
@@ -141,6 +143,23 @@ def test_a_model_that_is_its_reference_is_near_it_however_long_either_is(ref_ps,
     softer = crystal(0.9 * thz, 4, interval_fs=spacings[0], samples=4000, chance=False, replicas=2)
     far = value(softer, "vdos_wasserstein_all", reference=curves, window_fs=windows[1])
     assert far.value == pytest.approx(0.9, abs=0.1)
+
+
+def test_a_reference_of_few_modes_knows_its_spectrum_less_well():
+    """By about the width of its spectrum over the root of their number, 2.3 THz / sqrt(N), within 95 %."""
+    found = {}
+    for atoms in (8, 60):
+        whole = crystal(debye(3 * atoms, 12.0), 3, interval_fs=8.0, samples=1500)
+        here = Case(
+            id="here", family="dynamics", title="Here", tier="quick", frames=(whole.atoms(0, 0),), stored=None,
+            protocol=protocol("NVE", timestep_fs=8.0, steps=1495, equilibration_steps=0, seeds=(1,)),
+            expectations=(), level_of_theory="PBE", source="here", reports=(),
+            dynamics=ReferenceDynamics(trajectory=whole),
+        )  # fmt: skip
+        found[atoms] = reference_measurement(here, ["vdos_wasserstein_all"]).values["vdos_wasserstein_all"]
+    assert found[60].value == found[8].value == 0.0
+    assert 0.5 < found[8].uncertainty < 2
+    assert 0.2 < found[60].uncertainty < 0.6
 
 
 def test_digits_that_a_writer_dropped_are_no_vibrations():

@@ -14,7 +14,8 @@ from mlff_probes.measure.dynamics.observables import Curves, Floats, Observables
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.results import Result, missing
-from mlff_probes.methods.analysis.vibrations import PERIODS_OF_SHAPE
+from mlff_probes.methods.analysis import distances, statistics
+from mlff_probes.methods.analysis.vibrations import PERIODS_OF_SHAPE, mode_scatter, power_spectra
 
 NEEDS_FORCES = ("net_force",)
 NEEDS_ENERGIES = ("potential_energy", "potential_energy_drift", "energy_drift")
@@ -70,18 +71,33 @@ def _value(case: Case[MolecularDynamics], observables: Observables | None, name:
         return missing(unit, problem)
     if curve:
         try:
-            kind, _, group = curve.partition("_")
-            if kind == "rdf":
-                observables.pair_distribution(group)
-            else:
-                observables.require_spectrum(group, PERIODS_OF_SHAPE)
+            return Value(value=0.0, unit=unit, uncertainty=_curve_uncertainty(observables, curve))
         except ValueError as error:
             return missing(unit, f"the trajectory gives no {curve}: {error}")
-        return Value(value=0.0, unit=unit)
     found = quantity_value(observables, name, unit)
     if found.upper_bound:
         return missing(unit, "the trajectory gives only an upper bound; a longer one may give a value")
     return found
+
+
+def _curve_uncertainty(observables: Observables, curve: str) -> float | None:
+    """Work out a curve; of a spectrum, how far, THz, that of another trajectory as long as this one may be from it.
+
+    The distance of the spectra of its two halves, whose errors are larger than those of the whole by the root of two
+    each, and what the number of modes adds that neither of them shows.
+    """
+    kind, _, group = curve.partition("_")
+    if kind == "rdf":
+        observables.pair_distribution(group)
+        return None
+    observables.require_spectrum(group, PERIODS_OF_SHAPE)
+    t, window = observables.moving, observables.window
+    of = t.velocities, t.masses, observables.mask(group), t.interval_fs
+    frequency, spectra = power_spectra(*of, window=window)
+    half = -(-len(spectra) // 2)
+    apart = distances.wasserstein(frequency, spectra[:half].mean(axis=0), spectra[-half:].mean(axis=0))
+    modes, unseen = mode_scatter(*of, window=window)
+    return float(np.hypot(apart, statistics.quantile(np.inf) * modes.error * np.sqrt(unseen)))
 
 
 def _lacking(observables: Observables | None, name: str) -> str:
