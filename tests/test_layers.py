@@ -114,6 +114,26 @@ def foreign(file: Path) -> set[str]:
     return names | {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
 
 
+OF_BANDS = {"methods.bands.optimizer", "methods.bands.saddle"}
+COPY_ARRAYS = OF_BANDS | {"methods.simulation.recorder", "methods.simulation.torch_engine"}
+"""Where `.copy()` is that of an array: these modules make no structure."""
+
+
+@pytest.mark.parametrize(
+    "module", sorted(name.removeprefix("mlff_probes.") for name in MODULES if room_of(name) in ("methods", "measure"))
+)
+def test_one_module_makes_and_copies_structures(module):
+    """Whatever a model may read of a structure is then carried everywhere, or said to be dropped."""
+    for node in ast.walk(ast.parse(MODULES[f"mlff_probes.{module}"].read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        said = f"{module}:{node.lineno}: use mlff_probes.core.structures"
+        assert getattr(node.func, "id", "") != "Atoms", said
+        name, owner = getattr(node.func, "attr", ""), getattr(getattr(node.func, "value", None), "id", "")
+        assert name not in ("repeat", "deepcopy", "Atoms") or owner == "np", said
+        assert name != "copy" or module in COPY_ARRAYS, said
+
+
 def test_core_knows_no_torch():
     for file in (PACKAGE / "core").rglob("*.py"):
         assert "torch" not in {name.partition(".")[0] for name in foreign(file)}, file

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlff_probes.core.structures import derived
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,8 +54,7 @@ class Freedom:
         constraints = [each for each in atoms.constraints if type(each).__name__ in HONOURED]
         if not constraints:
             return cls()
-        origin: Any = atoms.copy()
-        origin.positions[:] = 0.0  # so that no step is lost to rounding
+        origin = derived(atoms, positions=np.zeros((len(atoms), 3)))  # so that no step is lost to rounding
         moves = np.tile(np.eye(3)[:, None], (1, len(atoms), 1))
         for move in moves:
             for constraint in constraints:

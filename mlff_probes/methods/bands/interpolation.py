@@ -12,6 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep.neb import idpp_interpolate
 from numpy.typing import NDArray
 
+from mlff_probes.core.structures import derived
 from mlff_probes.methods.bands.steps import step_between
 from mlff_probes.methods.constraints import Freedom
 
@@ -29,12 +30,10 @@ def unwrapped(frames: Sequence[Atoms]) -> list[Atoms]:
 
     A drift of the whole structure is left out (`rigid_drift`).
     """
-    found, freedom = [frames[0].copy()], Freedom.of(frames[0])
+    found, freedom = [derived(frames[0])], Freedom.of(frames[0])
     for frame in frames[1:]:
         step = step_between(found[-1], frame)
-        copy = frame.copy()
-        copy.positions = found[-1].positions + freedom.part(step)
-        found.append(copy)
+        found.append(derived(frame, positions=found[-1].positions + freedom.part(step)))
     return found
 
 
@@ -63,9 +62,9 @@ def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = Tru
     lengths = np.array([np.linalg.norm(b.positions - a.positions) for a, b in pairwise(given)])
     band = [given[0]]
     for start, end, inner in zip(given[:-1], given[1:], _spread(lengths, n_images - len(given)), strict=True):
-        part = [start.copy() for _ in range(inner + 1)] + [end.copy()]
-        for index, image in enumerate(part):
-            image.positions = start.positions + (end.positions - start.positions) * index / (inner + 1)
+        way = end.positions - start.positions
+        part = [derived(start, positions=start.positions + way * index / (inner + 1)) for index in range(inner + 1)]
+        part.append(derived(end))
         if idpp and inner:
             with warnings.catch_warnings():  # of ASE, about a default that it has changed
                 warnings.simplefilter("ignore", UserWarning)

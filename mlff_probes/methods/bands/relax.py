@@ -19,6 +19,7 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.errors import NonFiniteError
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.progress import Report, silent
+from mlff_probes.core.structures import derived
 from mlff_probes.methods.bands.interpolation import keep_results
 from mlff_probes.methods.bands.neb import largest_force
 from mlff_probes.methods.bands.optimizer import BandOptimizer, Step
@@ -88,7 +89,7 @@ def relax_structure(
     """
     from ase.optimize import BFGS  # which brings scipy's optimizers along, in a third of a second
 
-    relaxed = atoms.copy()
+    relaxed = derived(atoms)
     relaxed.calc = _Counting(calculator, calls)
     optimizer = BFGS(relaxed, logfile=None)
     optimizer.attach(lambda: report(f"step {optimizer.nsteps}, fmax {_largest(relaxed):.3f} eV/A"))
@@ -134,7 +135,7 @@ def relax_band(
     EvaluationError
         If the calculator raises; the message names step and image.
     """
-    band = [image.copy() for image in images]
+    band = list(map(derived, images))
     for end in (0, -1):
         keep_results(band[end], images[end])
     ends = (_energy(images[0]), _energy(images[-1]))
@@ -186,7 +187,7 @@ def _evaluate(
     calculator: Calculator, band: Sequence[Atoms], moved: Sequence[int], step: int, calls: Calls
 ) -> Evaluation:
     name = lambda row: f"image {moved[row]} in step {step}"  # noqa: E731
-    return calls.add(evaluate(calculator, [band[image].copy() for image in moved], name=name))
+    return calls.add(evaluate(calculator, [derived(band[image]) for image in moved], name=name))
 
 
 def _largest(atoms: Atoms) -> float:
@@ -233,8 +234,6 @@ class _Counting(AseCalculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         assert self.atoms is not None
         step = f"step {self._calls.calls}"
-        found = self._calls.add(
-            evaluate(self._calculator, [self.atoms.copy()], name=lambda _: f"an endpoint in {step}")
-        )
+        found = self._calls.add(evaluate(self._calculator, [self.atoms], name=lambda _: f"an endpoint in {step}"))
         assert found.forces is not None
         self.results = {"energy": float(found.energies[0]), "forces": found.forces[0]}
