@@ -339,7 +339,22 @@ def test_a_frame_that_fixes_an_element_by_itself_is_left_out(tmp_path):
     names = ["AlCu", "AlCu2", "Al2Cu", "Al3Cu", "AlCu3", "Al3Cu2", "Al2Cu3", "AlCuFe"]
     found = diverse_errors(tmp_path, [0, 0, 0, 0, 0, 0, 0, 99.0], names=names).values["energy_mae"]
     assert found.value == pytest.approx(0.0, abs=1e-9)
-    assert str(found.samples) == "7 of 8 frames; 1 of whose error the fit of elements takes away more than half"
+    assert (
+        str(found.samples) == "7 of 8 frames; 1 of whose error the fit of elements takes away more than three quarters"
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [
+        (["Al2", "Al3Cu", "AlCu", "AlCu3", "Cu2"], 5),
+        (["Al2", "Al2Cu", "AlCu2", "Cu2"], 4),
+        (["Al2", "AlCu", "Cu2"], 1),  # three energies less two that are fitted say next to nothing of the outer ones
+    ],
+)
+def test_few_frames_are_enough_for_two_elements(tmp_path, names, used):
+    found = diverse_errors(tmp_path, np.zeros(len(names)), names=names)
+    assert found.values["energy_mae"].samples.used == used
 
 
 @pytest.mark.parametrize(

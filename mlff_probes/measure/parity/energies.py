@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 EnergyReference = Literal["composition", "elements", "absolute"]
 
-MOST_FITTED = 0.5
-"""A frame counts if the fit takes no more than this part of its own error away, as in a composition of two frames."""
+MOST_FITTED = 0.75
+"""A frame counts if the fit takes no more than this part of its own error away.
+
+It is a half in a composition of two frames, 0.7 for the outer ones of four that go evenly from one element to another,
+and all of it for a frame that holds an element alone.
+"""
 
 ROUNDING = 1e-9
 """How far rounding may lift the part that a fit takes away."""
@@ -29,8 +33,8 @@ ALONE: dict[EnergyReference, tuple[str, str]] = {
         'set energy_reference = "elements" in [protocol], which fits an energy an element and not one a composition',
     ),
     "elements": (
-        "of whose error the fit of elements takes away more than half",
-        "add frames with the elements that they alone hold",
+        "of whose error the fit of elements takes away more than three quarters",
+        "add frames of elements or compositions like theirs",
     ),
     "absolute": ("", ""),
 }
@@ -44,7 +48,7 @@ class EnergyErrors:
     Attributes
     ----------
     per_atom
-        Shape (n_frames,), eV/atom; NaN for a frame of whose error the fit leaves less than half.
+        Shape (n_frames,), eV/atom; NaN for a frame of whose error the fit leaves less than a quarter.
     offsets
         What was taken off, eV/atom, by composition or by element; as many degrees of freedom do the errors lack.
     """
