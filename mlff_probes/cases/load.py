@@ -22,7 +22,7 @@ from pydantic import Field
 
 from mlff_probes.cases.frames import CaseFrames, labelled_frames, read_case_frames
 from mlff_probes.cases.labels import how_to_map
-from mlff_probes.cases.tolerances import OwnShare, Policy, ToleranceTable, load_policy
+from mlff_probes.cases.tolerances import OwnShare, Policy, ToleranceTable, load_policy, of_interface
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError, OptionError, describe
@@ -183,7 +183,28 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
         case = replace(case, reference=reference_measurement(case, wanted))
     except (ValueError, ArithmeticError) as error:
         raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
-    return replace(case, expectations=tuple(_expectations(file, case, table, policy, units)))
+    expectations = tuple(_expectations(file, case, table, policy, units))
+    blind = {row.quantity: why for row in expectations if (why := _blind(case, row))}
+    return replace(
+        case,
+        expectations=tuple(row for row in expectations if row.quantity not in blind),
+        reports=(*blind, *case.reports),
+        blind=blind,
+    )
+
+
+def _blind(case: Case, expectation: Expectation) -> str:
+    """Why the tolerance of an expectation would pass anything; "" where it does not."""
+    if case.reference is None:
+        return ""
+    signal = case.protocol.signal(expectation.quantity, case.reference)
+    tolerance, unit = expectation.tolerance, expectation.unit
+    if signal is None or tolerance.value < signal:
+        return ""
+    return (
+        f"blind, so not judged: the tolerance of {tolerance.value:g} {unit} ({tolerance.origin}) is no smaller than "
+        f"all that the curve of the reference shows, {signal:.2g} {unit}; state a finer tolerance with its reason"
+    )
 
 
 def _expectations(
@@ -216,6 +237,8 @@ def _expectations(
 def _tolerance(where: str, row: ExpectationTable, case: Case, policy: Policy, unit: str) -> Tolerance:
     """The tolerance of an expectation: its own, or else that of the policy."""
     tolerance = policy.tolerance(case.family, case.protocol.policy_name(row.quantity), row.tolerance)
+    if tolerance is not None:
+        tolerance = of_interface(tolerance, case.protocol.interface_area(case.frames))
     if tolerance is None:
         raise InputError(where, "no tolerance", f'add `tolerance = {{value = …, unit = "{unit}", reason = "…"}}`')
     for what, found in (("unit", row.unit), ("unit of the tolerance", tolerance.unit)):

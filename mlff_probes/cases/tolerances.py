@@ -11,6 +11,7 @@ from pydantic import Field
 
 from mlff_probes.core.data import POLICY, REGRESSION, SAMPLES
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.protocol import PER_AREA
 from mlff_probes.core.records import MinimumShare, Origin, Positive, Record, Text, Tolerance
 from mlff_probes.core.toml import read_toml, validated
 from mlff_probes.measure import FAMILIES
@@ -38,6 +39,9 @@ class OwnShare(Record):
     value: Annotated[float, Field(ge=0, le=1)]
     reason: Text
 
+
+MEV = 1e-3
+"""meV -> eV."""
 
 Shares = dict[tuple[str, ...], MinimumShare]
 """Minimum shares by (), (family,) or (family, quantity)."""
@@ -69,6 +73,16 @@ class Policy:
         return self.tolerances.get(key)
 
 
+def of_interface(tolerance: Tolerance, area_a2: float | None) -> Tolerance:
+    """A tolerance per area as one of a cell with so large an interface, to two digits; any other as it is."""
+    unit = PER_AREA.get(tolerance.unit)
+    if unit is None or area_a2 is None:
+        return tolerance
+    value = float(f"{tolerance.value * area_a2 * MEV:.2g}")
+    reason = f"{tolerance.reason} Here {tolerance.value:g} {tolerance.unit} of an interface of {area_a2:.4g} A^2."
+    return tolerance.model_copy(update={"value": value, "unit": unit, "reason": reason})
+
+
 def load_policy(override: Path | None = None) -> Policy:
     """Read the policy of the package and, if given, the user's override.
 
@@ -83,11 +97,12 @@ def load_policy(override: Path | None = None) -> Policy:
         if (family, quantity) not in tolerances:
             known = ", ".join(f"{f}.{q}" for f, q in sorted(tolerances) if f == family) or ", ".join(FAMILIES)
             raise InputError(str(override), f"there is no tolerance '{family}.{quantity}'", f"known: {known}")
-        if overrides[family, quantity].unit != tolerances[family, quantity].unit:
+        unit = tolerances[family, quantity].unit
+        allowed = [unit, PER_AREA[unit]] if unit in PER_AREA else [unit]
+        if overrides[family, quantity].unit not in allowed:
             raise InputError(
                 str(override),
-                f"{family}.{quantity} must be in {tolerances[family, quantity].unit}, "
-                f"found {overrides[family, quantity].unit}",
+                f"{family}.{quantity} must be in {' or '.join(allowed)}, found {overrides[family, quantity].unit}",
             )
     return Policy(
         tolerances=tolerances,

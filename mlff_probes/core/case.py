@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Generic
 
 from ase import Atoms
@@ -23,6 +24,7 @@ class Case(Generic[P_co]):
 
     `reference` is what the suite's own measurement yields on the `stored` energies and forces, or on a trajectory of
     `dynamics`. `unlabelled` are frames of its files that count among its samples, but lack what to compare with.
+    `blind` says why quantities that should be judged are only reported: their tolerance would pass anything.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Case(Generic[P_co]):
     reference: Measurement | None = None
     dynamics: ReferenceDynamics | None = None
     unlabelled: tuple[Atoms, ...] = ()
+    blind: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def elements(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ def judge(
     expectation: Expectation | None,
     *,
     not_comparable: str | None = None,
+    why_reported: str = "",
 ) -> Verdict:
     """Judge one measured value.
 
@@ -27,6 +28,8 @@ def judge(
         Reference and tolerance; None for a quantity that is only reported.
     not_comparable
         Why the reference does not bind this calculator (another level of theory); None if it does.
+    why_reported
+        Why a quantity without expectation is only reported, where there is more to say than that nobody expects it.
 
     Returns
     -------
@@ -41,7 +44,7 @@ def judge(
         return unmeasured
     assert measured.value is not None
     if expectation is None:
-        return Verdict(state=State.REPORTED)
+        return Verdict(state=State.REPORTED, reason=why_reported)
     if measured.unit != expectation.unit:
         reason = f"measured in {measured.unit}, but the reference is in {expectation.unit}"
         return Verdict(state=State.ERROR, reason=reason)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mlff_probes.core.evaluation import Evaluation
-from mlff_probes.core.records import Record, Text
+from mlff_probes.core.records import Measurement, Record, Text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -19,6 +19,9 @@ GEOMETRY_A = 1e-4
 
 ENERGY, FORCE, LENGTH, FRACTION = "eV", "eV/A", "A", "of path"
 CELL_ENERGY = "eV/cell"
+PER_AREA = {"meV/A^2": CELL_ENERGY, "meV/A^3": FORCE}
+"""Units of tolerances that grow with the area of an interface, each with the unit of a cell that it becomes."""
+
 ATOM_ENERGY, SMALL_FORCE, STRESS, PURE, CALLS = "meV/atom", "meV/A", "GPa", "1", "calls"
 
 
@@ -103,6 +106,17 @@ class BaseProtocol(Record):
     def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
         """All that this protocol measures on `frames`: quantity -> unit."""
         return dict(self.quantities)
+
+    def interface_area(self, frames: Sequence[Atoms]) -> float | None:
+        """Area in A^2 that tolerances per area are multiplied by; None where there is no interface."""
+        return None
+
+    def signal(self, quantity: str, reference: Measurement) -> float | None:
+        """What a tolerance must stay below to see anything: the range of the curve of the reference, in its unit.
+
+        For a mean deviation it is that of a curve without any feature. None where a quantity is read off no curve.
+        """
+        return None
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`."""

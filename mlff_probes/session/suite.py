@@ -145,7 +145,9 @@ class Suite:
         measured = self._measured(request)
         expectation = self.expectation(request)
         not_comparable = self._not_comparable(request.calculator, expectation)
-        verdict = judge(measured, expectation, not_comparable=not_comparable)
+        case = self._case[request.case]
+        why = case.blind.get(request.quantity, "") if isinstance(case, Case) else ""
+        verdict = judge(measured, expectation, not_comparable=not_comparable, why_reported=why)
         if self.known_failures is not None:
             labels = (request.calculator, self._calculator[request.calculator].identity.replicate_of)
             entry = self.known_failures.of(labels, request.case, request.quantity)

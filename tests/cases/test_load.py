@@ -16,7 +16,6 @@ from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError
 from mlff_probes.measure import FAMILIES
-from mlff_probes.measure.sliding.measurement import interface_area
 
 CASES = load_cases()
 LAWS_OF_DYNAMICS = ("survival", "temperature_offset", "energy_drift", "net_force", "rmsd_growth_rate")
@@ -64,7 +63,7 @@ def test_documented_numbers_of_the_reference():
 def test_the_gap_written_in_a_frame_is_the_gap_of_its_geometry():
     for case in CASES:
         for frame in case.frames if case.family == "sliding" else ():
-            normal = np.cross(frame.cell[0], frame.cell[1]) / interface_area(frame)
+            normal = np.cross(frame.cell[0], frame.cell[1]) / case.protocol.interface_area([frame])
             heights = frame.positions @ normal
             assert frame.info["gap"] == pytest.approx(frame.cell[2] @ normal - np.ptp(heights), abs=1e-7)
 
@@ -324,11 +323,11 @@ def test_case_tolerance_and_override_in_order_of_precedence(tmp_path):
     assert (relaxed.value, relaxed.origin) == (0.015, "case")
     assert BY_ID["sb2te3_fixed_gap_0.0"].expectation("atop_energy").tolerance.origin == "policy"
     file = tmp_path / "mine.toml"
-    file.write_text('[sliding.atop_energy]\nvalue = 0.2\nunit = "eV/cell"\nreason = "a rough first look"\n')
+    file.write_text('[sliding.atop_energy]\nvalue = 0.03\nunit = "eV/cell"\nreason = "a rough first look"\n')
     cases = {case.id: case for case in load_cases(policy=load_policy(file))}
     for name in ("sb2te3_relaxed_gap", "sb2te3_fixed_gap_0.0"):
         tolerance = cases[name].expectation("atop_energy").tolerance
-        assert (tolerance.value, tolerance.origin) == (0.2, "override")
+        assert (tolerance.value, tolerance.origin) == (0.03, "override")
 
 
 @pytest.mark.parametrize(
@@ -350,6 +349,16 @@ def test_bad_tolerance_files(tmp_path, text, says):
         load_policy(file)
     assert says in str(caught.value)
     assert str(file) in str(caught.value)
+
+
+def test_a_tolerance_that_would_pass_a_flat_path_is_blind(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[migration.barrier]\nvalue = 1.6\nunit = 'eV'\nreason = 'any'\n")
+    case = next(case for case in load_cases(policy=load_policy(file)) if case.id == "cr_sb2te3_in_gap")
+    assert list(case.blind) == ["barrier"]
+    assert case.expectation("barrier") is None
+    assert "the tolerance of 1.6 eV (override) is no smaller than all" in case.blind["barrier"]
+    assert "barrier" in case.quantities
 
 
 def test_an_override_finer_than_the_reference_ends_the_run(tmp_path):

@@ -229,35 +229,39 @@ def test_tolerance_below_the_uncertainty(tmp_path, run_probes):
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "-n 1"])
 def test_override_is_shown(workers, tmp_path, run_probes, sound):
     (tmp_path / "calc.py").write_text(sound)
-    (tmp_path / "mine.toml").write_text(BARRIER.format(value=20.0))
+    (tmp_path / "mine.toml").write_text(
+        BARRIER.format(value=20.0).replace("barrier", "force_mae").replace("eV", "eV/A")
+    )
     run = run_probes(
         CALCULATOR, "--probe-tolerances=mine.toml", "-k", "cr_sb2te3 and not octahedral_hop and not dynamics", *workers
     )
     rows = {(row.case, row.quantity): row for row in run.card.results}
-    barrier = rows["cr_sb2te3_in_gap", "barrier"]
-    assert barrier.expectation.tolerance.model_dump() == {
-        "value": 20.0, "unit": "eV", "reason": "because", "float32": None, "origin": "override",
+    force = rows["cr_sb2te3_in_gap", "force_mae"]
+    assert force.expectation.tolerance.model_dump() == {
+        "value": 20.0, "unit": "eV/A", "reason": "because", "float32": None, "origin": "override",
     }  # fmt: skip
-    assert barrier.verdict.state == "passed"
-    assert abs(barrier.verdict.deviation) > 1.0
-    others = {row.expectation.tolerance.origin for key, row in rows.items() if key[1] != "barrier" and row.expectation}
+    assert force.verdict.state == "passed"
+    assert abs(force.verdict.deviation) > 0.1
+    others = {
+        row.expectation.tolerance.origin for key, row in rows.items() if key[1] != "force_mae" and row.expectation
+    }
     assert "override" not in others
     assert run.card.options.tolerances == "mine.toml"
     run.matches(
-        "*barrier * 20† *eV *passed*",
-        "note: tolerances overridden by mine.toml: migration.barrier 20 eV",
+        "*force_mae * 20† *eV/A *passed*",
+        "note: tolerances overridden by mine.toml: migration.force_mae 20 eV/A",
     )
 
 
 def test_override_of_all_images(tmp_path, run_probes, sound):
     """`energy_image` stands for every image of a path, over the case's own tolerance too."""
     (tmp_path / "calc.py").write_text(sound)
-    (tmp_path / "mine.toml").write_text(BARRIER.format(value=20.0).replace("barrier", "energy_image"))
+    (tmp_path / "mine.toml").write_text(BARRIER.format(value=2.0).replace("barrier", "energy_image"))
     run = run_probes(CALCULATOR, "--probe-tolerances=mine.toml", "-k", "cr_sb2te3_deep")
     images = [row for row in run.card.results if row.quantity.startswith("energy_image_") and row.expectation]
     assert len(images) == 7  # the first image is reported, not judged
     assert {row.expectation.tolerance.origin for row in images} == {"override"}
-    assert {row.expectation.tolerance.value for row in images} == {20.0}
+    assert {row.expectation.tolerance.value for row in images} == {2.0}
 
 
 def test_no_such_reference_directory(tmp_path, run_probes):

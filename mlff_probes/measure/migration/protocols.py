@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import CALLS, ENERGY, FORCE, FRACTION, LENGTH, PURE, BaseProtocol, LabelKeys
-from mlff_probes.core.records import Positive, Text
+from mlff_probes.core.records import Measurement, Positive, Text
 from mlff_probes.core.structures import derived, made
 from mlff_probes.measure.migration.atom_order import migrating_atom_note, numbered_alike
 from mlff_probes.measure.migration.path_problems import far_hop, held_atoms_problem, path_problem
@@ -118,6 +118,14 @@ class FixedPath(PathFrames, LabelKeys):
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: all images share one tolerance."""
         return re.sub(rf"^({self.image_quantity.removesuffix('_')})_\d+$", r"\1", quantity)
+
+    def signal(self, quantity: str, reference: Measurement) -> float | None:
+        """What a path without any barrier would be off by, or the range of the energies along the path."""
+        energies = np.array(reference.arrays["energy"])
+        if quantity == "profile_mae":
+            return float(np.abs(energies).mean())
+        of_energy = quantity.startswith(self.image_quantity) or self.quantities.get(quantity) == ENERGY
+        return float(np.ptp(energies)) if of_energy else None
 
     def reference_problem(self, quantity: str, stored: Evaluation | None, uncertainties: Mapping[str, float]) -> str:
         """Why the position of the maximum cannot be judged; empty where it can, and for all other quantities."""

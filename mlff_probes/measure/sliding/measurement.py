@@ -12,24 +12,22 @@ from mlff_probes.core.protocol import CELL_ENERGY, FORCE, LENGTH
 from mlff_probes.core.records import Value, as_lists
 from mlff_probes.core.structures import derived
 from mlff_probes.measure.results import Result, missing
-from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide, Slide, registry_name
+from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide, Slide, near_separation, registry_name
 from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, energy_noise, spline_minimum
 
 Floats = NDArray[np.float64]
 
-FAULT = 2 / 3
+ATOP, FAULT = 1 / 3, 2 / 3
 """Registry of the stacking fault; tellurium sits atop tellurium at 1/3 (see `RelaxedGapSlide.registries`)."""
 
 JOULE_PER_M2 = units.m**2 / units.J
 """eV/A^2 -> J/m^2."""
 
+PER_EV = 1e3
+"""eV -> meV."""
+
 DRAWN = 240
 """Points of the interpolant kept for drawing."""
-
-
-def interface_area(frame: Atoms) -> float:
-    """Area of the sliding interface in A^2: |a1 x a2|, one interface a cell."""
-    return float(np.linalg.norm(np.cross(frame.cell[0], frame.cell[1])))
 
 
 def slide_vector(case: Case[Slide]) -> Floats:
@@ -59,15 +57,16 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     - `periodicity` E(1) - E(0), exactly zero, in a cell whose third vector is one period longer.
     """
     n = len(case.frames)
-    area = interface_area(case.frames[0])
+    area = case.protocol.interface_area(case.frames)
     energies = evaluation.energies[:n] - evaluation.energies[0]
     curve = PeriodicInterpolant.through(energies)
     period = float(np.linalg.norm(slide_vector(case)))
+    steepest = curve.steepest() / period
     values = {
-        "atop_energy": _per_cell(energies[n // 3], area),
-        "stacking_fault_energy": _per_cell(energies[2 * n // 3], area),
+        "atop_energy": _per_cell(_at(ATOP, energies, curve), area),
+        "stacking_fault_energy": _per_cell(_at(FAULT, energies, curve), area),
         "bridge_barrier": _per_cell(curve.maximum(FAULT, 1.0)[1], area),
-        "max_lateral_force": Value(value=curve.steepest() / period, unit=FORCE),
+        "max_lateral_force": Value(value=steepest, unit=FORCE, also={"meV/A^3": steepest / area * PER_EV}),
     }
     if len(evaluation.energies) > n:
         values["periodicity"] = _per_cell(evaluation.energies[n] - evaluation.energies[0], area)
@@ -85,6 +84,13 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     return Result(values, as_lists(arrays), evaluation, {"area_a2": area, "interfaces": 1})
 
 
+def _at(registry: float, energies: Floats, curve: PeriodicInterpolant) -> float:
+    """The energy at a registry: as sampled, or else as the interpolant has it."""
+    row = registry * len(energies)
+    sampled = abs(row - round(row)) < 1e-9
+    return float(energies[round(row)] if sampled else curve(registry))
+
+
 def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Result:
     """Work up E(gap) at the crystal's stacking, atop and at the fault.
 
@@ -99,7 +105,7 @@ def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Re
       at which the reference rises no higher above separation than its minimum lies below: closer in, the wall would
       outweigh the way out.
     """
-    area = interface_area(case.frames[0])
+    area = case.protocol.interface_area(case.frames)
     curves = {name: _curve(case, evaluation, name) for name in RelaxedGapSlide.registries}
     minima: dict[str, tuple[float, float] | str] = {}
     for name, (gaps, energies) in curves.items():
@@ -132,8 +138,7 @@ def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Re
 def _curve_error(energies: Floats, reference: Floats) -> float:
     """Mean deviation of E(gap), each relative to its last gap, where the reference is not far up its wall."""
     over = reference - reference[-1]
-    near = over <= -over.min() if over.min() < 0 else np.ones(len(over), bool)
-    return float(np.abs(energies - energies[-1] - over)[near].mean())
+    return float(np.abs(energies - energies[-1] - over)[near_separation(over)].mean())
 
 
 def _curve(case: Case[RelaxedGapSlide], evaluation: Evaluation, name: str) -> tuple[Floats, Floats]:
@@ -142,7 +147,8 @@ def _curve(case: Case[RelaxedGapSlide], evaluation: Evaluation, name: str) -> tu
 
 
 def _per_cell(energy: float, area: float) -> Value:
-    return Value(value=energy, unit=CELL_ENERGY, also={"J/m^2": energy / area * JOULE_PER_M2})
+    also = {"meV/A^2": energy / area * PER_EV, "J/m^2": energy / area * JOULE_PER_M2}
+    return Value(value=energy, unit=CELL_ENERGY, also=also)
 
 
 def _difference(minima: dict[str, tuple[float, float] | str], name: str, area: float) -> Value:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlff_probes.core.protocol import (
     CELL_ENERGY,
@@ -18,9 +19,17 @@ from mlff_probes.core.protocol import (
     frame_key,
     order_problem,
 )
+from mlff_probes.core.records import Measurement
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+
+FEWEST_REGISTRIES = 6
+"""Of a period: fewer leave out its second harmonic, by which crystal and fault differ."""
+
+GAP_A = 0.01
+"""How far gaps may be from those of the cells, A: people round them."""
 
 
 class Slide(BaseProtocol, LabelKeys):
@@ -37,6 +46,10 @@ class Slide(BaseProtocol, LabelKeys):
     family: ClassVar[str] = "sliding"
     frame_keys: ClassVar[tuple[str, ...]] = ("slide", "gap")
 
+    def interface_area(self, frames: Sequence[Atoms]) -> float:
+        """Area of the sliding interface, |a1 x a2|, A^2; a cell has one."""
+        return float(np.linalg.norm(np.cross(*frames[0].cell.array[:2])))
+
     def geometry_problem(self, frames: Sequence[Atoms]) -> str | None:
         """Why the third cell vector does not follow `slide`, or None.
 
@@ -46,7 +59,7 @@ class Slide(BaseProtocol, LabelKeys):
             return "slide_vector must not be zero"
         first = frames[0]
         plane = first.cell.array[:2]
-        if float(np.linalg.norm(np.cross(*plane))) == 0:
+        if self.interface_area(frames) == 0:
             return "the cell has no area in the plane of sliding"
         for index, frame in enumerate(frames):
             if not np.allclose(frame.cell.array[:2], plane, atol=GEOMETRY_A):
@@ -56,11 +69,25 @@ class Slide(BaseProtocol, LabelKeys):
             steps = np.linalg.lstsq(plane.T, moved, rcond=None)[0]
             if np.abs((steps - steps.round()) @ plane).max() > GEOMETRY_A:
                 return f"the third cell vector of frame {index} does not follow slide={frame.info['slide']:g}"
-        return order_problem(frames)
+        return _gap_problem(frames) or order_problem(frames)
+
+    def frame_notes(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
+        """What a reader must know of the gaps: whether they are those between the outermost atoms."""
+        stated, spaces = frame_key(frames[0], "gap"), _empty_spaces(frames[0])
+        if np.abs(spaces - stated).min() < GAP_A:
+            return ()
+        return (
+            f"Gaps are shown as the frames state them: {stated:g} A in the first, whose layers have "
+            f"{spaces.max():.3f} A between their outermost atoms.",
+        )
 
 
 class FixedGapSlide(Slide):
-    """One period of sliding at a constant interlayer gap, sampled at equidistant registries."""
+    """One period of sliding at a constant interlayer gap, sampled at equidistant registries.
+
+    Six or more registries; slide = 1 is not among them, since it is slide = 0 again. Where 1/3 and 2/3 are not, the
+    energies there are read off the interpolant.
+    """
 
     kind: Literal["fixed_gap_slide"]
 
@@ -77,14 +104,35 @@ class FixedGapSlide(Slide):
         """What makes these frames unusable, or None."""
         slides = np.array([frame.info["slide"] for frame in frames], dtype=float)
         n = len(slides)
-        if n % 3 or n < 6:
-            return f"the registries must number 6, 9, 12, … (1/3 and 2/3 among them), found {n}"
+        if n > 1 and slides[0] == 0 and slides[-1] == 1:
+            return "slide = 1 is slide = 0 again; leave it out"
+        if n < FEWEST_REGISTRIES:
+            return (
+                f"a period needs at least {FEWEST_REGISTRIES} equidistant registries, found {n}; add frames so that "
+                "'slide' is 0, 1/6, 1/3, 1/2, 2/3 and 5/6"
+            )
         if not np.allclose(slides, np.arange(n) / n, atol=10.0**-REGISTRY_DECIMALS):
-            return f"'slide' must be 0, 1/{n}, 2/{n}, …, found {slides.tolist()}"
+            return f"'slide' must be 0, 1/{n}, 2/{n}, … of one period for {n} frames, found {slides.tolist()}"
         gaps = {frame_key(frame, "gap") for frame in frames}
         if len(gaps) > 1:
             return f"all registries of a fixed-gap slide need one gap, found {sorted(gaps)}"
         return self.geometry_problem(frames)
+
+    def frame_notes(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
+        """What a reader must know of the gaps and of the registries."""
+        notes = super().frame_notes(frames)
+        if len(frames) % 3 == 0:
+            return notes
+        return (*notes, f"Energies at 1/3 and 2/3 are read off the interpolant through the {len(frames)} registries.")
+
+    def signal(self, quantity: str, reference: Measurement) -> float | None:
+        """What a layer without any corrugation would be off by, or the range of E(slide)."""
+        if quantity == "periodicity":
+            return None
+        if quantity == "max_lateral_force":
+            return reference.values[quantity].value
+        energies = np.array(reference.arrays["energy"])
+        return float(np.abs(energies).mean() if quantity == "profile_mae" else np.ptp(reference.arrays["energy_dense"]))
 
 
 class RelaxedGapSlide(Slide):
@@ -109,7 +157,10 @@ class RelaxedGapSlide(Slide):
         for frame in frames:
             name = registry_name(frame.info["slide"])
             if name is None:
-                return f"'slide' must be 0, 1/3 or 2/3 here, found {frame.info['slide']}"
+                return (
+                    "E(gap) is measured at the crystal, atop and at the fault: 'slide' must be 0, 1/3 or 2/3 here, "
+                    f"found {frame.info['slide']}"
+                )
             gaps[name].append(frame_key(frame, "gap"))
         for name, values in gaps.items():
             if len(values) < 4:
@@ -117,6 +168,55 @@ class RelaxedGapSlide(Slide):
             if len(set(values)) < len(values):
                 return f"a gap at '{name}' is given twice, found {values}"
         return self.geometry_problem(frames)
+
+    def signal(self, quantity: str, reference: Measurement) -> float | None:
+        """What layers without any binding would be off by, or the range of the minima of E(gap)."""
+        if quantity in ("atop_energy", "stacking_fault_energy"):
+            known = [reference.values[name].value for name in ("atop_energy", "stacking_fault_energy")]
+            return float(np.ptp([0.0, *(value for value in known if value is not None)]))
+        if quantity == "binding_energy":
+            return reference.values[quantity].value
+        if quantity != "binding_curve_mae":
+            return None
+        energies = np.array(reference.arrays["energy_crystal"])
+        return float(np.abs(energies[near_separation(energies)]).mean())
+
+
+def _gap_problem(frames: Sequence[Atoms]) -> str | None:
+    """Why the gaps do not follow the cells, or None: they change as the cell does, or as what a layer leaves of it."""
+    stated = np.array([frame_key(frame, "gap") for frame in frames])
+    heights = np.array([_heights(frame)[1] for frame in frames])
+    thick = np.array([np.ptp(_heights(frame)[0]) for frame in frames])
+    wrong = [np.abs((stated - stated[0]) - (space - space[0])) for space in (heights, heights - thick)]
+    off = np.minimum(*wrong)
+    worst = int(off.argmax())
+    if off[worst] < GAP_A:
+        return None
+    return (
+        f"frame {worst} states a gap of {stated[worst]:g} A, {stated[worst] - stated[0]:+.3f} A from frame 0, but the "
+        f"cell along the normal of the layers changes by {heights[worst] - heights[0]:+.3f} A"
+    )
+
+
+def _heights(frame: Atoms) -> tuple[NDArray[np.float64], float]:
+    """Heights of the atoms along the normal of the plane of sliding, A, and that of the cell."""
+    normal = np.cross(*frame.cell.array[:2])
+    normal /= np.linalg.norm(normal)
+    return frame.positions @ normal, abs(float(frame.cell.array[2] @ normal))
+
+
+def _empty_spaces(frame: Atoms) -> NDArray[np.float64]:
+    """Distances along the normal of each atom to the next one above, through the cell, A."""
+    heights, cell = _heights(frame)
+    levels = np.sort(heights % cell)
+    return np.diff([*levels, levels[0] + cell])
+
+
+def near_separation(energies: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where E(gap), relative to the widest gap, rises no higher above separation than its minimum lies below."""
+    depth = -float(energies.min())
+    near: NDArray[np.bool_] = energies <= (depth if depth > 0 else np.inf)
+    return near
 
 
 def registry_name(slide: float) -> str | None:

@@ -1,0 +1,172 @@
+"""Sliding cases of another material: tolerances of its interface, what is blind there, its own registries and gaps."""
+
+from __future__ import annotations
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlff_probes.calculators.base import as_calculator
+from mlff_probes.cases.load import load_case
+from mlff_probes.cases.tolerances import load_policy
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import State
+from mlff_probes.session.suite import Suite
+
+HILL_EV = 0.008
+CASE = """schema_version = 1
+title = "A layer of mine"
+tier = "quick"
+protocol = {{ kind = "{kind}", slide_vector = [2, 1] }}
+reference = {{ level_of_theory = "exact", source = "mine" }}
+"""
+EXPECTED = '[[expectation]]\nquantity = "{}"\nunit = "{}"\nuncertainty = 0.0\n'
+FIXED = ("atop_energy", "stacking_fault_energy", "bridge_barrier", "profile_mae", "max_lateral_force")
+
+
+class Hill(Calculator):
+    """A layer of carbon that slides over a cosine hill, and is bound by a Morse well of some depth at 3.4 A."""
+
+    implemented_properties = ("energy",)
+
+    def __init__(self, hill=HILL_EV, depth=0.05):
+        super().__init__()
+        self.hill, self.depth = hill, depth
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        a1, a2, a3 = atoms.cell.array
+        period = 2 * a1 + a2
+        u = (a3 - period / 3)[:2] @ period[:2] / (period @ period)
+        decay = np.exp(-1.5 * (a3[2] - 3.4))
+        energy = self.hill * (1 - np.cos(2 * np.pi * u)) / 2 * min(decay, 1.0) + self.depth * (decay**2 - 2 * decay)
+        self.results = {"energy": energy - 20.0}
+
+
+def layer(slide, gap=3.4, *, stated=0.0, a=2.461):
+    a1, a2 = np.array([a, 0, 0]), np.array([-a / 2, a * np.sqrt(3) / 2, 0])
+    a3 = (slide + 1 / 3) * (2 * a1 + a2) + [0, 0, gap]
+    frame = Atoms("C2", positions=[[0, 0, 0], (2 * a1 + a2) / 3], cell=[a1, a2, a3], pbc=True)
+    frame.info |= {"slide": slide, "gap": gap + stated}
+    return frame
+
+
+def case_of(folder, frames, kind="fixed_gap_slide", quantities=FIXED, units=None, reference=None, more=""):
+    (folder / "sliding").mkdir(exist_ok=True)
+    for frame in frames:
+        frame.calc = reference or Hill()
+        frame.calc = SinglePointCalculator(frame, energy=frame.get_potential_energy(), forces=np.zeros((2, 3)))
+    ase.io.write(folder / "sliding" / "mine.extxyz", frames, format="extxyz")
+    units = units or {"max_lateral_force": "eV/A"}
+    rows = "".join(EXPECTED.format(name, units.get(name, "eV/cell")) for name in quantities)
+    file = folder / "sliding" / "mine.toml"
+    file.write_text(CASE.format(kind=kind) + rows + more)
+    return load_case(file)
+
+
+def period(n=6, **more):
+    return [layer(u, **more) for u in np.arange(n) / n]
+
+
+def verdicts(calculator, case):
+    suite = Suite([as_calculator(calculator)], [case])
+    return {r.quantity: r for r in (suite.result(request) for request in suite.requests(case.protocol.kind))}
+
+
+def test_a_valley_instead_of_a_hill_of_eight_mev_does_not_pass(tmp_path):
+    case = case_of(tmp_path, period())
+    assert set(case.blind) == {"atop_energy", "profile_mae", "max_lateral_force"}
+    found = {name: row.verdict for name, row in verdicts(Hill(-HILL_EV), case).items()}
+    assert {name for name, verdict in found.items() if verdict.state is State.FAILED} == {
+        "stacking_fault_energy", "bridge_barrier",
+    }  # fmt: skip
+    assert all(found[name].state is State.REPORTED for name in case.blind)
+    assert found["atop_energy"].reason == (
+        "blind, so not judged: the tolerance of 0.017 eV/cell (policy) is no smaller than all that the curve of the "
+        "reference shows, 0.008 eV/cell; state a finer tolerance with its reason"
+    )
+    right = {name: row.verdict.state for name, row in verdicts(Hill(), case).items()}
+    assert State.PASSED in right.values()
+    assert State.FAILED not in right.values()
+
+
+def test_a_finer_tolerance_of_the_case_sees_again(tmp_path):
+    own = 'tolerance = { value = 0.4, unit = "meV/A^2", reason = "A quarter of the hill." }\n'
+    case = case_of(tmp_path, period(), quantities=("atop_energy",), more=own)
+    tolerance = case.expectation("atop_energy").tolerance
+    area = 2.461**2 * np.sqrt(3) / 2
+    assert (tolerance.value, tolerance.unit) == (pytest.approx(0.4e-3 * area, rel=0.05), "eV/cell")
+    assert "Here 0.4 meV/A^2 of an interface of 5.245 A^2." in tolerance.reason
+    row = verdicts(Hill(), case)["atop_energy"]
+    assert row.verdict.state is State.PASSED
+    assert row.measured.also["meV/A^2"] == pytest.approx(0.75e3 * HILL_EV / area)
+
+
+def test_a_tolerance_grows_with_the_interface(tmp_path):
+    wide = case_of(tmp_path, period(a=6.0), reference=Hill(0.5))
+    area = 36 * np.sqrt(3) / 2
+    policy = load_policy().tolerances["sliding", "bridge_barrier"]
+    assert wide.expectation("bridge_barrier").tolerance.value == pytest.approx(policy.value * area / 1e3, rel=0.05)
+
+
+def test_an_override_may_be_of_a_cell_or_of_an_area(tmp_path):
+    file = tmp_path / "mine.toml"
+    for unit in ("eV/cell", "meV/A^2"):
+        file.write_text(f'[sliding.atop_energy]\nvalue = 0.2\nunit = "{unit}"\nreason = "x."\n')
+        assert load_policy(file).overrides["sliding", "atop_energy"].unit == unit
+    file.write_text('[sliding.atop_energy]\nvalue = 0.2\nunit = "J/m^2"\nreason = "x."\n')
+    with pytest.raises(InputError, match=r"must be in meV/A\^2 or eV/cell, found J/m\^2"):
+        load_policy(file)
+
+
+@pytest.mark.parametrize("n", [7, 8, 10])
+def test_any_number_of_registries_will_do(tmp_path, n):
+    case = case_of(tmp_path, period(n), quantities=("stacking_fault_energy",))
+    assert case.expectation("stacking_fault_energy").value == pytest.approx(0.75 * HILL_EV, abs=1e-12)
+    assert case.notes == (f"Energies at 1/3 and 2/3 are read off the interpolant through the {n} registries.",)
+
+
+def curve(gaps=(3.0, 3.2, 3.5, 4.0, 5.0, 8.0), **more):
+    return [layer(u, gap, **more) for u in (0.0, 1 / 3, 2 / 3) for gap in gaps]
+
+
+@pytest.mark.parametrize(
+    ("frames", "kind", "says"),
+    [
+        ([*period(), layer(1.0)], "fixed_gap_slide", "slide = 1 is slide = 0 again; leave it out"),
+        (period(5), "fixed_gap_slide", "needs at least 6 equidistant registries, found 5; add frames"),
+        ([*period(6)[:5], layer(0.9)], "fixed_gap_slide", "'slide' must be 0, 1/6, 2/6, … of one period for 6 frames"),
+        (
+            [*curve(), layer(0.5, 3.5)],
+            "relaxed_gap_slide",
+            "the crystal, atop and at the fault: 'slide' must be",
+        ),
+        ([*curve()[:-1], layer(2 / 3, 8.0, stated=0.5)], "relaxed_gap_slide", "but the cell along the normal"),
+    ],
+)
+def test_frames_that_are_no_slide_say_what_to_do(tmp_path, frames, kind, says):
+    with pytest.raises(InputError) as caught:
+        case_of(tmp_path, frames, kind, ("atop_energy",))
+    assert says in str(caught.value)
+
+
+def test_gaps_that_are_counted_otherwise_are_said(tmp_path):
+    units = {"equilibrium_gap": "A"}
+    shifted = case_of(tmp_path, curve(stated=0.5), "relaxed_gap_slide", ("equilibrium_gap",), units)
+    assert shifted.expectation("equilibrium_gap").value == pytest.approx(3.9, abs=0.05)
+    assert shifted.notes == (
+        "Gaps are shown as the frames state them: 3.5 A in the first, whose layers have 3.000 A between their "
+        "outermost atoms.",
+    )
+    right = case_of(tmp_path, curve(), "relaxed_gap_slide", ("equilibrium_gap",), units)
+    assert right.notes == ()
+
+
+def test_weak_binding_within_its_tolerance_is_blind(tmp_path):
+    quantities = ("binding_energy", "binding_curve_mae")
+    weak = case_of(tmp_path, curve(), "relaxed_gap_slide", quantities, reference=Hill(depth=0.004))
+    assert set(weak.blind) == set(quantities)
+    assert not case_of(tmp_path, curve(), "relaxed_gap_slide", quantities, reference=Hill(depth=0.05)).blind
