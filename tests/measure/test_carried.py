@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 from ase.build import bulk
+from cards import card_of
 from faults import load
 from sound import Sound
 
 from mlff_probes.core.case import Case
 from mlff_probes.measure import BY_KIND
 from mlff_probes.measure.measurement import measure_case
+from mlff_probes.scorecard.reports import terminal
 
 STATED = {"charge": -2, "spin": 3, "head": "surfaces"}
 
@@ -77,3 +79,18 @@ def test_random_structures_are_neutral():
     asked = asked_in("derivatives", examples=6)
     assert {charge for _, charge, _, _ in asked - ANION} == {0}
     assert {head for *_, head in asked} == {"surfaces"}
+
+
+def test_what_cannot_be_carried_is_said_once():
+    frame = bulk("Al", a=4.05, cubic=True)
+    frame.info["charge"] = "unknown"
+    protocol = BY_KIND["speed"].protocol(kind="speed", repeats=((1, 1, 1), (2, 1, 1), (2, 2, 1)))
+    case = Case(
+        id="odd", family="inference", title="odd", tier="quick", protocol=protocol, frames=(frame,), stored=None,
+        level_of_theory="exact", source="exact", expectations=(), reports=("latency_4",),
+    )  # fmt: skip
+    card = card_of([load()], cases=[case], kinds=["speed"])
+    said = "charge=unknown: it is no number that could grow with the number of copies"
+    assert card.measurements[0].diagnostics["dropped"] == [said]
+    text = " ".join(terminal.render(card).split())
+    assert text.count(f"note: dropped from structures made of others in odd: {said}") == 1
