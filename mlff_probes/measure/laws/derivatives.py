@@ -28,10 +28,9 @@ from mlff_probes.measure.laws.examples import (
     no_structures,
     resolution,
     seen_dtype,
-    tried_structures,
-    without_refused,
 )
 from mlff_probes.measure.laws.protocols import Derivatives
+from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.results import Result
 from mlff_probes.methods.random_structures import directions, drawn, oddities, strains
 

@@ -12,8 +12,9 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.measure.kind import QUIET, Conditions
-from mlff_probes.measure.laws.examples import Worst, no_structures, seen_dtype, tried_structures, without_refused
+from mlff_probes.measure.laws.examples import Worst, no_structures, seen_dtype
 from mlff_probes.measure.laws.protocols import Reproducibility
+from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.laws.twins import (
     NO_PRECISION,
     OTHER,

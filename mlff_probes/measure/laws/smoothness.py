@@ -29,11 +29,9 @@ from mlff_probes.measure.laws.examples import (
     no_structures,
     resolution,
     seen_dtype,
-    tried_elements,
-    tried_structures,
-    without_refused,
 )
 from mlff_probes.measure.laws.protocols import Smoothness
+from mlff_probes.measure.laws.tried import tried_elements, tried_structures, without_refused
 from mlff_probes.measure.results import Result
 from mlff_probes.methods.random_structures import SHORTEST_A, directions, drawn
 

@@ -27,10 +27,9 @@ from mlff_probes.measure.laws.examples import (
     largest,
     no_structures,
     seen_dtype,
-    tried_structures,
-    without_refused,
 )
 from mlff_probes.measure.laws.protocols import Symmetry
+from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.results import Result
 from mlff_probes.methods.random_structures import drawn, equivalent_cells, rotations
 

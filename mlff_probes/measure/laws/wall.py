@@ -18,8 +18,9 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.structures import made, settings
 from mlff_probes.measure.kind import QUIET, Conditions
-from mlff_probes.measure.laws.examples import Shown, Worst, no_structures, tried_elements
+from mlff_probes.measure.laws.examples import Shown, Worst, no_structures
 from mlff_probes.measure.laws.protocols import ShortRangeWall
+from mlff_probes.measure.laws.tried import tried_elements
 from mlff_probes.measure.results import Result
 
 LAW = "wall_deficit"

@@ -119,6 +119,15 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
     return parts
 
 
+def _dropped(card: Scorecard) -> list[str]:
+    """What a model may read and what structures that were made of others could not carry, each once."""
+    found: dict[str, dict[str, None]] = {}
+    for measurement in card.measurements:
+        for said in measurement.diagnostics.get("dropped", ()):
+            found.setdefault(said, {})[measurement.case] = None
+    return [f"dropped from structures made of others in {', '.join(cases)}: {said}" for said, cases in found.items()]
+
+
 def notes(card: Scorecard) -> list[str]:
     """What a reader must know of how this run was judged."""
     found = _overridden(card)
@@ -133,14 +142,7 @@ def notes(card: Scorecard) -> list[str]:
         for case in card.cases
         if case.level_of_theory == NOT_STATED and case.reference_arrays
     ]
-    dropped: dict[str, list[str]] = {}
-    for measurement in card.measurements:
-        for said in measurement.diagnostics.get("dropped", ()):
-            dropped.setdefault(said, []).append(measurement.case)
-    found += [
-        f"dropped from structures made of others in {', '.join(dict.fromkeys(cases))}: {said}"
-        for said, cases in dropped.items()
-    ]
+    found += _dropped(card)
     found += [
         f"the checkpoint of {identity.label} was refused by the check and loaded all the same "
         "(--probe-trust-checkpoint): code that is in it may have run"
