@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlff_probes.calculators.bench import Bench
 from mlff_probes.calculators.device import HOST, Device
 from mlff_probes.calculators.process_state import ProcessState
 from mlff_probes.core.records import CalculatorIdentity
@@ -72,6 +73,8 @@ class Calculator:
         Around each model call: what may end it (`mlff_probes.calculators.limits`).
     state
         What it changed of the process, and has in its calls.
+    bench
+        The structure through which it is asked where it has no batched pass.
     """
 
     identity: CalculatorIdentity
@@ -87,6 +90,7 @@ class Calculator:
     can_compile: bool = False
     guard: Guard = unguarded
     state: ProcessState = field(default_factory=ProcessState, compare=False, repr=False)
+    bench: Bench = field(default_factory=Bench, compare=False, repr=False)
 
     @property
     def label(self) -> str:

@@ -127,7 +127,7 @@ def _forward(
         with model.guard(where, len(rows)):
             if model.batch is not None:
                 return _of_batch(model.batch([frames[row] for row in rows], wanted[0]), len(rows))
-            return [_single(model.ase, frames[row], *wanted) for row in rows]
+            return [_single(model, frames[row], *wanted) for row in rows]
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
     except (KeyboardInterrupt, TimeUp):
@@ -149,17 +149,17 @@ def _of_batch(found: Sequence[tuple[Any, Any]], asked: int) -> list[tuple[Any, .
     return pairs
 
 
-def _single(ase_calculator: Any, frame: Atoms, forces: bool, stress: bool) -> tuple[Any, Any, Any]:
-    atoms = frame.copy()
-    atoms.calc = ase_calculator
+def _single(model: Calculator, frame: Atoms, forces: bool, stress: bool) -> tuple[Any, Any, Any]:
     try:
+        atoms = model.bench.placed(frame, model.ase)
         # forces first: a calculator that computes only what it is asked for then makes both at once
         # a copy, since a calculator may fill the same array in its next call
         f = copy.deepcopy(atoms.get_forces(apply_constraint=False)) if forces else None
         s = copy.deepcopy(atoms.get_stress(apply_constraint=False)) if stress else None
         return atoms.get_potential_energy(), f, s
-    finally:
-        atoms.calc = None
+    except BaseException:
+        model.bench.clear()
+        raise
 
 
 def _as_numbers(found: Any, what: str) -> Floats:
