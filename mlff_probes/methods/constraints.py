@@ -71,6 +71,16 @@ class Freedom:
         free: Floats = np.einsum("nij,knj->kni", self.projectors, each).reshape(vectors.shape)
         return free
 
+    def of_moving_atoms(self) -> Freedom:
+        """The same directions for atoms that move at all, and all three for those that do not.
+
+        Forces on atoms that never move belong to the interaction with those that do, and teach it.
+        """
+        if self.projectors is None:
+            return self
+        never = np.abs(self.projectors).max(axis=(1, 2)) < SAME_PROJECTOR
+        return Freedom(np.where(never[:, None, None], np.eye(3), self.projectors))
+
     def directions(self, n_atoms: int) -> int:
         """In how many directions the atoms may move, all together."""
         return 3 * n_atoms if self.projectors is None else round(float(np.trace(self.projectors.sum(axis=0))))

@@ -83,13 +83,14 @@ class LinearPotential:
     Parameters
     ----------
     atoms
-        Elements, cell, periodicity, and constraints: it learns the forces in free directions alone.
+        Elements, cell, periodicity, and constraints: of an atom that may move in some directions the forces in these
+        alone are learned; of one that is held altogether all, since they are what the others do to it.
     points
         Configurations of the first band: which atoms are neighbours is settled once, with a skin.
     """
 
     def __init__(self, atoms: Atoms, points: Floats) -> None:
-        self.n_atoms, self.freedom = len(atoms), Freedom.of(atoms)
+        self.n_atoms, self.taught = len(atoms), Freedom.of(atoms).of_moving_atoms()
         first, second, cells = neighbour_pairs(atoms, points, PAIR_CUTOFF + SKIN)
         self.first, self.second = first, second
         self.shift: Floats = cells @ np.asarray(atoms.cell)
@@ -123,9 +124,9 @@ class LinearPotential:
         return np.concatenate([pair, triplet]), np.concatenate([pair_gradient, triplet_gradient], axis=1)
 
     def learn(self, point: Floats, forces: Floats) -> None:
-        """Take up one configuration and the free part of its forces for `fit`."""
+        """Take up one configuration and its forces for `fit`."""
         values, gradient = self.features(point)
-        gradient = self.freedom.part(gradient.T).T
+        gradient = self.taught.part(gradient.T).T
         self.values.append(values)
         self.normal += gradient.T @ gradient
         self.wanted -= gradient.T @ forces
@@ -298,7 +299,7 @@ class LearnedPotential:
     """The linear potential plus the process on its residuals; grows with the evaluations it is shown."""
 
     def __init__(self, atoms: Atoms, points: Floats) -> None:
-        self.linear = LinearPotential(atoms, points)
+        self.linear, self.freedom = LinearPotential(atoms, points), Freedom.of(atoms)
 
     def fit(self, points: Floats, energies: Floats, forces: Floats) -> None:
         """Learn from all evaluations so far; those already seen must come first and be the same."""
@@ -307,13 +308,13 @@ class LearnedPotential:
         self.linear.fit(energies)
         last = slice(-LAST_POINTS, None)
         mean, pull = self.linear.predict(points[last])
-        self.residual = Residual(points[last], energies[last] - mean, forces[last] - pull)
+        self.residual = Residual(points[last], energies[last] - mean, self.freedom.part(forces[last] - pull))
 
     def predict(self, points: Floats) -> tuple[Floats, Floats]:
-        """Energies and forces at `points`."""
+        """Energies and the free part of the forces at `points`."""
         mean, pull = self.linear.predict(points)
         energies, forces = self.residual.predict(points)
-        return mean + energies, pull + forces
+        return mean + energies, self.freedom.part(pull + forces)
 
 
 def neighbour_pairs(atoms: Atoms, points: Floats, cutoff: float) -> tuple[Integers, Integers, Integers]:

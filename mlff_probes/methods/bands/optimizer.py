@@ -11,7 +11,7 @@ band is relaxed before the next evaluation: the all-images-evaluated algorithm o
   band. A higher image sends it back to *climb*.
 
 Energies and forces are always those of true calls at the positions that are handed out. Where constraints hold atoms,
-only the free part of the forces is learned, moves the band, and is judged.
+the learned potential is shown all forces, but only their free part moves the band and is judged.
 """
 
 from __future__ import annotations
@@ -136,8 +136,7 @@ class BandOptimizer:
         self.points: list[Floats] = []
         self.point_energies: list[float] = []
         self.point_forces: list[Floats] = []
-        self.forces[[0, -1]] = self.freedom.part(end_forces.reshape(2, -1))
-        self._remember([0, len(positions) - 1])
+        self._remember([0, len(positions) - 1], end_forces)
         self.model = LearnedPotential(atoms, self.band)
         self.moved = list(range(1, len(positions) - 1))
         self.saddle = 0
@@ -148,8 +147,7 @@ class BandOptimizer:
     def take(self, energies: Floats, forces: Floats) -> Step:
         """Take up what the model gives for the images now proposed (`moved`), in their order."""
         self.energies[self.moved] = energies
-        self.forces[self.moved] = self.freedom.part(forces.reshape(len(self.moved), -1))
-        self._remember(self.moved)
+        self._remember(self.moved, forces)
         pull = band_forces(self.band, self.energies, self.forces[1:-1], self.spring, climb=True)
         highest = highest_inner(self.energies)
         at_saddle = largest_force(self.forces[highest])
@@ -177,10 +175,13 @@ class BandOptimizer:
             self._step_without_model()
         return self.band.reshape(self.shape).copy()
 
-    def _remember(self, images: list[int]) -> None:
+    def _remember(self, images: list[int], forces: Floats) -> None:
+        """Keep all `forces` on some images for the learned potential, and their free part for the band."""
+        lessons = forces.reshape(len(images), -1)
+        self.forces[images] = self.freedom.part(lessons)
         self.points += [self.band[image].copy() for image in images]
         self.point_energies += [float(self.energies[image]) for image in images]
-        self.point_forces += [self.forces[image].copy() for image in images]
+        self.point_forces += [force.copy() for force in lessons]
 
     def _largest(self) -> float:
         """What the present phase makes small."""
@@ -256,7 +257,7 @@ class BandOptimizer:
         self.model.fit(points, energies, forces)
 
     def _model_forces(self, points: Floats) -> Floats:
-        return self.freedom.part(self.model.predict(points)[1])
+        return self.model.predict(points)[1]
 
     def _limit(self, images: Floats) -> Floats:
         """How far each of `images` may go from the nearest point, A."""
@@ -288,8 +289,7 @@ class BandOptimizer:
         energies, forces = self.energies.copy(), self.forces.copy()
         held_steps = 0
         for _ in range(MODEL_STEPS):
-            energies[moved], pushed = self.model.predict(band[moved])
-            forces[moved] = self.freedom.part(pushed)
+            energies[moved], forces[moved] = self.model.predict(band[moved])
             pull = band_forces(band, energies, forces[1:-1], self.spring, climb=False)[[i - 1 for i in moved]]
             if largest_force(pull) < self.tolerance:
                 break
