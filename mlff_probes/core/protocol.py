@@ -73,6 +73,8 @@ class BaseProtocol(Record):
         Whether the constraints of the frames say anything; otherwise they are taken off, and a note says so.
     uses_forces, needs_forces
         Whether forces are asked for where the calculator has them, and whether nothing is measured without them.
+    relaxes
+        Whether structures are relaxed, which may take minutes: nothing that a picture measures unasked.
     chooses_elements
         Whether structures of elements that the calculator does not know are left out of the case. Otherwise the case is
         left out of the run.
@@ -88,6 +90,7 @@ class BaseProtocol(Record):
     uses_forces: ClassVar[bool] = False
     needs_forces: ClassVar[bool] = False
     chooses_elements: ClassVar[bool] = False
+    relaxes: ClassVar[bool] = False
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from mlff_probes.calculators.limits import positive_seconds
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import TIERS, ProbeResult, Tier
 from mlff_probes.measure import FAMILIES, KINDS
+from mlff_probes.measure.kind import Kind
 from mlff_probes.methods.simulation.store import store_directory
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.model import RunOptions, Scorecard
@@ -150,9 +151,11 @@ class Benchmark:
         unknown = [family for family in families if family not in FAMILIES]
         if unknown:
             raise InputError("", f"there is no family {unknown[0]!r}", f"known are {', '.join(FAMILIES)}")
-        chosen = families or self._families
-        kinds = [kind.name for kind in KINDS if kind.protocol.family in chosen]
-        requests = [request for kind in kinds for request in self._suite.requests(kind)]
+        self._measure([kind for kind in KINDS if kind.protocol.family in (families or self._families)])
+        return self
+
+    def _measure(self, kinds: Sequence[Kind]) -> None:
+        requests = [request for kind in kinds for request in self._suite.requests(kind.name)]
         self._asked |= {request.id for request in requests}
         pending = [request for request in requests if request.id not in self._results]
         self._interrupted = "interrupted"  # until all is measured
@@ -165,7 +168,6 @@ class Benchmark:
             self._measured_s += time.perf_counter() - start
         if self._asked <= self._results.keys():
             self._interrupted = ""
-        return self
 
     @property
     def scorecard(self) -> Scorecard:
@@ -189,7 +191,11 @@ class Benchmark:
         return self.scorecard.verdict
 
     def plot_energy_profile(self, path: str | os.PathLike[str] | None = None) -> Picture:
-        """Energy along each migration path, reference in black; written to `path` if given."""
+        """Energy along each migration path, reference in black; written to `path` if given.
+
+        Fixed paths are measured now if they were not. What relaxes takes minutes: it is drawn where `run` measured it,
+        or where it is the path that was given.
+        """
         return self._picture("migration", path)
 
     def plot_sliding(self, path: str | os.PathLike[str] | None = None) -> Picture:
@@ -215,16 +221,24 @@ class Benchmark:
         target = None if path is None else Path(path).expanduser()
         if target is not None:
             files.check_path(target, given="path", known=PICTURES)
-        self.run(family)
-        picture = draw_cases(self.scorecard, [case for case in self.scorecard.cases if case.family == family])
+        self._measure([kind for kind in KINDS if kind.protocol.family == family and self._drawn_unasked(kind)])
+        measured = {row.case for row in self._results.values() if row.family == family}
+        cases = [case for case in self.scorecard.cases if case.id in measured] if measured else []
+        picture = draw_cases(self.scorecard, cases) if cases else None
         if picture is None:
             raise InputError("", self._nothing_to_draw(family))
         if target is not None:
             picture.savefig(target)
         return picture
 
+    def _drawn_unasked(self, kind: Kind) -> bool:
+        """Whether a picture may measure what it lacks: what a single call tells, or a path that was given."""
+        return not kind.protocol.relaxes or self._families == (kind.protocol.family,)
+
     def _nothing_to_draw(self, family: str) -> str:
-        rows = [row for row in self.scorecard.results if row.family == family]
+        rows = [row for row in self._results.values() if row.family == family]
+        if not rows and any(case.family == family for case in self._suite.cases):
+            return f"nothing of {family} was measured, and what relaxes takes minutes; call run({family!r}) first"
         reasons = sorted({row.verdict.reason for row in rows if row.verdict.reason})
         if not rows:
             return f"there is no {family} case of this material to draw"

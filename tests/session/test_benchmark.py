@@ -144,6 +144,33 @@ def test_pictures(lookup, tmp_path):
     assert lookup.plot_parity()._repr_png_().startswith(PNG)
 
 
+RELAXED = """schema_version = 1
+title = "A hop that relaxes"
+material = "TeCr"
+tier = "quick"
+report = ["barrier"]
+protocol = { kind = "relaxed_path", migrating_atom = 1, path_made_by = "hand", images = 3 }
+reference = { level_of_theory = "none", source = "mine" }
+"""
+
+
+def test_a_picture_relaxes_nothing_unasked(tmp_path):
+    folder = tmp_path / "migration"
+    folder.mkdir()
+    frames = double_well_path()[::4]
+    for image, frame in enumerate(frames):
+        frame.info["image"] = image
+    ase.io.write(folder / "mine.extxyz", frames, format="extxyz")
+    (folder / "mine.toml").write_text(RELAXED)
+    bench = Benchmark(model=DoubleWell(), material="TeCr", reference=tmp_path)
+    with pytest.raises(InputError, match=r"what relaxes takes minutes; call run\('migration'\) first"):
+        bench.plot_energy_profile()
+    assert not [row for row in bench.scorecard.results if row.case == "mine" and row.measured.value is None]
+    assert bench.run("migration").plot_energy_profile() is not None
+    alone = Benchmark(model=DoubleWell(), migration_path=folder / "mine.toml")
+    assert alone.plot_energy_profile() is not None
+
+
 SIMULATION = """schema_version = 1
 title = "Copper"
 material = "Cu"

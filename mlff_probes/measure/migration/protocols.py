@@ -48,6 +48,7 @@ class BandProtocol(BaseProtocol):
     max_steps: Annotated[int, Field(ge=1)] = 60
 
     family: ClassVar[str] = "migration"
+    relaxes: ClassVar[bool] = True
     uses_constraints: ClassVar[bool] = True
     uses_forces: ClassVar[bool] = True
     needs_forces: ClassVar[bool] = True
