@@ -75,7 +75,8 @@ def _parsed(file: Path, format: str | None) -> list[Atoms]:
         raise InputError(file, f"cannot be read as {what} ({describe(error)}){marked}") from error
     frames = read if isinstance(read, list) else [read]
     if not frames:
-        raise InputError(file, output_problem(file) or "holds no frame")
+        problem = output_problem(file)
+        raise InputError(file, problem or "holds no frame", REMEDY if problem else "")
     for output in (file, *logs_beside(file)):
         mark_unconverged(frames, output)
     for index, frame in enumerate(frames):

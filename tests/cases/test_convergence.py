@@ -192,6 +192,14 @@ def test_steps_that_ran_out_are_refused_by_file_and_ionic_step(tmp_path, code, b
     assert str(caught.value).endswith(REMEDY)
 
 
+def test_a_run_of_pwx_that_stopped_where_its_steps_ran_out(tmp_path):
+    """Without an energy and forces, so that there is nothing that a reader of structures could return."""
+    text = espresso([image()], [LIMIT]).partition("     Forces acting")[0]
+    (tmp_path / "run.pwo").write_text(text)
+    with pytest.raises(InputError, match=rf"run\.pwo: ionic step 1: its {LIMIT} electronic steps ran out .*; converge"):
+        read_frames(tmp_path / "run.pwo")
+
+
 def test_the_last_of_all_steps_may_have_settled(tmp_path):
     (tmp_path / "vasprun.xml").write_text(vasprun([image()], [LIMIT], last_change=1e-5))
     assert electronic_steps(tmp_path / "vasprun.xml") == [None]

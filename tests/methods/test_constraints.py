@@ -238,6 +238,16 @@ def test_a_move_mask_from_a_file(tmp_path, columns):
     np.testing.assert_array_equal(held, np.array([[1], [0], [1]]) * ([1, 1, 1] if columns == 1 else [1, 1, 0]) == 1)
 
 
+def test_selective_dynamics_of_a_poscar(tmp_path):
+    """Held along the third scaled coordinate, which here is z, and held altogether."""
+    atoms = Atoms("CuAg", positions=np.eye(3)[:2], cell=SKEWED, pbc=True)
+    atoms.set_constraint([FixScaled([0], (False, False, True)), FixAtoms([1])])
+    ase.io.write(tmp_path / "POSCAR", atoms, format="vasp")
+    assert "Selective" in (tmp_path / "POSCAR").read_text()
+    held = Freedom.of(ase.io.read(tmp_path / "POSCAR")).held(2)
+    np.testing.assert_array_equal(held, [[False, False, True], [True, True, True]])
+
+
 def shifted(frames):
     frames[1].positions[1, 0] += 0.02
 
