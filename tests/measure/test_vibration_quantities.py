@@ -15,7 +15,7 @@ from mlff_probes.core.trajectory import ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.observables import Observables, Sample, longest_window_fs
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.measurement import reference_measurement
-from mlff_probes.methods.analysis.velocities import velocities_from_positions
+from mlff_probes.methods.analysis.velocities import REACH, velocities_from_positions
 
 KELVIN = 400.0
 CELL_A = 12.0
@@ -87,8 +87,8 @@ def test_positions_alone_give_the_truth_or_nothing(interval, forces):
     assert kelvin.value == pytest.approx(KELVIN, abs=kelvin.uncertainty)
     assert kelvin.uncertainty < 0.06 * KELVIN
     assert frequency.value == pytest.approx(np.mean(thz), abs=frequency.uncertainty)
-    assert kelvin.samples.used == kelvin.samples.of - 16
-    assert "16 at the ends, where velocities cannot" in str(frequency.samples)
+    assert kelvin.samples.used == kelvin.samples.of - 2 * REACH
+    assert "20 at the ends, where velocities cannot" in str(frequency.samples)
 
 
 @pytest.mark.parametrize(("atoms", "length_fs", "top_thz"), [(4, 12000, 6), (16, 8000, 12), (30, 12000, 5)])
@@ -115,6 +115,13 @@ def test_too_short_is_refused_with_how_long_it_must_be(samples, interval, veloci
     times = float(reason.split("simulate ")[1].split(" times")[0])
     windows_fs = longest_window_fs(1, (found.moving.samples - 1) * interval)
     assert times * windows_fs * np.sqrt(np.mean(thz**2)) / 1000 == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize("samples", [20, 21, 24, 30])
+def test_hardly_any_velocities_are_unresolved(samples):
+    found = positions_only(crystal(debye(12, 8.0), 1, interval_fs=5.0, samples=samples), forces=True)
+    for quantity in ("temperature", "mean_frequency_all"):
+        assert value(found, quantity).problem.unresolved
 
 
 def test_a_trajectory_that_is_as_much_longer_as_was_said_resolves():

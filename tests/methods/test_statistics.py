@@ -9,6 +9,7 @@ from support import autoregressive
 
 from mlff_probes.methods.analysis.statistics import (
     MINIMUM_SAMPLES,
+    KnownScatter,
     Unresolved,
     drift,
     jackknife,
@@ -216,3 +217,16 @@ def test_a_witness_tells_of_slow_swings_under_noise():
     assert watched.uncertainty >= plain.uncertainty
     with pytest.raises(ValueError, match="48 blocks of 5 replicas"):
         jackknife(float, blocks, replicas=5)
+
+
+def test_where_blocks_say_too_little_a_known_scatter_does():
+    blocks, known = np.repeat(np.arange(4.0), 10), KnownScatter(error=0.5, samples=21)
+    with pytest.raises(Unresolved):
+        jackknife(float, blocks)
+    found = jackknife(float, blocks, otherwise=known)
+    assert (found.value, found.samples, found.degrees) == (1.5, 21, 10)
+    assert found.uncertainty == pytest.approx(0.5 * 2.228, rel=1e-3)
+    with pytest.raises(Unresolved, match="9 independent samples"):
+        jackknife(float, blocks, otherwise=KnownScatter(error=0.5, samples=9))
+    enough = np.random.default_rng(0).normal(size=60)
+    assert jackknife(float, enough, otherwise=known) == jackknife(float, enough)

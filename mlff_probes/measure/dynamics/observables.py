@@ -120,10 +120,10 @@ class Observables:
         t, protocol = self.moving, self.protocol
         longest = min(
             longest_window_fs(len(protocol.seeds), protocol.steps * protocol.timestep_fs),
-            longest_window_fs(t.replicas, (t.samples - 1) * t.interval_fs),
+            longest_window_fs(t.replicas, (t.samples - 1) * self.trajectory.interval_fs),
             self.sample.window_fs,
         )
-        return round(longest / t.interval_fs)
+        return round(longest / self.trajectory.interval_fs)
 
     @property
     def time_ps(self) -> Floats:
@@ -188,6 +188,10 @@ class Observables:
         """
         if element not in self._sampled:
             t = self.moving
+            if t.samples < vibrations.FEWEST_SAMPLES:
+                raise Unresolved(
+                    f"{t.samples} samples with velocities, at least {vibrations.FEWEST_SAMPLES} are needed"
+                )
             found = sampled(t.velocities, t.forces, t.masses, self.mask(element), t.interval_fs)
             self._refuse(None if found is None else aliasing(found))
             self._sampled[element] = found

@@ -51,8 +51,8 @@ def reference_window_fs(case: Case[MolecularDynamics]) -> float:
     """The longest window for spectra, fs, that the trajectory of a case allows; infinite where there is none."""
     if case.dynamics is None or case.dynamics.trajectory is None:
         return np.inf
-    moving = case.dynamics.trajectory.moving
-    return longest_window_fs(moving.replicas, (moving.samples - 1) * moving.interval_fs)
+    given = case.dynamics.trajectory
+    return longest_window_fs(given.replicas, (given.moving.samples - 1) * given.interval_fs)
 
 
 def _sample(trajectory: Any) -> Sample:
