@@ -140,9 +140,10 @@ def stored_evaluation(
     found = [frame_labels(frame, keys, file, index) for index, frame in enumerate(frames)]
     rows = [labels.values for labels in found]
     with_energy = ["energy" in row for row in rows]
+    for what, key in (("energy", keys.energy_key), ("forces", keys.forces_key)):
+        if key and not any(what in row for row in rows):
+            raise InputError(file, f"no frame has {what} under '{key}'", how_to_map(frames, [what]))
     if not any(with_energy):
-        if keys.energy_key:
-            raise InputError(file, f"no frame has an energy under '{keys.energy_key}'", how_to_map(frames, keys))
         return None, ()
     if not all(with_energy):
         raise _without_energy([index for index, there in enumerate(with_energy) if not there], frames, file)
@@ -195,7 +196,7 @@ def labelled_frames(
         frame is labelled.
     """
     unique: dict[Fingerprint, tuple[Atoms, FrameLabels]] = {}
-    left_out, unlabelled = Counter[str](), list[Atoms]()
+    left_out, unlabelled, seen = Counter[str](), list[Atoms](), set[str]()
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
             labels = frame_labels(frame, keys or LabelKeys(), file, index)
@@ -205,6 +206,7 @@ def labelled_frames(
             elif not set(NEEDED) <= set(labels.values):
                 left_out[UNLABELLED] += 1
                 unlabelled.append(frame)
+                seen |= set(labels.values)
             else:
                 if not all(np.isfinite(labels.values[what]).all() for what in NEEDED):
                     raise InputError(file, f"frame {index} has an energy or a force that is not finite")
@@ -217,7 +219,7 @@ def labelled_frames(
         raise InputError(
             where,
             "no frame carries both an energy and forces, so there is nothing to compare with",
-            how_to_map(unlabelled, keys),
+            how_to_map(unlabelled, [what for what in NEEDED if what not in seen]),
         )
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
     return CaseFrames(

@@ -94,16 +94,17 @@ def labels_note(found: Sequence[FrameLabels]) -> tuple[str, ...]:
     return (f"Labels: {', '.join(said)}.",) if said else ()
 
 
-def how_to_map(frames: Sequence[Atoms], keys: LabelKeys | None = None) -> str:
+def how_to_map(frames: Sequence[Atoms], lacking: Sequence[str] | None = None) -> str:
     """Under which other names `frames` may carry the labels that they lack, and how to say so.
 
-    They lack what none of them has under a usual name, or under the one that `keys` state.
+    Without `lacking` they lack what none of them has under a usual name.
     """
     named = {
         what: list(dict.fromkeys(name for frame in frames for name in _candidates(frame, what)))
         for what in (*NEEDED, PER_ATOM)
     }
-    lacking = [what for what in NEEDED if getattr(keys, f"{what}_key", None) or not _usual(what, named[what])]
+    if lacking is None:
+        lacking = [what for what in NEEDED if not _usual(what, named[what])]
     per_atom = [*(named["forces"] if "forces" in lacking else ()), *(named[PER_ATOM] if "energy" in lacking else ())]
     places = {"in the comment lines": named["energy"] if "energy" in lacking else [], "per atom": per_atom}
     listed = [f"{place} {_listed(names)}" for place, names in places.items() if names]
@@ -118,9 +119,8 @@ def _candidates(frame: Atoms, what: str) -> list[str]:
     results = getattr(frame.calc, "results", None) or {}
     comment = {name: value for name, value in frame.info.items() if name.lower() not in NO_LABELS}
     arrays = {name: value for name, value in frame.arrays.items() if name != "positions"}
-    shape, likely = {"energy": ((), "energ"), "forces": ((len(frame), 3), "forc"), PER_ATOM: ((len(frame),), "energ")}[
-        what
-    ]
+    shape = {"energy": (), "forces": (len(frame), 3)}.get(what, (len(frame),))
+    likely = "forc" if what == "forces" else "energ"
     stored = {**(comment if what == "energy" else arrays), **results}
     names = [
         name for name, value in stored.items() if np.shape(value) == shape and np.asarray(value).dtype.kind in "if"

@@ -209,8 +209,10 @@ def test_energies_under_another_name_are_pointed_out():
     named = case_of(frames, labels=LabelKeys(energy_key="e_pbe"), uncertainty_ev=0.0, level_of_theory="PBE")
     assert named.stored.energies.tolist() == [-1.0, -2.0, -3.0, -1.0, -2.0]
     assert named.notes == ("Labels: energy from 'e_pbe'.",)
-    with pytest.raises(InputError, match=r"here: no frame has an energy under 'E'; found in the comment lines e_pbe;"):
+    with pytest.raises(InputError, match=r"here: no frame has energy under 'E'; found in the comment lines e_pbe;"):
         case_of(frames, labels=LabelKeys(energy_key="E"))
+    with pytest.raises(InputError, match=r"here: no frame has forces under 'F'; there are no other numbers that could"):
+        case_of(frames, labels=LabelKeys(energy_key="e_pbe", forces_key="F"))
 
 
 def test_an_empty_result_file_and_other_folders_are_passed_over(tmp_path):
