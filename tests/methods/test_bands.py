@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -296,6 +297,33 @@ def test_a_band_without_a_top_has_no_saddle():
     assert _Path(runs=[rising]).saddle_problem().kind == "no saddle"
     assert _Path(runs=[run(0.0, 0.4, 0.4 - 1e-6)]).saddle_problem().kind == "no saddle"
     assert _Path(runs=[rising, humped]).saddle_problem() is None
+
+
+class Kinked(Hop):
+    """Beside the sites the mover feels a force that changes its sign at once: a cutoff without a taper."""
+
+    def more(self, away, forces):
+        y = away[-1, 1] - 0.03
+        forces[-1, 1] -= self.scale * np.sign(y)
+        return self.scale * abs(y)
+
+
+def test_a_site_that_finds_no_rest_where_the_forces_jump_says_so():
+    kind, result = outcome(Kinked(0.15), endpoint_steps=40)
+    assert kind == "unconverged"
+    said = re.search(
+        r"frame 0 did not relax to 0.02 eV/A in 40 steps; beside it the forces jump from \+(\d+) to -(\d+) meV/A "
+        r"within (\S+) A, so that no optimizer comes to rest",
+        result.values["barrier"].problem.reason,
+    )
+    assert int(said[1]) + int(said[2]) == pytest.approx(300, abs=20)
+    assert float(said[3]) < 1e-3
+
+
+def test_a_site_that_only_lacks_steps_has_no_jump():
+    kind, result = outcome(Hop(), endpoint_steps=1)
+    assert kind == "unconverged"
+    assert result.values["barrier"].problem.reason == "unconverged: frame 0 did not relax to 0.02 eV/A in 1 steps"
 
 
 def other(change):

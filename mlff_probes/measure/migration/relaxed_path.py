@@ -25,7 +25,7 @@ from mlff_probes.methods.analysis.curves import energy_noise
 from mlff_probes.methods.bands.interpolation import interpolate_band, unwrapped
 from mlff_probes.methods.bands.outcomes import Outcome, structure_explosion
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
-from mlff_probes.methods.bands.rest import SADDLE_EV_A2, lowest_curvature
+from mlff_probes.methods.bands.rest import SADDLE_EV_A2, force_jump, lowest_curvature
 from mlff_probes.methods.neighbours import widest_gap
 
 Floats = NDArray[np.float64]
@@ -123,8 +123,12 @@ class _Relaxation:
                 self.calculator, frame, fmax=protocol.endpoint_fmax, max_steps=protocol.endpoint_steps,
                 calls=self.calls, report=self._told(f"frame {index}: "),
             )  # fmt: skip
-            if problem := _site_problem(index, frame, site, converged, protocol):
+            if problem := _site_problem(index, frame, site):
                 return problem
+            if not converged:
+                jump = force_jump(self.calculator, site, fmax=protocol.endpoint_fmax, calls=self.calls)
+                rest = f"{protocol.endpoint_fmax:g} eV/A in {protocol.endpoint_steps} steps{jump}"
+                return Outcome("unconverged", f"frame {index} did not relax to {rest}", 0)
             if problem := self._take(site, frames, index):
                 return problem
         del path.stretches[-1]  # it begins at the last site and goes nowhere
@@ -174,12 +178,9 @@ class _Relaxation:
         return lambda text: self.report(which + text)
 
 
-def _site_problem(index: int, frame: Atoms, site: Atoms, converged: bool, protocol: RelaxedPath) -> Outcome | None:
+def _site_problem(index: int, frame: Atoms, site: Atoms) -> Outcome | None:
     if found := structure_explosion(site, widest_gap(frame)):
         return Outcome(found[0], f"frame {index} relaxed: {found[1]}", 0)
-    if not converged:
-        reason = f"frame {index} did not relax to {protocol.endpoint_fmax:g} eV/A in {protocol.endpoint_steps} steps"
-        return Outcome("unconverged", reason, 0)
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from mlff_probes.methods.analysis.curves import NotBracketedError, energy_noise,
 from mlff_probes.methods.bands.interpolation import interpolate_band
 from mlff_probes.methods.bands.outcomes import CONTACT, Outcome
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
+from mlff_probes.methods.bands.rest import force_jump
 from mlff_probes.methods.neighbours import closest_pair
 
 Floats = NDArray[np.float64]
@@ -194,7 +195,8 @@ def _measure(calculator: Calculator, protocol: FccVacancy, calls: Calls, found: 
         report=lambda text: report(f"vacancy: {text}"),
     )  # fmt: skip
     if problem := _vacancy_problem(start, vacancy, converged, protocol):
-        return problem
+        jump = force_jump(calculator, vacancy, fmax=protocol.vacancy_fmax, calls=calls) if not converged else ""
+        return replace(problem, reason=problem.reason + (jump if problem.kind == "unconverged" else ""))
     found.formation_energy = float(vacancy.get_potential_energy()) - len(vacancy) * crystal.atom_energy
     hopper = int(np.linalg.norm(start.positions - crystal.lattice_constant * np.array(HOPPER), axis=1).argmin())
     end = other_endpoint(vacancy, start.positions, hopper)

@@ -14,6 +14,9 @@ from mlff_probes.methods.constraints import Freedom
 
 Floats = NDArray[np.float64]
 
+PER_EV = 1e3
+"""eV -> meV."""
+
 STEP_A = 0.05
 """Displacement over all free components by which a curvature is measured, A: the error of a third derivative cancels
 between both sides, and 1 meV/A of noise in the forces makes 0.02 eV/A^2."""
@@ -24,6 +27,18 @@ SADDLE_EV_A2 = -0.05
 DIRECTIONS = 2
 """How many directions are tried: the given one, and where the forces turn it. The way an atom goes as it leaves a
 saddle differs from the straight line to the next frame by how its neighbours make room, which costs stiff springs."""
+
+
+FIRST_A, FARTHEST_A = 0.01, 0.4
+"""An unrelaxed structure is pushed along its force by the first, A, and twice as far as long as the force still pushes,
+but no farther than the second: what it falls into then is no jump beside it."""
+
+HALVINGS = 8
+"""Of the way on which the force turns: 0.16 A become 0.0006 A, on which a smooth force changes by less than the fmax
+asked for, even along a stiff bond (100 eV/A^2 change by 0.06 eV/A, and C-C has 40)."""
+
+JUMP = 3.0
+"""A change by this many fmax on that way is a jump."""
 
 
 def lowest_curvature(calculator: Calculator, atoms: Atoms, direction: Floats, *, calls: Calls) -> float:
@@ -65,3 +80,52 @@ def _hessian_times(calculator: Calculator, atoms: Atoms, unit: Floats, freedom: 
     assert forces is not None
     change: Floats = freedom.part(forces[1] - forces[0]) / (2 * STEP_A)
     return change
+
+
+def force_jump(calculator: Calculator, atoms: Atoms, *, fmax: float, calls: Calls) -> str:
+    """Where the forces jump beside a structure that does not come to rest, in words; "" where they are smooth.
+
+    The structure is pushed along its force until the force turns, and the way on which it turns is halved: where the
+    force still changes by several `fmax` (eV/A) on what is left of it, there is no place at rest to be found.
+
+    Parameters
+    ----------
+    atoms
+        Carries the forces of `calculator`.
+    calls
+        Where model calls are counted.
+
+    Raises
+    ------
+    EvaluationError
+        If the calculator fails.
+    """
+    freedom = Freedom.of(atoms)
+    force = freedom.part(atoms.get_forces(apply_constraint=False))
+    if not np.linalg.norm(force) > 0:
+        return ""
+    unit = force / np.linalg.norm(force)
+
+    def along(way: float) -> float:
+        pushed = derived(atoms, positions=atoms.positions + way * unit)
+        forces = calls.add(
+            evaluate(calculator, [pushed], name=lambda _: "a site that was pushed along its force")
+        ).forces
+        assert forces is not None
+        return float((freedom.part(forces[0]) * unit).sum())
+
+    low, high, before, after = 0.0, FIRST_A, float(np.linalg.norm(force)), along(FIRST_A)
+    while after > 0:
+        if high > FARTHEST_A / 2:
+            return ""
+        low, high, before, after = high, 2 * high, after, along(2 * high)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        found = along(middle)
+        low, before, high, after = (middle, found, high, after) if found > 0 else (low, before, middle, found)
+    if before - after < JUMP * fmax:
+        return ""
+    return (
+        f"; beside it the forces jump from {before * PER_EV:+.0f} to {after * PER_EV:+.0f} meV/A within "
+        f"{high - low:.1g} A, so that no optimizer comes to rest: look at the smoothness of the model"
+    )
