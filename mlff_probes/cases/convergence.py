@@ -19,7 +19,7 @@ from mlff_probes.core.errors import InputError
 Steps = list[str | None]
 """For each ionic step why its energy is no reference; None where it is one."""
 
-UNCONVERGED = "unconverged"
+UNCONVERGED = "electronic_steps_ran_out"
 """Key of `Atoms.info` that says so of a structure, with file and ionic step."""
 
 PEEK = 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 
 import ase.io
@@ -224,6 +225,15 @@ def test_a_curve_with_a_comment_blanks_and_a_byte_order_mark(tmp_path):
     file.write_text("\ufeff# of a paper\nr g\n" + "\n".join(f"{i} {i * i}" for i in range(9)))
     x, y = read_curve(file)
     assert (x[-1], y[-1]) == (8.0, 64.0)
+
+
+def test_a_compressed_curve(tmp_path):
+    packed = tmp_path / "curve.csv.gz"
+    packed.write_bytes(gzip.compress("\n".join(f"{i},{i * i}" for i in range(9)).encode()))
+    assert read_curve(packed)[1][-1] == 64.0
+    packed.write_bytes(packed.read_bytes()[:20])
+    with pytest.raises(InputError, match="the curve cannot be read"):
+        read_curve(packed)
 
 
 def moving(count=30, *, momenta=True, interval=2.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -91,8 +92,10 @@ def read_curve(file: Path) -> tuple[Floats, Floats]:
         If it is missing, holds anything else, or too few points.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        stored = file.read_bytes()
+        text = (gzip.decompress(stored) if file.suffix == ".gz" else stored).decode("utf-8-sig")
+        lines = text.splitlines()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
         raise InputError(file, f"the curve cannot be read ({error})") from error
     rows = [(number, line.replace(",", " ").replace(";", " ").split()) for number, line in enumerate(lines, 1)]
     rows = [(number, row) for number, row in rows if row and not row[0].startswith("#")]
