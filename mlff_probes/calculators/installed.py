@@ -85,8 +85,9 @@ def _stamped(
     for key, wanted, has in (
         ("compile", request.compile_mode, found.identity.compile_mode),
         ("kernels", request.kernels, found.identity.kernels),
+        ("dtype", request.dtype, found.identity.dtype),
     ):
-        if wanted is not None and wanted != has:  # a package may be older than these keys
+        if wanted is not None and has not in (wanted, NOT_STATED):  # a package may be older than these keys
             raise InputError(
                 f"--calculator={request.spec}",
                 f"{key}={wanted} was asked for, but {what} returned a Calculator whose identity says {has}",

@@ -151,10 +151,10 @@ def test_a_family_gets_the_whole_path_and_the_device_of_this_process(install):
     assert (identity.compile_mode, identity.kernels, identity.device) == ("fast", "mine", "cuda:1")
 
 
-@pytest.mark.parametrize("key", ["compile", "kernels"])
-def test_a_family_that_does_not_know_a_key_of_the_path_is_not_believed_to_have_heeded_it(install, key):
+@pytest.mark.parametrize("asked", ["compile=fast", "kernels=fast", "dtype=float64"])
+def test_a_family_that_does_not_know_a_key_of_the_path_is_not_believed_to_have_heeded_it(install, asked):
     install({"toy": "whole"})
-    assert f"{key}=fast was asked for, but the family 'toy'" in refusal(f"toy,{key}=fast")
+    assert f"{asked} was asked for, but the family 'toy'" in refusal(f"toy,{asked}")
 
 
 WHO = "the family 'toy' of toy-package 1.2"
