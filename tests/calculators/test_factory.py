@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
+from types import ModuleType
 
 import pytest
 from ase.calculators.emt import EMT
@@ -101,6 +103,16 @@ def test_the_hash_of_a_factory_is_said_to_be_that_of_its_file(source):
     lines = identity_lines(identity)
     assert f"  sha256 {identity.sha256} of calc.py, in which reads() is, not of a model" in lines
     assert f"  path weights: sha256 {identity.files['path']}" in lines
+
+
+def test_a_factory_that_needs_an_import_to_have_been_the_first_can_be_loaded_again(source, monkeypatch):
+    """As mace, whose import sets a variable, without which no MACE can be unpickled."""
+    variable = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setitem(sys.modules, "mace", ModuleType("mace"))
+    source.write_text(f"import os\n{SOURCE}\ndef needs():\n    assert os.environ['{variable}']\n    return make()\n")
+    assert load_calculator("py:calc.py:needs").fresh().ase.parameters["sigma"] == 2.0
+    assert variable not in os.environ
 
 
 WITH_NETWORK = """

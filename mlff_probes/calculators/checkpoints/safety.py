@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -175,15 +176,28 @@ def check_pins_used(pins: Iterable[str], identities: Iterable[CalculatorIdentity
             )
 
 
+NO_WEIGHTS_ONLY = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+"""The environment variable by which importing mace makes every `torch.load` unpickle anything."""
+
+
 @contextmanager
 def weights_only_kept() -> Iterator[None]:
-    """Restore the environment variable by which importing mace makes every `torch.load` unpickle anything."""
-    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
-    before = os.environ.get(name)
+    """Restore the environment variable that importing mace sets."""
+    before = os.environ.get(NO_WEIGHTS_ONLY)
     try:
         yield
     finally:
         if before is None:
-            os.environ.pop(name, None)
+            os.environ.pop(NO_WEIGHTS_ONLY, None)
         else:
-            os.environ[name] = before
+            os.environ[NO_WEIGHTS_ONLY] = before
+
+
+def as_imported_by_a_factory() -> None:
+    """Set that variable as the import of mace in a factory would, had mace not been imported before.
+
+    A factory answers for the files that it loads. It would else make a MACE once, and not when it is loaded again, or
+    after another calculator that uses mace.
+    """
+    if "mace" in sys.modules:
+        os.environ[NO_WEIGHTS_ONLY] = "1"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
+from mlff_probes.calculators.checkpoints.safety import as_imported_by_a_factory
 from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import (
@@ -74,6 +75,7 @@ def load_py(request: CalculatorRequest) -> Calculator:
         module = _module(module_name, file, request)
         factory = _factory(module, module_name, factory_name, request)
         arguments = _arguments(factory, factory_name, request)
+        as_imported_by_a_factory()
         calculator = built(lambda: factory(**arguments), request.spec)
     check_ase(calculator, request, made_by=f"{factory_name}()")
     _check_choices(calculator, arguments, factory_name, request)
