@@ -88,6 +88,18 @@ def test_double_well_barrier_and_position(images):
     assert found["saddle_position"] == pytest.approx(0.5, abs=EXACT)
 
 
+def test_an_extremum_at_an_end_is_noted():
+    over, up = double_well_path(5), double_well_path(5)[:3]
+    for frames, noted in ((over, False), (up, True)):
+        measured = measure_case(as_calculator(DoubleWell(height=0.7)), path_case(frames)).values
+        for name in ("barrier", "saddle_position"):
+            assert (measured[name].note == "the highest image is an end of the path, which is no saddle") is noted
+    case = CASES["sb2te3_fixed_gap_0.0"]
+    for order, noted in ((3, False), (1, True)):
+        bridge = measure_case(as_calculator(CosineCorrugation(height=0.3, order=order)), case).values["bridge_barrier"]
+        assert bridge.note.startswith("no top between the fault and the crystal") is noted
+
+
 def test_tilted_double_well():
     found = values(DoubleWell(height=0.7, tilt=0.1), path_case(double_well_path(5)))
     assert found["reaction_energy"] == pytest.approx(0.2, abs=EXACT)

@@ -17,6 +17,8 @@ from mlff_probes.methods.constraints import ZEROED, Freedom, unlabelled
 
 Floats = NDArray[np.float64]
 
+NO_SADDLE = "the highest image is an end of the path, which is no saddle"
+
 SAME_PLACE_A = 1e-6
 """Neighbouring images whose free atoms move by less than this, A, have no tangent there."""
 
@@ -37,11 +39,12 @@ def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
     energies = evaluation.energies - evaluation.energies[0]
     position = path_fraction(case.frames)
     top = int(np.argmax(energies))
+    note = NO_SADDLE if top in (0, len(energies) - 1) else ""
     values = {
-        "barrier": Value(value=energies[top], unit=ENERGY),
-        "reverse_barrier": Value(value=energies[top] - energies[-1], unit=ENERGY),
+        "barrier": Value(value=energies[top], unit=ENERGY, note=note),
+        "reverse_barrier": Value(value=energies[top] - energies[-1], unit=ENERGY, note=note),
         "reaction_energy": Value(value=energies[-1], unit=ENERGY),
-        "saddle_position": Value(value=position[top], unit=FRACTION),
+        "saddle_position": Value(value=position[top], unit=FRACTION, note=note),
     }
     for image in range(1, len(energies)):
         values[f"{protocol.image_quantity}{image}"] = Value(value=energies[image], unit=ENERGY)

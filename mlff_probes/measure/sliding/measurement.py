@@ -26,6 +26,8 @@ JOULE_PER_M2 = units.m**2 / units.J
 PER_EV = 1e3
 """eV -> meV."""
 
+NO_TOP = "no top between the fault and the crystal: the higher of the two"
+
 DRAWN = 240
 """Points of the interpolant kept for drawing."""
 
@@ -61,11 +63,12 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     energies = evaluation.energies[:n] - evaluation.energies[0]
     curve = PeriodicInterpolant.through(energies)
     period = float(np.linalg.norm(slide_vector(case)))
+    top, bridge = curve.maximum(FAULT, 1.0)
     steepest = curve.steepest() / period
     values = {
         "atop_energy": _per_cell(_at(ATOP, energies, curve), area),
         "stacking_fault_energy": _per_cell(_at(FAULT, energies, curve), area),
-        "bridge_barrier": _per_cell(curve.maximum(FAULT, 1.0)[1], area),
+        "bridge_barrier": _per_cell(bridge, area, note="" if FAULT < top < 1 else NO_TOP),
         "max_lateral_force": Value(value=steepest, unit=FORCE, also={"meV/A^3": steepest / area * PER_EV}),
     }
     if len(evaluation.energies) > n:
@@ -146,9 +149,9 @@ def _curve(case: Case[RelaxedGapSlide], evaluation: Evaluation, name: str) -> tu
     return np.array([float(case.frames[i].info["gap"]) for i in rows]), evaluation.energies[rows]
 
 
-def _per_cell(energy: float, area: float) -> Value:
+def _per_cell(energy: float, area: float, *, note: str = "") -> Value:
     also = {"meV/A^2": energy / area * PER_EV, "J/m^2": energy / area * JOULE_PER_M2}
-    return Value(value=energy, unit=CELL_ENERGY, also=also)
+    return Value(value=energy, unit=CELL_ENERGY, also=also, note=note)
 
 
 def _difference(minima: dict[str, tuple[float, float] | str], name: str, area: float) -> Value:
