@@ -46,7 +46,7 @@ def path_problem(frames: Sequence[Atoms], migrating_atom: int, reorder_atoms: bo
         return PathProblem(reason, repeated_image=True)
     if reason := order_problem(frames):
         return PathProblem(f"{reason}; number the atoms alike, or state reorder_atoms = true to have them mapped")
-    if reason := constraint_problem(frames) or (None if reorder_atoms is False else exchange_problem(frames)):
+    if reason := (None if reorder_atoms is False else exchange_problem(frames)) or constraint_problem(frames):
         return PathProblem(reason)
     reason = migrating_atom_problem(frames, migrating_atom)
     return PathProblem(reason) if reason else None
