@@ -96,12 +96,12 @@ def test_intervals_hold_what_the_next_simulation_would_say(atoms, length_fs, top
     """Modes of a harmonic crystal keep their energies for ever: only their number says how well the mean is known."""
     thz, interval = debye(3 * atoms, top_thz), 100 / top_thz
     found = [value(crystal(thz, seed, interval_fs=interval, samples=round(length_fs / interval)), "mean_frequency_all")
-             for seed in range(40)]  # fmt: skip
+             for seed in range(30)]  # fmt: skip
     known = [one for one in found if one.problem is None]
     hits = sum(abs(one.value - thz.mean()) <= one.uncertainty for one in known)
     print(hits, len(known), np.std([one.value for one in known]), np.mean([one.uncertainty for one in known]))
-    assert len(known) >= 25
-    assert hits >= 0.9 * len(known)
+    assert len(known) >= 20
+    assert hits >= 0.93 * len(known)
 
 
 @pytest.mark.parametrize("velocities", [True, False], ids=["velocities", "positions"])

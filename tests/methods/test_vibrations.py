@@ -120,12 +120,12 @@ def noisy_spectrum(rng, samples):
 def test_intervals_of_the_mean_frequency_are_honest():
     rng = np.random.default_rng(3)
     hits, found = covered(lambda: noisy_spectrum(rng, 1600), 2.5, window=160)
-    assert len(found) >= 95
+    assert len(found) >= 47
     assert hits >= 0.9 * len(found)
     assert all(estimate.samples <= 38 for estimate in found)  # ten stretches of two replicas, overlapping by half
 
 
-def covered(make, truth, *, window, trials=100):
+def covered(make, truth, *, window, trials=50):
     """How many estimates of the mean frequency hold the truth, and those that were resolved."""
     found = []
     for _ in range(trials):
@@ -148,7 +148,7 @@ def exchanging_modes(rng, replicas, samples, correlation):
 
 
 @pytest.mark.parametrize(("replicas", "samples"), [(3, 600), (1, 1800)])
-@pytest.mark.parametrize(("correlation", "least"), [(5, 90), (20, 85), (100, 60)])
+@pytest.mark.parametrize(("correlation", "least"), [(5, 45), (20, 42), (100, 30)])
 def test_modes_that_exchange_energy_slowly_are_known_less_well(replicas, samples, correlation, least):
     """The energy of a mode lasts for half of the time of its amplitude: up to half a window of 100 samples."""
     rng = np.random.default_rng(6)
@@ -164,7 +164,7 @@ def test_modes_that_exchange_energy_slowly_are_known_less_well(replicas, samples
 def test_modes_that_hardly_exchanged_energy_are_mostly_refused():
     rng = np.random.default_rng(7)
     _, found = covered(lambda: exchanging_modes(rng, 1, 1800, 600), 3.0, window=100)  # three times
-    assert len(found) <= 20
+    assert len(found) <= 10
     rest = np.ones((1, 100, 3, 3)) + 0.001 * np.arange(100)[:, None, None]  # 5 fs: all forward
     with pytest.raises(Unresolved, match=r"windows of 0.4 fs hold 0.46 periods .*, and at least 2 are needed"):
         mean_frequency_estimate(rest, np.ones(3), ALL, 0.05, window=8)

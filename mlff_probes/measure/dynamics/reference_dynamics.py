@@ -14,7 +14,7 @@ from mlff_probes.measure.dynamics.observables import Curves, Floats, Observables
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.results import Result, missing
-from mlff_probes.methods.analysis import distances, statistics
+from mlff_probes.methods.analysis import distances
 from mlff_probes.methods.analysis.vibrations import PERIODS_OF_SHAPE, mode_scatter, power_spectra
 
 NEEDS_FORCES = ("net_force",)
@@ -97,7 +97,7 @@ def _curve_uncertainty(observables: Observables, curve: str) -> float | None:
     half = -(-len(spectra) // 2)
     apart = distances.wasserstein(frequency, spectra[:half].mean(axis=0), spectra[-half:].mean(axis=0))
     modes, unseen = mode_scatter(*of, window=window)
-    return float(np.hypot(apart, statistics.quantile(np.inf) * modes.error * np.sqrt(unseen)))
+    return float(np.hypot(apart, modes.half_width * np.sqrt(unseen)))
 
 
 def _lacking(observables: Observables | None, name: str) -> str:

@@ -183,6 +183,16 @@ class KnownScatter:
     error: float
     samples: float
 
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom of Student's t."""
+        return max(SHARE_OF_DEGREES * (self.samples - 1), 1.0)
+
+    @property
+    def half_width(self) -> float:
+        """Half-width of the 95 % interval."""
+        return float(quantile(self.degrees)) * self.error
+
 
 def jackknife(
     function: Callable[[Floats], float],
@@ -242,8 +252,7 @@ def jackknife(
         if otherwise is None:
             raise
         require(otherwise.samples)
-        degrees = SHARE_OF_DEGREES * (otherwise.samples - 1)
-        return _estimate(centre, otherwise.error, otherwise.samples, degrees)
+        return _estimate(centre, otherwise.error, otherwise.samples, otherwise.degrees)
     samples = min([found.samples, *known])
     error = found.uncertainty / float(quantile(found.degrees))
     return _estimate(centre, error, samples, SHARE_OF_DEGREES * (samples - 1))

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.fft import rfft
 from scipy.integrate import trapezoid
 
-from mlff_probes.methods.analysis.statistics import Estimate, KnownScatter, Unresolved, jackknife, quantile
+from mlff_probes.methods.analysis.statistics import Estimate, KnownScatter, Unresolved, jackknife
 
 Floats = NDArray[np.float64]
 
@@ -155,8 +155,7 @@ def spectral_estimate(
         With too few independent windows and modes.
     """
     found = jackknife(function, spectra, replicas=replicas, otherwise=modes)
-    frozen = float(quantile(np.inf)) * modes.error * np.sqrt(unseen)
-    return replace(found, uncertainty=float(np.hypot(found.uncertainty, frozen)))
+    return replace(found, uncertainty=float(np.hypot(found.uncertainty, modes.half_width * np.sqrt(unseen))))
 
 
 def require_periods(frequency: float, window_fs: float, periods: float) -> None:
