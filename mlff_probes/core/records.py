@@ -165,7 +165,8 @@ class Value(Record):
     `uncertainty` is half the width of its 95 % interval, None for what is known exactly; it is Student's with so many
     `degrees_of_freedom`, where they are known. `upper_bound` says that the truth lies anywhere below `value`. `also`
     holds the same number in other units, for instance ``{"J/m^2": 0.125}``; `note` says what it was seen on. `samples`
-    says what an aggregated number stands on; None for one that leaves nothing out.
+    says what an aggregated number stands on; None for one that leaves nothing out. `caveat` is what nobody should read
+    the number without.
     """
 
     value: Finite | None
@@ -175,6 +176,7 @@ class Value(Record):
     upper_bound: bool = False
     also: dict[str, Finite] = {}
     note: str = ""
+    caveat: str = ""
     samples: Samples | None = None
     problem: Problem | None = None
 

@@ -93,11 +93,11 @@ def test_an_extremum_at_an_end_is_noted():
     for frames, noted in ((over, False), (up, True)):
         measured = measure_case(as_calculator(DoubleWell(height=0.7)), path_case(frames)).values
         for name in ("barrier", "saddle_position"):
-            assert (measured[name].note == "the highest image is an end of the path, which is no saddle") is noted
+            assert (measured[name].caveat == "the highest image is an end of the path, which is no saddle") is noted
     case = CASES["sb2te3_fixed_gap_0.0"]
     for order, noted in ((3, False), (1, True)):
         bridge = measure_case(as_calculator(CosineCorrugation(height=0.3, order=order)), case).values["bridge_barrier"]
-        assert bridge.note.startswith("no top between the fault and the crystal") is noted
+        assert bridge.caveat.startswith("no top between the fault and the crystal") is noted
 
 
 def test_tilted_double_well():

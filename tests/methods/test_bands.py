@@ -270,7 +270,7 @@ def test_a_waypoint_that_rests_on_the_saddle_ends_no_band_and_is_said():
     assert result.values["barrier"].value == pytest.approx(HEIGHT, abs=1e-3)
     assert len(result.arrays["band_steps"]) == 1
     curvature = -4 * HEIGHT / 1.5**2
-    assert result.values["barrier"].note == (
+    assert result.values["barrier"].caveat == (
         f"frame 1 is no minimum: relaxed, it rests on a saddle ({curvature:.2f} eV/A^2 along the path), and its band "
         "leads through it"
     )
@@ -278,8 +278,8 @@ def test_a_waypoint_that_rests_on_the_saddle_ends_no_band_and_is_said():
 
 def test_a_waypoint_that_relaxes_into_a_site_is_said():
     _, result = outcome(Hop(), places=(-1.4, -0.5, 1.4))
-    assert result.values["barrier"].note.startswith("frame 1 relaxes into the site before it")
-    assert outcome(Hop())[1].values["barrier"].note == ""
+    assert result.values["barrier"].caveat.startswith("frame 1 relaxes into the site before it")
+    assert outcome(Hop())[1].values["barrier"].caveat == ""
 
 
 @pytest.mark.parametrize("places", [(0.0, 1.4), (-1.4, 0.0)])

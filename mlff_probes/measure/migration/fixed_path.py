@@ -39,12 +39,12 @@ def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
     energies = evaluation.energies - evaluation.energies[0]
     position = path_fraction(case.frames)
     top = int(np.argmax(energies))
-    note = NO_SADDLE if top in (0, len(energies) - 1) else ""
+    caveat = NO_SADDLE if top in (0, len(energies) - 1) else ""
     values = {
-        "barrier": Value(value=energies[top], unit=ENERGY, note=note),
-        "reverse_barrier": Value(value=energies[top] - energies[-1], unit=ENERGY, note=note),
+        "barrier": Value(value=energies[top], unit=ENERGY, caveat=caveat),
+        "reverse_barrier": Value(value=energies[top] - energies[-1], unit=ENERGY, caveat=caveat),
         "reaction_energy": Value(value=energies[-1], unit=ENERGY),
-        "saddle_position": Value(value=position[top], unit=FRACTION, note=note),
+        "saddle_position": Value(value=position[top], unit=FRACTION, caveat=caveat),
     }
     for image in range(1, len(energies)):
         values[f"{protocol.image_quantity}{image}"] = Value(value=energies[image], unit=ENERGY)

@@ -202,7 +202,7 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
             for now, then in zip(run.images[1:-1], first[1:-1], strict=True)
         ]
         values = {
-            "barrier": Value(value=float(energies[top]), unit=ENERGY, note="; ".join(path.notes)),
+            "barrier": Value(value=float(energies[top]), unit=ENERGY, caveat="; ".join(path.notes)),
             "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY),
             "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY),
             "saddle_position": Value(value=float(position[top]), unit=FRACTION),

@@ -68,7 +68,7 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     values = {
         "atop_energy": _per_cell(_at(ATOP, energies, curve), area),
         "stacking_fault_energy": _per_cell(_at(FAULT, energies, curve), area),
-        "bridge_barrier": _per_cell(bridge, area, note="" if FAULT < top < 1 else NO_TOP),
+        "bridge_barrier": _per_cell(bridge, area, caveat="" if FAULT < top < 1 else NO_TOP),
         "max_lateral_force": Value(value=steepest, unit=FORCE, also={"meV/A^3": steepest / area * PER_EV}),
     }
     if len(evaluation.energies) > n:
@@ -149,9 +149,9 @@ def _curve(case: Case[RelaxedGapSlide], evaluation: Evaluation, name: str) -> tu
     return np.array([float(case.frames[i].info["gap"]) for i in rows]), evaluation.energies[rows]
 
 
-def _per_cell(energy: float, area: float, *, note: str = "") -> Value:
+def _per_cell(energy: float, area: float, *, caveat: str = "") -> Value:
     also = {"meV/A^2": energy / area * PER_EV, "J/m^2": energy / area * JOULE_PER_M2}
-    return Value(value=energy, unit=CELL_ENERGY, also=also, note=note)
+    return Value(value=energy, unit=CELL_ENERGY, also=also, caveat=caveat)
 
 
 def _difference(minima: dict[str, tuple[float, float] | str], name: str, area: float) -> Value:

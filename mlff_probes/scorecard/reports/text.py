@@ -59,7 +59,7 @@ def remarks(row: ProbeResult) -> list[str]:
     """The reason of a verdict, and what its number stands on where the reason does not say it."""
     reason, samples = row.verdict.reason, left_out(row.measured)
     said = bool(row.measured and row.measured.samples and row.measured.samples.why in reason)
-    return [text for text in (reason, "" if said else samples) if text]
+    return [text for text in (reason, "" if said else samples, row.measured.caveat if row.measured else "") if text]
 
 
 def verdict_text(row: ProbeResult, *, reason: bool = True) -> str:
@@ -130,6 +130,8 @@ def failure_text(row: ProbeResult, change: Change | None = None) -> str:
         }
     if cell["samples"]:
         facts["samples"] = cell["samples"]
+    if row.measured and row.measured.caveat:
+        facts["but"] = row.measured.caveat
     if row.measured and row.measured.note:
         facts["seen"] = row.measured.note
     if change is not None and change.regression:
