@@ -345,6 +345,14 @@ def test_what_a_model_refuses_is_left_out_and_counted(kind, refuses, reasons):
     assert all(any(reason in said for reason in reasons) for said in samples.left_out)
 
 
+@pytest.mark.parametrize(("kind", "ordinary"), [(faults.LeftHandedStress, True), (faults.StressSign, False)])
+def test_what_is_wrong_in_unusual_cells_alone_is_told_apart(kind, ordinary):
+    found = measured(load(kind), "derivatives", *CRYSTALS, random_structures=True, examples=16)
+    said = re.search(r"at most (\S+) GPa in right-handed cells", found.values["stress_consistency"].note)
+    assert said is None or (float(said[1]) < 1e-4) == ordinary
+    assert ordinary == (said is not None and float(said[1]) < 1e-4)
+
+
 def test_a_model_that_refuses_all_that_is_given_is_an_error():
     refusing = type("Refusing", (RightHanded,), {"refuses": staticmethod(lambda atoms: not atoms.pbc.all())})
     found = measure_case(load(refusing), law("derivatives", slab_of_copper(True, True, False)))

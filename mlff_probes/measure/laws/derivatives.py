@@ -32,7 +32,7 @@ from mlff_probes.measure.laws.examples import (
 from mlff_probes.measure.laws.protocols import Derivatives
 from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.results import Result
-from mlff_probes.methods.random_structures import directions, drawn, oddities, strains
+from mlff_probes.methods.random_structures import directions, drawn, strains
 
 STEPS = {"float32": 2.0 ** -np.arange(7.0), "float64": 4.0 ** -np.arange(5.0)}
 """Steps of the finite differences as parts of the largest one: down to where a structure is between two kinks of its
@@ -250,7 +250,6 @@ class _Trial:
         steps = kind.largest_step * STEPS[self.dtype]
         energies = self._energies(examples, deformed, steps)
         known, unit = self.uncertainties.setdefault(f"{kind.law}_uncertainty", []), self.worst.units[kind.law]
-        ordinary: list[float] = []
         for example, rows, scale, said in zip(examples, energies, scales, analytic, strict=True):
             slope = resolved(kind, steps, rows, scale=scale, dtype=self.dtype)
             if slope is None:
@@ -258,8 +257,7 @@ class _Trial:
             known.append(slope.uncertainty)
             says = f"{kind.says} {slope.value:.6g} +- {slope.uncertainty:.2g}, the model says {said:.6g} {unit}"
             deviation = max(0.0, abs(slope.value - said) - slope.uncertainty)
-            ordinary += [] if oddities(example.atoms) else [deviation]
-            self.worst.add(kind.law, deviation, partial(example.show, kind, says))
+            self.worst.add(kind.law, deviation, partial(example.show, kind, says), structure=example.atoms)
         unresolved = self.unresolved[kind.law] = len(examples) - len(known)
         self.worst.leave_out("unresolved", unresolved, quantities=[kind.law], by_nature=False)
         if unresolved * 4 > len(examples):
@@ -270,7 +268,7 @@ class _Trial:
                 f"{unit}: they are too rough or too coarse; see the smoothness, or judge the model in float64",
             )
             return
-        self.worst.remarks[kind.law] = _remark(known, unit, ordinary, unresolved)
+        self.worst.remarks[kind.law] = _remark(known, unit, unresolved)
 
     def _energies(self, examples: list[Example], deformed: list[Callable[[float], Atoms]], steps: Floats) -> Floats:
         """Energies of all examples at minus and plus each step, shape (n_examples, n_steps, 2), eV."""
@@ -282,12 +280,10 @@ class _Trial:
         return self.calls.add(found).energies.reshape(len(examples), len(steps), 2)
 
 
-def _remark(known: list[float], unit: str, ordinary: list[float], unresolved: int) -> str:
-    """How well the derivatives are known, how far the model is off in `ordinary` cells, and what stays unresolved."""
-    remarks = [f"known to {np.median(known):.2g} {unit} in the median"]
-    if 0 < len(ordinary) < len(known):
-        remarks.append(f"at most {max(ordinary):.2g} {unit} in right-handed cells periodic in all directions")
-    return ", ".join([*remarks, *([f"{unresolved} more unresolved"] if unresolved else [])])
+def _remark(known: list[float], unit: str, unresolved: int) -> str:
+    """How well the derivatives are known, and how many stay unresolved."""
+    remark = f"known to {np.median(known):.2g} {unit} in the median"
+    return remark + (f", {unresolved} more unresolved" if unresolved else "")
 
 
 def _name(examples: list[Example], index: int) -> str:

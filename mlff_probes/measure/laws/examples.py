@@ -67,9 +67,17 @@ class Worst:
     remarks: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, Counter[str]] = field(default_factory=dict)
     no_samples: set[str] = field(default_factory=set)
+    ordinary: dict[str, float] = field(default_factory=dict)
 
-    def add(self, quantity: str, deviation: float, show: Callable[[], Shown]) -> None:
-        """Record one example; `show` is called in the end, if it is the worst."""
+    def add(
+        self, quantity: str, deviation: float, show: Callable[[], Shown], *, structure: Atoms | None = None
+    ) -> None:
+        """Record one example; `show` is called in the end, if it is the worst.
+
+        Of a `structure` it is told apart whether its cell is an ordinary one: see `oddities`.
+        """
+        if structure is not None and not oddities(structure):
+            self.ordinary[quantity] = max(self.ordinary.get(quantity, 0.0), float(deviation))
         self.deviations.setdefault(quantity, []).append(float(deviation))
         self.shows.setdefault(quantity, []).append(show)
 
@@ -103,6 +111,14 @@ class Worst:
             used=used, of=used + left_out.total(), what=self.what, left_out=dict(left_out),
             by_nature=tuple(reason for reason in left_out if reason in self.no_samples),
         )  # fmt: skip
+
+    def _remark(self, quantity: str, largest_of_all: float) -> str:
+        """What is to be said of all examples, in brackets; "" where that is nothing."""
+        said = [self.remarks[quantity]] if quantity in self.remarks else []
+        if self.ordinary.get(quantity, largest_of_all) < largest_of_all:
+            most = f"{self.ordinary[quantity]:.2g} {self.units[quantity]}"
+            said.append(f"at most {most} in right-handed cells periodic in all directions")
+        return f" ({', '.join(said)})" if said else ""
 
     def without_any(self, what: str, reason: str, *, applicable: bool = True, by_nature: bool = False) -> None:
         """Say it of all quantities of one comparison: ``<what>_energy``, ``<what>_force`` and so on."""
@@ -140,7 +156,7 @@ class Worst:
                 continue
             largest_of_all = max(deviations)
             shown = self.shows[quantity][deviations.index(largest_of_all)]()
-            remark = f" ({self.remarks[quantity]})" if quantity in self.remarks else ""
+            remark = self._remark(quantity, largest_of_all)
             tried = self.tried or len(deviations)
             note = f"worst of {tried:,} {self.what}{remark}: {shown.says}"
             samples = self._samples(quantity, tried)

@@ -143,10 +143,14 @@ class _Trial:
     def _compare_one(self, change: Changed, number: int, found: Evaluation, row: int) -> None:
         show = partial(_shown, change)
         per_atom = found.energies[row] / len(change.atoms), self.unchanged.energies[number] / len(change.before)
-        self.worst.add(f"{change.name}_energy", beyond_rounding(*per_atom, self.dtype) * MILLI, show)
+        self.worst.add(
+            f"{change.name}_energy", beyond_rounding(*per_atom, self.dtype) * MILLI, show, structure=change.before
+        )
         if found.forces is not None and self.unchanged.forces is not None:
             expected = self.unchanged.forces[number][change.origin] @ change.turned.T
-            self.worst.add(f"{change.name}_force", largest(found.forces[row] - expected) * MILLI, show)
+            self.worst.add(
+                f"{change.name}_force", largest(found.forces[row] - expected) * MILLI, show, structure=change.before
+            )
 
 
 def _shown(change: Changed) -> Shown:
