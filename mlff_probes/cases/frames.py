@@ -20,7 +20,7 @@ from mlff_probes.cases.labels import NEEDED, SAME_LABEL, FrameLabels, frame_labe
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol, FramesFrom, LabelKeys, frame_key
-from mlff_probes.core.structures import copied
+from mlff_probes.core.structures import STATE, copied
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.measure.laws.protocols import Law
 from mlff_probes.measure.parity.measurement import UNLABELLED
@@ -310,6 +310,6 @@ def _origin(frame: Atoms) -> str:
 def _fingerprint(frame: Atoms) -> Fingerprint:
     """Equal for two copies of one structure, as files of limited precision write it."""
     numbers = [frame.positions, frame.cell.array, frame.get_initial_charges(), frame.get_initial_magnetic_moments()]
-    state = tuple(str(frame.info.get(key)) for key in ("charge", "spin"))
+    state = tuple(str(frame.info.get(key)) for key in sorted(STATE))
     rounded = tuple((array.round(6) + 0.0).tobytes() for array in numbers)  # + 0.0: no minus zero
     return frame.numbers.tobytes(), frame.pbc.tobytes(), rounded, state

@@ -29,6 +29,9 @@ CHARGES = {"charge", "total_charge", "net_charge"}
 MULTIPLICITIES = {"spin", "total_spin", "multiplicity", "spin_multiplicity"}
 """Names of a spin multiplicity 2S + 1 (of UMA and of MACE with charges, say); 0 where a model shall not look at it."""
 
+STATE = CHARGES | MULTIPLICITIES | {"head"}
+"""What makes two structures out of one geometry: another charge, another spin, another head that is to answer."""
+
 FIELDS = {"electric_field", "external_field"}
 """Names of a polar vector, which turns with the structure."""
 
