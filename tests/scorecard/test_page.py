@@ -139,7 +139,7 @@ def test_the_verdict_comes_first_and_says_what_the_exit_code_is(card, shown):
     order = [
         "Scorecard of old, new", "FAILED", "The exit code is 1: a quantity is further from its reference",
         "verdict: FAILED ({} passed, {} failed, {} reported)".format(*counted(card)),
-        "Side by side", "Rank by family", "Ranked by what failed",
+        "Side by side", "Rank by family", "one more than the number of calculators",
         "Deviations", "Deviations from the reference; ▸",
         "Migration {} ✓ passed, {} ✗ failed, {} · reported".format(*counted(card, "migration")),
         "cr_sb2te3_in_gap 12", f"Sliding {counted(card, 'sliding')[0]} ✓ passed", "Models and machines", "Time time:",
