@@ -277,6 +277,26 @@ def test_a_trajectory_must_be_one():
             trajectory_of(frames, 1.0, "here")
 
 
+def test_a_frame_that_a_restart_wrote_twice_is_refused(folder):
+    once = moving()
+    with pytest.raises(InputError, match=r"here: frames 12 and 13 are the same structure \(a restart"):
+        trajectory_of([*once[:13], *once[12:]], 2.0, "here")
+    wrapped = once[12].copy()
+    wrapped.positions += wrapped.cell[0]
+    often = [*once[:13], wrapped, *once[13:21], *once[20:]]
+    with pytest.raises(InputError, match=r"frames 12 and 13 are the same structure, as are 1 more"):
+        load_case(
+            write(
+                folder, protocol=other(folder, often) + "\nskip = 5", rows=ROW.format(quantity="rdf_l1_all", unit="1")
+            )
+        )
+
+
+def test_a_trajectory_in_which_nothing_moves_is_none():
+    with pytest.raises(InputError, match="all frames are the same structure: nothing moves"):
+        trajectory_of([bulk("Al", cubic=True)] * 30, 2.0, "here")
+
+
 def test_temperature_of_a_known_kinetic_energy():
     """N atoms, each with 3/2 k T; without their total momentum three degrees of freedom fewer share it."""
     atoms, kelvin = bulk("Al", cubic=True), 450.0

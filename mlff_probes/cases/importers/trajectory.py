@@ -28,6 +28,10 @@ LEAST_POINTS = 8
 LEAST_SAMPLES = 20
 """A trajectory of fewer samples has no averages."""
 
+SAME_A = 1e-6
+"""Frames in which no atom is farther from its place in the one before, A, are the same: thermal motion goes a thousand
+times as far within a femtosecond, and files carry about so many decimals."""
+
 
 def dynamics_case(
     file: Path, protocol: MolecularDynamics
@@ -78,7 +82,7 @@ def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms)
     formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
     if len(set(map(str, formulas))) > 1:
         raise InputError(source, f"a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
-    return trajectory_of(frames, given.interval_fs, str(source))
+    return trajectory_of(frames, given.interval_fs, str(source), skipped=given.skip)
 
 
 def read_curve(file: Path) -> tuple[Floats, Floats]:
@@ -121,28 +125,32 @@ def _numbers(row: Sequence[str]) -> bool:
     return True
 
 
-def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str) -> Trajectory:
+def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str, *, skipped: int = 0) -> Trajectory:
     """The trajectory that `frames` are, `interval_fs` apart.
 
     Velocities are those of the frames, or else worked out from the positions (`velocities_from_positions`), but for
     the first and the last frames; so they are where all that the frames carry are zero, as some writers leave them.
-    Where frames carry no energies or forces, these are NaN.
+    Where frames carry no energies or forces, these are NaN. Messages number the frames as in the file, of which the
+    first `skipped` are not among `frames`.
 
     Raises
     ------
     InputError
-        If the frames differ in their atoms, or are too few.
+        If the frames differ in their atoms, are too few, or one is there twice in a row.
     """
     if len(frames) < LEAST_SAMPLES:
         raise InputError(where, f"a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
     first = frames[0]
     for index, frame in enumerate(frames):
         if not np.array_equal(frame.numbers, first.numbers):
-            raise InputError(where, f"frame {index} has other atoms, or in another order, than frame 0")
+            raise InputError(
+                where, f"frame {skipped + index} has other atoms, or in another order, than frame {skipped}"
+            )
     if first.cell.rank < 3 or not first.pbc.all():
         raise InputError(where, "the frames must be periodic in all three directions, in a cell with a volume")
     cells = np.array([frame.cell.array for frame in frames])[None]
     positions = unwrapped(np.array([frame.positions for frame in frames])[None], cells, first.pbc)
+    _refuse_repeated(positions[0], where, skipped)
     results = [getattr(frame.calc, "results", {}) for frame in frames]
     nothing = np.full((len(first), 3), np.nan)
     found = Trajectory(
@@ -157,6 +165,20 @@ def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str) -> Tr
         cells=cells,
     )
     return _with_velocities(found, frames)
+
+
+def _refuse_repeated(positions: Floats, where: str, skipped: int) -> None:
+    """Time stands still between two frames that are the same; `positions` (n_frames, n_atoms, 3) are unwrapped."""
+    same = np.flatnonzero(np.abs(np.diff(positions, axis=0)).max(axis=(1, 2)) < SAME_A)
+    if len(same) == len(positions) - 1:
+        raise InputError(where, "all frames are the same structure: nothing moves", "give the frames of a simulation")
+    if len(same):
+        at, more = skipped + int(same[0]), f", as are {len(same) - 1} more" if len(same) > 1 else ""
+        raise InputError(
+            where,
+            f"frames {at} and {at + 1} are the same structure{more} (a restart that was written twice?)",
+            "take one of each two out" if more else "take one of them out",
+        )
 
 
 def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Trajectory:
