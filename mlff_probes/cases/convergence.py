@@ -22,8 +22,8 @@ Steps = list[str | None]
 UNCONVERGED = "electronic_steps_ran_out"
 """Key of `Atoms.info` that says so of a structure, with file and ionic step."""
 
-PEEK = 20_000
-"""So many characters of a file show whose output it is."""
+PEEK = 200_000
+"""So many characters of a file show whose output it is, after what a launcher may print first."""
 
 LOGS = (".out", ".log", ".pwo")
 """Suffixes of what a code prints beside the structures that it writes."""
@@ -81,7 +81,7 @@ def electronic_steps(file: Path) -> Steps:
     try:
         with opened(file) as handle:
             head = handle.read(PEEK)
-            reader = next((reader for mark, reader in READERS.items() if re.search(mark, head)), None)
+            reader = next((reader for mark, reader in READERS.items() if re.search(mark, head, re.MULTILINE)), None)
             if reader is None:
                 return []
             handle.seek(0)

@@ -310,6 +310,7 @@ def _origin(frame: Atoms) -> str:
 def _fingerprint(frame: Atoms) -> Fingerprint:
     """Equal for two copies of one structure, as files of limited precision write it."""
     numbers = [frame.positions, frame.cell.array, frame.get_initial_charges(), frame.get_initial_magnetic_moments()]
-    state = tuple(str(frame.info.get(key)) for key in sorted(STATE))
+    stated = {key.lower(): str(value) for key, value in frame.info.items() if key.lower() in STATE}
+    state = tuple(f"{key}={stated[key]}" for key in sorted(stated))
     rounded = tuple((array.round(6) + 0.0).tobytes() for array in numbers)  # + 0.0: no minus zero
     return frame.numbers.tobytes(), frame.pbc.tobytes(), rounded, state

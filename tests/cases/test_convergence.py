@@ -15,7 +15,7 @@ from analytic import protocol
 from ase import Atoms
 from ase.units import Bohr, Hartree, Rydberg
 
-from mlff_probes.cases.convergence import REMEDY, electronic_steps, opened
+from mlff_probes.cases.convergence import REMEDY, electronic_steps, opened, output_problem
 from mlff_probes.cases.files import read_frames
 from mlff_probes.cases.frames import labelled_frames
 from mlff_probes.cases.importers.path import Stated, band_case, read_band
@@ -190,6 +190,13 @@ def test_steps_that_ran_out_are_refused_by_file_and_ionic_step(tmp_path, code, b
         caught.value
     )
     assert str(caught.value).endswith(REMEDY)
+
+
+@pytest.mark.parametrize("text", [outcar, espresso, cp2k])
+def test_whatever_a_launcher_prints_first(tmp_path, text):
+    banner = "Lmod: loading the modules of this cluster\n" * 1000
+    (tmp_path / "run.log").write_text(banner + text([image()], [LIMIT]))
+    assert f"its {LIMIT} electronic steps ran out" in output_problem(tmp_path / "run.log")
 
 
 def test_a_run_of_pwx_that_stopped_where_its_steps_ran_out(tmp_path):

@@ -213,7 +213,7 @@ def test_copies_with_other_labels(tmp_path, key, label):
         load_case(write_case(tmp_path, [*SET, copy]))
 
 
-@pytest.mark.parametrize("state", [{"head": "r2scan"}, {"charge": 1}, {"total_spin": 3}])
+@pytest.mark.parametrize("state", [{"head": "r2scan"}, {"charge": 1}, {"Charge": 1}, {"total_spin": 3}])
 def test_one_geometry_in_two_states_is_no_copy(tmp_path, state):
     other = frame("AlCu", 0.1, energy=50.0, forces=[X, Y], **state)
     assert len(load_case(write_case(tmp_path, [*SET, other])).frames) == len(SET) + 1

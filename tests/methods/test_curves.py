@@ -81,3 +81,27 @@ def test_a_shallow_minimum_that_rounding_does_not_explain_is_one():
     gaps = np.linspace(2.5, 5.0, 11)
     energies = -310.0 + 0.001 * (gaps - 3.6) ** 2
     assert spline_minimum(gaps, energies, noise=energy_noise(energies))[0] == pytest.approx(3.6, abs=1e-6)
+
+
+GAPS = np.array([2.2, 2.4, 2.6, 2.8, 3.0, 3.2, 3.4, 3.6, 3.8, 4.1, 4.4, 5.0, 6.3, 8.8])
+
+
+@pytest.mark.parametrize("stiffness", [1.0, 3.0])
+def test_a_well_that_the_samples_resolve(stiffness):
+    decay = np.exp(-stiffness * (GAPS - 3.27))
+    where, depth = spline_minimum(GAPS, 0.06 * (decay**2 - 2 * decay), noise=1e-5)
+    assert (where, depth) == (pytest.approx(3.27, abs=0.02), pytest.approx(-0.06, abs=0.003))
+
+
+@pytest.mark.parametrize("exponent", [12, 24])
+def test_a_spline_that_swings_below_its_samples_is_no_minimum(exponent):
+    """Of a wall so steep the spline falls far below all samples between two of them."""
+    ratio = (3.27 / GAPS) ** exponent
+    with pytest.raises(NotBracketedError, match=r"swings .* eV below the lowest of them"):
+        spline_minimum(GAPS, 0.034 * (ratio**2 - 2 * ratio), noise=1e-5)
+
+
+def test_a_step_far_out_makes_no_minimum_of_a_flat_curve():
+    flat = np.maximum(0.5 * (1 - (GAPS - 2.0) / 2.35), 0.0)
+    with pytest.raises(NotBracketedError):
+        spline_minimum(GAPS, flat + 1e-4 * (GAPS > 6.0), noise=3e-5)

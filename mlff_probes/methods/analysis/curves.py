@@ -22,8 +22,14 @@ UNITS_IN_LAST_PLACE = 4.0
 again for the sums inside a model. The dtype that a calculator states is not asked for: some say float64 of float32."""
 
 
+OVERSHOOT = 0.25
+"""By what part of the height of the samples around it a minimum may lie below the lowest of them. Beside a steep wall a
+spline swings far below; a quarter leaves sound curves (at most 0.14 so far), and a Morse well of 3/A on gaps 0.2 A
+apart (0.04)."""
+
+
 class NotBracketedError(ValueError):
-    """No sample on one side of the lowest lies above it by more than rounding: it is no minimum, or lies elsewhere."""
+    """No sample on one side of the lowest lies above it by more than rounding, or the samples lie too far apart."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ def spline_minimum(x: ArrayLike, y: ArrayLike, *, noise: float) -> tuple[float, 
     Raises
     ------
     NotBracketedError
-        If the samples do not bracket a minimum: `bracketed_minimum`.
+        If the samples do not bracket a minimum (`bracketed_minimum`), or the spline swings below them: `OVERSHOOT`.
     """
     xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     lowest = bracketed_minimum(xs, ys, noise)
@@ -131,4 +137,10 @@ def spline_minimum(x: ArrayLike, y: ArrayLike, *, noise: float) -> tuple[float, 
     roots = spline.derivative().roots(extrapolate=False)
     candidates += [root for root in roots if xs[lowest - 1] <= root <= xs[lowest + 1]]
     best = min(candidates, key=lambda c: float(spline(c)))
+    below, height = ys[lowest] - float(spline(best)), min(ys[:lowest].max(), ys[lowest + 1 :].max()) - ys[lowest]
+    if below > OVERSHOOT * height:
+        raise NotBracketedError(
+            f"the curve through the {len(xs)} samples swings {below:.2g} eV below the lowest of them, around which "
+            f"they rise by {height:.2g} eV: they lie too far apart there, at {xs[lowest]:g}"
+        )
     return float(best), float(spline(best))
