@@ -8,10 +8,10 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,31 @@ NOT_OURS = frozenset({"logging", "threading", "pathlib", "io", "collections", "f
 
 DISPERSION_CLASS = re.compile(
     r"(?i:dft[-_]?d\d?|dispersion|vdw|van_?der_?waals|tkatchenko|vv10)"
-    r"|(?<!\d)D[34](?![0-9a-z])|(?<![A-Z])(?:MBD|XDM)(?![a-z])"
+    r"|(?<!\d)D[34](?:bj|zero|op)?m?(?![0-9a-z])|(?<![A-Z])(?:MBD|XDM)(?:rsSCS|nl|ts)?(?![a-z])"
+    r"|(?<![A-Z])(?:XTB|TBLite|GFN)|xTB|Xtb"
 )
-"""In the name of a class that adds dispersion (`TorchDFTD3Calculator`, `MBDCalculator`), or of a level with it."""
+"""In the name of a class that adds dispersion (`TorchDFTD3Calculator`, `MBDCalculator`, `XTB`), or of a level with
+it."""
 
-DISPERSION_PACKAGE = re.compile(r"(?:^|[._])(?:dftd\d?|s?_?d[34]|(?:py|lib)?mbd|xdm|\w*dispersion\w*|vdw\w*)(?:$|[._])")
+DISPERSION_LEVEL = re.compile(
+    r"(?i:vdw|dft-?d|dispersion|vv10|mbd|xdm|xtb|gfn|(?:^|[^a-z])d[234](?![0-9])|-(?:d|v|ts|3c)(?![0-9a-z]))"
+)
+"""In the name of a functional or a method with dispersion, however it is spelt: `pbe-d3bj`, `vdW-DF2`, `GFN2-xTB`."""
+
+DISPERSION_PACKAGE = re.compile(
+    r"(?:^|[._])(?:dftd\d?|s?_?d[34]|(?:py|lib)?mbd|xdm|[dg]?xtb|tblite|\w*dispersion\w*|vdw\w*)(?:$|[._])"
+)
 """In the name of the module it comes from: `torch_dftd`, `tad_dftd3`, `dftd4.ase`, `ase.calculators.vdwcorrection`."""
 
-DISPERSION_SWITCH = re.compile(r"_*(?:use_|with_|add_)?(?:dispersion|dft_?d[234]?|d[34]|i?vdw)(?:_correction)?")
+DISPERSION_SWITCH = re.compile(
+    r"_*(?:l?use_|l|with_|add_|has_|is_|enable_|apply_)?(?:dispersion|disp|dft_?d[234]?|d[34]|i?vdw)(?:_corr(?:ection)?)?"
+)
 """An attribute, or a parameter, by which a calculator has it switched on."""
 
-OFF = ("", "none", "off", "no", "false")
+LEVEL_NAME = re.compile(r"_*(?:\w+_)?(?:xc|method|functional)")
+"""An attribute, or a parameter, in which a calculator names its functional or its method."""
+
+OFF = ("", "none", "off", "no", "false", ".false.", "0")
 
 STATE_ELEMENTS = (
     "implemented_elements", "supported_elements", "supported_species", "chemical_symbols", "chemical_species",
@@ -95,7 +109,8 @@ def parts(calculator: Any) -> list[Part]:
 
 def _closed(found: Any) -> bool:
     tensor = getattr(sys.modules.get("torch"), "Tensor", ())
-    return isinstance(found, (CLOSED, tensor)) or type(found).__module__ in NOT_OURS
+    foreign = type(found).__module__ in NOT_OURS and not isinstance(found, partial)
+    return isinstance(found, (CLOSED, tensor)) or foreign
 
 
 def _children(part: Part) -> Iterator[Part]:
@@ -112,12 +127,18 @@ def _children(part: Part) -> Iterator[Part]:
 
 
 def _attributes(found: Any) -> dict[str, Any]:
-    """The attributes of an object, with the properties among `HOLDERS`."""
+    """The attributes of an object, those in slots too, with the properties among `HOLDERS`."""
     own = dict(getattr(found, "__dict__", {}))
     for name in HOLDERS:
         if name not in own and isinstance(getattr(type(found), name, None), property):
             with contextlib.suppress(Exception):
                 own[name] = getattr(found, name)
+    for kind in type(found).__mro__:
+        if "__slots__" in vars(kind) or kind is partial:
+            slots = [(name, slot) for name, slot in vars(kind).items() if isinstance(slot, MemberDescriptorType)]
+            for name, slot in slots:
+                with contextlib.suppress(AttributeError):  # a slot that is empty
+                    own.setdefault(name, slot.__get__(found))
     return own
 
 
@@ -145,19 +166,34 @@ def is_calculator(found: Any) -> bool:
 
 
 def _switched_on(calculator: Any) -> str:
-    """The name of the attribute or parameter by which dispersion is switched on; empty where there is none."""
-    given = getattr(calculator, "parameters", None)
-    switches = {**(given if isinstance(given, Mapping) else {}), **_attributes(calculator)}
-    for name, value in switches.items():
-        if isinstance(name, str) and DISPERSION_SWITCH.fullmatch(name.lower()) and _is_on(value):
+    """The name of the attribute or parameter that switches dispersion on, or names a level with it; or empty."""
+    for name, value in _settings(_attributes(calculator)):
+        if DISPERSION_SWITCH.fullmatch(name.lower()) and _is_on(value):
+            return name
+        if LEVEL_NAME.fullmatch(name.lower()) and isinstance(value, str) and _of_a_level_with_it(value):
             return name
     return ""
+
+
+def _settings(table: Mapping[Any, Any], deepest: int = DEEPEST) -> Iterator[tuple[str, Any]]:
+    """The named values of a table, and of the tables in it: ``parameters["input_data"]["system"]["vdw_corr"]``."""
+    for name, value in list(table.items())[:MOST_ENTRIES]:
+        if isinstance(name, str):
+            yield name, value
+        if isinstance(value, Mapping) and deepest:
+            yield from _settings(value, deepest - 1)
+
+
+def _of_a_level_with_it(said: str) -> bool:
+    return bool(DISPERSION_LEVEL.search(said) or DISPERSION_CLASS.search(said))
 
 
 def _is_on(value: Any) -> bool:
     if isinstance(value, str):
         return value.lower() not in OFF
-    return isinstance(value, bool | int | tuple | list | dict) and bool(value)
+    with contextlib.suppress(Exception):  # such as an array of several entries: there is something
+        return bool(value)
+    return True
 
 
 def level_of_theory(found: list[Part]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -41,6 +42,15 @@ class Holder(Model):
     def __init__(self, **held):
         super().__init__()
         self.__dict__.update(held)
+
+
+class Kept:
+    """An object that has slots alone, one of them empty and one with a private name."""
+
+    __slots__ = ("__inner", "never")
+
+    def __init__(self, inner):
+        self.__inner = inner
 
 
 class Slotted:
@@ -100,6 +110,22 @@ def from_package(name):
         (lambda: Holder(use_dispersion=True), "use_dispersion"),
         (lambda: Holder(parameters={"xc": "PBE", "ivdw": 12}), "ivdw"),
         (lambda: Holder(calc=Holder(vdw="d3bj")), "calc.vdw"),
+        (lambda: Holder(d3=1.0), "d3"),
+        (lambda: Holder(add_d3=object()), "add_d3"),
+        (lambda: Holder(dispersion=np.ones(3)), "dispersion"),
+        (lambda: Holder(disp="bj"), "disp"),
+        (lambda: Holder(has_dispersion=np.True_), "has_dispersion"),
+        (lambda: Holder(parameters={"xc": "PBE", "luse_vdw": True}), "luse_vdw"),
+        (lambda: Holder(parameters={"input_data": {"system": {"vdw_corr": "grimme-d3"}}}), "vdw_corr"),
+        (lambda: Holder(parameters={"xc": "optB88-vdW"}), "xc"),
+        (lambda: Holder(xc="pbe-d3bj"), "xc"),
+        (lambda: Holder(calc=Holder(functional="r2SCAN-3c")), "calc.functional"),
+        (lambda: Holder(method="GFN1-xTB"), "method"),
+        (lambda: Holder(kept=Kept(d4())), "kept._Kept__inner"),
+        (lambda: Holder(make=partial(print, d4())), "make.args[0]"),
+        (lambda: Holder(make=partial(print, inner=d4())), "make.keywords['inner']"),
+        (lambda: from_package("tblite.ase"), ""),
+        (lambda: from_package("xtb.ase.calculator"), ""),
     ],
 )
 def test_dispersion_is_found_wherever_it_is(calculator, place):
@@ -114,7 +140,8 @@ def test_dispersion_is_found_wherever_it_is(calculator, place):
         Model,
         looped,
         lambda: SumCalculator([EMT(), Model()]),
-        lambda: Holder(dispersion=None, dftd3=False, vdw="none", d3=[]),
+        lambda: Holder(dispersion=None, dftd3=False, vdw="none", d3=[], disp=0.0),
+        lambda: Holder(xc="PBE", method="spline-2d", functional="wB97M", kept=Kept(Model()), make=partial(print, 3)),
         lambda: Holder(model=torch.nn.Sequential(torch.nn.Conv3d(1, 1, 1), torch.nn.BatchNorm3d(1))),
         lambda: Holder(names=["DFTD3"], note="without dispersion", table=np.zeros(3), kind=TorchDFTD4Calculator),
         lambda: from_package("_mlff_probes_py_0d3d4e5f6a7b"),
@@ -131,7 +158,8 @@ def test_nothing_else_is_taken_for_dispersion(calculator):
         ("DFTD3", True), ("DFT_D2", True), ("VdWCorrection", True), ("vdWTkatchenko09prl", True),
         ("DispersionModel", True), ("MBDCalculator", True), ("Conv3d", False), ("GatedConv3D", False),
         ("SO3Convolution", False), ("Embedding", False), ("M3GNet", False), ("ThreeDInteraction", False),
-        ("NEP89", False), ("LD34", False),
+        ("NEP89", False), ("LD34", False), ("Uma_D3bj", True), ("D3zero", True), ("MBDrsSCS", True), ("XTB", True),
+        ("TBLite", True), ("NextBlock", False), ("D3bject", False),
     ],
 )  # fmt: skip
 def test_the_names_of_classes(name, adds):
