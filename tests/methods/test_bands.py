@@ -282,6 +282,26 @@ def test_a_waypoint_that_relaxes_into_a_site_is_said():
     assert outcome(Hop())[1].values["barrier"].caveat == ""
 
 
+@pytest.mark.parametrize("late", [(0.5,), (0.4, 0.9), (0.5, 0.0), (0.0, 0.5, 0.9)])
+def test_waypoints_beyond_the_saddle_lead_the_band_to_the_last_site(late):
+    kind, result = outcome(Hop(), places=(-1.4, *late, 1.4))
+    assert kind == "converged"
+    assert result.values["barrier"].value == pytest.approx(HEIGHT, abs=1e-3)
+    assert len(result.arrays["band_steps"]) == 1
+    notes = result.values["barrier"].caveat.split("; ")
+    for index, (place, note) in enumerate(zip(late, notes, strict=True), 1):
+        what = "relaxes into the site after it" if place else "is no minimum"
+        assert note.startswith(f"frame {index} {what}")
+        assert note.endswith(", and its band leads through it")
+
+
+def test_a_path_that_comes_back_to_its_first_site_has_no_barrier():
+    for places in ((-1.4, 1.4, -1.6), (-1.4, 1.4, -1.6, -1.5), (-1.4, -1.6, -1.5)):
+        kind, result = outcome(Hop(), places=places)
+        assert kind == "image collapse"
+        assert "both endpoints relaxed to the same structure" in result.values["barrier"].problem.reason
+
+
 @pytest.mark.parametrize("places", [(0.0, 1.4), (-1.4, 0.0)])
 def test_an_endpoint_that_rests_on_a_saddle_has_no_barrier(places):
     kind, result = outcome(Hop(), places=places)

@@ -33,6 +33,9 @@ Floats = NDArray[np.float64]
 SAME_A = 0.1
 """Two structures no coordinate of which differs by more than this, A, are one minimum."""
 
+BEFORE, AFTER = "relaxes into the site before it", "relaxes into the site after it"
+"""What is said of a frame between the endpoints that is no site of its own."""
+
 
 @dataclass
 class _Path:
@@ -42,31 +45,54 @@ class _Path:
     ----------
     sites
         Relaxed frames that are minima of their own, with energies and forces.
+    origins
+        Which frames they were.
     stretches
         For each band: its two sites and, between them, the frames that are no sites.
     runs, first
         The bands, and what they started from.
     notes
-        Frames between the endpoints that are no minima, and what became of them.
+        By frame: those between the endpoints that are no minima of their own, and what became of them.
     """
 
     sites: list[Atoms] = field(default_factory=list)
+    origins: list[int] = field(default_factory=list)
     stretches: list[list[Atoms]] = field(default_factory=list)
     runs: list[BandRun] = field(default_factory=list)
     first: list[list[Atoms]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[int, str] = field(default_factory=dict)
 
-    def begin(self, site: Atoms) -> None:
-        """End the last band at `site`, if there is one, and begin the next."""
+    @property
+    def caveat(self) -> str:
+        """All notes, in the order of the frames."""
+        return "; ".join(f"frame {index} {self.notes[index]}" for index in sorted(self.notes))
+
+    def begin(self, site: Atoms, index: int) -> None:
+        """End the last band at `site`, frame `index`, if there is one, and begin the next."""
         self.sites.append(site)
+        self.origins.append(index)
         for stretch in self.stretches[-1:]:
             stretch.append(site)
         self.stretches.append([site])
 
-    def lead_through(self, frame: Atoms, why: str) -> None:
-        """Let the last band lead through a frame that is no site, and note why."""
+    def lead_through(self, frame: Atoms, index: int, why: str) -> None:
+        """Let the last band lead through frame `index`, which is no site, and note why."""
         self.stretches[-1].append(frame)
-        self.notes.append(f"{why}, and its band leads through it")
+        self.notes[index] = f"{why}, and its band leads through it"
+
+    def move_last(self, frames: Sequence[Atoms], site: Atoms, index: int) -> None:
+        """Let the last site be frame `index`: the frame it came from, and those since, are what its band leads through.
+
+        They lie beyond the saddle already, and relax into the site after them.
+        """
+        origin = self.origins.pop()
+        since = self.stretches.pop()[1:]
+        self.sites.pop()
+        self.stretches[-1].pop()
+        self.notes |= {later: why.replace(BEFORE, AFTER) for later, why in self.notes.items() if later > origin}
+        self.lead_through(frames[origin], origin, AFTER)
+        self.stretches[-1] += since
+        self.begin(site, index)
 
     def saddle_problem(self) -> Outcome | None:
         """Why the converged bands have no saddle, or None: their highest image must lie above the sites beside it."""
@@ -82,8 +108,8 @@ def relaxed_path(calculator: Calculator, case: Case[RelaxedPath], conditions: Co
 
     A frame between the endpoints that relaxes into a minimum of its own ends one band and begins the next, since
     a single climbing image cannot find two saddles; one that does not is where its band leads through, and that is
-    noted. A minimum is what has no negative curvature along the path (`lowest_curvature`): by symmetry a frame can
-    come to rest on a saddle. An endpoint that does is an error.
+    noted; so is one that relaxes into the site before or after it. A minimum is what has no negative curvature along
+    the path (`lowest_curvature`): by symmetry a frame can come to rest on a saddle. An endpoint that does is an error.
 
     - `outcome` 1 where every band converged; else an error that says how it ended
       (`mlff_probes.methods.bands.outcomes`), and all that follows is an error too:
@@ -137,20 +163,22 @@ class _Relaxation:
     def _take(self, site: Atoms, frames: Sequence[Atoms], index: int) -> Outcome | None:
         """Take a relaxed frame for a site, or the frame for a point on the way of its band; what is wrong, or None."""
         path, inner = self.path, 0 < index < len(frames) - 1
+        if path.sites and not inner and _same(site, path.sites[0]):
+            return Outcome("image collapse", "both endpoints relaxed to the same structure", 0)
         if path.sites and _same(site, path.sites[-1]):
-            if not inner:
-                which = "both endpoints" if len(path.sites) == 1 else f"frame {index} and the site before it"
-                return Outcome("image collapse", f"{which} relaxed to the same structure", 0)
-            path.lead_through(frames[index], f"frame {index} relaxes into the site before it")
+            if inner:
+                path.lead_through(frames[index], index, BEFORE)
+            else:
+                path.move_last(frames, site, index)
             return None
         curvature = self._curvature(site, frames, index)
         if curvature >= SADDLE_EV_A2:
-            path.begin(site)
+            path.begin(site, index)
             return None
-        why = f"frame {index} is no minimum: relaxed, it rests on a saddle ({curvature:.2f} eV/A^2 along the path)"
+        why = f"is no minimum: relaxed, it rests on a saddle ({curvature:.2f} eV/A^2 along the path)"
         if not inner:
-            return Outcome("no minimum", f"{why}; displace the atom that hops", 0)
-        path.lead_through(frames[index], why)
+            return Outcome("no minimum", f"frame {index} {why}; displace the atom that hops", 0)
+        path.lead_through(frames[index], index, why)
         return None
 
     def bands(self) -> Outcome:
@@ -202,7 +230,7 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
             for now, then in zip(run.images[1:-1], first[1:-1], strict=True)
         ]
         values = {
-            "barrier": Value(value=float(energies[top]), unit=ENERGY, caveat="; ".join(path.notes)),
+            "barrier": Value(value=float(energies[top]), unit=ENERGY, caveat=path.caveat),
             "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY),
             "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY),
             "saddle_position": Value(value=float(position[top]), unit=FRACTION),
