@@ -284,11 +284,13 @@ class Comparer:
         change = errors[1] - errors[0]
         chance = self._chance(before, after)
         part = self.policy.margin(after.family) * min(tolerance, before.expectation.tolerance.value)
-        threshold = max(part, after.expectation.uncertainty, before.expectation.uncertainty) + chance
+        known = max(after.expectation.uncertainty, before.expectation.uncertainty)
+        threshold = max(part, known) + chance
         failed, fails = (row.verdict.state is not State.PASSED for row in (before, after))
         if other_tolerance(before, after):  # the verdict that it would have had
             failed = errors[0] > tolerance
-        crossed = failed != fails and abs(change) > chance + ROUNDING * tolerance and (change > 0) == fails
+        least = max(known, ROUNDING * tolerance) + chance
+        crossed = failed != fails and abs(change) > least and (change > 0) == fails
         blurred = after.verdict.state is State.ERROR and uncertainty(after) > WIDEST * uncertainty(before)
         note = after.verdict.reason if after.verdict.state is State.ERROR else _other_samples(before, after)
         if crossed or (blurred and not failed):
@@ -299,8 +301,7 @@ class Comparer:
             trend = Trend.SAME
             if failed != fails and not note:
                 earlier = before.verdict.reason if before.verdict.state is State.ERROR else ""
-                less = "less than chance" if chance else "rounding"
-                note = f"before: {earlier}" if earlier else f"another verdict, by {less}"
+                note = f"before: {earlier}" if earlier else f"another verdict, by {_too_little(chance, known)}"
         return self._of(
             after,
             before,
@@ -323,6 +324,13 @@ class Comparer:
         scatter = self.baseline.scatter.get((after.case, after.quantity))
         known = interval(before, after, 1 - COVERAGE)
         return max(known or 0.0, scatter.interval(1 - COVERAGE)) if scatter else known
+
+
+def _too_little(chance: float, known: float) -> str:
+    """By what a verdict changed that is no change: chance, what the reference is known to, or the last digits."""
+    if chance:
+        return "less than chance"
+    return "less than its reference is known to" if known else "rounding"
 
 
 def _other_samples(before: ProbeResult, after: ProbeResult) -> str:

@@ -163,13 +163,43 @@ def test_what_chance_could_do_is_no_change():
 )
 def test_a_margin_is_never_below_the_uncertainty_of_the_reference(uncertainty, after, trend):
     """Where the reference is known to 0.05, an error of 0.045 is no worse than one of 0.02."""
-    before, now = (
-        found.model_copy(update={"expectation": found.expectation.model_copy(update={"uncertainty": uncertainty})})
-        for found in (row(1.02), row(after))
-    )
-    found = change(before, now)
+    found = change(*(known_to(each, uncertainty) for each in (row(1.02), row(after))))
     assert found.trend is trend
     assert found.threshold == pytest.approx(max(0.01, uncertainty))
+
+
+@pytest.mark.parametrize(
+    ("uncertainty", "before", "after", "trend"),
+    [
+        (0.05, 1.0999, 1.1005, Trend.SAME),
+        (0.05, 1.1005, 1.0999, Trend.SAME),
+        (0.05, 1.08, 1.129, Trend.SAME),
+        (0.05, 1.08, 1.131, Trend.NEWLY_FAILING),
+        (0.05, 1.131, 1.08, Trend.NEWLY_PASSING),
+        (0.0005, 1.0999, 1.1005, Trend.NEWLY_FAILING),
+    ],
+)
+def test_another_verdict_within_the_uncertainty_of_the_reference_is_no_change(uncertainty, before, after, trend):
+    """It counts which of the two references is known less well; chance comes on top."""
+    rows = [row(before), row(after)]
+    for known in ((uncertainty, 0.0), (0.0, uncertainty)):
+        found = change(*map(known_to, rows, known))
+        assert (found.trend, found.regression) == (trend, trend is Trend.NEWLY_FAILING)
+        assert found.note == ("another verdict, by less than its reference is known to" if trend is Trend.SAME else "")
+
+
+def test_chance_adds_to_the_uncertainty_of_the_reference():
+    wide = {"uncertainty": 0.002}
+    before, *after = (known_to(row(value, **wide), 0.05) for value in (1.09, 1.145, 1.17))
+    found = [change(before, each) for each in after]
+    assert [each.trend for each in found] == [Trend.SAME, Trend.NEWLY_FAILING]
+    assert 0.055 < found[0].threshold < 0.08
+    assert found[0].note == "another verdict, by less than chance"
+
+
+def known_to(found, uncertainty):
+    """The same result against a reference of this uncertainty."""
+    return found.model_copy(update={"expectation": found.expectation.model_copy(update={"uncertainty": uncertainty})})
 
 
 def seeds(*values, quantity="barrier", label="old", **more):
