@@ -130,7 +130,10 @@ def parity(frames: list[Atoms], calculator: Any) -> Quantities:
         atoms += zip([origin] * len(frame), frame.get_chemical_symbols(), forces, frame.get_forces(), strict=True)
     # the only two compositions here differ in their number of atoms: 5 and 21
     offset = {size: np.mean([error for _, n, error in rows if n == size]) for size in {n for _, n, _ in rows}}
-    energy_errors = [(origin, 1000 * (error - offset[n])) for origin, n, error in rows]
+    frames_of = {size: sum(n == size for _, n, _ in rows) for size in offset}  # their mean takes 1/n of a variance away
+    energy_errors = [
+        (origin, 1000 * (error - offset[n]) * (frames_of[n] / (frames_of[n] - 1)) ** 0.5) for origin, n, error in rows
+    ]
     found: Quantities = {}
     for origin in [None, *dict.fromkeys(origin for origin, _ in energy_errors)]:
         suffix = f"_of_{origin}" if origin else ""

@@ -16,6 +16,7 @@ from mlff_probes.cases.load import load_case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import State
 from mlff_probes.measure.measurement import measure_case
+from mlff_probes.measure.parity.energies import energy_errors
 from mlff_probes.measure.parity.measurement import (
     DRAWN,
     WORST_DRAWN,
@@ -88,13 +89,15 @@ SET = [
 
 
 def test_known_errors_give_known_numbers(tmp_path):
-    # energy errors per atom after the offset 7 eV/atom: +3, -3, +1, -1 meV; one force component of copper off by 0.4
+    # energy errors per atom after the offset 7 eV/atom: +3, -3, +1, -1 meV, and the mean of four frames takes a quarter
+    # of the variance away; one force component of copper off by 0.4
     energies = [e + 7 * n + d * n * 1e-3 for e, n, d in zip((1, 2, 3, 2), (2, 2, 2, 4), (3, -3, 1, -1), strict=True)]
     forces = [[X, [0.4, 1, 0]], [X, Y], [X, Y], [X, Y, X, Y]]
     found = measured(write_case(tmp_path, SET), Answers(SET, energies, forces))
-    assert found["energy_mae"] == pytest.approx(2.0)
-    assert found["energy_rmse"] == pytest.approx(np.sqrt(5.0))
-    assert (found["energy_mae_of_md"], found["energy_mae_of_neb"]) == pytest.approx((3.0, 1.0))
+    scale = np.sqrt(4 / 3)
+    assert found["energy_mae"] == pytest.approx(2.0 * scale)
+    assert found["energy_rmse"] == pytest.approx(np.sqrt(5.0) * scale)
+    assert (found["energy_mae_of_md"], found["energy_mae_of_neb"]) == pytest.approx((3.0 * scale, scale))
     assert found["force_mae"] == pytest.approx(400 / 30)
     assert found["force_rmse"] == pytest.approx(400 / np.sqrt(30))
     assert (found["force_mae_Al"], found["force_mae_Cu"]) == pytest.approx((0.0, 400 / 15))
@@ -326,9 +329,33 @@ def test_energies_alone_in_their_composition_are_judged_against_a_fit_per_elemen
     shares = np.array([[Atoms(n).get_chemical_symbols().count(x) for x in ATOMIC] for n in DIVERSE]) / sizes[:, None]
     errors = np.random.default_rng(1).normal(scale=0.02, size=10)
     left = errors - shares @ np.linalg.lstsq(shares, errors, rcond=None)[0]
+    left /= np.sqrt(1 - np.diag(shares @ np.linalg.pinv(shares)))
     found = diverse_errors(tmp_path, errors * sizes)
     assert found.values["energy_mae"].value == pytest.approx(1000 * np.abs(left).mean())
     assert found.values["energy_rmse"].value == pytest.approx(1000 * np.sqrt((left**2).mean()))
+
+
+@pytest.mark.parametrize("zero", ["composition", "elements", "absolute"])
+def test_what_was_fitted_does_not_make_errors_small(zero):
+    """Of independent errors of one size, one a frame, each judged error has this size, and so has their rms."""
+    frames = [frame(name, 0.1 * n, energy=0.0) for n, name in enumerate([*DIVERSE, *DIVERSE, "AlCu", "Al2Cu4"])]
+    sizes = np.array([len(each) for each in frames])
+    each = [
+        energy_errors(frames, 0.008 * size * one, zero).per_atom
+        for size, one in zip(sizes, np.eye(len(frames)), strict=True)
+    ]
+    assert np.linalg.norm(each, axis=0) == pytest.approx(0.008)
+
+
+def test_a_model_out_of_tolerance_fails_with_two_frames_a_composition(tmp_path):
+    """Errors of 8 meV/atom, of one sign in half of 20 compositions: 4 are left of them, which 5 would let pass."""
+    names = [f"Al{metal}{n}" for metal in ("Ag", "Au", "Cu", "Ni", "Pt") for n in (1, 2, 3, 4) for _ in range(2)]
+    signs = [sign for n in range(20) for sign in (1, (-1) ** n)]
+    frames = [frame(name, n / 10, forces=[X] * len(Atoms(name))) for n, name in enumerate(names)]
+    energies = [0.008 * sign * len(f) for sign, f in zip(signs, frames, strict=True)]
+    found = measured(write_case(tmp_path, frames), Answers(frames, energies, [f.get_forces() for f in frames]))
+    assert found["energy_rmse"] == pytest.approx(8.0)
+    assert found["energy_mae"] == pytest.approx(8.0 / np.sqrt(2))  # more than 5
 
 
 def test_an_absolute_zero_takes_nothing_off(tmp_path):

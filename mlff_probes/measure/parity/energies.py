@@ -48,9 +48,10 @@ class EnergyErrors:
     Attributes
     ----------
     per_atom
-        Shape (n_frames,), eV/atom; NaN for a frame of whose error the fit leaves less than a quarter.
+        Shape (n_frames,), eV/atom, scaled up for what the fit took away; NaN for a frame of whose error the fit leaves
+        less than a quarter.
     offsets
-        What was taken off, eV/atom, by composition or by element; as many degrees of freedom do the errors lack.
+        What was taken off, eV/atom, by composition or by element.
     """
 
     per_atom: Floats
@@ -68,16 +69,20 @@ def energy_errors(
     - `elements`: sum over X of x_X c_X, with the part x_X of the atoms that are X and one c_X an element, by least
       squares over all frames;
     - `absolute`: nothing.
+
+    The fit also takes a part h_k of the error of frame k itself away, its leverage: 1/n in a composition of n frames.
+    Of independent errors of variance s^2 it leaves residuals of variance (1 - h_k) s^2, so each is divided by
+    sqrt(1 - h_k), and their mean square is s^2 again (Cook and Weisberg, Residuals and Influence in Regression, 1982,
+    section 2.1).
     """
-    per_atom = differences / np.array([len(frame) for frame in frames])
-    if reference == "absolute":
-        return EnergyErrors(per_atom, {})
-    return _of_elements(frames, per_atom) if reference == "elements" else _of_compositions(frames, per_atom)
+    residuals, taken, offsets = _fitted(frames, differences, reference)
+    judged = taken <= MOST_FITTED + ROUNDING
+    return EnergyErrors(np.where(judged, residuals / np.sqrt(1 - np.where(judged, taken, 0.0)), np.nan), offsets)
 
 
 def centred_energies(frames: Sequence[Atoms], energies: Floats, reference: EnergyReference) -> Floats:
     """Energies per atom to be drawn, about zero and with the zero of `energy_errors`, eV/atom, shape (n_frames,)."""
-    found = energy_errors(frames, energies, reference).per_atom
+    found, _, _ = _fitted(frames, energies, reference)
     return found - found.mean() if reference == "absolute" else found
 
 
@@ -100,26 +105,36 @@ def elements_problem(frames: Sequence[Atoms]) -> str | None:
     )
 
 
-def _of_compositions(frames: Sequence[Atoms], per_atom: Floats) -> EnergyErrors:
+def _fitted(
+    frames: Sequence[Atoms], energies: Floats, reference: EnergyReference
+) -> tuple[Floats, Floats, dict[str, float]]:
+    """What a fit leaves of energies per atom, the part of its own that it takes away of each frame, what it fitted."""
+    per_atom = energies / np.array([len(frame) for frame in frames])
+    if reference == "absolute":
+        return per_atom, np.zeros(len(per_atom)), {}
+    return _of_elements(frames, per_atom) if reference == "elements" else _of_compositions(frames, per_atom)
+
+
+def _of_compositions(frames: Sequence[Atoms], per_atom: Floats) -> tuple[Floats, Floats, dict[str, float]]:
     names = np.array([frame.symbols.formula.reduce()[0].format("hill") for frame in frames])
-    errors, offsets = np.full(len(per_atom), np.nan), {}
+    residuals, taken, offsets = np.zeros(len(per_atom)), np.ones(len(per_atom)), {}
     for name in np.unique(names):
         rows = names == name
         if rows.sum() > 1:
             offsets[str(name)] = float(per_atom[rows].mean())
-            errors[rows] = per_atom[rows] - per_atom[rows].mean()
-    return EnergyErrors(errors, offsets)
+            residuals[rows] = per_atom[rows] - per_atom[rows].mean()
+            taken[rows] = 1 / rows.sum()
+    return residuals, taken, offsets
 
 
-def _of_elements(frames: Sequence[Atoms], per_atom: Floats) -> EnergyErrors:
+def _of_elements(frames: Sequence[Atoms], per_atom: Floats) -> tuple[Floats, Floats, dict[str, float]]:
     names, shares = _element_shares(frames)
     basis, values, directions = np.linalg.svd(shares, full_matrices=False)
     known = values > SMALLEST * values[0]
     basis = basis[:, known]
     offsets = directions[known].T @ (basis.T @ per_atom / values[known])
-    taken = (basis**2).sum(axis=1)  # the part of a frame's own error that the fit takes away: its leverage
-    errors = np.where(taken <= MOST_FITTED + ROUNDING, per_atom - shares @ offsets, np.nan)
-    return EnergyErrors(errors, dict(zip(names, offsets.tolist(), strict=True)))
+    taken = (basis**2).sum(axis=1)  # the diagonal of the hat matrix
+    return per_atom - shares @ offsets, taken, dict(zip(names, offsets.tolist(), strict=True))
 
 
 def _element_shares(frames: Sequence[Atoms]) -> tuple[list[str], Floats]:
