@@ -47,8 +47,7 @@ DISPERSION_CLASS = re.compile(
     r"|(?<!\d)D[34](?:bj|zero|op)?m?(?![0-9a-z])|(?<![A-Z])(?:MBD|XDM)(?:rsSCS|nl|ts)?(?![a-z])"
     r"|(?<![A-Z])(?:XTB|TBLite|GFN)|xTB|Xtb"
 )
-"""In the name of a class that adds dispersion (`TorchDFTD3Calculator`, `MBDCalculator`, `XTB`), or of a level with
-it."""
+"""In the name of a class that adds dispersion: `TorchDFTD3Calculator`, `MBDCalculator`, `XTB`."""
 
 DISPERSION_LEVEL = re.compile(
     r"(?i:vdw|dft-?d|dispersion|vv10|mbd|xdm|xtb|gfn|(?:^|[^a-z])d[234](?![0-9])|-(?:d|v|ts|3c)(?![0-9a-z]))"
@@ -170,7 +169,7 @@ def _switched_on(calculator: Any) -> str:
     for name, value in _settings(_attributes(calculator)):
         if DISPERSION_SWITCH.fullmatch(name.lower()) and _is_on(value):
             return name
-        if LEVEL_NAME.fullmatch(name.lower()) and isinstance(value, str) and _of_a_level_with_it(value):
+        if LEVEL_NAME.fullmatch(name.lower()) and isinstance(value, str) and has_dispersion(value):
             return name
     return ""
 
@@ -184,7 +183,8 @@ def _settings(table: Mapping[Any, Any], deepest: int = DEEPEST) -> Iterator[tupl
             yield from _settings(value, deepest - 1)
 
 
-def _of_a_level_with_it(said: str) -> bool:
+def has_dispersion(said: str) -> bool:
+    """Whether a functional, a method or a level of theory that is called so has dispersion in it."""
     return bool(DISPERSION_LEVEL.search(said) or DISPERSION_CLASS.search(said))
 
 

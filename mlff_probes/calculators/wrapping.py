@@ -16,10 +16,10 @@ from mlff_probes.calculators.device import HOST, torch_device_of
 from mlff_probes.calculators.identity import cpu_count, cpu_name, cuda_facts, sha256, versions
 from mlff_probes.calculators.spec import DTYPES, is_file
 from mlff_probes.calculators.tree import (
-    DISPERSION_CLASS,
     Part,
     dispersion,
     elements_of,
+    has_dispersion,
     level_of_theory,
     packages_of,
     parts,
@@ -199,7 +199,7 @@ def _level_of_theory(calculator: Any, request: CalculatorRequest, tree: list[Par
     if not (own is None or isinstance(own, str)):
         raise InputError(f"--calculator={request.spec}", f"level_of_theory must be text, found {own!r}")
     stated = request.level_of_theory or level_of_theory(tree)
-    if request.level_of_theory or (stated and DISPERSION_CLASS.search(stated)):
+    if request.level_of_theory or (stated and has_dispersion(stated)):
         return stated, None
     added = dispersion(tree)
     return (stated, None) if added is None else (f"{stated or NOT_STATED} with dispersion", added)

@@ -59,11 +59,11 @@ class Slotted:
     __slots__ = ("_held",)
 
     def __init__(self, held):
-        self._held = held
+        self._held = lambda: held
 
     @property
     def calculator(self):
-        return self._held
+        return self._held()
 
     @property
     def model(self):
