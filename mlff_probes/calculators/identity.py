@@ -177,5 +177,5 @@ def import_family(module: str, *, spec: str, extra: str) -> None:
         raise InputError(
             f"--calculator={spec}",
             f"the package '{module.partition('.')[0]}' cannot be imported ({error})",
-            f"install it with: pip install 'mlff-probes[{extra}]'",
+            f"install it with: pip install 'path/to/mlff-probes[{extra}]' (a checkout or a wheel)",
         ) from error

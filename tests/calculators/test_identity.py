@@ -18,6 +18,7 @@ from mlff_probes.calculators.identity import (
     cuda_devices,
     cuda_facts,
     driver_version,
+    import_family,
     path_not_stated,
     sha256,
     torch_device,
@@ -215,3 +216,10 @@ def test_the_peak_of_the_process_is_that_since_the_last_reset():
         "assert host_peak_bytes() > low + 50 * 2**20, (host_peak_bytes(), low)",
     )
     subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+@pytest.mark.parametrize("extra", ["chgnet", "mace"])
+def test_a_missing_family_is_installed_from_a_checkout_not_from_a_registry(extra):
+    with pytest.raises(InputError, match="'no_such_family' cannot be imported") as refusal:
+        import_family("no_such_family.inside", spec=extra, extra=extra)
+    assert f"pip install 'path/to/mlff-probes[{extra}]' (a checkout or a wheel)" in str(refusal.value)

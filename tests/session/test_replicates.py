@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import statistics
+import sys
 from dataclasses import replace
 
 import pytest
@@ -136,6 +137,12 @@ def test_dataframe_has_the_columns_of_the_csv(card):
     assert tuple(frame.columns) == rows.COLUMNS
     assert len(frame) == 5
     assert frame[frame.calculator == "alone"].measured.item() == pytest.approx(0.7)
+
+
+def test_a_dataframe_without_pandas_says_how_to_install_it(card, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"pip install 'path/to/mlff-probes\[notebook\]' \(a checkout or a wheel\)"):
+        rows.as_dataframe(card)
 
 
 @pytest.mark.parametrize(

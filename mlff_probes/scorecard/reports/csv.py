@@ -72,7 +72,9 @@ def as_dataframe(card: Scorecard) -> Any:
         import pandas as pd
     except ImportError as error:
         raise InputError(
-            "", f"a DataFrame needs pandas ({error})", "install it with: pip install 'mlff-probes[notebook]'"
+            "",
+            f"a DataFrame needs pandas ({error})",
+            "install it with: pip install 'path/to/mlff-probes[notebook]' (a checkout or a wheel)",
         ) from error
     return pd.DataFrame(flat_rows(card), columns=list(COLUMNS))
 
