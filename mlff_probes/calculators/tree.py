@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
+from ase.symbols import Symbols
 
 MOST_PARTS = 3000
 """Objects that are looked at, the nearest to the calculator first: a large network has a thousand modules."""
@@ -75,6 +76,12 @@ STATE_ELEMENTS = (
     "atomic_numbers", "z_table", "zs", "elements",
 )  # fmt: skip
 """Attributes and parameters in which calculators and their models say which elements they know."""
+
+TYPES = ("species", "element_types", "type_names", "type_map", "type_dict", "atom_types", "specorder")
+"""Those in which a plain 1, 2, … may number the types of atoms: no atomic numbers then."""
+
+OF_A_STRUCTURE = ("symbols", "chemical_symbols")
+"""Those in which a calculator may keep the atoms of a structure: one symbol tells nothing then."""
 
 
 @dataclass(frozen=True)
@@ -259,12 +266,22 @@ def _said_elements(found: Any) -> tuple[str, ...] | None:
     for name in STATE_ELEMENTS:
         with contextlib.suppress(Exception):  # whatever a foreign property may raise
             for value in (getattr(found, name, None), table.get(name)):
-                if (symbols := _symbols(value)) is not None:
+                if (symbols := _symbols(value)) is not None and not _ambiguous(name, value, symbols):
                     return symbols
     emt = sys.modules.get("ase.calculators.emt")
     if emt is not None and isinstance(found, emt.EMT):
         return tuple(emt.parameters)
-    return _symbols_of_keys(table)  # as of Tersoff's in ASE
+    scalar = len(table) == 1 and np.isscalar(next(iter(table.values())))  # {"K": 1.0}: a spring constant
+    return None if scalar else _symbols_of_keys(table)  # as of Tersoff's in ASE
+
+
+def _ambiguous(name: str, value: Any, symbols: tuple[str, ...]) -> bool:
+    """Whether these may be the numbers of types, or the atoms of a structure, not the elements that are known."""
+    if name in OF_A_STRUCTURE:
+        return len(symbols) == 1 or isinstance(value, Symbols)
+    entries = [*value, *value.values()] if isinstance(value, Mapping) else [value] if isinstance(value, str) else value
+    named = any(isinstance(each, str) for each in entries)
+    return name in TYPES and not named and set(symbols) == set(chemical_symbols[1 : len(symbols) + 1])
 
 
 def _symbols_of_keys(table: Mapping[Any, Any]) -> tuple[str, ...] | None:
@@ -279,7 +296,7 @@ def _symbols(value: Any) -> tuple[str, ...] | None:
     A list that names an element twice is the list of the atoms of a structure.
     """
     if isinstance(value, str):
-        return None
+        value = re.findall(r"[^\s,;-]+", value)  # "Cu Al"
     if isinstance(value, Mapping):
         numbered = sorted(value.values(), key=str) in [sorted(range(n, n + len(value)), key=str) for n in (0, 1)]
         return _symbols_of_keys(value) or _symbols(list(value if numbered else value.values()))

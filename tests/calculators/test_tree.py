@@ -9,6 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.emt import EMT
 from ase.calculators.mixing import AverageCalculator, LinearCombinationCalculator, MixedCalculator, SumCalculator
@@ -241,6 +242,23 @@ TERSOFF = TersoffParameters(*[1.0] * 14)
         (lambda: SumCalculator([Holder(species=["Te", "Cr", "Cu"]), EMT(), Model()]), ("Cu",)),
         (lambda: Holder(symbols=["Te", "Sb", "Te"]), None),
         (lambda: Holder(symbols="CO"), None),
+        (lambda: Holder(symbols=["Te"]), None),
+        (lambda: Holder(symbols="Te"), None),
+        (lambda: Holder(symbols=Atoms("CO").symbols), None),
+        (lambda: Holder(elements="Te Sb"), ("Te", "Sb")),
+        (lambda: Holder(parameters={"species": "Te, Sb"}), ("Te", "Sb")),
+        (lambda: Holder(species="H He"), ("H", "He")),
+        (lambda: Holder(elements="all but Te"), None),
+        (lambda: Holder(atom_types=[1, 2]), None),
+        (lambda: Holder(species=torch.tensor([1, 2, 3])), None),
+        (lambda: Holder(type_map={1: 1, 2: 2}), None),
+        (lambda: Holder(parameters={"type_map": [3, 2, 1]}), None),
+        (lambda: Holder(atom_types=[1, 2], elements=["Te", "Sb"]), ("Te", "Sb")),
+        (lambda: Holder(species=[1, 6, 8]), ("H", "C", "O")),
+        (lambda: Holder(atomic_numbers=[1, 2]), ("H", "He")),
+        (lambda: Holder(parameters={"K": 1.0}), None),
+        (lambda: Holder(parameters={"K": {"epsilon": 1.0}}), ("K",)),
+        (lambda: Holder(parameters={"Te": 1.0, "Sb": 2.0}), ("Te", "Sb")),
         (lambda: Holder(species=["A", "B"]), None),
         (lambda: Holder(atomic_numbers=[]), None),
         (lambda: Holder(atomic_numbers=[0, 200]), None),
