@@ -1,0 +1,100 @@
+"""Case -> TOML + extxyz: a case is there whole, and reads as the loader wants it, or it is not there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import ase.io
+import tomlkit
+from ase import Atoms
+
+from mlff_probes.cases.load import CaseFile, load_case
+from mlff_probes.core.case import Case
+from mlff_probes.core.errors import InputError
+
+
+def write_case(
+    directory: Path,
+    id: str,
+    table: CaseFile,
+    frames: Sequence[Atoms] = (),
+    *,
+    beside: Mapping[str, Sequence[Atoms]] | None = None,
+    replace: bool = False,
+) -> tuple[Path, Case]:
+    """Write a case into `directory` as ``<family>/<id>.toml``, with its frames beside it.
+
+    The case is written elsewhere in `directory` first, read back as the suite reads it, and moved into place when it
+    is whole: nothing is half-written, whether the case cannot be used or the disk is full.
+
+    Parameters
+    ----------
+    directory
+        The reference directory, made if need be.
+    id
+        Name of the case: letters, digits and ``_ . +``.
+    table
+        What the TOML says.
+    frames
+        What stands beside it, with energies (eV) and forces (eV/A) as results of their calculators; none for a
+        protocol that reads its frames from elsewhere or builds them.
+    beside
+        Frames of other files that the TOML names, by the name of the file (``.extxyz``).
+    replace
+        Whether a case of that name may be overwritten.
+
+    Returns
+    -------
+    Path, Case
+        The TOML file, and what it was read back as.
+
+    Raises
+    ------
+    InputError
+        If there is such a case already, it cannot be read back, or it cannot be written.
+    """
+    folder = directory / table.protocol.family
+    final = folder / f"{id}.toml"
+    files = {**({f"{id}.extxyz": frames} if frames else {}), **(beside or {})}
+    taken = [file for name in (final.name, f"{id}.extxyz", *files) if (file := folder / name).exists()]
+    if taken and not replace:
+        raise InputError(taken[0], "is there already", "give another --id, or --replace to overwrite it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as scratch:
+            written = Path(scratch) / table.protocol.family / final.name
+            written.parent.mkdir()
+            written.write_text(as_toml(table), encoding="utf-8")
+            for name, structures in files.items():
+                ase.io.write(written.with_name(name), list(structures), format="extxyz")
+            case = _read_back(written, final)
+            for name in (*files, final.name):  # frames first: a case without them is broken
+                shutil.move(written.with_name(name), folder / name)
+    except OSError as error:
+        raise InputError(final, f"cannot be written ({error.strerror or error})", "nothing was left behind") from error
+    return final, case
+
+
+def _read_back(written: Path, final: Path) -> Case:
+    """The case as the loader reads it, with what it complains of said of the place where the case is to be."""
+    try:
+        return load_case(written)
+    except InputError as error:
+        there = error.where.replace(str(written.with_suffix("")), str(final.with_suffix("")))
+        raise InputError(there, error.problem, error.remedy) from error
+
+
+def as_toml(table: CaseFile) -> str:
+    """The text of a case file, without what is as by default."""
+    said = table.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    protocol = table.protocol.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    said["protocol"] = {"kind": getattr(table.protocol, "kind"), **protocol}  # noqa: B009 - of every kind, none of the base
+    first = ("schema_version", "title", "material", "tier", "notes")
+    document = tomlkit.document()
+    for key in (*first, *(key for key in said if key not in first)):
+        if key in said:
+            document[key] = said[key] if key != "notes" else tomlkit.item(said[key]).multiline(True)
+    return tomlkit.dumps(document)

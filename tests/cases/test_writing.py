@@ -1,0 +1,72 @@
+"""Cases are written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import tomllib
+
+import ase.io
+import pytest
+
+from mlff_probes.cases.load import CaseFile
+from mlff_probes.cases.writing import as_toml, write_case
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.toml import read_toml, validated
+from mlff_probes.measure import BY_KIND
+
+SLIDE = DIRECTORY / "sliding" / "sb2te3_fixed_gap_0.2.toml"
+
+
+def table(file=SLIDE):
+    return validated(CaseFile, read_toml(file), file, kinds=BY_KIND)
+
+
+def frames():
+    return ase.io.read(SLIDE.with_suffix(".extxyz"), ":")
+
+
+def left(directory):
+    return sorted(str(file.relative_to(directory)) for file in directory.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize("file", sorted(DIRECTORY.glob("*/*.toml")), ids=lambda file: file.stem)
+def test_the_text_of_a_case_file_says_what_the_case_does(file):
+    read = validated(CaseFile, tomllib.loads(as_toml(table(file))), file, kinds=BY_KIND)
+    assert read == table(file)
+
+
+def test_a_written_case_is_read_as_it_was_meant(tmp_path):
+    file, case = write_case(tmp_path, "mine", table(), frames())
+    assert file == tmp_path / "sliding" / "mine.toml"
+    assert case.id == "mine"
+    assert len(case.frames) == 12
+    assert {row.quantity for row in case.expectations} == {row.quantity for row in table().expectation}
+    assert left(tmp_path) == ["sliding/mine.extxyz", "sliding/mine.toml"]
+
+
+def test_a_case_that_is_there_is_not_overwritten_unasked(tmp_path):
+    file, _ = write_case(tmp_path, "mine", table(), frames())
+    before = file.read_text()
+    other = table().model_copy(update={"title": "another"})
+    with pytest.raises(InputError, match=r"mine\.toml: is there already.*--replace"):
+        write_case(tmp_path, "mine", other, frames())
+    assert file.read_text() == before
+    write_case(tmp_path, "mine", other, frames(), replace=True)
+    assert "another" in file.read_text()
+
+
+def test_frames_that_the_loader_refuses_leave_nothing_behind(tmp_path):
+    with pytest.raises(InputError, match=r"^(?!.*\.writing).*sliding/mine\.extxyz: a period needs at least 6"):
+        write_case(tmp_path, "mine", table(), frames()[:4])
+    assert left(tmp_path) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ase.io, "write", full)
+    with pytest.raises(InputError, match=r"mine\.toml: cannot be written \(No space left on device\)"):
+        write_case(tmp_path, "mine", table(), frames())
+    assert left(tmp_path) == []
