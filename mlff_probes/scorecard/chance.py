@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from scipy.special import stdtrit
 
-from mlff_probes.core.records import ProbeResult
+from mlff_probes.core.records import NonNegative, ProbeResult, Record
 
 COVERAGE = 0.95
 """Probability with which the intervals that measured values carry hold the true value."""
@@ -16,20 +15,26 @@ WIDEST = 3.0
 """How many times as wide as the baseline's an interval counts: a wider one is no chance, but the change itself."""
 
 
-@dataclass(frozen=True)
-class Scatter:
-    """The scatter of one quantity over replicates: their standard deviation (n - 1), and how many they are."""
+class Scatter(Record):
+    """The scatter of one quantity over replicates, several seeds of one training.
 
-    standard_deviation: float
+    `standard_deviation` is that of a sample (n - 1), in the unit of the quantity, None below two numbers; `measured` of
+    the `replicates` have a number.
+    """
+
+    standard_deviation: NonNegative | None
+    measured: int
     replicates: int
 
     def interval(self, chance: float) -> float:
         """How far one more replicate lies from the mean of these but for this `chance`, in the unit of the quantity.
 
         The prediction interval of Student's t: t s sqrt(1 + 1/n) with n - 1 degrees of freedom (Hahn and Meeker,
-        Statistical Intervals, 1991, chapter 4).
+        Statistical Intervals, 1991, chapter 4). 0 where the scatter is not known.
         """
-        n = self.replicates
+        if self.standard_deviation is None:
+            return 0.0
+        n = self.measured
         return quantile(n - 1, chance) * self.standard_deviation * math.sqrt(1 + 1 / n)
 
 

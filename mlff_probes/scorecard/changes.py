@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from mlff_probes.core.records import Finite, NonNegative, Record, State, Text, Value
+from mlff_probes.scorecard.chance import Scatter
 
 
 class Trend(StrEnum):
@@ -25,7 +26,8 @@ class Change(Record):
 
     `change` is that of the error, ``abs(after - reference) - abs(before - reference)``: negative is better; of a
     quantity that is only reported, the difference of the values. `uncertainty` is half the width of its 95 % interval,
-    None where both are exact, and `threshold` what it must exceed to count.
+    None where both are exact, and `threshold` what it must exceed to count. `seeds_before` and `seeds_after` are the
+    scatter over the replicates of the baseline and of the calculator, None where there are none.
     """
 
     calculator: Text
@@ -39,6 +41,8 @@ class Change(Record):
     after: Value | None = None
     before_state: State | None = None
     after_state: State | None = None
+    seeds_before: Scatter | None = None
+    seeds_after: Scatter | None = None
     reference: Finite | None = None
     tolerance: Finite | None = None
     change: Finite | None = None

@@ -33,6 +33,10 @@ BY_LABEL = ",label=…"
 """How a calculator of a stored baseline is named behind its file."""
 
 
+EXACT: Mapping[tuple[str, str], Scatter] = {}
+"""No scatter of any quantity."""
+
+
 @dataclass(frozen=True)
 class Baseline:
     """What a calculator is compared with: the rows of another one, or the means of replicates, by case and quantity.
@@ -131,7 +135,10 @@ def _remarks(card: Scorecard, source: str, label: str, replicates: int) -> Itera
         yield f"{source} is incomplete ({len(card.results)} of {card.selected} quantities{why})"
     if replicates > 1:
         few = f"; {replicates} are few, and only large changes exceed it" if replicates < ENOUGH else ""
-        yield f"{label} is the mean of {replicates} replicates, and a change must exceed their scatter{few}"
+        yield (
+            f"{label} is the mean of {replicates} replicates, and a change must exceed their scatter (the standard "
+            f"deviation over seeds stands behind a number){few}"
+        )
 
 
 def check_numbers(rows: Iterable[ProbeResult], source: str) -> None:
@@ -171,12 +178,19 @@ class Comparer:
         When a change counts.
     calculators
         How many calculators are compared with the baseline: the more, the larger a chance change may be.
+    seeds
+        The scatter of what is compared over its own replicates, by case and quantity, where there are any.
     """
 
     def __init__(
-        self, baseline: Baseline, cases: Iterable[CaseSummary], policy: RegressionPolicy, calculators: int = 1
+        self,
+        baseline: Baseline,
+        cases: Iterable[CaseSummary],
+        policy: RegressionPolicy,
+        calculators: int = 1,
+        seeds: Mapping[tuple[str, str], Scatter] = EXACT,
     ) -> None:
-        self.baseline, self.policy = baseline, policy
+        self.baseline, self.policy, self.seeds = baseline, policy, seeds
         self.cases = {case.id: case for case in cases}
         self.false_alarms = policy.false_alarms / max(baseline.judged * calculators, 1)
 
@@ -230,13 +244,16 @@ class Comparer:
     def _of(self, after: ProbeResult, before: ProbeResult | None, trend: Trend, **more: object) -> Change:
         expected = after.expectation
         unit = next((r.measured.unit for r in (after, before) if r and r.measured), "-")
+        key = (after.case, after.quantity)
         return Change.model_validate(
             {
                 "calculator": after.calculator, "family": after.family, "case": after.case, "unit": unit,
                 "quantity": after.quantity, "trend": trend, "before": before.measured if before else None,
                 "after": after.measured, "before_state": before.verdict.state if before else None,
                 "after_state": after.verdict.state, "reference": expected.value if expected else None,
-                "tolerance": expected.tolerance.value if expected else None, **more,
+                "tolerance": expected.tolerance.value if expected else None,
+                "seeds_before": self.baseline.scatter.get(key) if before else None,
+                "seeds_after": self.seeds.get(key), **more,
             }
         )  # fmt: skip
 
@@ -302,6 +319,8 @@ class Comparer:
             if failed != fails and not note:
                 earlier = before.verdict.reason if before.verdict.state is State.ERROR else ""
                 note = f"before: {earlier}" if earlier else f"another verdict, by {_too_little(chance, known)}"
+            elif abs(change) > threshold - chance + self._measured(before, after) and not note:
+                note = "less than another seed does"
         return self._of(
             after,
             before,
@@ -317,7 +336,11 @@ class Comparer:
         """What chance could do to a change: the scatter of a measurement, or that of replicates if it is larger."""
         scatter = self.baseline.scatter.get((after.case, after.quantity))
         seeds = scatter.interval(self.policy.retraining.false_alarms) if scatter else 0.0
-        return max(interval(before, after, self.false_alarms, most=WIDEST) or 0.0, seeds)
+        return max(self._measured(before, after), seeds)
+
+    def _measured(self, before: ProbeResult, after: ProbeResult) -> float:
+        """What the scatter of a measurement alone could do to a change."""
+        return interval(before, after, self.false_alarms, most=WIDEST) or 0.0
 
     def _uncertainty(self, before: ProbeResult, after: ProbeResult) -> float | None:
         """Half the width of the 95 % interval of a change; None where both are exact."""
@@ -346,7 +369,7 @@ def compare(
 ) -> Comparison:
     """All changes of one of the `calculators` of `card` against a baseline, and what was left out."""
     rows = card.rows(calculator)
-    comparer = Comparer(before, card.cases, policy, calculators)
+    comparer = Comparer(before, card.cases, policy, calculators, _seeds(card, calculator))
     return Comparison(
         calculator=calculator,
         baseline=before.label,
@@ -355,6 +378,17 @@ def compare(
         left_out=tuple(_left_out(comparer, before, rows)),
         remarks=(*before.remarks, *_other_tolerances(before, rows)),
     )
+
+
+def _seeds(card: Scorecard, calculator: str) -> dict[tuple[str, str], Scatter]:
+    """The scatter of each quantity over the replicates of which a calculator is one."""
+    group = next(identity.replicate_of for identity in card.calculators if identity.label == calculator)
+    return {
+        (spread.case, spread.quantity): Scatter(
+            standard_deviation=spread.standard_deviation, measured=spread.measured, replicates=spread.replicates
+        )
+        for spread in card.spreads.get(group or "", [])
+    }
 
 
 def _left_out(comparer: Comparer, before: Baseline, rows: list[ProbeResult]) -> list[str]:

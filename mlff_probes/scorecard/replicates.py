@@ -15,7 +15,7 @@ JUDGED = (State.PASSED, State.FAILED, State.ERROR, State.KNOWN_FAILURE, State.RE
 
 
 def mean_over(label: str, rows: Sequence[ProbeResult]) -> tuple[ProbeResult, Scatter | None]:
-    """One result for the replicates of one quantity, and their scatter; None where fewer than two have a number.
+    """One result for the replicates of one quantity, and their scatter: None for one of them, or without any number.
 
     The verdict is that on the mean. Its uncertainty is that of one of them, not of the mean: it is held against that of
     one candidate.
@@ -39,7 +39,10 @@ def mean_over(label: str, rows: Sequence[ProbeResult]) -> tuple[ProbeResult, Sca
     found = first.model_copy(
         update={"calculator": label, "measured": mean, "verdict": judge(mean, first.expectation), "look_first": ""}
     )
-    return found, Scatter(statistics.stdev(numbers), len(numbers)) if len(numbers) > 1 else None
+    if len(rows) < 2:
+        return found, None
+    deviation = statistics.stdev(numbers) if len(numbers) > 1 else None
+    return found, Scatter(standard_deviation=deviation, measured=len(numbers), replicates=len(rows))
 
 
 def _number(row: ProbeResult) -> Value | None:

@@ -26,10 +26,11 @@ from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.changes import Trend
 from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare, difference
-from mlff_probes.scorecard.model import CaseSummary, Scorecard, reference_fingerprint
+from mlff_probes.scorecard.model import CaseSummary, Scorecard, Spread, reference_fingerprint
 from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.scorecard.reports import markdown, terminal
-from mlff_probes.scorecard.reports.text import comparison_line, verdict_line
+from mlff_probes.scorecard.reports.page import Source, render
+from mlff_probes.scorecard.reports.text import change_text, comparison_line, verdict_line
 
 POLICY = load_regression()
 TOLERANCE = 0.1
@@ -209,9 +210,10 @@ def seeds(*values, quantity="barrier", label="old", **more):
         card_of([row(value, quantity=quantity, **more)], label=name) for name, value in zip(names, values, strict=True)
     ]
     identities = [card.calculators[0].model_copy(update={"replicate_of": label}) for card in cards]
+    results = [result for card in cards for result in card.results]
     return cards[0].model_copy(
-        update={"calculators": tuple(identities), "results": tuple(r for card in cards for r in card.results),
-                "selected": len(cards)}
+        update={"calculators": tuple(identities), "results": tuple(results), "selected": len(cards),
+                "replicates": (Spread.over(label, results),)}
     )  # fmt: skip
 
 
@@ -240,6 +242,8 @@ def test_a_change_must_exceed_the_scatter_of_the_replicates():
     ):
         one, _ = against_seeds(value, *FIVE)
         assert (one.trend, one.regression) == (trend, regression)
+    assert against_seeds(1.08, *FIVE)[0].note == "less than another seed does"
+    assert not against_seeds(1.045, *FIVE)[0].note  # within the margin anyway
     assert against_seeds(1.109, *FIVE)[0].note == "another verdict, by less than chance"
     assert change(row(1.04), row(1.09)).trend is Trend.WORSE  # without replicates
 
@@ -250,10 +254,9 @@ def test_replicates_that_agree_leave_nothing_to_chance():
 
 
 def test_few_replicates_are_said_to_be_few():
-    assert (
-        "old is the mean of 5 replicates, and a change must exceed their scatter"
-        in against_seeds(1.0, *FIVE)[1].remarks
-    )
+    said = against_seeds(1.0, *FIVE)[1].remarks[-1]
+    assert said.startswith("old is the mean of 5 replicates, and a change must exceed their scatter (")
+    assert "few" not in said
     assert "3 are few" in against_seeds(1.0, *FIVE[:3])[1].remarks[-1]
     assert not against_seeds(1.0, 1.0)[1].remarks
 
@@ -288,9 +291,35 @@ def test_which_replicates_are_the_baseline():
 
 def test_the_reports_say_what_replicates_do():
     _, found = against_seeds(1.09, *FIVE)
-    text = terminal.render_comparisons(card_of([row(1.09)]).model_copy(update={"comparisons": (found,)}))
+    card = card_of([row(1.09)]).model_copy(update={"comparisons": (found,)})
+    text = terminal.render_comparisons(card)
     assert "note: old is the mean of 5 replicates" in text
     assert "no regression (1 same)" in text
+    for said in (text, markdown.render(card), render([Source("card", card)])):
+        assert "1.040 (seeds 0.016)" in said
+        assert "hop, barrier: less than another seed does" in said or "(less than another seed does)" in said
+
+
+def test_the_page_says_the_scatter_of_what_is_the_same():
+    _, found = against_seeds(1.045, *FIVE)
+    card = card_of([row(1.045)]).model_copy(update={"comparisons": (found,)})
+    assert "hop: barrier: 1.040 (seeds 0.016) → 1.045 eV" in render([Source("card", card)])
+    _, without = against_seeds(1.045, 1.04)
+    assert "<li>hop: barrier</li>" in render([Source("card", card.model_copy(update={"comparisons": (without,)}))])
+
+
+def test_the_scatter_of_the_candidates_seeds_is_said_too():
+    new = seeds(1.02, None, 1.06, label="new")
+    found = compare(baseline_of(seeds(*FIVE), "old.json"), new, "new.1", POLICY).changes[0]
+    assert (found.seeds_after.measured, found.seeds_after.replicates) == (2, 3)
+    assert "1.040 (seeds 0.016) → 1.020 (seeds 0.028, 2 of 3) eV" in change_text(found)
+
+
+def test_a_scatter_that_is_not_known_is_said():
+    """Of two seeds that err, one number is left: it says nothing of another seed, and the reader must know."""
+    found, _ = against_seeds(1.0, 1.03, None, None)
+    assert found.seeds_before.standard_deviation is None
+    assert "1.030 (seeds ?, 1 of 3) → 1.000" in change_text(found)
 
 
 def test_few_samples_leave_more_to_chance():

@@ -413,7 +413,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "noted": [fmt.change_line(change) for change in noted if change.trend is Trend.SAME],
         "reported": [fmt.change_line(change) for change in noted if change.trend is Trend.REPORTED],
         "others": _changes("Other changes", other),
-        "same": [f"{change.case}: {change.quantity}" for change in same],
+        "same": [f"{change.case}: {change.quantity}{fmt.seeds_of(change)}" for change in same],
         "left_out": comparison.left_out,
         "remarks": comparison.remarks,
     }

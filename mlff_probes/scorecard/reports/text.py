@@ -7,6 +7,7 @@ import math
 from mlff_probes.core.records import EAGER_FAMILIES, CalculatorIdentity, Checkpoint, ProbeResult, State, Value
 from mlff_probes.core.text import visible
 from mlff_probes.core.units import number
+from mlff_probes.scorecard.chance import Scatter
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard, Spread
 
@@ -147,13 +148,40 @@ def failure_text(row: ProbeResult, change: Change | None = None) -> str:
 def change_text(change: Change) -> str:
     """A change in words: the two values, and by how much the error changed."""
     tolerance = change.tolerance or math.inf
-    values = [measured_text(value, tolerance=tolerance) for value in (change.before, change.after)]
-    said = f"{values[0]} → {values[1]} {change.unit}"
+    before, after = _before_and_after(change)
+    said = f"{before} → {after} {change.unit}"
     if change.change is not None and change.trend is not Trend.REPORTED:
         said += f", error {number(change.change, change.unit, sign=True, tolerance=tolerance)}"
         if change.uncertainty is not None:
             said += f"±{number(change.uncertainty, change.unit, tolerance=tolerance)}"
     return said + (f" ({change.note})" if change.note else "")
+
+
+def _before_and_after(change: Change) -> list[str]:
+    """The two values of a change, each with the scatter of its seeds where it has some."""
+    tolerance = change.tolerance or math.inf
+    return [
+        measured_text(value, tolerance=tolerance) + _seeds_text(seeds, change.unit, tolerance)
+        for value, seeds in ((change.before, change.seeds_before), (change.after, change.seeds_after))
+    ]
+
+
+def seeds_of(change: Change) -> str:
+    """The values of a change with the scatter of their seeds, behind a colon; empty where there are no seeds."""
+    if change.seeds_before is None and change.seeds_after is None:
+        return ""
+    before, after = _before_and_after(change)
+    return f": {before} → {after} {change.unit}"
+
+
+def _seeds_text(seeds: Scatter | None, unit: str, tolerance: float) -> str:
+    """The standard deviation over seeds in brackets, and how many of them it stands on where some have no number."""
+    if seeds is None:
+        return ""
+    known = seeds.standard_deviation
+    said = "seeds ?" if known is None else f"seeds {number(known, unit, tolerance=tolerance)}"
+    part = f", {seeds.measured} of {seeds.replicates}" if seeds.measured < seeds.replicates else ""
+    return f" ({said}{part})"
 
 
 def change_line(change: Change) -> str:
@@ -189,7 +217,7 @@ def _change_cells(change: Change) -> list[str]:
     error = number(change.change, change.unit, sign=True, tolerance=tolerance)
     if change.uncertainty is not None:
         error += f"±{number(change.uncertainty, change.unit, tolerance=tolerance)}"
-    values = [measured_text(value, tolerance=tolerance) for value in (change.before, change.after)]
+    values = _before_and_after(change)
     reference = number(change.reference, change.unit, tolerance=tolerance)
     trend = f"{TREND_MARK[change.trend]} {change.trend.value}"
     return [change.family, change.case, change.quantity, *values, reference, error, change.unit, trend]
