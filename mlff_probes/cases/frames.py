@@ -16,7 +16,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_probes.cases.files import beside, matching, read_frames
 from mlff_probes.cases.importers.trajectory import dynamics_case
-from mlff_probes.cases.labels import NEEDED, SAME_LABEL, FrameLabels, frame_labels, how_to_map, labels_note
+from mlff_probes.cases.labels import (
+    NEEDED,
+    SAME_LABEL,
+    FrameLabels,
+    frame_labels,
+    how_to_map,
+    labels_note,
+    require_stated,
+)
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol, FramesFrom, LabelKeys, frame_key
@@ -140,9 +148,7 @@ def stored_evaluation(
     found = [frame_labels(frame, keys, file, index) for index, frame in enumerate(frames)]
     rows = [labels.values for labels in found]
     with_energy = ["energy" in row for row in rows]
-    for what, key in (("energy", keys.energy_key), ("forces", keys.forces_key)):
-        if key and not any(what in row for row in rows):
-            raise InputError(file, f"no frame has {what} under '{key}'", how_to_map(frames, [what]))
+    require_stated(found, keys, frames, file)
     if not any(with_energy):
         return None, ()
     if not all(with_energy):

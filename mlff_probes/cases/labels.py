@@ -37,6 +37,9 @@ USUAL = {
 NO_LABELS = {"image", "slide", "gap", "charge", "spin", "multiplicity", "temperature", "step"}
 """Numbers in comment lines that say something else."""
 
+NO_FORCES = {"positions", "momenta", "velocities", "initial_magmoms"}
+"""Vectors of atoms that are known to be something else."""
+
 PER_ATOM = "energies"
 """What codes share out among the atoms of a frame: no label, but a hint to whoever looks for one."""
 
@@ -83,6 +86,20 @@ def frame_labels(frame: Atoms, keys: LabelKeys, file: str | Path, index: int) ->
     return found
 
 
+def require_stated(found: Sequence[FrameLabels], keys: LabelKeys, frames: Sequence[Atoms], where: str | Path) -> None:
+    """Refuse a name of labels that the user states and that none of `frames`, whose labels were `found`, has.
+
+    Raises
+    ------
+    InputError
+        With the names that there are.
+    """
+    for what in NEEDED:
+        key = getattr(keys, f"{what}_key")
+        if key and not any(what in each.values for each in found):
+            raise InputError(where, f"no frame has {what} under '{key}'", how_to_map(frames, [what]))
+
+
 def labels_note(found: Sequence[FrameLabels]) -> tuple[str, ...]:
     """Under which names labels were found, where they are not ASE's own."""
     said = []
@@ -118,7 +135,7 @@ def _candidates(frame: Atoms, what: str) -> list[str]:
     """Names of what has the shape of a label, the most likely ones first; of `PER_ATOM` energies, which are none."""
     results = getattr(frame.calc, "results", None) or {}
     comment = {name: value for name, value in frame.info.items() if name.lower() not in NO_LABELS}
-    arrays = {name: value for name, value in frame.arrays.items() if name != "positions"}
+    arrays = {name: value for name, value in frame.arrays.items() if name not in NO_FORCES}
     shape = {"energy": (), "forces": (len(frame), 3)}.get(what, (len(frame),))
     likely = "forc" if what == "forces" else "energ"
     stored = {**(comment if what == "energy" else arrays), **results}

@@ -126,7 +126,11 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class ReferenceDynamics:
-    """Curves by name (`rdf_Cr_Te`, `vdos_all`), x and y of each, and a trajectory, if they are given."""
+    """Curves by name (`rdf_Cr_Te`, `vdos_all`), x and y of each, and a trajectory, if they are given.
+
+    `unmapped` says under which other names the trajectory may carry the energies or forces that it lacks.
+    """
 
     curves: Mapping[str, tuple[Floats, Floats]] = field(default_factory=dict)
     trajectory: Trajectory | None = None
+    unmapped: str = ""

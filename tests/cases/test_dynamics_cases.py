@@ -13,11 +13,13 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
-from mlff_probes.cases.importers.trajectory import read_curve, trajectory_of
+from mlff_probes.cases.importers.trajectory import read_curve
+from mlff_probes.cases.importers.trajectory import trajectory_of as read_trajectory
 from mlff_probes.cases.load import load_case, load_cases
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.trajectory import Trajectory
+from mlff_probes.measure.dynamics.protocols import ReferenceTrajectory
 from mlff_probes.methods.analysis.velocities import REACH
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
@@ -248,6 +250,10 @@ def moving(count=30, *, momenta=True, interval=2.0):
         atoms.calc = SinglePointCalculator(atoms, energy=-1.0 * index, forces=np.zeros((4, 3)))
         frames.append(atoms)
     return frames
+
+
+def trajectory_of(frames, interval_fs, where):
+    return read_trajectory(frames, ReferenceTrajectory(file="here", interval_fs=interval_fs), where)[0]
 
 
 @pytest.mark.parametrize("momenta", [True, False])

@@ -14,10 +14,12 @@ from ase.formula import Formula
 
 from mlff_probes.cases.convergence import refuse_unconverged
 from mlff_probes.cases.files import beside, named_frames, only, read_frames
+from mlff_probes.cases.importers.continuity import numbered_as_first, refuse_repeated
+from mlff_probes.cases.labels import NEEDED, FrameLabels, frame_labels, how_to_map, labels_note, require_stated
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import Floats, ReferenceDynamics, Trajectory
-from mlff_probes.measure.dynamics.protocols import MolecularDynamics
+from mlff_probes.measure.dynamics.protocols import MolecularDynamics, ReferenceTrajectory
 from mlff_probes.methods.analysis.velocities import velocities_from_positions
 from mlff_probes.methods.constraints import Freedom
 from mlff_probes.methods.simulation.trajectory import unwrapped
@@ -27,10 +29,6 @@ LEAST_POINTS = 8
 
 LEAST_SAMPLES = 20
 """A trajectory of fewer samples has no averages."""
-
-SAME_A = 1e-6
-"""Frames in which no atom is farther from its place in the one before, A, are the same: thermal motion goes a thousand
-times as far within a femtosecond, and files carry about so many decimals."""
 
 
 def dynamics_case(
@@ -58,18 +56,20 @@ def dynamics_case(
         if name not in known:
             raise InputError(file, f"[protocol.curves] has no '{name}' here", f"it has {', '.join(sorted(known))}")
     curves = {name: read_curve(only(file, path)) for name, path in protocol.curves.items()}
-    trajectory = _reference_trajectory(file, protocol, first)
+    trajectory, said, unmapped = _reference_trajectory(file, protocol, first)
     unused = {"constraints": bool(first.constraints), "velocities": first.has("momenta")}
     left_out = ", ".join(name for name, there in unused.items() if there)
     notes = (f"Not used of {structure.name}: {left_out}.",) if left_out else ()
-    return (derived(first, constraints=False),), None, notes, ReferenceDynamics(curves, trajectory)
+    return (derived(first, constraints=False),), None, (*notes, *said), ReferenceDynamics(curves, trajectory, unmapped)
 
 
-def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms) -> Trajectory | None:
-    """The trajectory that a case is compared with; it must be of the same material."""
+def _reference_trajectory(
+    file: Path, protocol: MolecularDynamics, start: Atoms
+) -> tuple[Trajectory | None, tuple[str, ...], str]:
+    """The trajectory that a case is compared with, which must be of the same material, and what is said of it."""
     given = protocol.trajectory
     if given is None:
-        return None
+        return None, (), ""
     source = only(file, given.file)
     frames = read_frames(source)[given.skip :]
     refuse_unconverged(frames, file)
@@ -82,7 +82,8 @@ def _reference_trajectory(file: Path, protocol: MolecularDynamics, start: Atoms)
     formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
     if len(set(map(str, formulas))) > 1:
         raise InputError(source, f"a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
-    return trajectory_of(frames, given.interval_fs, str(source), skipped=given.skip)
+    found, notes, unmapped = trajectory_of(frames, given, str(source))
+    return found, tuple(f"{source.name}: {note}" for note in notes), unmapped
 
 
 def read_curve(file: Path) -> tuple[Floats, Floats]:
@@ -125,33 +126,43 @@ def _numbers(row: Sequence[str]) -> bool:
     return True
 
 
-def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str, *, skipped: int = 0) -> Trajectory:
-    """The trajectory that `frames` are, `interval_fs` apart.
+def trajectory_of(
+    frames: Sequence[Atoms], given: ReferenceTrajectory, where: str
+) -> tuple[Trajectory, tuple[str, ...], str]:
+    """The trajectory that `frames` are: those of a file `where`, but for the first `given.skip`.
 
     Velocities are those of the frames, or else worked out from the positions (`velocities_from_positions`), but for
     the first and the last frames; so they are where all that the frames carry are zero, as some writers leave them.
-    Where frames carry no energies or forces, these are NaN. Messages number the frames as in the file, of which the
-    first `skipped` are not among `frames`.
+    Where frames carry no energies or forces, these are NaN.
+
+    Returns
+    -------
+    trajectory, notes, unmapped
+        What a reader must know of it, and under which other names energies or forces that are missing may be there.
 
     Raises
     ------
     InputError
-        If the frames differ in their atoms, are too few, or one is there twice in a row.
+        If the frames are too few, are not one trajectory (`refuse_repeated`, `numbered_as_first`), or have labels that
+        cannot be used (`frame_labels`). Messages number the frames as in the file.
     """
     if len(frames) < LEAST_SAMPLES:
         raise InputError(where, f"a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
-    first = frames[0]
-    for index, frame in enumerate(frames):
-        if not np.array_equal(frame.numbers, first.numbers):
-            raise InputError(
-                where, f"frame {skipped + index} has other atoms, or in another order, than frame {skipped}"
-            )
-    if first.cell.rank < 3 or not first.pbc.all():
+    if frames[0].cell.rank < 3 or not frames[0].pbc.all():
         raise InputError(where, "the frames must be periodic in all three directions, in a cell with a volume")
+    frames, renumbered = numbered_as_first(frames, given.interval_fs, where, given.skip, reorder=given.reorder_atoms)
+    refuse_repeated(frames, where, given.skip)
+    labels = [frame_labels(frame, given, where, index) for index, frame in enumerate(frames, given.skip)]
+    require_stated(labels, given, frames, where)
+    lacking = [what for what in NEEDED if not any(what in each.values for each in labels)]
+    found = _trajectory(frames, given.interval_fs, labels)
+    return found, (*renumbered, *labels_note(labels)), how_to_map(frames, lacking)
+
+
+def _trajectory(frames: Sequence[Atoms], interval_fs: float, labels: Sequence[FrameLabels]) -> Trajectory:
+    first = frames[0]
     cells = np.array([frame.cell.array for frame in frames])[None]
     positions = unwrapped(np.array([frame.positions for frame in frames])[None], cells, first.pbc)
-    _refuse_repeated(positions[0], where, skipped)
-    results = [getattr(frame.calc, "results", {}) for frame in frames]
     nothing = np.full((len(first), 3), np.nan)
     found = Trajectory(
         numbers=first.numbers,
@@ -160,25 +171,11 @@ def trajectory_of(frames: Sequence[Atoms], interval_fs: float, where: str, *, sk
         time_fs=np.arange(len(frames), dtype=float) * interval_fs,
         positions=positions,
         velocities=np.zeros_like(positions),
-        forces=np.array([row.get("forces", nothing) for row in results])[None],
-        energies=np.array([row.get("energy", np.nan) for row in results])[None],
+        forces=np.array([each.values.get("forces", nothing) for each in labels])[None],
+        energies=np.array([each.values.get("energy", np.nan) for each in labels], dtype=float)[None],
         cells=cells,
     )
     return _with_velocities(found, frames)
-
-
-def _refuse_repeated(positions: Floats, where: str, skipped: int) -> None:
-    """Time stands still between two frames that are the same; `positions` (n_frames, n_atoms, 3) are unwrapped."""
-    same = np.flatnonzero(np.abs(np.diff(positions, axis=0)).max(axis=(1, 2)) < SAME_A)
-    if len(same) == len(positions) - 1:
-        raise InputError(where, "all frames are the same structure: nothing moves", "give the frames of a simulation")
-    if len(same):
-        at, more = skipped + int(same[0]), f", as are {len(same) - 1} more" if len(same) > 1 else ""
-        raise InputError(
-            where,
-            f"frames {at} and {at + 1} are the same structure{more} (a restart that was written twice?)",
-            "take one of each two out" if more else "take one of them out",
-        )
 
 
 def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Trajectory:

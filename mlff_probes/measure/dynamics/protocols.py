@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Field
 
-from mlff_probes.core.protocol import LENGTH, PURE, SMALL_FORCE, BaseProtocol, FramesFrom
-from mlff_probes.core.records import Positive, Record, Text
+from mlff_probes.core.protocol import LENGTH, PURE, SMALL_FORCE, BaseProtocol, FramesFrom, LabelKeys
+from mlff_probes.core.records import Positive, Text
 from mlff_probes.core.structures import derived
 from mlff_probes.methods.simulation.settings import Count, SimulationSettings
 
@@ -37,10 +37,11 @@ ALL = "all"
 """Stands for all atoms where a pair of elements, or an element, could stand."""
 
 
-class ReferenceTrajectory(Record):
+class ReferenceTrajectory(LabelKeys):
     """A trajectory to compare with, for example of ab initio molecular dynamics.
 
-    Velocities are taken from the file, or else from the positions.
+    Velocities are taken from the file, or else from the positions; energies and forces under the usual names, or under
+    those that `LabelKeys` state.
 
     Attributes
     ----------
@@ -50,11 +51,15 @@ class ReferenceTrajectory(Record):
         Time between two frames, fs.
     skip
         How many frames at the beginning are left out.
+    reorder_atoms
+        Whether atoms that are numbered in another order from some frame on are mapped to those of the first; without it
+        they are refused, and with false nobody looks.
     """
 
     file: Text
     interval_fs: Positive
     skip: Annotated[int, Field(ge=0)] = 0
+    reorder_atoms: bool | None = None
 
 
 class MolecularDynamics(SimulationSettings, BaseProtocol):
@@ -77,7 +82,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
     curves
         CSV files to compare with, by name of the curve: `rdf_Cr_Te`, `rdf_all`, `vdos_Cr`, `vdos_all`.
     trajectory
-        A trajectory to compare with: `file`, `interval_fs`, and `skip`, the frames at its beginning to leave out.
+        A trajectory to compare with: a `ReferenceTrajectory`.
     """
 
     kind: Literal["molecular_dynamics"]

@@ -66,7 +66,7 @@ def _value(case: Case[MolecularDynamics], observables: Observables | None, name:
     curve = case.protocol.curve(name)
     if curve in case.dynamics.curves:
         return Value(value=0.0, unit=unit)
-    problem = _lacking(observables, name)
+    problem = _lacking(observables, name, case.dynamics.unmapped)
     if problem or observables is None:
         return missing(unit, problem)
     if curve:
@@ -100,15 +100,15 @@ def _curve_uncertainty(observables: Observables, curve: str) -> float | None:
     return float(np.hypot(apart, modes.half_width * np.sqrt(unseen)))
 
 
-def _lacking(observables: Observables | None, name: str) -> str:
+def _lacking(observables: Observables | None, name: str, unmapped: str) -> str:
     """What the trajectory lacks for a quantity; "" where it lacks nothing."""
     if observables is None:
         return "give a value, or a curve or trajectory to compare with (in [protocol])"
-    trajectory = observables.trajectory
+    trajectory, remedy = observables.trajectory, f" ({unmapped})" if unmapped else ""
     if name in NEEDS_FORCES and not np.isfinite(trajectory.forces).all():
-        return "the trajectory carries no forces, or not in every frame"
+        return f"the trajectory carries no forces, or not in every frame{remedy}"
     if name in NEEDS_ENERGIES and not np.isfinite(trajectory.energies).all():
-        return "the trajectory carries no energies, or not in every frame"
+        return f"the trajectory carries no energies, or not in every frame{remedy}"
     if name.startswith("pressure"):
         return "no pressure is read off a trajectory; give a value"
     return ""

@@ -84,7 +84,7 @@ def numbered_alike(frames: Sequence[Atoms]) -> tuple[list[Atoms], tuple[str, ...
             return list(frames), ()
         order = order_beside(found[-1], frame)
         if (order != np.arange(len(order))).any() and not changed:
-            changed = f"Atoms were renumbered as in image 0 from image {index} on: {_mapping(order)}."
+            changed = f"Atoms were renumbered as in image 0 from image {index} on: {mapping(order)}."
         found.append(renumbered(frame, order) if (order != np.arange(len(order))).any() else frame)
     return found, (changed,) if changed else ()
 
@@ -95,7 +95,7 @@ def exchange_problem(frames: Sequence[Atoms]) -> str | None:
         order = order_beside(start, end)
         if (order != np.arange(len(order))).any():
             return (
-                f"from image {index} on atoms seem to be numbered in another order: {_mapping(order)}; number them "
+                f"from image {index} on atoms seem to be numbered in another order: {mapping(order)}; number them "
                 "alike, or state reorder_atoms = true to have them mapped (false where they do change places)"
             )
     return None
@@ -128,7 +128,8 @@ def migrating_atom_note(frames: Sequence[Atoms], migrating_atom: int) -> tuple[s
     )
 
 
-def _mapping(order: Order) -> str:
+def mapping(order: Order) -> str:
+    """The atoms that `order` moves, in words: ``5 -> 3``."""
     moved = np.flatnonzero(order != np.arange(len(order)))
     shown = ", ".join(f"{order[atom]} -> {atom}" for atom in moved[:SHOWN])
     return shown + (f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else "")

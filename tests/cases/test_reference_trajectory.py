@@ -1,0 +1,157 @@
+"""Trajectories to compare with as other codes and tools leave them: renumbered, repeated, adrift, with other labels."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from mlff_probes.cases.importers.trajectory import trajectory_of
+from mlff_probes.core.errors import InputError
+from mlff_probes.measure.dynamics.protocols import ReferenceTrajectory
+
+SALT = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+
+
+def vibrating(count=60, *, interval=2.0, crystal=SALT, kelvin=500.0, drift=(0.0, 0.0, 0.0), labels="ase"):
+    """A crystal of independent oscillators, without velocities; each energy and force is one of its own."""
+    rng, frames = np.random.default_rng(3), []
+    omega = 2 * np.pi * rng.uniform(0.003, 0.006, (len(crystal), 3))
+    phase = rng.uniform(0, 2 * np.pi, omega.shape)
+    speed = np.sqrt(2 * units.kB * kelvin / crystal.get_masses())[:, None] * units.fs
+    for index in range(count):
+        frame, time = crystal.copy(), index * interval
+        frame.positions += speed / omega * np.sin(omega * time + phase) + time * np.array(drift)
+        forces = np.arange(len(crystal))[:, None] + 0.01 * np.array([index, 0, 0])
+        if labels == "ase":
+            frame.calc = SinglePointCalculator(frame, energy=-1.0 * index, forces=forces)
+        elif labels:
+            frame.info[f"{labels}energy"], frame.arrays[f"{labels}forces"] = -1.0 * index, forces
+        frames.append(frame)
+    return frames
+
+
+def read(frames, interval=2.0, **given):
+    return trajectory_of(frames, ReferenceTrajectory(file="here", interval_fs=interval, **given), "here")
+
+
+def resorted(frames, order, since):
+    """The frames as another tool numbers their atoms from one of them on."""
+    found = []
+    for index, frame in enumerate(frames):
+        other = frame[order] if index >= since else frame.copy()
+        forces = frame.calc.results["forces"]
+        other.calc = SinglePointCalculator(
+            other, energy=frame.get_potential_energy(), forces=forces[order] if index >= since else forces
+        )
+        found.append(other)
+    return found
+
+
+ORDERS = {
+    "two of a kind": [0, 1, 4, 3, 2, 5, 6, 7],
+    "three in a ring": [2, 1, 6, 3, 4, 5, 0, 7],
+    "by elements": [0, 2, 4, 6, 1, 3, 5, 7],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
+def test_atoms_that_are_renumbered_are_named_or_mapped(order):
+    frames = vibrating()
+    other = resorted(frames, order, since=33)
+    with pytest.raises(
+        InputError, match=r"here: from frame 33 on atoms seem to be numbered in another order: \d -> \d"
+    ):
+        read(other)
+    with pytest.raises(InputError, match="from frame 33 on"):  # as in the file
+        read(other[7:], skip=7)
+    (found, notes, _), (whole, said, _) = read(other, reorder_atoms=True), read(frames)
+    np.testing.assert_allclose(found.positions, whole.positions, atol=1e-12)
+    np.testing.assert_array_equal(found.forces, whole.forces)
+    assert said == ()
+    (note,) = notes
+    assert note.startswith("Atoms were renumbered as in the first frame from frame 33 on: ")
+
+
+def test_renumbered_there_and_back_and_once_more():
+    frames = vibrating()
+    there = resorted(frames, ORDERS["two of a kind"], since=20)
+    back = [*there[:40], *frames[40:50], *there[50:]]
+    found = read(back, reorder_atoms=True)[0]
+    np.testing.assert_allclose(found.positions, read(frames)[0].positions, atol=1e-12)
+    with pytest.raises(InputError, match="from frame 20 on"):
+        read(back)
+
+
+def test_renumbered_by_chance_in_every_frame():
+    rng = np.random.default_rng(0)
+    found = [resorted([frame], rng.permutation(8), since=0)[0] for frame in vibrating()]
+    with pytest.raises(InputError, match=r"from frame \d on"):
+        read(found)
+
+
+def test_atoms_that_do_change_places_may_be_told_so():
+    frames = vibrating()
+    assert read(resorted(frames, ORDERS["two of a kind"], since=33), reorder_atoms=False)[0].samples == 60
+
+
+def test_what_moves_fast_or_together_is_not_renumbered():
+    """A liquid in sparse frames, hot hydrogen, and a crystal that is put back into its cell."""
+    rng = np.random.default_rng(1)
+    sparse = vibrating(40, interval=400.0, kelvin=900.0, labels="")
+    for frame, way in zip(sparse, np.cumsum(rng.normal(scale=0.7, size=(40, 8, 3)), axis=0), strict=True):
+        frame.positions += way
+    hydrogen = vibrating(crystal=bulk("Pd", cubic=True) + Atoms("H", [(1.9, 0.0, 0.0)]), kelvin=3000.0, labels="")
+    shifted = vibrating(labels="")
+    for frame in shifted[30:]:
+        frame.positions += [1.3, 0.4, 0.2]
+    for frames, interval in ((sparse, 400.0), (hydrogen, 2.0), (shifted, 2.0)):
+        for frame in frames:
+            frame.wrap()
+        assert read(frames, interval)[0].samples == len(frames)
+
+
+def test_long_trajectories_are_looked_through_at_once():
+    frames = vibrating(3000, labels="")
+    for frame in frames[::2]:  # a jump of one atom in each frame, which no mapping explains
+        frame.positions[0] += 1.5
+    assert read(frames)[0].samples == 3000
+
+
+@pytest.mark.parametrize(("first", "count", "says"), [(20, 12, "frames 32 to 43 repeat frames 20 to 31 (a run"),
+                                                       (31, 1, "frames 31 and 32 are the same structure"),
+                                                       (11, 1, "frame 32 repeats frame 11 (a run")])  # fmt: skip
+def test_frames_that_a_run_from_a_checkpoint_repeats(first, count, says):
+    frames = vibrating()
+    again = [frame.copy() for frame in frames[first : first + count]]
+    for frame in again:
+        frame.positions += frame.cell[1] - 2 * frame.cell[2]
+        frame.wrap()
+    with pytest.raises(InputError, match=re.escape(f"here: {says}")):
+        read([*frames[:32], *again, *frames[32:]])
+    with pytest.raises(InputError, match=re.escape(f"here: {says}")):
+        read([*frames[4:32], *again, *frames[32:]], skip=4)
+
+
+@pytest.mark.parametrize("labels", ["REF_", "dft_"])
+def test_labels_under_the_usual_names_are_read_and_said(labels):
+    found, notes, unmapped = read(vibrating(labels=labels))
+    np.testing.assert_array_equal(found.forces, read(vibrating())[0].forces)
+    assert found.energies[0, 7] == -7.0
+    assert notes == (f"Labels: energy from '{labels}energy', forces from '{labels}forces'.",)
+    assert unmapped == ""
+
+
+def test_labels_under_names_of_ones_own_are_mapped():
+    frames = vibrating(labels="mine_")
+    found, _, unmapped = read(frames)
+    assert np.isnan(found.forces).all()
+    assert unmapped.endswith('say so: energy_key = "mine_energy" and forces_key = "mine_forces"')
+    stated = {"energy_key": "mine_energy", "forces_key": "mine_forces"}
+    np.testing.assert_array_equal(read(frames, **stated)[0].forces, read(vibrating())[0].forces)
+    with pytest.raises(InputError, match=r"no frame has forces under 'gone'; found per atom mine_forces"):
+        read(frames, forces_key="gone")
