@@ -50,6 +50,14 @@ else:  # that of the `kind` in the table
     AnyProtocol = Annotated[reduce(or_, (kind.protocol for kind in KINDS)), Field(discriminator="kind")]
 
 
+TO_BE_STATED = "to be stated"
+"""Level of theory of a case that waits for its energies and for whoever computes them; no calculator has learned it."""
+
+
+class UnrecordedError(InputError):
+    """A case that is whole but for the energies of its frames, from which its expectations get their values."""
+
+
 class ReferenceTable(Record):
     """`[reference]`: what holds for every expectation that does not say otherwise."""
 
@@ -121,11 +129,23 @@ def load_cases(directories: Iterable[Path] = (DIRECTORY,), *, policy: Policy | N
     return sorted(found.values(), key=lambda case: (FAMILIES.index(case.family), case.id))
 
 
-def load_case(file: Path, *, policy: Policy | None = None) -> Case:
+def load_case(file: Path, *, policy: Policy | None = None, recorded: bool = True) -> Case:
     """Read one case: `<family>/<case>.toml` and the frames in `<case>.extxyz` beside it.
+
+    Parameters
+    ----------
+    file
+        The TOML.
+    policy
+        Tolerances; those of mlff-probes by default.
+    recorded
+        False for a case whose frames may still lack energies: expectations that get their values from these are
+        checked, and left out.
 
     Raises
     ------
+    UnrecordedError
+        If nothing but the energies is lacking.
     InputError
         With the file, the key, what was found and how to mend it.
     """
@@ -139,14 +159,19 @@ def load_case(file: Path, *, policy: Policy | None = None) -> Case:
             f"the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
             f"not in '{file.parent.name}'",
         )
-    return build_case(file, file.stem, table, read_case_frames(file, table.protocol), policy=policy)
+    read = read_case_frames(file, table.protocol)
+    return build_case(file, file.stem, table, read, policy=policy, recorded=recorded)
 
 
-def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy: Policy) -> Case:
+def build_case(
+    file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy: Policy, recorded: bool = True
+) -> Case:
     """A case from its parts, its expectations worked out; `file` is named in what is raised.
 
     Raises
     ------
+    UnrecordedError
+        If the frames carry no energies and expectations no values; not where `recorded` is False (see `load_case`).
     InputError
         If an expectation makes no sense, or has no value.
     """
@@ -178,12 +203,14 @@ def build_case(file: Path, id: str, table: CaseFile, read: CaseFrames, *, policy
             raise InputError(file, f"the quantity '{name}' is asked for twice")
     if not table.expectation and not table.report:
         raise InputError(file, "nothing is expected and nothing reported", "add an [[expectation]]")
+    if case.stored is not None and case.level_of_theory == TO_BE_STATED:
+        raise InputError(file, "its level of theory is still to be stated", 'for instance `level_of_theory = "PBE"`')
     try:
         wanted = [row.quantity for row in table.expectation if row.value is None]
         case = replace(case, reference=reference_measurement(case, wanted))
     except (ValueError, ArithmeticError) as error:
         raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
-    expectations = tuple(_expectations(file, case, table, policy, units))
+    expectations = tuple(_expectations(file, case, table, policy, units, recorded=recorded))
     blind = {row.quantity: why for row in expectations if (why := _blind(case, row))}
     return replace(
         case,
@@ -208,13 +235,17 @@ def _blind(case: Case, expectation: Expectation) -> str:
 
 
 def _expectations(
-    file: Path, case: Case, table: CaseFile, policy: Policy, units: dict[str, str]
+    file: Path, case: Case, table: CaseFile, policy: Policy, units: dict[str, str], *, recorded: bool
 ) -> Iterable[Expectation]:
     uncertainties = stated_uncertainties(table.expectation)
     for index, row in enumerate(table.expectation):
         where = f"{file}: expectation {index + 1} ({row.quantity})"
         unit = units[row.quantity]
         tolerance = _tolerance(where, row, case, policy, unit)
+        if row.value is None and case.stored is None and isinstance(case.protocol, LabelKeys):
+            if not recorded:
+                continue
+            raise _unrecorded(file, row.quantity, case)
         known = None if case.reference is None else case.reference.values.get(row.quantity)
         value = _value(where, row, known, tolerance, case.frames)
         if problem := case.protocol.reference_problem(row.quantity, case.stored, uncertainties):
@@ -232,6 +263,14 @@ def _expectations(
             ),
             label=row.label,
         )
+
+
+def _unrecorded(file: Path, quantity: str, case: Case) -> UnrecordedError:
+    """The error of a case whose frames lack the energies that `quantity` is to get its value from."""
+    mapping = how_to_map(case.frames)
+    other = f" (or, {mapping})" if mapping.startswith("found") else ""
+    why = f"'{quantity}' has no value, and its frames no energies to work it out from"
+    return UnrecordedError(file, why, f"record them with `mlff-probes record {case.id} --calculator SPEC`{other}")
 
 
 def _tolerance(where: str, row: ExpectationTable, case: Case, policy: Policy, unit: str) -> Tolerance:

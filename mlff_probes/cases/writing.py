@@ -24,6 +24,7 @@ def write_case(
     *,
     beside: Mapping[str, Sequence[Atoms]] | None = None,
     replace: bool = False,
+    recorded: bool = True,
 ) -> tuple[Path, Case]:
     """Write a case into `directory` as ``<family>/<id>.toml``, with its frames beside it.
 
@@ -45,6 +46,8 @@ def write_case(
         Frames of other files that the TOML names, by the name of the file (``.extxyz``).
     replace
         Whether a case of that name may be overwritten.
+    recorded
+        False for a case whose frames are still to get their energies: what it expects is checked as far as it can be.
 
     Returns
     -------
@@ -70,7 +73,7 @@ def write_case(
             written.write_text(as_toml(table), encoding="utf-8")
             for name, structures in files.items():
                 ase.io.write(written.with_name(name), list(structures), format="extxyz")
-            case = _read_back(written, final)
+            case = _read_back(written, final, recorded)
             for name in (*files, final.name):  # frames first: a case without them is broken
                 shutil.move(written.with_name(name), folder / name)
     except OSError as error:
@@ -78,13 +81,13 @@ def write_case(
     return final, case
 
 
-def _read_back(written: Path, final: Path) -> Case:
+def _read_back(written: Path, final: Path, recorded: bool) -> Case:
     """The case as the loader reads it, with what it complains of said of the place where the case is to be."""
     try:
-        return load_case(written)
+        return load_case(written, recorded=recorded)
     except InputError as error:
         there = error.where.replace(str(written.with_suffix("")), str(final.with_suffix("")))
-        raise InputError(there, error.problem, error.remedy) from error
+        raise type(error)(there, error.problem, error.remedy) from error
 
 
 def as_toml(table: CaseFile) -> str:

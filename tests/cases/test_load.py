@@ -10,7 +10,7 @@ import pytest
 from ase.build import bulk
 from ase.constraints import FixAtoms
 
-from mlff_probes.cases.load import load_case, load_cases
+from mlff_probes.cases.load import TO_BE_STATED, UnrecordedError, load_case, load_cases
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
@@ -208,8 +208,17 @@ def test_no_energies_no_values(spoiled):
             frame.calc = None
         ase.io.write(file, frames, format="extxyz")
 
-    with pytest.raises(InputError, match="no value is given and none can be worked out"):
-        load_case(spoiled(frames=without_results))
+    file = spoiled(frames=without_results)
+    why = "'barrier' has no value, and its frames no energies .* `mlff-probes record hop "
+    with pytest.raises(UnrecordedError, match=why):
+        load_case(file)
+    assert not load_case(file, recorded=False).expectations
+
+
+def test_energies_without_their_level_of_theory_are_refused(spoiled):
+    file = spoiled('level_of_theory = "PBE"', f'level_of_theory = "{TO_BE_STATED}"')
+    with pytest.raises(InputError, match="level of theory is still to be stated"):
+        load_case(file)
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import tomllib
 import ase.io
 import pytest
 
-from mlff_probes.cases.load import CaseFile
+from mlff_probes.cases.load import CaseFile, UnrecordedError, load_case
 from mlff_probes.cases.writing import as_toml, write_case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.structures import derived
 from mlff_probes.core.toml import read_toml, validated
 from mlff_probes.measure import BY_KIND
 
@@ -43,6 +44,24 @@ def test_a_written_case_is_read_as_it_was_meant(tmp_path):
     assert len(case.frames) == 12
     assert {row.quantity for row in case.expectations} == {row.quantity for row in table().expectation}
     assert left(tmp_path) == ["sliding/mine.extxyz", "sliding/mine.toml"]
+
+
+def test_a_case_may_wait_for_its_energies(tmp_path):
+    bare = [derived(frame) for frame in frames()]
+    with pytest.raises(UnrecordedError, match=r"sliding/mine\.toml: .*mlff-probes record mine"):
+        write_case(tmp_path, "mine", table(), bare)
+    assert left(tmp_path) == []
+    file, case = write_case(tmp_path, "mine", table(), bare, recorded=False)
+    assert [row.quantity for row in case.expectations] == ["periodicity"]  # its value is stated
+    with pytest.raises(UnrecordedError, match="'atop_energy' has no value, and its frames no energies"):
+        load_case(file)
+
+
+def test_a_case_that_waits_is_checked_as_far_as_it_can_be(tmp_path):
+    bare = [derived(frame) for frame in frames()]
+    row = table().expectation[0].model_copy(update={"unit": "eV"})
+    with pytest.raises(InputError, match="the unit must be 'eV/cell', found 'eV'"):
+        write_case(tmp_path, "mine", table().model_copy(update={"expectation": (row,)}), bare, recorded=False)
 
 
 def test_a_case_that_is_there_is_not_overwritten_unasked(tmp_path):
