@@ -306,7 +306,33 @@ def test_a_path_that_comes_back_to_its_first_site_has_no_barrier():
 def test_an_endpoint_that_rests_on_a_saddle_has_no_barrier(places):
     kind, result = outcome(Hop(), places=places)
     assert kind == "no minimum"
-    assert f"frame {places.index(0.0)} is no minimum" in result.values["barrier"].problem.reason
+    reason = result.values["barrier"].problem.reason
+    assert reason.startswith(f"no minimum: frame {places.index(0.0)}, relaxed, rests on a saddle (-1.24 eV/A^2")
+
+
+@pytest.mark.parametrize(("places", "far"), [((-2.3, 1.6), (0,)), ((-1.4, 2.2), (1,)), ((-2.1, 0.5, 2.4), (0, 2))])
+def test_a_site_that_relaxes_far_from_where_it_is_stated_is_said_beside_the_numbers(places, far):
+    kind, result = outcome(Hop(), places=places)
+    assert kind == "converged"
+    told = result.values["reaction_energy"].caveat
+    ways = re.findall(r"frame (\d) relaxed far: Cr 4 went (\S+) A from where it is stated", told)
+    assert tuple(int(index) for index, _ in ways) == far
+    assert [float(way) for _, way in ways] == pytest.approx([abs(abs(places[index]) - 1.5) for index in far], abs=0.02)
+    for name in ("reverse_barrier", "saddle_position"):
+        assert result.values[name].caveat == told
+    assert set(told.split("; ")) <= set(result.values["barrier"].caveat.split("; "))
+
+
+def test_how_far_a_site_goes_is_counted_without_the_drift_of_the_crystal():
+    crystal = ase.build.bulk("Cu", cubic=True).repeat(2)
+    drifted = crystal.copy()
+    drifted.positions += [0.0, 0.9, 0.3]
+    path = _Path()
+    path.note_way(crystal, drifted, 0)
+    assert path.notes == {}
+    drifted.positions[5, 2] -= 0.7
+    path.note_way(crystal, drifted, 0)
+    assert path.notes[0].startswith("relaxed far: Cu 5 went 0.70 A")
 
 
 def test_a_band_without_a_top_has_no_saddle():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +26,17 @@ from mlff_probes.methods.bands.interpolation import interpolate_band, unwrapped
 from mlff_probes.methods.bands.outcomes import Outcome, structure_explosion
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
 from mlff_probes.methods.bands.rest import SADDLE_EV_A2, force_jump, lowest_curvature
+from mlff_probes.methods.bands.steps import step_between
 from mlff_probes.methods.neighbours import widest_gap
 
 Floats = NDArray[np.float64]
 
 SAME_A = 0.1
 """Two structures no coordinate of which differs by more than this, A, are one minimum."""
+
+FAR_A = 0.5
+"""A frame that relaxes so far, A, may have come to another site than was meant: half of a short way between two sites,
+and more than an atom moves as another potential than that of the frame puts it at rest."""
 
 BEFORE, AFTER = "relaxes into the site before it", "relaxes into the site after it"
 """What is said of a frame between the endpoints that is no site of its own."""
@@ -52,7 +57,8 @@ class _Path:
     runs, first
         The bands, and what they started from.
     notes
-        By frame: those between the endpoints that are no minima of their own, and what became of them.
+        By frame: those between the endpoints that are no minima of their own, and what became of them; and sites that
+        moved far as they relaxed.
     """
 
     sites: list[Atoms] = field(default_factory=list)
@@ -65,7 +71,15 @@ class _Path:
     @property
     def caveat(self) -> str:
         """All notes, in the order of the frames."""
-        return "; ".join(f"frame {index} {self.notes[index]}" for index in sorted(self.notes))
+        return self._told(self.notes)
+
+    @property
+    def site_caveat(self) -> str:
+        """The notes on sites."""
+        return self._told(index for index in self.origins if index in self.notes)
+
+    def _told(self, indices: Iterable[int]) -> str:
+        return "; ".join(f"frame {index} {self.notes[index]}" for index in sorted(indices))
 
     def begin(self, site: Atoms, index: int) -> None:
         """End the last band at `site`, frame `index`, if there is one, and begin the next."""
@@ -79,6 +93,14 @@ class _Path:
         """Let the last band lead through frame `index`, which is no site, and note why."""
         self.stretches[-1].append(frame)
         self.notes[index] = f"{why}, and its band leads through it"
+
+    def note_way(self, frame: Atoms, site: Atoms, index: int) -> None:
+        """Note how far the atoms of frame `index` went as it relaxed to a site, where that is far."""
+        ways = np.linalg.norm(step_between(frame, site), axis=1)
+        atom = int(ways.argmax())
+        if ways[atom] > FAR_A:
+            went = f"{site.symbols[atom]} {atom} went {ways[atom]:.2f} A from where it is stated"
+            self.notes[index] = f"relaxed far: {went}, so that this may be the hop of another site"
 
     def move_last(self, frames: Sequence[Atoms], site: Atoms, index: int) -> None:
         """Let the last site be frame `index`: the frame it came from, and those since, are what its band leads through.
@@ -110,6 +132,7 @@ def relaxed_path(calculator: Calculator, case: Case[RelaxedPath], conditions: Co
     a single climbing image cannot find two saddles; one that does not is where its band leads through, and that is
     noted; so is one that relaxes into the site before or after it. A minimum is what has no negative curvature along
     the path (`lowest_curvature`): by symmetry a frame can come to rest on a saddle. An endpoint that does is an error.
+    A site that lies further than `FAR_A` from its frame is noted.
 
     - `outcome` 1 where every band converged; else an error that says how it ended
       (`mlff_probes.methods.bands.outcomes`), and all that follows is an error too:
@@ -170,15 +193,17 @@ class _Relaxation:
                 path.lead_through(frames[index], index, BEFORE)
             else:
                 path.move_last(frames, site, index)
+                path.note_way(frames[index], site, index)
             return None
         curvature = self._curvature(site, frames, index)
         if curvature >= SADDLE_EV_A2:
             path.begin(site, index)
+            path.note_way(frames[index], site, index)
             return None
-        why = f"is no minimum: relaxed, it rests on a saddle ({curvature:.2f} eV/A^2 along the path)"
+        saddle = f"rests on a saddle ({curvature:.2f} eV/A^2 along the path)"
         if not inner:
-            return Outcome("no minimum", f"frame {index} {why}; displace the atom that hops", 0)
-        path.lead_through(frames[index], index, why)
+            return Outcome("no minimum", f"frame {index}, relaxed, {saddle}; displace the atom that hops", 0)
+        path.lead_through(frames[index], index, f"is no minimum: relaxed, it {saddle}")
         return None
 
     def bands(self) -> Outcome:
@@ -223,7 +248,7 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
         images = [path.sites[0], *(image for run in path.runs for image in run.images[1:])]
         energies = np.concatenate([path.runs[0].energies[:1], *(run.energies[1:] for run in path.runs)])
         energies = energies - energies[0]
-        position, top = path_fraction(tuple(images)), int(np.argmax(energies))
+        position, top, sites = path_fraction(tuple(images)), int(np.argmax(energies)), path.site_caveat
         moved = [
             float(np.linalg.norm(now.positions - then.positions))
             for run, first in zip(path.runs, path.first, strict=True)
@@ -231,9 +256,9 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
         ]
         values = {
             "barrier": Value(value=float(energies[top]), unit=ENERGY, caveat=path.caveat),
-            "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY),
-            "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY),
-            "saddle_position": Value(value=float(position[top]), unit=FRACTION),
+            "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY, caveat=sites),
+            "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY, caveat=sites),
+            "saddle_position": Value(value=float(position[top]), unit=FRACTION, caveat=sites),
             "path_distance": Value(value=float(np.mean(moved)), unit=LENGTH),
         }
         arrays |= as_lists({"path_fraction": position, "energy": energies})
