@@ -681,6 +681,19 @@ class SaysDouble(Sound):
         return results | {"forces": results["forces"].astype(np.float32)}
 
 
+class ConvertedToDouble(Sound):
+    """It says float64, and its forces have come through float32 and then into other units.
+
+    A model in float32 in the wrapper of another code: what it hands out are no numbers of float32 any more.
+    """
+
+    unit = 27.2114 / 0.529177
+
+    def evaluated(self, atoms):
+        results = super().evaluated(atoms)
+        return results | {"forces": (results["forces"] / self.unit).astype(np.float32) * self.unit}
+
+
 class SinglePrecision(Sound):
     """In float32 it is another model.
 

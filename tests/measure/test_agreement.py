@@ -218,7 +218,10 @@ def test_what_a_family_refuses_is_left_as_it_is(refused, plainest):
 def test_model_calls_are_those_of_all_paths():
     found = measured(load())
     paths = 4  # in use, eager and so the plainest, in float32, with kernels: each warmed up, in a batch and alone
-    assert found.model_calls == 1 + paths * 2 * (1 + len(FRAMES)) + len(FRAMES)  # a look for the stress, first calls
+    seen = 2 * 3  # whether those in float64 compared with others compute in it
+    assert (
+        found.model_calls == 1 + paths * 2 * (1 + len(FRAMES)) + len(FRAMES) + seen
+    )  # a look for the stress, first calls
 
 
 # What does not apply
@@ -325,24 +328,44 @@ class Converted(Deaf):
     factor = 1.0364e-2
 
 
+class Alike(Sound):
+    """Computes in float64 whatever it was asked for."""
+
+    def __init__(self, dtype="float64"):
+        super().__init__("float64")
+
+
+NUMBERS, UNMOVED, SAME = "numbers of float32", "stay the same in all digits", "agree in all digits"
+
+
 @pytest.mark.parametrize(
-    ("kind", "dtype", "says"),
+    ("kind", "dtype", "state", "says"),
     [
-        (Deaf, "float64", "what says that it computes in float64 computes in float32"),
-        (Deaf, "float32", "what says that it computes in float64 computes in float32"),
-        (Converted, "float64", "agree in all digits"),
-        (Converted, "float32", "agree in all digits"),
+        (Deaf, "float64", "error", NUMBERS),
+        (Deaf, "float32", "not applicable", NUMBERS),
+        (Converted, "float64", "error", UNMOVED),
+        (Converted, "float32", "not applicable", UNMOVED),
+        (Alike, "float32", "not applicable", SAME),
     ],
 )
-def test_one_precision_under_two_names_is_no_comparison(kind, dtype, says):
+def test_one_precision_under_two_names_is_no_comparison(kind, dtype, state, says):
     found = measured(load(kind, dtype=dtype))
-    plainest = kind is Deaf or dtype == "float32"
-    for quantity in ("float32_energy", "float32_force", *(["plainest_force"] if plainest else [])):
+    for quantity in of_kind("float32 plainest"):
         problem = found.values[quantity].problem
-        assert (problem.state, problem.by_nature) == ("not applicable", False)
+        assert (problem.state, problem.by_nature) == (state, False)
         assert says in problem.reason
     assert found.values["first_call_force"].problem is None
-    assert ("computed_in" in found.diagnostics) == (kind is Deaf and dtype == "float64")
+    assert ("computed_in" in found.diagnostics) == (state == "error")
+
+
+def test_a_false_precision_is_an_error_where_no_other_can_be_had():
+    found = measured(replace(load(Converted), fresh=None))
+    assert states(found)["error"] == of_kind("float32 plainest")
+
+
+def test_a_float64_model_whose_float32_is_false_is_compared_in_all_else():
+    found = measured(load(Alike))
+    assert states(found) == {"not applicable": of_kind("float32"), "measured": QUANTITIES - of_kind("float32")}
 
 
 @pytest.mark.parametrize(("can", "how"), [(True, "; add ,compile=default"), (False, "")])

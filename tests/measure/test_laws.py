@@ -381,6 +381,29 @@ def test_a_model_that_computes_in_float32_and_does_not_say_so_is_judged_as_such(
         assert {row.verdict.state for row in results} == {"passed"}
 
 
+class InFloat32(Sound):
+    """Computes in float32 whatever it is asked for, and hands its numbers out in the units of another code."""
+
+    unit = 4.184
+
+    def __init__(self, dtype="float64"):
+        super().__init__("float32")
+
+    def evaluated(self, atoms):
+        return {name: np.asarray(value, float) / self.unit for name, value in super().evaluated(atoms).items()}
+
+
+def test_a_model_that_says_float64_and_computes_in_float32_is_an_error_an_honest_one_is_not():
+    comparison = {"float32_energy", "float32_force"}
+    for calculator in (load(InFloat32), plain(InFloat32(), dtype="float64")):  # the second cannot be had in float32
+        found = measured(calculator, "reproducibility", *CRYSTALS)
+        assert comparison <= {name for name, state in states(found).items() if state == "error"}
+        assert "its forces stay the same in all digits" in found.values["float32_force"].problem.reason
+    honest = measured(load(InFloat32, dtype="float32"), "reproducibility", *CRYSTALS)
+    assert {states(honest)[name] for name in comparison} == {"not applicable"}
+    assert "computed_in" not in honest.diagnostics
+
+
 # Reproducibility
 
 

@@ -291,7 +291,7 @@ def test_what_a_calculator_left_behind_and_what_it_claims_is_said_once():
     noted = terminal.notes(card.model_copy(update={"measurements": tuple(seen)}))
     said = [note for note in noted if note.startswith("leaky ") and "level of theory" not in note]
     assert said == [
-        "leaky says that it computes in float64, and its numbers are numbers of float32: mend what makes it",
+        "leaky says that it computes in float64, and computes in float32: mend what makes it",
         "leaky changes numpy's random state and the working directory (to /tmp): so it is in its own calls, and put "
         "back for all else",
     ]

@@ -22,16 +22,21 @@ from mlff_probes.core.records import EAGER_FAMILIES, NOT_STATED, CalculatorIdent
 from mlff_probes.core.structures import derived
 from mlff_probes.measure.inference.protocols import PathAgreement
 from mlff_probes.measure.kind import QUIET, Conditions
-from mlff_probes.measure.laws.examples import Worst, formula, no_structures, seen_dtype
-from mlff_probes.measure.laws.twins import (
+from mlff_probes.measure.laws.examples import Worst, formula, no_structures
+from mlff_probes.measure.laws.precision import (
     NO_PRECISION,
     OTHER,
+    alike,
+    false_precision,
+    of_one_precision,
+    says_so_falsely,
+    seen_dtype,
+)
+from mlff_probes.measure.laws.twins import (
     Both,
     apart,
-    false_precision,
     is_lattice,
     loaded_again,
-    no_two_precisions,
     nudged,
     one_by_one,
     split,
@@ -84,7 +89,7 @@ def agreement(calculator: Calculator, case: Case[PathAgreement], conditions: Con
     trial.kernels()
     path = path_name(calculator.identity, batched=calculator.batch is not None)
     found = {"dtype": trial.dtype, "frames": len(frames), "path": path, "plainest_path": trial.plainest_path}
-    found |= false_precision(calculator, trial.in_use.used)
+    found |= {"computed_in": "float32"} if trial.false else {}
     result = worst.result(calls, found)
     return replace(result, values={name: _counted(value, case.frames, frames) for name, value in result.values.items()})
 
@@ -167,6 +172,7 @@ class Trial:
         self.in_use = self._path(calculator)
         self.in_use.warm_up()
         self.dtype = _dtype(calculator, self.in_use.alone)
+        self.false = false_precision(calculator, frames, self.in_use.used, calls)
         self.plainest_path: str | None = None
         self._known: dict[tuple[str | None, ...], ModelPath] = {}
 
@@ -198,6 +204,8 @@ class Trial:
 
     def plainest(self) -> None:
         """The plainest path that can be had."""
+        if says_so_falsely(self.worst, "plainest", self.false):
+            return
         self.report("on the plainest path")
         with apart(self.worst, "plainest", lacks="cannot be loaded again", where="on the plainest path"):
             path, changes = self._plainest()
@@ -219,6 +227,8 @@ class Trial:
 
     def float32(self) -> None:
         """Compare with the same path in the other precision."""
+        if says_so_falsely(self.worst, "float32", self.false):
+            return
         other = OTHER.get(self.calculator.identity.dtype)
         if other is None:
             self.worst.without_any("float32", NO_PRECISION, applicable=False, by_nature=True)
@@ -261,10 +271,9 @@ class Trial:
 
     def _is_of_one_precision(self, what: str, path: ModelPath, theirs: list[Evaluation]) -> bool:
         """Whether nothing is compared, since one precision is not the one that is stated; it is then said."""
-        stated = (self.calculator.identity.dtype, path.model.identity.dtype)
-        if reason := no_two_precisions(stated, (self.in_use.used, theirs)):
-            self.worst.without_any(what, reason, applicable=False)
-        return bool(reason)
+        two = {self.calculator.identity.dtype, path.model.identity.dtype} == set(OTHER)
+        twin = false_precision(path.model, self.frames, theirs, self.calls)
+        return of_one_precision(self.worst, what, twin, same=two and alike(self.in_use.used, theirs))
 
     def _compare(
         self, what: str, says: str, path: ModelPath, theirs: list[Evaluation], changes: dict[str, Any]

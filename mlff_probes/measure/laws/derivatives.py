@@ -27,8 +27,8 @@ from mlff_probes.measure.laws.examples import (
     formula,
     no_structures,
     resolution,
-    seen_dtype,
 )
+from mlff_probes.measure.laws.precision import seen_dtype
 from mlff_probes.measure.laws.protocols import Derivatives
 from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.results import Result

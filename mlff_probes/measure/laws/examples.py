@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.core.case import Case
-from mlff_probes.core.evaluation import Calls, Evaluation
+from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.protocol import SMALL_FORCE, STRESS
-from mlff_probes.core.records import NOT_STATED, Samples, Value
+from mlff_probes.core.records import Samples, Value
 from mlff_probes.measure.results import Result, missing, not_supplied
 from mlff_probes.methods.random_structures import oddities
 
@@ -27,9 +27,6 @@ MILLI = 1e3
 
 ROUNDINGS = 4.0
 """Units in the last place by which two energies may differ for no reason."""
-
-SEVERAL = 3
-"""Fewer different numbers say nothing of the precision in which they were computed."""
 
 KINDS = {"i": "I", "u": "I", "f": "R", "b": "L", "U": "S"}
 """How an extended XYZ file calls what numpy calls signed and unsigned integers, reals, truth values and words."""
@@ -178,29 +175,6 @@ def no_structures(worst: Worst, calculator: Calculator, case: Case) -> Result:
     for quantity in worst.units:
         worst.without(quantity, reason, applicable=not unknown)
     return worst.result(Calls())
-
-
-def seen_dtype(calculator: Calculator, evaluation: Evaluation) -> str:
-    """The precision that the calculator states; where it states none, that of its numbers."""
-    stated = calculator.identity.dtype
-    if stated != NOT_STATED:
-        return stated
-    return "float32" if in_float32([evaluation]) else "float64"
-
-
-def in_float32(evaluations: Sequence[Evaluation]) -> bool:
-    """Whether numbers were computed in float32, whatever was said of them.
-
-    Numbers of float32 are among those of float64, and a computation in float64 hits one in a billion of them: where all
-    forces or all energies are such numbers, and several, float32 has been at work, whatever came after it.
-    """
-    energies = np.concatenate([one.energies for one in evaluations])
-    forces = np.concatenate([*(array for one in evaluations for array in one.forces or ()), np.empty((0, 3))])
-    return any(map(_all_float32, (energies, forces.ravel())))
-
-
-def _all_float32(numbers: Floats) -> bool:
-    return len(np.unique(numbers)) >= SEVERAL and np.array_equal(numbers, numbers.astype(np.float32))
 
 
 def resolution(dtype: str) -> float:

@@ -12,17 +12,22 @@ from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.measure.kind import QUIET, Conditions
-from mlff_probes.measure.laws.examples import Worst, no_structures, seen_dtype
+from mlff_probes.measure.laws.examples import Worst, no_structures
+from mlff_probes.measure.laws.precision import (
+    NO_PRECISION,
+    OTHER,
+    alike,
+    false_precision,
+    of_one_precision,
+    says_so_falsely,
+    seen_dtype,
+)
 from mlff_probes.measure.laws.protocols import Reproducibility
 from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.laws.twins import (
-    NO_PRECISION,
-    OTHER,
     Both,
     apart,
-    false_precision,
     loaded_again,
-    no_two_precisions,
     nudged,
     one_by_one,
     split,
@@ -77,10 +82,11 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
     conditions.report("loaded again")
     _first_call(calculator, structures, worst, calls, dtype=dtype)
     conditions.report("in the other precision")
-    _other_precision(calculator, structures, worst, calls, again)
+    false = false_precision(calculator, structures, first, calls)
+    _other_precision(calculator, structures, worst, calls, again, false=false)
     if not forces:
         worst.without_forces()
-    found = {"dtype": dtype, "examples": len(structures), **false_precision(calculator, first)}
+    found = {"dtype": dtype, "examples": len(structures)} | ({"computed_in": "float32"} if false else {})
     return worst.result(calls, found)
 
 
@@ -94,8 +100,16 @@ def _first_call(calculator: Calculator, structures: Sequence[Atoms], worst: Wors
 
 
 def _other_precision(
-    calculator: Calculator, structures: Sequence[Atoms], worst: Worst, calls: Calls, found: list[Evaluation]
+    calculator: Calculator,
+    structures: Sequence[Atoms],
+    worst: Worst,
+    calls: Calls,
+    found: list[Evaluation],
+    *,
+    false: str,
 ) -> None:
+    if says_so_falsely(worst, "float32", false):
+        return
     other = OTHER.get(calculator.identity.dtype)
     if other is None:
         worst.without_any("float32", NO_PRECISION, applicable=False, by_nature=True)
@@ -103,8 +117,8 @@ def _other_precision(
     with apart(worst, "float32", lacks=f"cannot be had in {other}", where=f"in {other}", by_nature=True):
         model = loaded_again(calculator, dtype=other)
         theirs = split(calls.add(evaluate(model, structures, forces=found[0].forces is not None)))
-        if reason := no_two_precisions((calculator.identity.dtype, other), (found, theirs)):
-            worst.without_any("float32", reason, applicable=False)
+        twin = false_precision(model, structures, theirs, calls)
+        if of_one_precision(worst, "float32", twin, same=alike(found, theirs)):
             return
         Both("float32", "in float32 and in float64", found, theirs, "float32").add_to(
             worst, structures, lambda index: [structures[index]]

@@ -28,8 +28,8 @@ from mlff_probes.measure.laws.examples import (
     formula,
     no_structures,
     resolution,
-    seen_dtype,
 )
+from mlff_probes.measure.laws.precision import seen_dtype
 from mlff_probes.measure.laws.protocols import Smoothness
 from mlff_probes.measure.laws.tried import tried_elements, tried_structures, without_refused
 from mlff_probes.measure.results import Result

@@ -26,8 +26,8 @@ from mlff_probes.measure.laws.examples import (
     formula,
     largest,
     no_structures,
-    seen_dtype,
 )
+from mlff_probes.measure.laws.precision import seen_dtype
 from mlff_probes.measure.laws.protocols import Symmetry
 from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.results import Result

@@ -19,19 +19,12 @@ from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.structures import derived
 from mlff_probes.measure.laws.examples import (
     MILLI,
-    SEVERAL,
     Shown,
     Worst,
     beyond_rounding,
     formula,
-    in_float32,
     largest,
 )
-
-OTHER = {"float32": "float64", "float64": "float32"}
-"""For each precision, the one that its numbers are compared with."""
-
-NO_PRECISION = "the calculator does not say in which precision it computes"
 
 NUDGE_A = 0.01
 """How far the atoms of a structure are moved to have another one: standard deviation of each coordinate, A."""
@@ -75,41 +68,6 @@ def apart(worst: Worst, what: str, *, lacks: str, where: str, by_nature: bool = 
         worst.without_any(what, f"the calculator {lacks}: {error}", applicable=False, by_nature=by_nature)
     except EvaluationError as error:
         worst.without_any(what, f"{where}: {error}")
-
-
-def no_two_precisions(stated: Sequence[str], found: Sequence[Sequence[Evaluation]]) -> str:
-    """Why two evaluations of the same structures say nothing of two precisions; empty where they may.
-
-    A factory that is asked for float64 and makes a model in float32 would be compared with itself, and agree.
-
-    Parameters
-    ----------
-    stated
-        The precision that is stated of each.
-    found
-        The two evaluations.
-    """
-    false = [dtype == "float64" and in_float32(each) for dtype, each in zip(stated, found, strict=True)]
-    if any(false):
-        return "what says that it computes in float64 computes in float32: all its numbers are numbers of float32"
-    if set(stated) == set(OTHER) and _alike(*found):
-        return "what says float32 and what says float64 agree in all digits: they compute in one and the same precision"
-    return ""
-
-
-def false_precision(calculator: Calculator, found: Sequence[Evaluation]) -> dict[str, str]:
-    """For the diagnostics of a measurement: that a calculator which states float64 was seen to compute in float32."""
-    false = calculator.identity.dtype == "float64" and in_float32(found)
-    return {"computed_in": "float32"} if false else {}
-
-
-def _alike(one: Sequence[Evaluation], other: Sequence[Evaluation]) -> bool:
-    """Whether two evaluations are the same in all digits, and hold more than a few simple numbers."""
-    first, second = (
-        np.concatenate([array.ravel() for each in found for array in (each.energies, *(each.forces or ()))])
-        for found in (one, other)
-    )
-    return np.array_equal(first, second) and len(np.unique(first)) >= SEVERAL
 
 
 def one_by_one(

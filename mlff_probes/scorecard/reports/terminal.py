@@ -150,7 +150,7 @@ def notes(card: Scorecard) -> list[str]:
         if identity.checkpoint == "unchecked"
     ]
     found += [
-        f"{identity.label} says that it computes in float64, and its numbers are numbers of float32: mend what makes it"
+        f"{identity.label} says that it computes in float64, and computes in float32: mend what makes it"
         for identity in card.calculators
         if any("computed_in" in m.diagnostics for m in card.measurements if m.calculator == identity.label)
     ]
