@@ -47,6 +47,10 @@ class Trajectory:
         elements and masses are known.
     differentiated
         Whether the velocities were worked out from the positions; those of the first and the last samples are unknown.
+    rounded
+        To how many A the positions were rounded that velocities were worked out from; 0 where no digits are lacking.
+    velocity_noise
+        Variance of one component of a velocity that comes of this, (A/fs)^2; kinetic energies are without it.
     """
 
     numbers: NDArray[np.int64]
@@ -61,6 +65,8 @@ class Trajectory:
     fixed_momentum: bool = False
     system: Atoms | None = field(default=None, compare=False)
     differentiated: bool = False
+    rounded: float = 0.0
+    velocity_noise: float = 0.0
 
     @property
     def replicas(self) -> int:
@@ -86,8 +92,33 @@ class Trajectory:
     def kinetic_energies(self) -> Floats:
         """Kinetic energies, eV, shape (n_replicas, n_samples)."""
         squares = np.einsum("rsax,rsax,a->rs", self.velocities, self.velocities, self.masses)
-        energies: Floats = squares * KINETIC_EV / 2
+        noise = self.degrees_of_freedom * self.masses.mean() * self.velocity_noise
+        energies: Floats = (squares - noise) * KINETIC_EV / 2
         return energies
+
+    @property
+    def noise_share(self) -> float:
+        """Share of noise (`velocity_noise`) in the kinetic energy."""
+        return self.noise_of(np.ones(len(self.numbers), bool))
+
+    def noise_of(self, mask: NDArray[np.bool_]) -> float:
+        """Share of noise (`velocity_noise`) in the kinetic energy of some atoms, shape (n_atoms,); 0 without noise."""
+        if not self.velocity_noise:
+            return 0.0
+        squares = (self.velocities[:, :, mask] ** 2).mean(axis=(0, 1, 3))
+        return float(self.velocity_noise * self.masses[mask].sum() / (self.masses[mask] @ squares))
+
+    @property
+    def drift(self) -> Floats:
+        """Velocities of the centres of mass, A/fs, shape (n_replicas, n_samples, 3)."""
+        found: Floats = np.einsum("rsax,a->rsx", self.velocities, self.masses) / self.masses.sum()
+        return found
+
+    def without_drift(self) -> Trajectory:
+        """The same as the centre of mass sees it, with three degrees of freedom fewer; a single atom stays as it is."""
+        if len(self.numbers) == 1:
+            return self
+        return replace(self, velocities=self.velocities - self.drift[:, :, None], fixed_momentum=True)
 
     @property
     def temperatures(self) -> Floats:

@@ -238,15 +238,19 @@ def test_a_compressed_curve(tmp_path):
         read_curve(packed)
 
 
+APART = np.array([0.01, -0.01, 0.01, -0.01])
+"""Velocities along x, A/fs."""
+
+
 def moving(count=30, *, momenta=True, interval=2.0):
-    """A crystal that moves as a whole by 0.01 A/fs along x, and is wrapped on the way."""
+    """Atoms that move evenly, without a total momentum, and are wrapped on the way."""
     frames = []
     for index in range(count):
         atoms = bulk("Al", cubic=True)
-        atoms.positions[:, 0] += 0.01 * interval * index
+        atoms.positions[:, 0] += APART * interval * index
         atoms.wrap()
         if momenta:
-            atoms.set_velocities(np.tile([0.01 / units.fs, 0, 0], (4, 1)))
+            atoms.set_velocities(np.outer(APART, [1, 0, 0]) / units.fs)
         atoms.calc = SinglePointCalculator(atoms, energy=-1.0 * index, forces=np.zeros((4, 3)))
         frames.append(atoms)
     return frames
@@ -260,7 +264,7 @@ def trajectory_of(frames, interval_fs, where):
 def test_velocities_are_those_of_the_file_or_of_the_positions(momenta):
     found = trajectory_of(moving(momenta=momenta), 2.0, "here")
     known = found.moving
-    np.testing.assert_allclose(known.velocities[..., 0], 0.01, rtol=1e-6)
+    np.testing.assert_allclose(known.velocities[0, ..., 0], np.tile(APART, (known.samples, 1)), rtol=1e-6)
     np.testing.assert_allclose(known.velocities[..., 1:], 0, atol=1e-12)
     assert (found.samples, known.samples) == (30, 30 if momenta else 30 - 2 * REACH)
     assert found.differentiated is not momenta
@@ -272,7 +276,8 @@ def test_velocities_that_a_writer_zeroed_are_none():
     frames = moving()
     for frame in frames:
         frame.set_momenta(np.zeros((4, 3)))
-    np.testing.assert_allclose(trajectory_of(frames, 2.0, "here").moving.velocities[..., 0], 0.01, rtol=1e-6)
+    known = trajectory_of(frames, 2.0, "here").moving
+    np.testing.assert_allclose(known.velocities[0, ..., 0], np.tile(APART, (known.samples, 1)), rtol=1e-6)
 
 
 def test_a_trajectory_must_be_one():

@@ -155,3 +155,52 @@ def test_labels_under_names_of_ones_own_are_mapped():
     np.testing.assert_array_equal(read(frames, **stated)[0].forces, read(vibrating())[0].forces)
     with pytest.raises(InputError, match=r"no frame has forces under 'gone'; found per atom mine_forces"):
         read(frames, forces_key="gone")
+
+
+def with_velocities(frames, interval=2.0):
+    """The frames with velocities, those of the middle ones that positions give."""
+    moving = read(frames, interval)[0]
+    for frame, velocities in zip(frames, np.nan_to_num(moving.velocities[0]), strict=True):
+        frame.set_velocities(velocities / units.fs)
+    return frames
+
+
+@pytest.mark.parametrize("velocities", [True, False], ids=["velocities", "positions"])
+def test_a_crystal_that_drifts_is_as_hot_as_one_that_does_not(velocities):
+    """2 A/ps of 29 u are 470 K of 3 degrees of freedom, and 59 K of 24."""
+    drift = np.array([0.012, -0.009, 0.013])
+    still, adrift = vibrating(labels=""), vibrating(labels="", drift=drift)
+    if velocities:
+        still, adrift = with_velocities(still), with_velocities(adrift)
+        for frame in adrift:
+            frame.set_velocities(frame.get_velocities() + drift / units.fs)
+    for frame in adrift:
+        frame.wrap()
+    (one, quiet, _), (other, notes, _) = read(still), read(adrift)
+    np.testing.assert_allclose(other.moving.temperatures, one.moving.temperatures, rtol=1e-6, atol=1e-6)
+    assert one.degrees_of_freedom == other.degrees_of_freedom == 21
+    assert quiet == ()
+    (note,) = notes
+    assert note.startswith("All atoms drift together, at up to ")
+    assert note.endswith(" K).")
+
+
+def test_the_heat_of_momentum_that_is_free_is_that_of_all_degrees_of_freedom():
+    """In equilibrium, with the momentum free or fixed, the mean is the temperature of the bath."""
+    rng, frames, kelvin = np.random.default_rng(0), vibrating(1500, crystal=bulk("Pb", cubic=True), labels=""), 350.0
+    for fixed in (False, True):
+        for frame in frames:
+            velocities = rng.normal(scale=np.sqrt(units.kB * kelvin / frame.get_masses()[0]), size=(4, 3))
+            frame.set_velocities(velocities - fixed * velocities.mean(axis=0))
+        found, notes, _ = read(frames)
+        assert found.temperatures.mean() == pytest.approx(kelvin, rel=0.03)
+        assert notes == ()
+
+
+def test_positions_with_few_digits_are_said():
+    frames = vibrating(labels="", interval=1.0)
+    for frame in frames:
+        frame.positions = frame.positions.round(3)
+    found, (note,), _ = read(frames, interval=1.0)
+    assert found.rounded == pytest.approx(1e-3)
+    assert note.startswith("Positions are rounded to 0.001 A, which leaves ")

@@ -15,7 +15,12 @@ from mlff_probes.core.trajectory import ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.observables import Observables, Sample, longest_window_fs
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.measurement import reference_measurement
-from mlff_probes.methods.analysis.velocities import REACH, velocities_from_positions
+from mlff_probes.methods.analysis.velocities import (
+    REACH,
+    rounding_noise,
+    rounding_step,
+    velocities_from_positions,
+)
 
 KELVIN = 400.0
 CELL_A = 12.0
@@ -54,7 +59,11 @@ def positions_only(trajectory, *, forces, decimals=8):
     positions = trajectory.positions.round(decimals)
     velocities = velocities_from_positions(positions, trajectory.interval_fs)
     known = trajectory.forces if forces else np.full_like(positions, np.nan)
-    return replace(trajectory, positions=positions, velocities=velocities, forces=known, differentiated=True)
+    step = rounding_step(positions[0], trajectory.cells[0])
+    return replace(
+        trajectory, positions=positions, velocities=velocities, forces=known, differentiated=True,
+        rounded=step, velocity_noise=rounding_noise(step, trajectory.interval_fs),
+    )  # fmt: skip
 
 
 def value(trajectory, quantity, *, reference=None, window_fs=np.inf):
@@ -172,12 +181,34 @@ def test_a_reference_of_few_modes_knows_its_spectrum_less_well():
 def test_digits_that_a_writer_dropped_are_no_vibrations():
     thz = debye(60, 6.0)
     whole = crystal(thz, 5, interval_fs=2.0, samples=5000)
+    shaken = whole.positions + np.random.default_rng(0).normal(scale=3e-4, size=whole.positions.shape)
     for forces, says in ((True, "cannot be above the root mean squared"), (False, "comes from above")):
         found = value(positions_only(whole, forces=forces, decimals=3), "mean_frequency_all")
+        assert "positions are rounded to 0.001 A, so that " in found.problem.reason
+        assert found.problem.reason.endswith(
+            "% of what their differences every 2 fs show is noise; record them with more digits"
+        )
+        found = value(positions_only(replace(whole, positions=shaken), forces=forces), "mean_frequency_all")
         assert says in found.problem.reason
         assert "noise is part of it" in found.problem.reason
     fine = value(positions_only(whole, forces=True, decimals=5), "mean_frequency_all")
     assert fine.value == pytest.approx(thz.mean(), abs=fine.uncertainty)
+
+
+@pytest.mark.parametrize(("decimals", "interval"), [(2, 10.0), (2, 5.0), (3, 2.0), (3, 1.0), (3, 0.5), (4, 0.5)])
+def test_the_temperature_of_rounded_positions_is_the_truth_or_refused(decimals, interval):
+    """Without the correction by up to 9 % too hot, in intervals of less than that."""
+    whole = crystal(debye(60, 6.0), 9, interval_fs=interval, samples=round(4000 / interval), chance=False)
+    rounded = positions_only(whole, forces=True, decimals=decimals)
+    found, true = value(rounded, "temperature"), value(positions_only(whole, forces=True), "temperature")
+    share = rounded.moving.noise_share
+    print(share, true, found)
+    if share > 0.12:
+        assert found.problem.reason.endswith("record them with more digits")
+        return
+    assert found.value == pytest.approx(true.value, abs=found.uncertainty)
+    assert found.value == pytest.approx(true.value, rel=0.3 * share + 1e-3)
+    assert found.uncertainty < true.uncertainty + 1.5 * share * KELVIN
 
 
 def test_the_bound_of_forces_and_velocities_is_kept_on_the_side_of_the_model():

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ase.units import Bohr
 
 from mlff_probes.methods.analysis.sampling import highest_frequency
-from mlff_probes.methods.analysis.velocities import PASSED, REACH, velocities_from_positions
+from mlff_probes.methods.analysis.velocities import (
+    PASSED,
+    REACH,
+    rounding_noise,
+    rounding_step,
+    velocities_from_positions,
+)
 
 
 def of(motion, interval_fs):
@@ -47,3 +54,30 @@ def test_too_few_positions_have_no_velocities():
 def test_no_solid_or_molecule_vibrates_faster_than_its_masses_allow(mass, thz):
     (highest,) = highest_frequency([mass])
     assert thz < highest < 6 * thz
+
+
+LEANING = np.array([[5.1, 0.0, 0.0], [1.7, 4.3, 0.0], [-0.9, 1.1, 6.2]])
+
+
+@pytest.mark.parametrize("decimals", [2, 4, 6])
+@pytest.mark.parametrize("kind", ["A", "bohr", "parts of the cell"])
+def test_the_digits_of_positions_are_seen(kind, decimals):
+    at = np.random.default_rng(decimals).uniform(-3, 9, (30, 5, 3))
+    cells = np.tile(LEANING, (30, 1, 1))
+    unit = {"A": 1.0, "bohr": Bohr, "parts of the cell": np.sqrt((LEANING**2).sum() / 3)}[kind]
+    if kind == "parts of the cell":
+        at = (at @ np.linalg.inv(LEANING)).round(decimals) @ LEANING
+    else:
+        at = (at / unit).round(decimals) * unit
+    assert rounding_step(at, cells) == pytest.approx(unit * 10.0**-decimals)
+
+
+def test_positions_with_all_their_digits_are_not_rounded():
+    at = np.random.default_rng(0).uniform(-3, 9, (30, 5, 3))
+    assert rounding_step(at, np.tile(LEANING, (30, 1, 1))) == 0.0
+
+
+def test_the_noise_of_rounding_is_that_of_what_is_seen():
+    way = np.cumsum(np.random.default_rng(2).normal(scale=0.3, size=(1, 9000, 4, 3)), axis=1)
+    noise = velocities_from_positions(way.round(1), 2.5) - velocities_from_positions(way, 2.5)
+    assert np.nanvar(noise) == pytest.approx(rounding_noise(0.1, 2.5), rel=0.03)

@@ -18,9 +18,9 @@ from mlff_probes.cases.importers.continuity import numbered_as_first, refuse_rep
 from mlff_probes.cases.labels import NEEDED, FrameLabels, frame_labels, how_to_map, labels_note, require_stated
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
-from mlff_probes.core.trajectory import Floats, ReferenceDynamics, Trajectory
+from mlff_probes.core.trajectory import BOLTZMANN_EV_K, KINETIC_EV, Floats, ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics, ReferenceTrajectory
-from mlff_probes.methods.analysis.velocities import velocities_from_positions
+from mlff_probes.methods.analysis.velocities import rounding_noise, rounding_step, velocities_from_positions
 from mlff_probes.methods.constraints import Freedom
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
@@ -29,6 +29,15 @@ LEAST_POINTS = 8
 
 LEAST_SAMPLES = 20
 """A trajectory of fewer samples has no averages."""
+
+
+DRIFTING = 10.0
+"""A drift whose three degrees of freedom are so many times as hot as all others is none of heat."""
+
+NOISE_SAID = 0.01
+"""Share of the kinetic energy above which the noise of rounded positions is said."""
+
+FS_PER_PS = 1000.0
 
 
 def dynamics_case(
@@ -133,6 +142,8 @@ def trajectory_of(
 
     Velocities are those of the frames, or else worked out from the positions (`velocities_from_positions`), but for
     the first and the last frames; so they are where all that the frames carry are zero, as some writers leave them.
+    They are those seen from the centre of mass, whose motion is no heat where the crystal drifts, and has three of 3N
+    degrees of freedom where it is.
     Where frames carry no energies or forces, these are NaN.
 
     Returns
@@ -155,8 +166,9 @@ def trajectory_of(
     labels = [frame_labels(frame, given, where, index) for index, frame in enumerate(frames, given.skip)]
     require_stated(labels, given, frames, where)
     lacking = [what for what in NEEDED if not any(what in each.values for each in labels)]
-    found = _trajectory(frames, given.interval_fs, labels)
-    return found, (*renumbered, *labels_note(labels)), how_to_map(frames, lacking)
+    found = _with_velocities(_trajectory(frames, given.interval_fs, labels), frames)
+    notes = (*renumbered, *labels_note(labels), *_drift_note(found), *_digits_note(found))
+    return found.without_drift(), notes, how_to_map(frames, lacking)
 
 
 def _trajectory(frames: Sequence[Atoms], interval_fs: float, labels: Sequence[FrameLabels]) -> Trajectory:
@@ -164,7 +176,7 @@ def _trajectory(frames: Sequence[Atoms], interval_fs: float, labels: Sequence[Fr
     cells = np.array([frame.cell.array for frame in frames])[None]
     positions = unwrapped(np.array([frame.positions for frame in frames])[None], cells, first.pbc)
     nothing = np.full((len(first), 3), np.nan)
-    found = Trajectory(
+    return Trajectory(
         numbers=first.numbers,
         masses=first.get_masses(),
         pbc=first.pbc,
@@ -175,7 +187,6 @@ def _trajectory(frames: Sequence[Atoms], interval_fs: float, labels: Sequence[Fr
         energies=np.array([each.values.get("energy", np.nan) for each in labels], dtype=float)[None],
         cells=cells,
     )
-    return _with_velocities(found, frames)
 
 
 def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Trajectory:
@@ -183,4 +194,33 @@ def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Traject
         trajectory.velocities[0] = [frame.get_velocities() * units.fs for frame in frames]
         return trajectory
     trajectory.velocities[:] = velocities_from_positions(trajectory.positions, trajectory.interval_fs)
-    return replace(trajectory, differentiated=True)
+    step = rounding_step([frame.positions for frame in frames], trajectory.cells[0])
+    noise = rounding_noise(step, trajectory.interval_fs)
+    return replace(trajectory, differentiated=True, rounded=step, velocity_noise=noise)
+
+
+def _drift_note(trajectory: Trajectory) -> tuple[str, ...]:
+    """What is said of a crystal that drifts faster than heat makes it."""
+    t = trajectory.moving
+    if not t.samples or len(t.numbers) == 1:
+        return ()
+    drift = (t.drift**2).sum(axis=-1)
+    kelvin = float(t.masses.sum() * drift.mean() * KINETIC_EV / (3 * BOLTZMANN_EV_K))
+    if kelvin <= DRIFTING * t.without_drift().temperatures.mean():
+        return ()
+    fastest = FS_PER_PS * float(np.sqrt(drift.max()))
+    return (
+        f"All atoms drift together, at up to {fastest:.2g} A/ps: temperatures and spectra are without that motion (as "
+        f"heat of all degrees of freedom it would be {kelvin / len(t.numbers):.2g} K).",
+    )
+
+
+def _digits_note(trajectory: Trajectory) -> tuple[str, ...]:
+    """What is said of positions with too few digits."""
+    t = trajectory.moving
+    if not t.samples or t.noise_share < NOISE_SAID:
+        return ()
+    return (
+        f"Positions are rounded to {t.rounded:.2g} A, which leaves {t.noise_share:.1%} of the kinetic energy to noise; "
+        "temperatures are without it.",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -193,9 +193,15 @@ class Observables:
                     f"{t.samples} samples with velocities, at least {vibrations.FEWEST_SAMPLES} are needed"
                 )
             found = sampled(t.velocities, t.forces, t.masses, self.mask(element), t.interval_fs)
+            if found is not None:
+                found = replace(found, rounded=t.rounded, noise=self.noise(element))
             self._refuse(None if found is None else aliasing(found))
             self._sampled[element] = found
         return self._sampled[element]
+
+    def noise(self, element: str) -> float:
+        """Share of the power of vibrations that digits lacking in the positions make; 0 for velocities of a file."""
+        return self.moving.noise_of(self.mask(element))
 
     def unseen(self, element: str) -> float:
         """Share of the power of vibrations that velocities may lack; 0 for those that were not worked out.

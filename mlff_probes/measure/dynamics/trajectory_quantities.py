@@ -14,6 +14,7 @@ from mlff_probes.measure.dynamics.protocols import ALL
 from mlff_probes.measure.results import missing, not_supplied
 from mlff_probes.methods.analysis import distances, rdf, statistics, vibrations
 from mlff_probes.methods.analysis.diffusion import diffusion
+from mlff_probes.methods.analysis.sampling import nyquist
 from mlff_probes.methods.analysis.statistics import Estimate, Unresolved
 
 PERCENT = 100.0
@@ -66,12 +67,16 @@ def _temperature_drift(o: Observables, _: str) -> Value:
     return _of_velocities(o, ALL, statistics.drift(o.moving.time_fs / FS_PER_PS, o.moving.temperatures))
 
 
-def _of_velocities(o: Observables, element: str, found: Estimate, *, scale: float | None = None) -> Value:
+def _of_velocities(
+    o: Observables, element: str, found: Estimate, *, scale: float | None = None, spectral: bool = False
+) -> Value:
     """An estimate from velocities: its interval, and what it stands on, where these were worked out from positions.
 
-    The interval is widened by the share of the vibrations that positions may not show, of `scale` or of the value.
+    The interval is widened by the share of the vibrations that positions may not show, of `scale` or of the value, and
+    by that of the noise of positions with few digits: of the same, or of the highest frequency of a spectrum.
     """
-    wider = o.unseen(element) * abs(found.value if scale is None else scale)
+    whole = abs(found.value if scale is None else scale)
+    wider = o.unseen(element) * whole + o.noise(element) * (nyquist(o.moving.interval_fs) if spectral else whole)
     value = _value(replace(found, uncertainty=found.uncertainty + wider))
     t = o.trajectory
     if not t.differentiated:
@@ -174,7 +179,7 @@ def _mean_frequency(o: Observables, element: str) -> Value:
     o.require_spectrum(element, vibrations.PERIODS)
     t = o.moving
     found = vibrations.mean_frequency_estimate(t.velocities, t.masses, o.mask(element), t.interval_fs, window=o.window)
-    return _of_velocities(o, element, found)
+    return _of_velocities(o, element, found, spectral=True)
 
 
 def _vdos_wasserstein(o: Observables, element: str) -> Value:
@@ -190,7 +195,8 @@ def _vdos_wasserstein(o: Observables, element: str) -> Value:
         return distances.wasserstein(*distances.common_grid(frequency, power, *known, zero_beyond=True))
 
     modes = vibrations.mode_scatter(*of, window=o.window)
-    return _of_velocities(o, element, vibrations.spectral_estimate(off, spectra, t.replicas, *modes))
+    found = vibrations.spectral_estimate(off, spectra, t.replicas, *modes)
+    return _of_velocities(o, element, found, spectral=True)
 
 
 QUANTITIES: dict[str, Callable[[Observables, str], Estimate | Value]] = {

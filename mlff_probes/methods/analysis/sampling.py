@@ -72,6 +72,9 @@ class Sampled:
         The frequency, THz, that atoms of these masses cannot exceed.
     lightest
         The mass, u, of the atoms that could.
+    rounded, noise
+        To how many A positions were rounded that velocities were worked out from, and what share of the power is noise
+        for that.
     """
 
     interval_fs: float
@@ -81,11 +84,13 @@ class Sampled:
     exact: float | None
     highest: float
     lightest: float
+    rounded: float = 0.0
+    noise: float = 0.0
 
     @property
     def nyquist(self) -> float:
         """The highest frequency that the samples can show, THz."""
-        return float(self.frequency[-1])
+        return nyquist(self.interval_fs)
 
     @property
     def edge(self) -> float:
@@ -98,6 +103,11 @@ class Sampled:
         """Share of the power that the samples may have missed: what is seen at the edge, or what the forces ask for."""
         lacking = 0.0 if self.exact is None else 1 - self.second_moment / self.exact
         return max(self.edge, lacking)
+
+
+def nyquist(interval_fs: float) -> float:
+    """The highest frequency, THz, that samples at this interval can show."""
+    return FS_THZ / (2 * interval_fs)
 
 
 def sampled(
@@ -181,6 +191,8 @@ def aliasing(found: Sampled) -> str | None:
             f"samples every {interval:g} fs fold the spectrum: its root mean squared frequency is "
             f"{np.sqrt(found.second_moment):.3g} THz, but forces and velocities say {np.sqrt(known):.3g} THz; {mend}"
         )
+    if found.edge > EDGE_POWER and found.noise > NOISE:
+        return _few_digits(found)
     if found.edge > EDGE_POWER:
         return (
             f"samples every {interval:g} fs hardly resolve the spectrum: {found.edge:.0%} of it lies above "
@@ -202,10 +214,11 @@ def impossible(found: Sampled) -> str | None:
     nothing should be above what atoms of their mass can reach.
     """
     seen = mean_frequency(found.frequency, found.dos)
+    too_few = _few_digits(found) if found.noise * found.nyquist > NOISE * seen else ""
     if found.exact is not None:
         if seen <= (1 + MEAN_ABOVE_RMS) * np.sqrt(found.exact) + bin_width(found.frequency) / np.sqrt(3):
             return None
-        return (
+        return too_few or (
             f"the mean frequency of the spectrum is {seen:.3g} THz, which cannot be above the root mean squared "
             f"frequency that forces and velocities say, {np.sqrt(found.exact):.3g} THz: noise is part of it"
         )
@@ -213,7 +226,15 @@ def impossible(found: Sampled) -> str | None:
     share = trapezoid((found.frequency * found.dos)[beyond], found.frequency[beyond]) / seen
     if share <= NOISE:
         return None
-    return (
+    return too_few or (
         f"{share:.0%} of the mean frequency comes from above {found.highest:.3g} THz, which atoms of "
         f"{found.lightest:.3g} u cannot reach: noise is part of it (positions with too few digits, or a thermostat)"
+    )
+
+
+def _few_digits(found: Sampled) -> str:
+    """That positions were rounded too coarsely for their differences to be velocities, and how to mend it."""
+    return (
+        f"positions are rounded to {found.rounded:.2g} A, so that {found.noise:.1%} of what their differences every "
+        f"{found.interval_fs:g} fs show is noise; record them with more digits"
     )
