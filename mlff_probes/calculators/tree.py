@@ -43,17 +43,20 @@ CLOSED = (
 NOT_OURS = frozenset({"logging", "threading", "pathlib", "io", "collections", "functools", "inspect", "importlib"})
 """Modules of Python from whose objects one would come to the whole process."""
 
-DISPERSION_CLASS = re.compile(
-    r"(?i:dft[-_]?d\d?|dispersion|vdw|van_?der_?waals|tkatchenko|vv10)"
-    r"|(?<!\d)D[34](?:bj|zero|op)?m?(?![0-9a-z])|(?<![A-Z])(?:MBD|XDM)(?:rsSCS|nl|ts)?(?![a-z])"
-    r"|(?<![A-Z])(?:XTB|TBLite|GFN)|xTB|Xtb"
+DISPERSION = re.compile(
+    r"""
+    (?i: dft[-_]?d\d? | dispersion | vdw | van_?der_?waals | tkatchenko | vv10 )
+    | (?<!\d) D[34] (?: bj | zero | op )? m? (?![0-9a-z])                      # SevenNetD3Calculator, MACED4, D3zero
+    | (?<![A-Z]) (?: MBD | XDM ) (?: rsSCS | nl | ts )? (?![a-z])              # MyMBDCalculator, but no EMBDing
+    | (?<![A-Z]) (?: XTB | TBLite | GFN ) | xTB | Xtb                          # MyXTBCalculator, but no NextBlock
+    | (?i: (?<![a-z]) (?: mbd | xdm | [dg]?xtb | gfn ) )                       # pbe-mbd, GFN1-xTB
+    | (?i: (?<![a-z]) d[234] (?: bj | zero | op )? m? (?![0-9a-z]) )           # pbe_d3bj, PBE+D4
+    | (?i: - (?: d[234] (?![0-9]) | (?: d | v | ts | 3c ) (?![0-9a-z]) ) )     # PBE-D3atm, wB97X-V, r2SCAN-3c
+    """,
+    re.VERBOSE,
 )
-"""In the name of a class that adds dispersion: `TorchDFTD3Calculator`, `MBDCalculator`, `XTB`."""
-
-DISPERSION_LEVEL = re.compile(
-    r"(?i:vdw|dft-?d|dispersion|vv10|mbd|xdm|xtb|gfn|(?:^|[^a-z])d[234](?![0-9])|-(?:d|v|ts|3c)(?![0-9a-z]))"
-)
-"""In the name of a functional or a method with dispersion, however it is spelt: `pbe-d3bj`, `vdW-DF2`, `GFN2-xTB`."""
+"""In the name of a class, a functional or a method that has dispersion, however it is spelt: `TorchDFTD3Calculator`,
+`XTB`, `vdW-DF2`, `GFN2-xTB`."""
 
 DISPERSION_PACKAGE = re.compile(
     r"(?:^|[._])(?:dftd\d?|s?_?d[34]|(?:py|lib)?mbd|xdm|[dg]?xtb|tblite|\w*dispersion\w*|vdw\w*)(?:$|[._])"
@@ -155,7 +158,7 @@ def dispersion(found: list[Part]) -> Part | None:
     """
     for part in found:
         classes = [kind for kind in type(part.found).__mro__ if kind.__module__ != "builtins"]
-        if any(DISPERSION_CLASS.search(kind.__name__) or _of_dispersion(kind.__module__) for kind in classes):
+        if any(has_dispersion(kind.__name__) or _of_dispersion(kind.__module__) for kind in classes):
             return part
         if is_calculator(part.found) and (switch := _switched_on(part.found)):
             return Part(f"{part.place}.{switch}".lstrip("."), part.found)
@@ -191,8 +194,8 @@ def _settings(table: Mapping[Any, Any], deepest: int = DEEPEST) -> Iterator[tupl
 
 
 def has_dispersion(said: str) -> bool:
-    """Whether a functional, a method or a level of theory that is called so has dispersion in it."""
-    return bool(DISPERSION_LEVEL.search(said) or DISPERSION_CLASS.search(said))
+    """Whether a class, a functional, a method or a level of theory that is called so has dispersion in it."""
+    return DISPERSION.search(said) is not None
 
 
 def _is_on(value: Any) -> bool:

@@ -17,10 +17,10 @@ from ase.calculators.tersoff import Tersoff, TersoffParameters
 
 from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.calculators.tree import (
-    DISPERSION_CLASS,
     MOST_PARTS,
     dispersion,
     elements_of,
+    has_dispersion,
     level_of_theory,
     packages_of,
     parts,
@@ -160,11 +160,14 @@ def test_nothing_else_is_taken_for_dispersion(calculator):
         ("DispersionModel", True), ("MBDCalculator", True), ("Conv3d", False), ("GatedConv3D", False),
         ("SO3Convolution", False), ("Embedding", False), ("M3GNet", False), ("ThreeDInteraction", False),
         ("NEP89", False), ("LD34", False), ("Uma_D3bj", True), ("D3zero", True), ("MBDrsSCS", True), ("XTB", True),
-        ("TBLite", True), ("NextBlock", False), ("D3bject", False),
+        ("TBLite", True), ("NextBlock", False), ("D3bject", False), ("LambdaLR", False), ("MyXDM", True),
+        ("PBE-D3(BJ)", True), ("pbe_d2", True), ("PBE D4", True), ("BLYP-D3atm", True), ("PBE+MBD@rsSCS", True),
+        ("revpbe-xdm", True), ("HSE06-TS", True), ("wB97M-V", True), ("PBEh-3c", True), ("gfnff", True),
+        ("rev-vdw-df2", True), ("r2SCAN", False), ("wB97M", False), ("SCAN-2d", False), ("PBE/d30", False),
     ],
 )  # fmt: skip
-def test_the_names_of_classes(name, adds):
-    assert bool(DISPERSION_CLASS.search(name)) == adds
+def test_the_names_of_classes_and_levels(name, adds):
+    assert has_dispersion(name) == adds
 
 
 def test_a_crowd_is_looked_at_up_to_a_number():
