@@ -146,6 +146,26 @@ def _set_torch_device(device: Any) -> None:
     _torch("set_default_device", None if str(device) == "cpu" else device)  # None: without a mode that all calls pass
 
 
+class _InferenceMode:
+    """Torch's inference mode, which can only be entered and left: so is one of ours, around what comes then."""
+
+    def __init__(self) -> None:
+        self._ours = contextlib.ExitStack()
+
+    @staticmethod
+    def read() -> bool:
+        """Whether it is on."""
+        return bool(_torch("is_inference_mode_enabled"))
+
+    def write(self, on: bool) -> None:
+        """Turn it on or off, whoever entered it."""
+        self._ours.close()  # as it was before ours
+        if self.read() != on:
+            self._ours.enter_context(_torch("inference_mode", on))
+
+
+_inference = _InferenceMode()
+
 PYTHON = {
     "folder": Setting(_folder, _enter, lambda before, after: f"the working directory (to {after})"),
     "errors": Setting(np.geterr, lambda found: np.seterr(**found), _errors),
@@ -165,6 +185,12 @@ TORCH = {
         _set_torch_device,
         lambda before, after: f"torch's default device ({before} to {after})",
     ),
+    # before the gradients, which it turns as well
+    "inference": Setting(
+        _inference.read,
+        _inference.write,
+        lambda before, after: f"torch's inference mode (turned {'on' if after else 'off'})",
+    ),
     "gradients": Setting(
         partial(_torch, "is_grad_enabled"),
         partial(_torch, "set_grad_enabled"),
@@ -183,6 +209,7 @@ def _as_imported() -> dict[str, Any]:
     return {
         "dtype": sys.modules["torch"].float32,
         "device": _torch("device", "cpu"),
+        "inference": False,
         "gradients": True,
         "torch_random": bytes(anywhere.get_state().numpy()),
     }

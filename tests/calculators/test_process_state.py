@@ -36,6 +36,10 @@ from ase.calculators.calculator import Calculator, all_changes
 def dtype(): torch.set_default_dtype(torch.float64)
 def device(): torch.set_default_device("meta")
 def gradients(): torch.set_grad_enabled(False)
+def inference():
+    global kept
+    kept = torch.inference_mode(True)
+    kept.__enter__()
 def errors(): np.seterr(invalid="raise")
 def folder(): os.chdir(os.path.join(os.path.dirname(__file__), "inside"))
 def filters(): warnings.simplefilter("error")
@@ -55,7 +59,10 @@ class Leaky(Calculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        self.seen.append((str(torch.get_default_dtype()), os.getcwd(), np.geterr()["invalid"], torch.is_grad_enabled()))
+        self.seen.append((
+            str(torch.get_default_dtype()), os.getcwd(), np.geterr()["invalid"], torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+        ))
         if self.when == "call":
             self.change()
         if self.when == "failure":
@@ -75,6 +82,7 @@ CHANGES = {
     "dtype": "torch's default dtype (float32 to float64)",
     "device": "torch's default device (cpu to meta)",
     "gradients": "torch's gradients (turned off)",
+    "inference": "torch's inference mode (turned on) and torch's gradients (turned off)",
     "errors": "numpy.seterr (invalid: warn to raise)",
     "folder": "the working directory (to {cwd}/inside)",
     "filters": "the filters of warnings",
@@ -109,22 +117,38 @@ def test_the_process_is_as_before_and_what_was_changed_is_said(leaky, tmp_path, 
         evaluate(calculator, [PAIR])
     assert _read() == before
     said = CHANGES[change] and CHANGES[change].format(cwd=tmp_path)
-    assert list(calculator.state.changed) == ([said] if said else [])
-    assert calculator.identity.left_behind == ((said,) if said and when == "load" else ())
+    assert list(calculator.state.changed) == (said.split(" and ") if said else [])
+    assert calculator.identity.left_behind == (tuple(said.split(" and ")) if said and when == "load" else ())
 
 
 @pytest.mark.parametrize("when", ["load", "call"])
 def test_a_calculator_has_in_its_calls_what_it_changed(leaky, tmp_path, when):
     """And two calculators in turn do not see each other."""
-    found = {change: leaky(change, when) for change in ("dtype", "folder", "errors", "gradients")}
+    found = {change: leaky(change, when) for change in ("dtype", "folder", "errors", "gradients", "inference")}
     for step in range(3):
         for calculator in found.values():
             evaluate(calculator, [Atoms("Te", [[0, 0, 0.1 * step]], cell=[5, 5, 5], pbc=True)])
-    plain = ("torch.float32", str(tmp_path), "warn", True)
-    changed = ("torch.float64", str(tmp_path / "inside"), "raise", False)
+    plain = ("torch.float32", str(tmp_path), "warn", True, False)
+    changed = ("torch.float64", str(tmp_path / "inside"), "raise", False, True)
     for column, calculator in enumerate(found.values()):
         own = (*plain[:column], changed[column], *plain[column + 1 :])
+        if column == 4:
+            own = (*plain[:3], False, True)  # which turns gradients off, too
         assert calculator.ase.seen == [own if when == "load" else plain, own, own]
+
+
+def test_inference_mode_can_be_left_by_the_one_who_entered_it(leaky):
+    """A model that enters it while it is loaded, and leaves it in a call."""
+    before, mode, state = _read(), torch.inference_mode(True), ProcessState()
+    with state.during():
+        mode.__enter__()
+    assert _read() == before
+    with state.during():
+        assert torch.is_inference_mode_enabled()
+        mode.__exit__(None, None, None)
+    assert _read() == before
+    with state.during():
+        assert _read() == before
 
 
 def test_a_factory_that_fails_leaves_nothing(leaky):
