@@ -6,9 +6,9 @@ atom is free. That of one frame serves its whole path, since the images of a pat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,11 @@ SAME_PROJECTOR = 1e-6
 """Two projectors that differ by less hold the same directions."""
 
 
+ROUNDED, WRITTEN = 1e-10, 1e-4
+"""A component is zero, and a force has no part along a direction, up to this part of the force: as it was computed, and
+as files with few digits have it."""
+
+
 @dataclass(frozen=True)
 class Freedom:
     """The directions in which each atom may move.
@@ -51,17 +56,13 @@ class Freedom:
         are not perpendicular to the others does ASE's force have a part across the free directions, which moves
         nothing; that part is left out. Constraints that are not `HONOURED` hold no atom.
         """
-        constraints = [each for each in atoms.constraints if type(each).__name__ in HONOURED]
-        if not constraints:
-            return cls()
         origin = derived(atoms, positions=np.zeros((len(atoms), 3)))  # so that no step is lost to rounding
-        moves = np.tile(np.eye(3)[:, None], (1, len(atoms), 1))
-        for move in moves:
-            for constraint in constraints:
-                constraint.adjust_positions(origin, move)
-        along = moves.transpose(1, 2, 0)
-        projectors: Floats = (along @ np.linalg.pinv(along)).round(12)
-        return cls(projectors)
+        return cls(_projected(atoms, lambda constraint, move: constraint.adjust_positions(origin, move)))
+
+    @classmethod
+    def of_forces(cls, atoms: Atoms) -> Freedom:
+        """The directions that the constraints of `atoms` leave to a force, as their `adjust_forces` have it."""
+        return cls(_projected(atoms, lambda constraint, force: constraint.adjust_forces(atoms, force)))
 
     def part(self, vectors: Floats) -> Floats:
         """The free part of forces or displacements, shape (..., n_atoms, 3) or (..., 3 n_atoms)."""
@@ -92,6 +93,27 @@ class Freedom:
         found: Mask = np.abs(self.projectors).max(axis=2) < SAME_PROJECTOR
         return found
 
+    def partly(self, n_atoms: int) -> Mask:
+        """The components that a held direction has a part in, but not alone, shape (n_atoms, 3)."""
+        if self.projectors is None:
+            return np.zeros((n_atoms, 3), dtype=bool)
+        touched: Mask = np.abs(self.projectors - np.eye(3)).max(axis=2) > SAME_PROJECTOR
+        return touched & ~self.held(n_atoms)
+
+
+def _projected(atoms: Atoms, adjust: Callable[[Any, Floats], None]) -> Floats | None:
+    """Projectors on what the constraints leave of the vectors that `adjust` is given; None without constraints."""
+    constraints = [each for each in atoms.constraints if type(each).__name__ in HONOURED]
+    if not constraints:
+        return None
+    left = np.tile(np.eye(3)[:, None], (1, len(atoms), 1))
+    for vectors in left:
+        for constraint in constraints:
+            adjust(constraint, vectors)
+    along = left.transpose(1, 2, 0)
+    projectors: Floats = (along @ np.linalg.pinv(along)).round(12)
+    return projectors
+
 
 def constraint_problem(frames: Sequence[Atoms]) -> str | None:
     """Why the constraints of the frames of one path cannot be honoured, or None."""
@@ -120,10 +142,16 @@ def constraint_problem(frames: Sequence[Atoms]) -> str | None:
 def unlabelled(frame: Atoms, forces: Floats) -> Mask:
     """Components of stored `forces` (eV/A) that are no labels, shape (n_atoms, 3).
 
-    They are exactly zero in a direction in which a constraint holds the atom: many codes and scripts write zero there
-    instead of the force. A component under a constraint that is not zero is a label like any other.
+    They are zero in a direction in which a constraint holds the atom: many codes and scripts write zero there instead
+    of the force. Where that direction is along no axis, all components that it has a part in lack something. A force
+    under a constraint that has a part along that direction is a label like any other.
     """
-    found: Mask = Freedom.of(frame).held(len(frame)) & (forces == 0)
+    length = np.linalg.norm(forces, axis=1)[:, None]
+    freedom = Freedom.of(frame)
+    found: Mask = freedom.held(len(frame)) & (np.abs(forces) <= ROUNDED * length)
+    for left in (freedom, Freedom.of_forces(frame)):
+        beside = np.linalg.norm(forces - left.part(forces), axis=1)[:, None]
+        found |= left.partly(len(frame)) & (beside <= WRITTEN * length)
     return found
 
 

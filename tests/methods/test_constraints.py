@@ -343,3 +343,35 @@ def test_a_path_without_any_label_is_an_error_and_no_zero():
 
 def test_zeros_without_a_constraint_are_labels():
     assert not unlabelled(Atoms("Cu2"), np.zeros((2, 3))).any()
+
+
+HEXAGONAL = np.array([[4, 0, 0], [-2, 12**0.5, 0], [0, 0, 9]], dtype=float)
+ZEROED_IN = {
+    "a plane along no axis": (FixedPlane([1], (1, 1, 0)), (True, True, False)),
+    "another plane": (FixedPlane([1], (2, -1, 3)), (True, True, True)),
+    "a line": (FixedLine([1], (0, 1, 2)), (True, True, True)),
+    "two planes": ([FixedPlane([1], (1, 2, 0)), FixCartesian([1], (False, False, True))], (True, True, True)),
+    "a hexagonal cell": (FixScaled([1], (True, False, False)), (True, True, False)),
+    "a hexagonal cell, along its axis": (FixScaled([1], (False, False, True)), (False, False, True)),
+}
+
+
+@pytest.mark.parametrize("decimals", [8, 5, None])
+@pytest.mark.parametrize("kind", ZEROED_IN)
+def test_what_is_left_of_a_force_is_no_label(kind, decimals):
+    constraint, expected = ZEROED_IN[kind]
+    atoms = Atoms("CuAgAu", positions=np.eye(3), cell=HEXAGONAL, pbc=True, constraint=constraint)
+    forces = np.random.default_rng(3).normal(scale=0.2, size=(3, 3))
+    assert not unlabelled(atoms, forces).any()  # as the code has computed them
+    left, _ = held_as_ase_does(atoms, forces)
+    if decimals:
+        left = left.round(decimals)
+    np.testing.assert_array_equal(unlabelled(atoms, left), [[False] * 3, expected, [False] * 3])
+
+
+def test_a_large_force_is_zero_along_a_direction_as_a_small_one_is():
+    for size in (1e-5, 1e3):
+        atoms = Atoms("Cu", cell=HEXAGONAL, pbc=True, constraint=FixedPlane([0], (1, 3, 0)))
+        left, _ = held_as_ase_does(atoms, size * np.array([[0.3, -0.2, 0.5]]))
+        assert unlabelled(atoms, left).tolist() == [[True, True, False]]
+        assert not unlabelled(atoms, left + size * np.array([[0.01, 0.03, 0.0]])).any()
