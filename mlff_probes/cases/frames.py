@@ -203,24 +203,21 @@ def labelled_frames(
     """
     unique: dict[Fingerprint, tuple[Atoms, FrameLabels]] = {}
     left_out, unlabelled, seen = Counter[str](), list[Atoms](), set[str]()
-    for origin, file in sources:
-        for index, frame in enumerate(read_frames(file)):
-            labels = frame_labels(frame, keys or LabelKeys(), file, index)
-            frame.info |= _place(frame, origin, file, index)
-            if _is_isolated_atom(frame):
-                left_out["isolated atoms"] += 1
-            elif not set(NEEDED) <= set(labels.values):
-                left_out[UNLABELLED] += 1
-                unlabelled.append(frame)
-                seen |= set(labels.values)
-            else:
-                if not all(np.isfinite(labels.values[what]).all() for what in NEEDED):
-                    raise InputError(file, f"frame {index} has an energy or a force that is not finite")
-                _keep_stress(frame, labels)
-                first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
-                if first is not frame:
-                    _check_copy(first, known, labels, file, index)
-                    left_out["copies"] += 1
+    for frame, labels, file, index in _with_labels(sources, keys or LabelKeys(), where):
+        if _is_isolated_atom(frame):
+            left_out["isolated atoms"] += 1
+        elif not set(NEEDED) <= set(labels.values):
+            left_out[UNLABELLED] += 1
+            unlabelled.append(frame)
+            seen |= set(labels.values)
+        else:
+            if not all(np.isfinite(labels.values[what]).all() for what in NEEDED):
+                raise InputError(file, f"frame {index} has an energy or a force that is not finite")
+            _keep_stress(frame, labels)
+            first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
+            if first is not frame:
+                _check_copy(first, known, labels, file, index)
+                left_out["copies"] += 1
     if not unique:
         raise InputError(
             where,
@@ -237,6 +234,20 @@ def labelled_frames(
         ),
         unlabelled=tuple(unlabelled),
     )
+
+
+def _with_labels(
+    sources: Sequence[tuple[str | None, Path]], keys: LabelKeys, where: str
+) -> list[tuple[Atoms, FrameLabels, Path, int]]:
+    """All frames of some files with their places, and the labels, file and number of each."""
+    found = []
+    for origin, file in sources:
+        for index, frame in enumerate(read_frames(file)):
+            labels = frame_labels(frame, keys, file, index)
+            frame.info |= _place(frame, origin, file, index)
+            found.append((frame, labels, file, index))
+    require_stated([labels for _, labels, _, _ in found], keys, [frame for frame, *_ in found], where)
+    return found
 
 
 def _keep_stress(frame: Atoms, labels: FrameLabels) -> None:

@@ -149,3 +149,18 @@ def test_isolated_atoms_by_any_name_whatever_the_box(tmp_path, said, length):
     read = labelled_frames([(None, tmp_path / "set.extxyz")], where="here")
     assert len(read.frames) == 1
     assert read.notes == ("Frames left out: 1 isolated atoms.",)
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [
+        ({"forces_key": "f_vaps"}, "here: no frame has forces under 'f_vaps'; found per atom forces, f_vasp; if these"),
+        ({"energy_key": "E0"}, "here: no frame has energy under 'E0'; found in the comment lines energy; if these are"),
+    ],
+)
+def test_a_stated_name_that_no_frame_of_a_set_has_is_named(tmp_path, stated, says):
+    frames = [frame(0.01 * i, energy=ENERGY, forces=FORCES, arrays={"f_vasp": FORCES}) for i in range(3)]
+    ase.io.write(tmp_path / "set.extxyz", frames, format="extxyz")
+    with pytest.raises(InputError) as caught:
+        labelled_frames([(None, tmp_path / "set.extxyz")], where="here", keys=LabelKeys(**stated))
+    assert str(caught.value).startswith(says)
