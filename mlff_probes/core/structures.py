@@ -19,21 +19,34 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-RESULTS = re.compile(r"(^|_)(energ(y|ies)|forces?|stress(es)?|virials?|dipole)$", re.IGNORECASE)
+RESULTS = re.compile(r"(^|_)(energ(y|ies)|forces?|stress(es)?|virials?|dipoles?)$", re.IGNORECASE)
 """Names under which a structure carries what was once computed for it, whoever computed it: ``REF_energy``, ``forces``,
 ``dft_stress``. They hold for no other structure."""
 
+MOTION = {"momenta", "velocities", "velo", "vel"}
+"""Names under which atoms carry how they move, which they do in no other structure."""
+
 CHARGES = {"charge", "total_charge", "net_charge"}
-"""Names of a total charge in units of e, which grows with the number of copies."""
+"""Names of a total charge in units of e."""
+
+ELECTRONS = {"nelect", "nelectrons", "n_electrons", "num_electrons", "number_of_electrons"}
+UNPAIRED = {"uhf", "n_unpaired", "num_unpaired", "unpaired_electrons", "total_magmom"}
+"""Names of a number of electrons, and of that of unpaired ones (2S), which is also the moment in Bohr magnetons."""
+
+EXTENSIVE = CHARGES | ELECTRONS | UNPAIRED
+"""What grows with the number of copies."""
 
 MULTIPLICITIES = {"spin", "total_spin", "multiplicity", "spin_multiplicity"}
 """Names of a spin multiplicity 2S + 1 (of UMA and of MACE with charges, say); 0 where a model shall not look at it."""
 
-STATE = CHARGES | MULTIPLICITIES | {"head"}
+STATE = EXTENSIVE | MULTIPLICITIES | {"head"}
 """What makes two structures out of one geometry: another charge, another spin, another head that is to answer."""
 
-FIELDS = {"electric_field", "external_field"}
-"""Names of a polar vector, which turns with the structure."""
+POLAR = {"electric_field", "external_field", "external_electric_field", "efield", "e_field"}
+AXIAL = {
+    "initial_magmoms", "magmoms", "magnetic_moments", "spins", "magnetic_field", "external_magnetic_field", "b_field",
+}  # fmt: skip
+"""Names of polar vectors, which turn with the structure, and of axial ones, which a mirror turns as well."""
 
 SYSTEM = {"initial_magmoms", "initial_charges", "tags", "masses"}
 """ASE's own arrays that say what the atoms are."""
@@ -57,8 +70,9 @@ def derived(
 ) -> Atoms:
     """A structure made of `atoms`, which stay as they are; what is not named is the same in both.
 
-    It carries `info` and arrays, but no results (`RESULTS`, a calculator) and no momenta. In n copies a total charge
-    becomes n times as large, and a spin multiplicity m becomes n (m - 1) + 1: all spins are parallel, as in the cell.
+    It carries `info` and arrays, but no results (`RESULTS`, a calculator) and no momenta (`MOTION`). In n copies a
+    total charge and other `EXTENSIVE` numbers become n times as large, and a spin multiplicity m becomes n (m - 1) + 1:
+    all spins are parallel, as in the cell.
 
     Parameters
     ----------
@@ -71,8 +85,8 @@ def derived(
     scale_atoms
         Whether the atoms move with the cell.
     turned
-        Orthogonal matrix, shape (3, 3), that cell, positions, fields (as polar vectors) and magnetic moments of three
-        components (as axial vectors) are turned by.
+        Orthogonal matrix, shape (3, 3), that cell, positions, and the vectors named in `POLAR` and `AXIAL` are turned
+        by. Any other three numbers, of the structure or of each atom, that are not whole are dropped.
     pbc
         Directions in which it is periodic, shape (3,).
     order
@@ -85,7 +99,7 @@ def derived(
     Warns
     -----
     DroppedState
-        If a charge, a multiplicity or constraints had to be dropped.
+        If a charge, a multiplicity, constraints, or what may be a vector had to be dropped.
     """
     found: Atoms = atoms.copy()
     _forget_results(found)
@@ -167,7 +181,8 @@ def _forget_results(atoms: Atoms) -> None:
     for there in (atoms.info, atoms.arrays):
         for name in [name for name in there if RESULTS.search(name)]:
             del there[name]
-    atoms.arrays.pop("momenta", None)
+    for name in MOTION & set(atoms.arrays):
+        del atoms.arrays[name]
 
 
 def _reordered(atoms: Atoms, order: Sequence[int]) -> Atoms:
@@ -189,7 +204,7 @@ def _repeated(atoms: Atoms, repeat: Sequence[int]) -> Atoms:
         said = found.info[name]
         if not isinstance(said, int | float | np.integer | np.floating):
             _drop(found, name, "it is no number that could grow with the number of copies")
-        elif name.lower() in CHARGES:
+        elif name.lower() in EXTENSIVE:
             found.info[name] = said * copies
         elif said != 0:
             found.info[name] = copies * (said - 1) + 1
@@ -199,15 +214,33 @@ def _repeated(atoms: Atoms, repeat: Sequence[int]) -> Atoms:
 def _turn(atoms: Atoms, turned: Floats) -> None:
     atoms.set_cell(atoms.cell.array @ turned.T, apply_constraint=False)
     atoms.positions = atoms.positions @ turned.T
-    for name in FIELDS & set(atoms.info):
-        atoms.info[name] = np.asarray(atoms.info[name]) @ turned.T
-    moments = atoms.arrays.get("initial_magmoms")
-    if moments is not None and moments.ndim == 2:
-        atoms.arrays["initial_magmoms"] = moments @ turned.T * np.linalg.det(turned).round()
+    turns = dict.fromkeys(POLAR, turned) | dict.fromkeys(AXIAL, turned * np.linalg.det(turned).round())
+    of_atoms = [name for name, array in atoms.arrays.items() if array.ndim > 1 and name != "positions"]
+    for there, names in ((atoms.arrays, of_atoms), (atoms.info, list(atoms.info))):
+        for name in names:
+            numbers = _by_three(there[name])
+            if numbers is None:
+                continue
+            if name.lower() in turns:
+                there[name] = numbers @ turns[name.lower()].T
+            elif numbers.dtype.kind == "f":
+                del there[name]
+                _say(f"{name}: it may be a vector, and nobody knows how it turns")
+
+
+def _by_three(said: Any) -> NDArray[Any] | None:
+    """What is said as numbers whose last dimension is that of space, or None."""
+    if not isinstance(said, np.ndarray | list | tuple):
+        return None
+    try:
+        array = np.asarray(said)
+    except ValueError:  # of unequal lengths
+        return None
+    return array if array.dtype.kind in "iuf" and array.shape[-1:] == (3,) else None
 
 
 def _is_state(name: str) -> bool:
-    return name.lower() in CHARGES | MULTIPLICITIES
+    return name.lower() in EXTENSIVE | MULTIPLICITIES
 
 
 def _drop(atoms: Atoms, name: str, why: str) -> None:

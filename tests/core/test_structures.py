@@ -75,6 +75,9 @@ def test_positions_and_cells_are_those_asked_for_whatever_is_held(cation):
         ({"charge": 1, "spin": 2}, {"charge": 6, "spin": 7}),
         ({"total_charge": -0.5, "total_spin": 1}, {"total_charge": -3.0, "total_spin": 1}),
         ({"charge": 0, "spin": 0, "head": "b"}, {"charge": 0, "spin": 0, "head": "b"}),
+        ({"NELECT": 17.0, "uhf": 1, "net_charge": -1}, {"NELECT": 102.0, "uhf": 6, "net_charge": -6}),
+        ({"Multiplicity": 3, "n_electrons": 8}, {"Multiplicity": 13, "n_electrons": 48}),
+        ({"temperature": 300.0, "kpoints": [3, 3, 2]}, {"temperature": 300.0, "kpoints": [3, 3, 2]}),
     ],
 )
 def test_charge_and_spin_grow_with_the_copies(cation, stated, expected):
@@ -119,6 +122,41 @@ def test_vectors_turn_with_the_structure_and_moments_as_axial_vectors():
     np.testing.assert_allclose(found.get_initial_magnetic_moments(), [[0, 1, 0], [0, 0, 2]])
     mirrored = derived(atoms, turned=np.diag([1.0, 1.0, -1.0]))
     np.testing.assert_allclose(mirrored.get_initial_magnetic_moments(), [[-1, 0, 0], [0, 0, 2]])
+
+
+@pytest.mark.parametrize(("name", "axial"), [("External_Field", False), ("efield", False), ("magnetic_field", True)])
+def test_fields_turn_by_their_kind(name, axial):
+    atoms = Atoms("Fe", cell=[3, 4, 5], pbc=True, info={name: [2, 0, 1]})
+    np.testing.assert_allclose(derived(atoms, turned=QUARTER_TURN).info[name], [0, 2, 1])
+    mirrored = derived(atoms, turned=np.diag([-1.0, 1.0, 1.0])).info[name]
+    np.testing.assert_allclose(mirrored, [2, 0, -1] if axial else [-2, 0, 1])
+
+
+def test_vectors_of_a_name_that_nobody_knows_are_dropped_and_said():
+    """Whole numbers, words and what belongs to no direction stay."""
+    kept = {"kpoints": [3, 3, 2], "label": ["a", "b", "c"], "weights": [0.1, 0.2], "nested": [[1.0], [2.0, 3.0]]}
+    atoms = Atoms("H2O", cell=[3, 4, 5], pbc=True, info={**kept, "wind": [0.1, 0.0, 0.3], "strain": np.eye(3)})
+    atoms.set_array("drive", np.ones((3, 3)))
+    atoms.set_array("spins", np.tile([1.0, 0.0, 0.0], (3, 1)))
+    atoms.set_initial_charges([-0.8, 0.4, 0.4])
+    atoms.set_tags([1, 2, 3])
+    with pytest.warns(DroppedState) as said:
+        found = derived(atoms, turned=QUARTER_TURN)
+    assert sorted(str(each.message) for each in said) == [
+        f"{name}: it may be a vector, and nobody knows how it turns" for name in ("drive", "strain", "wind")
+    ]
+    assert found.info == kept
+    np.testing.assert_allclose(found.arrays["spins"], np.tile([0.0, 1.0, 0.0], (3, 1)))
+    assert found.get_initial_charges().tolist() == [-0.8, 0.4, 0.4]
+    assert {"wind", "strain"} < set(derived(atoms, positions=np.ones((3, 3))).info)
+
+
+@pytest.mark.usefixtures("nothing_said")
+def test_how_atoms_move_and_what_was_computed_of_them_belong_to_one_structure():
+    atoms = Atoms("Fe2", [[0, 0, 0], [1, 2, 0]], cell=[3, 4, 5], pbc=True)
+    for name in ("velocities", "vel", "dft_dipoles", "forces"):
+        atoms.set_array(name, np.ones((2, 3)))
+    assert set(derived(atoms, turned=QUARTER_TURN).arrays) == {"numbers", "positions"}
 
 
 def test_a_copy_keeps_results_but_no_calculator(cation):
