@@ -1,0 +1,89 @@
+"""Quantum ESPRESSO: settings as the output of pw.x says them, and what only the input beside it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlff_probes.cases.importers.codes.stated import Settings, plain
+
+CODE = "Quantum ESPRESSO"
+
+FUNCTIONALS = {
+    "PBE": "PBE", "SLA PW PBX PBC": "PBE", "PBESOL": "PBEsol", "SLA PW PSX PSC": "PBEsol", "REVPBE": "revPBE",
+    "SLA PZ NOGX NOGC": "LDA", "PZ": "LDA", "PW91": "PW91", "SCAN": "SCAN", "RSCAN": "rSCAN", "R2SCAN": "r2SCAN",
+    "PBE0": "PBE0", "HSE": "HSE06", "B3LYP": "B3LYP", "VDW-DF": "vdW-DF", "VDW-DF2": "vdW-DF2",
+    "VDW-DF-CX": "vdW-DF-cx", "VDW-DF-OBK8": "optB88-vdW", "VDW-DF-OB86": "optB86b-vdW",
+}  # fmt: skip
+"""Functionals by the name that pw.x prints."""
+
+DISPERSION = {
+    "Grimme-D2": "D2", "DFT-D3 Dispersion": "D3", "Tkatchenko-Scheffler": "TS", "MBD energy": "MBD",
+    "XDM": "XDM",
+}  # fmt: skip
+"""What is added, by what pw.x prints of it."""
+
+DAMPING = {"2": "D2", "3": "D3", "4": "D3(BJ)", "5": "D3M", "6": "D3M(BJ)"}
+"""dftd3_version of the input."""
+
+INPUTS = (".in", ".pwi", ".inp")
+ANGULAR = "spdf"
+MESH = re.compile(r"K_POINTS\W*automatic\W*?\n\s*(\d+\s+\d+\s+\d+(?:\s+[01]){0,3})", re.IGNORECASE)
+
+
+def pw_output(lines: Iterable[str]) -> Settings:
+    """Settings from the output of pw.x.
+
+    The number of k-points is left out, since it follows from the symmetry of each image, too.
+    """
+    version = functional = unnamed = dispersion = ""
+    details: dict[str, str] = {}
+    pseudo: list[str] = []
+    hubbard: dict[str, str] = {}
+    of_species = False
+    for line in lines:
+        text = line.strip()
+        if found := re.match(r"Program PWSCF v\.?(\S+)", text):
+            version = found[1]
+        elif found := re.match(r"Exchange-correlation\s*=\s*([^(]+)", text):
+            said = " ".join(found[1].split())
+            functional, unnamed = FUNCTIONALS.get(said.upper(), ""), "" if said.upper() in FUNCTIONALS else said
+        elif found := re.match(r"(kinetic-energy|charge density) cutoff\s*=\s*([\d.]+)", text):
+            details["ecutwfc" if found[1][0] == "k" else "ecutrho"] = f"{plain(found[2])} Ry"
+        elif found := re.search(r"(\S+) smearing, width \(Ry\)=\s*([\d.]+)", text):
+            details["smearing"] = f"{found[1].lower()} {plain(found[2])} Ry"
+        elif text.startswith("Starting magnetic structure"):
+            details["spin"] = "polarised"
+        elif found := re.match(r"MD5 check sum: (\w+)", text):
+            pseudo.append(found[1][:8])
+        elif found := re.match(r"U\((\w+?)-(\d\w)\)\s*=\s*([\d.]+)", text):
+            hubbard[f"{found[1]} {found[2][-1]}"] = plain(found[3])
+        elif re.match(r"(Simplified )?LDA\+U calculation", text):
+            of_species = True
+        elif of_species and (found := re.match(r"([A-Z]\w*)\s+(\d)\s+([\d.]+)(\s+[\d.]+)*$", text)):
+            hubbard[f"{found[1]} {ANGULAR[int(found[2])]}"] = plain(found[3])
+        elif found := re.search("|".join(map(re.escape, DISPERSION)), text):
+            dispersion = DISPERSION[found[0]]
+        if text.startswith("End of self-consistent calculation"):
+            break
+    details |= {"pseudopotentials": ", ".join(pseudo)} if pseudo else {}
+    return Settings(CODE, version, functional, hubbard, dispersion, unnamed, details)
+
+
+def with_input(settings: Settings, output: Path) -> Settings:
+    """The settings with what the input beside `output` adds: the mesh of k-points, and which damping D3 has.
+
+    Without it nobody knows the damping, and so no level of theory.
+    """
+    stem = output.name.removesuffix(".gz").rpartition(".")[0] or output.name
+    inputs = [file for suffix in INPUTS if (file := output.with_name(f"{stem}{suffix}")).is_file()]
+    text = inputs[0].read_text(errors="replace") if inputs else ""
+    mesh = MESH.search(text)
+    details = {**settings.details, **({"k-points": " ".join(mesh[1].split())} if mesh else {})}
+    changed = settings.__dict__ | {"details": details}
+    if settings.dispersion == "D3":
+        given = re.search(r"dftd3_version\s*=\s*(\d)", text)
+        changed["dispersion"] = DAMPING.get(given[1], "D3") if given else "D3"
+        changed["unnamed"] = settings.unnamed or ("" if inputs else "with D3 of unknown damping")
+    return Settings(**changed)
