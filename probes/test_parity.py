@@ -1,4 +1,4 @@
-"""Are energies and forces right, frame by frame?"""
+"""Are energies, forces and stresses right, frame by frame?"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.mark.mlff_probe("parity")
 def test_parity(probe):
-    """Energies and forces of many labelled frames, as a whole, by element and by origin of the frame.
+    """Energies, forces and stresses of many labelled frames, as a whole, by element and by origin of the frame.
 
     Small errors here are necessary and not sufficient: a barrier is a difference between two frames.
 

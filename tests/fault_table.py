@@ -18,6 +18,7 @@ import faults
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from faults import load, slug
 from sound import Sound
 from support import record
@@ -68,6 +69,9 @@ Written by `python tests/fault_table.py > docs/faults.md`.
 
 EXAMPLES = {"symmetry": 12, "derivatives": 12, "smoothness": 8, "short_range_wall": 15, "reproducibility": 6}
 """Fewer than the package's own, so that a fault is through all laws in a second."""
+
+STRAINED, STRAINED_CELL_A = 6, 5.2
+"""Crystals of aluminium whose stress is compared, and the length of their cell before it is strained, A."""
 
 SOUND_COPPER_A = 3.407
 """Lattice constant of the sound calculator's copper."""
@@ -164,6 +168,7 @@ def recorded_cases(target: Path) -> list[Case]:
     for name, protocol in OWN_CASES.items():
         record_relaxed(target / "migration" / f"{name}.toml", protocol)
     record_simulations(target / "dynamics")
+    record_stresses(target / "parity" / "strained.toml")
     cases = load_cases([target])
     assert all(isinstance(case, Case) for case in cases), cases
     return cases
@@ -230,6 +235,20 @@ def record_simulations(folder: Path) -> None:
         compared = "".join(f'{curve} = "{name}_{curve}.csv"\n' for curve in curves)
         rows = "".join(_expected(quantity, unit, found) for quantity, unit in units.items())
         file.write_text(text.replace("[reference]", f"[protocol.curves]\n{compared}\n[reference]") + rows)
+
+
+def record_stresses(file: Path) -> None:
+    """Write strained crystals of aluminium with the sound calculator's energies, forces and stresses."""
+    frames = [bulk("Al", a=STRAINED_CELL_A, cubic=True) for _ in range(STRAINED)]
+    rng = np.random.default_rng(0)
+    for frame in frames:
+        frame.set_cell(frame.cell.array @ (np.eye(3) + rng.uniform(-0.03, 0.03, (3, 3))), scale_atoms=True)
+        frame.rattle(0.02, rng=rng)
+        results = Sound().evaluated(frame)
+        frame.calc = SinglePointCalculator(frame, **results)
+    ase.io.write(file.with_suffix(".extxyz"), frames, format="extxyz")
+    row = EXPECTATION.format(quantity="stress_mae", unit="GPa", value="")
+    file.write_text(CASE.format(title="strained aluminium", protocol='kind = "parity"') + row.replace("value = \n", ""))
 
 
 def slab(layers: int = 2) -> Atoms:

@@ -72,9 +72,11 @@ EXPECTED: dict[str, set[str]] = {
         "physicality.force_consistency",
     },
     "stress_sign": {
+        "parity.stress_mae",
         "physicality.stress_consistency",
     },
     "stress_unit": {
+        "parity.stress_mae",
         "physicality.stress_consistency",
     },
     "left_handed_stress": {
@@ -448,6 +450,7 @@ EXPECTED: dict[str, set[str]] = {
         "parity.force_cosine",
         "parity.force_mae",
         "parity.force_rmse",
+        "parity.stress_mae",
         "physicality.force_consistency",
         "physicality.stress_consistency",
     },

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlff_probes.calculators.limits import TimeUp
 from mlff_probes.calculators.memory import exhausted, release
 from mlff_probes.core.errors import EvaluationError, NonFiniteError, OutOfMemoryError, describe
-from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.evaluation import Calls, Evaluation
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -82,6 +82,43 @@ def evaluate(
         batches=batches,
         model_s=elapsed,
     )
+
+
+def evaluate_with_stress(
+    calculator: Calculator | Any, frames: Sequence[Atoms], stressed: NDArray[np.bool_], *, forces: bool = True
+) -> Evaluation:
+    """Energies (eV) and forces (eV/A) of `frames`, and the stress of those that are `stressed`, shape (n_frames,).
+
+    Each frame is evaluated once: those with a stress one by one, the others in batches, where there are any. Of a
+    calculator that has no stress there is none. As `evaluate`, also in what is raised.
+    """
+    if not stressed.any():
+        return evaluate(calculator, frames, forces=forces)
+    try:
+        return _with_stress(calculator, frames, stressed, forces)
+    except EvaluationError as error:
+        if not isinstance(error.__cause__, NotImplementedError):
+            raise
+        return evaluate(calculator, frames, forces=forces)
+
+
+def _with_stress(
+    calculator: Calculator | Any, frames: Sequence[Atoms], stressed: NDArray[np.bool_], forces: bool
+) -> Evaluation:
+    calls, stresses = Calls(), np.full((len(frames), 6), np.nan)
+    energies, all_forces = np.full(len(frames), np.nan), dict[int, Floats]()
+    for stress in (True, False):
+        rows = np.flatnonzero(stressed == stress).tolist()
+        names = [f"frame {row}" for row in rows]
+        found = calls.add(
+            evaluate(calculator, [frames[row] for row in rows], forces=forces, stress=stress, name=names.__getitem__)
+        )
+        energies[rows] = found.energies
+        all_forces |= dict(zip(rows, found.forces or (), strict=False))
+        if found.stresses is not None:
+            stresses[rows] = found.stresses
+    ordered = tuple(all_forces[row] for row in range(len(frames))) if forces else None
+    return replace(calls.evaluation(), energies=energies, forces=ordered, stresses=stresses)
 
 
 def _passes(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from numpy.typing import NDArray
 
 from mlff_probes.cases.files import beside, matching, read_frames
 from mlff_probes.cases.importers.trajectory import dynamics_case
@@ -28,7 +29,7 @@ from mlff_probes.cases.labels import (
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol, FramesFrom, LabelKeys, frame_key
-from mlff_probes.core.structures import STATE, copied
+from mlff_probes.core.structures import STATE, copied, is_lattice
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.measure.laws.protocols import Law
 from mlff_probes.measure.parity.measurement import UNLABELLED
@@ -227,7 +228,7 @@ def labelled_frames(
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
     return CaseFrames(
         frames=tuple(frame for frame, _ in unique.values()),
-        stored=_evaluation([labels for _, labels in unique.values()]),
+        stored=_evaluation(*map(list, zip(*unique.values(), strict=True))),
         notes=(
             *labels_note([labels for _, labels in unique.values()]),
             *((f"Frames left out: {note}.",) if note else ()),
@@ -257,11 +258,20 @@ def _keep_stress(frame: Atoms, labels: FrameLabels) -> None:
         frame.calc = SinglePointCalculator(frame, **{**results, "stress": labels.values["stress"]})
 
 
-def _evaluation(labels: Sequence[FrameLabels]) -> Evaluation:
+def _evaluation(frames: Sequence[Atoms], labels: Sequence[FrameLabels]) -> Evaluation:
+    stresses = np.array(list(map(_stress, frames, labels)))
     return Evaluation(
         energies=np.array([row.values["energy"] for row in labels]),
         forces=tuple(row.values["forces"] for row in labels),
+        stresses=stresses if np.isfinite(stresses).any() else None,
     )
+
+
+def _stress(frame: Atoms, labels: FrameLabels) -> NDArray[np.float64]:
+    """The stress of a frame, eV/A^3, shape (6,); NaN without one: one of exactly zero was not computed."""
+    stress = labels.values.get("stress")
+    known = stress is not None and stress.any() and is_lattice(frame)
+    return stress if known and stress is not None else np.full(6, np.nan)
 
 
 def _unlabelled_frames(sources: Sequence[tuple[str | None, Path]]) -> list[Atoms]:

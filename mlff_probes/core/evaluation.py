@@ -22,7 +22,7 @@ class Evaluation:
         One array of shape (n_atoms, 3), float64, eV/A, for each frame; None if not asked for.
     stresses
         Shape (n_frames, 6), float64, eV/A^3, in the order xx, yy, zz, yz, xz, xy and with the sign of ASE: positive
-        where the cell wants to shrink; None if not asked for.
+        where the cell wants to shrink; NaN for frames of which none is known or was asked for, None for none at all.
     calls
         Model calls: the number of structures that went through the model.
     batches
@@ -38,6 +38,13 @@ class Evaluation:
     batches: int = 0
     model_s: float = 0.0
     stresses: Floats | None = None
+
+    @property
+    def stressed(self) -> NDArray[np.bool_]:
+        """Which frames have a stress, shape (n_frames,)."""
+        if self.stresses is None:
+            return np.zeros(len(self.energies), dtype=bool)
+        return np.asarray(np.isfinite(self.stresses).all(axis=1))
 
 
 @dataclass

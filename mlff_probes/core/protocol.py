@@ -48,7 +48,7 @@ class LabelKeys(Record):
         Name of the columns with the force on each atom, eV/A.
     stress_key
         Name in the comment line of the stress of a frame, eV/A^3 with ASE's sign, or, where the name holds "virial",
-        of its virial in eV. Nothing is compared with it, but the worst frames are written with it.
+        of its virial in eV. Parity compares it, and the worst frames are written with it.
     """
 
     energy_key: Text | None = None
@@ -109,6 +109,10 @@ class BaseProtocol(Record):
     def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
         """All that this protocol measures on `frames`: quantity -> unit."""
         return dict(self.quantities)
+
+    def uses_stress(self, quantities: Sequence[str]) -> bool:
+        """Whether one of `quantities` needs the stress of the frames that carry one."""
+        return False
 
     def interface_area(self, frames: Sequence[Atoms]) -> float | None:
         """Area in A^2 that tolerances per area are multiplied by; None where there is no interface."""

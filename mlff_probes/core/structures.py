@@ -158,6 +158,11 @@ def made(
     )  # fmt: skip
 
 
+def is_lattice(atoms: Atoms) -> bool:
+    """Whether a structure is periodic in all directions, so that it has a stress."""
+    return bool(atoms.pbc.all() and atoms.cell.rank == 3)
+
+
 def settings(frames: Sequence[Atoms]) -> dict[str, Any]:
     """What all of some structures tell a model in words, in `info`: the head that shall answer, or the task."""
     if not frames:

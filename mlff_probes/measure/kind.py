@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ase import Atoms
 
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.calculators.evaluation import evaluate
+from mlff_probes.calculators.evaluation import evaluate_with_stress
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.progress import Report, silent
@@ -69,7 +70,11 @@ class OnFrames:
     def __call__(self, calculator: Calculator, case: Case[Any], _: Conditions) -> Result:
         """Evaluate the frames, and work them up."""
         forces = case.protocol.uses_forces and calculator.supplies("forces")
-        return self.work_up(case, evaluate(calculator, [*case.frames, *self.more(case)], forces=forces))
+        frames = [*case.frames, *self.more(case)]
+        stressed = np.zeros(len(frames), dtype=bool)
+        if case.stored is not None and case.protocol.uses_stress(case.quantities) and calculator.supplies("stress"):
+            stressed[: len(case.frames)] = case.stored.stressed
+        return self.work_up(case, evaluate_with_stress(calculator, frames, stressed, forces=forces))
 
     def reference(self, case: Case[Any], _: Sequence[str]) -> Result | None:
         """Work up the energies and forces that are stored with the frames; None without any."""

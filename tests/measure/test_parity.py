@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
+from faults import load as load_sound
+from sound import NoStress, Sound
 from support import LookupCalculator
 from test_lookup import FRAMES, verdicts
 
@@ -194,7 +199,7 @@ def test_unusable_labels(tmp_path, frames, says):
         load_case(write_case(tmp_path, frames))
 
 
-@pytest.mark.parametrize("quantity", ["force_mae_Fe", "energy_mae_Al", "force_mae_of_elsewhere", "stress_mae"])
+@pytest.mark.parametrize("quantity", ["force_mae_Fe", "energy_mae_Al", "force_mae_of_elsewhere", "stress_mae_Al"])
 def test_a_quantity_that_these_frames_do_not_have(tmp_path, quantity):
     with pytest.raises(InputError, match=f"'parity' measures no '{quantity}'; it measures energy_mae, .*force_mae_Al"):
         load_case(write_case(tmp_path, SET, expect=EXPECT.format(quantity, "meV/A", 1)))
@@ -264,6 +269,97 @@ def test_a_large_set_is_sampled_by_element_for_the_picture():
     assert {symbol: int((symbols[rows] == symbol).sum()) for symbol in ("Al", "Cu", "Cr")}["Cr"] == 100
     assert (symbols[rows] == "Al").sum() >= DRAWN // 3
     assert list(drawn_atoms(symbols[:50], errors[:50])) == list(range(50))
+
+
+def stressed(*, sign=1.0, names=("md", "md", "neb"), key="stress"):
+    """Strained aluminium with the sound calculator's labels; the stress under `key` and times `sign`."""
+    frames = []
+    for n, origin in enumerate(names):
+        atoms = bulk("Al", a=5.2 + 0.1 * n, cubic=True)
+        atoms.rattle(0.05, seed=n)
+        results = Sound().evaluated(atoms)
+        stress = results.pop("stress") * sign
+        atoms.info["origin"] = origin
+        atoms.calc = SinglePointCalculator(atoms, **results, **({"stress": stress} if key == "stress" else {}))
+        if key == "virial":
+            stress = -stress * atoms.get_volume()
+        if key not in ("stress", None):
+            atoms.info[key] = full_3x3(stress)
+        frames.append(atoms)
+    return frames
+
+
+def full_3x3(six):
+    return six[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+
+
+STRESS = EXPECT.format("stress_mae", "GPa", 0.05)
+
+
+@pytest.mark.parametrize("key", ["stress", "REF_stress", "virial"])
+def test_the_error_of_the_stress_is_a_mean_over_frames_and_components(tmp_path, key):
+    size = np.mean([np.abs(Sound().evaluated(f)["stress"]).mean() for f in stressed()]) / units.GPa
+    assert measured(write_case(tmp_path, stressed(key=key), expect=STRESS), Sound())["stress_mae"] < 1e-6
+    result = measure_case(as_calculator(Sound()), load_case(write_case(tmp_path, stressed(sign=-1), expect=STRESS)))
+    assert result.values["stress_mae"].value == pytest.approx(2 * size, rel=1e-6)
+    assert str(result.values["stress_mae"].samples) == "3 of 3 frames"
+    assert result.values["force_mae"].value < 1e-4
+    assert (result.model_calls, len(result.arrays["stress_model"])) == (3, 18)
+    of_parts = [result.values[f"stress_mae_of_{part}"].value for part in ("md", "neb")]
+    assert (2 * of_parts[0] + of_parts[1]) / 3 == pytest.approx(2 * size, rel=1e-6)
+
+
+def test_frames_without_a_stress_are_counted_and_evaluated_once(tmp_path):
+    cluster = frame("AlCu", 0.1, energy=1.0, forces=[X, Y], origin="md")
+    cluster.set_cell(None)
+    cluster.pbc = False
+    cluster.calc = SinglePointCalculator(cluster, energy=1.0, forces=np.array([X, Y]), stress=np.ones(6))
+    zero = stressed(sign=0.0, names=("md",))[0]
+    zero.positions += 0.01
+    bare = stressed(key=None, names=("md",))[0]
+    bare.positions += 0.02
+    frames = [bare, *stressed(), zero, cluster, frame("AlCu", 1.0)]
+    for one in frames:
+        one.info["origin"] = "md"
+    share = 'minimum_share = { value = 0.1, reason = "a test" }\n'
+    suite = Suite([load_sound()], [load_case(write_case(tmp_path, frames, expect=STRESS + share))])
+    (row,) = [suite.result(request) for request in suite.requests("parity")]
+    assert row.verdict.state is State.PASSED
+    assert str(row.measured.samples) == (
+        "3 of 7 frames; 2 without a stress, 1 without energy or forces, 1 not periodic in all directions, as a stress "
+        "needs"
+    )
+    assert row.measured.samples.share == pytest.approx(3 / 6)
+    case = load_case(write_case(tmp_path, frames, expect=STRESS))
+    assert measure_case(as_calculator(Sound()), case).model_calls == 6
+
+
+def test_a_part_of_the_stresses_is_an_error(tmp_path):
+    frames = [*stressed(), *stressed(key=None, names=("md",))]
+    frames[-1].positions += 0.01
+    suite = Suite([load_sound()], [load_case(write_case(tmp_path, frames, expect=STRESS))])
+    (row,) = [suite.result(request) for request in suite.requests("parity")]
+    assert row.verdict.state is State.ERROR
+    assert "3 of 4 frames, 75 %, but at least 90 % are needed: 1 without a stress; give" in row.verdict.reason
+
+
+def test_no_stress_in_the_frames_or_in_the_model(tmp_path):
+    with pytest.raises(InputError, match="none can be worked out: none of 4 frames carries a stress"):
+        load_case(write_case(tmp_path, SET, expect=STRESS))
+    case = load_case(write_case(tmp_path, stressed(), expect=STRESS))
+    for model in (
+        as_calculator(NoStress()),
+        replace(as_calculator(Sound()), properties=frozenset({"energy", "forces"})),
+    ):
+        found = measure_case(model, case)
+        assert found.values["stress_mae"].problem.state == "not applicable"
+        assert found.values["energy_mae"].value == pytest.approx(0.0, abs=1e-6)
+
+
+def test_no_stress_is_computed_that_nobody_asked_for(tmp_path):
+    case = load_case(write_case(tmp_path, stressed()))
+    found = measure_case(as_calculator(NoStress()), case)
+    assert found.values["force_mae"].value < 1e-4
 
 
 def failing(calculator):

@@ -19,7 +19,7 @@ from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.progress import Report
 from mlff_probes.core.protocol import STRESS
 from mlff_probes.core.records import EAGER_FAMILIES, NOT_STATED, CalculatorIdentity, Samples, Value
-from mlff_probes.core.structures import derived
+from mlff_probes.core.structures import derived, is_lattice
 from mlff_probes.measure.inference.protocols import PathAgreement
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.laws.examples import Worst, formula, no_structures
@@ -35,7 +35,6 @@ from mlff_probes.measure.laws.precision import (
 from mlff_probes.measure.laws.twins import (
     Both,
     apart,
-    is_lattice,
     loaded_again,
     nudged,
     one_by_one,

@@ -16,7 +16,7 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.errors import EvaluationError, InputError, describe
 from mlff_probes.core.evaluation import Calls, Evaluation
-from mlff_probes.core.structures import derived
+from mlff_probes.core.structures import derived, is_lattice
 from mlff_probes.measure.laws.examples import (
     MILLI,
     Shown,
@@ -106,11 +106,6 @@ def split(together: Evaluation) -> list[Evaluation]:
         Evaluation(together.energies[row : row + 1], None if forces is None else forces[row : row + 1])
         for row in range(len(together.energies))
     ]
-
-
-def is_lattice(atoms: Atoms) -> bool:
-    """Whether a structure is periodic in all directions, so that it has a stress."""
-    return bool(atoms.pbc.all() and atoms.cell.rank == 3)
 
 
 def nudged(atoms: Atoms) -> Atoms:

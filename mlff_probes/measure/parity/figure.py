@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mlff_probes.core.records import Measurement
+from mlff_probes.core.units import number
 from mlff_probes.core.view import FigureView
 from mlff_probes.measure.kind import Drawing
 from mlff_probes.measure.styles import COLORS, MARKERS
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 PARITY_PANELS = (
     ("energy", "eV/atom, centred", "origin"),
     ("force", "eV/Å", "element"),
+    ("stress", "GPa", "component"),
 )
 
 
 def _parity(figure: SubFigure, view: FigureView) -> None:
-    """Model against reference, one column a calculator: energies by origin above, forces by element below."""
+    """Model against reference, one column a calculator: energies by origin, forces by element, stresses, if any."""
     drawn = view.curves
-    panels = figure.subplots(2, len(drawn), squeeze=False)
+    rows = [panel for panel in PARITY_PANELS if panel[0] != "stress" or _has_stress(view)]
+    panels = figure.subplots(len(rows), len(drawn), squeeze=False)
     for column, (measurement, _) in enumerate(drawn):
-        for row, (what, unit, group) in enumerate(PARITY_PANELS):
+        for row, (what, unit, group) in enumerate(rows):
             axes = panels[row, column]
             x, y, labels = (measurement.arrays.get(f"{what}_{part}", []) for part in ("reference", "model", group))
             for index, name in enumerate(sorted(set(labels))):
@@ -37,6 +40,10 @@ def _parity(figure: SubFigure, view: FigureView) -> None:
             axes.set_xlabel(f"{view.reference_name} {what} ({unit})")
             axes.set_ylabel(f"model {what} ({unit})")
             axes.legend(frameon=False, fontsize=8)
+
+
+def _has_stress(view: FigureView) -> bool:
+    return any("stress_model" in measurement.arrays for measurement, _ in view.curves)
 
 
 def _square(axes: Axes, x: list[float], y: list[float]) -> None:
@@ -53,7 +60,7 @@ def _errors(measurement: Measurement, what: str) -> str:
     """Mean and root mean square error, for the head of a panel, and what they stand on if something was left out."""
     found = [measurement.values.get(f"{what}_{metric}") for metric in ("mae", "rmse")]
     errors = [
-        f"{name} {value.value:.1f} {value.unit}"
+        f"{name} {number(value.value, value.unit)} {value.unit}"
         for name, value in zip(("MAE", "RMSE"), found, strict=True)
         if value is not None and value.value is not None
     ]

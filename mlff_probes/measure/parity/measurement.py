@@ -1,4 +1,4 @@
-"""Energies and forces of many frames against their labels."""
+"""Energies, forces and stresses of many frames against their labels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
+from ase.units import GPa
 from numpy.typing import NDArray
 
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.records import Samples, Value, as_lists
+from mlff_probes.core.structures import is_lattice
 from mlff_probes.measure.parity.energies import (
     ALONE,
     EnergyErrors,
@@ -34,24 +36,33 @@ DIRECTED_EV_A = 0.2
 
 UNLABELLED = "without energy or forces"
 IN_UNLABELLED = f"in frames {UNLABELLED}"
+UNSTRESSED = "without a stress"
+NO_LATTICE = "not periodic in all directions, as a stress needs"
 WEAK = f"with a reference force below {DIRECTED_EV_A:g} eV/A"
 REMEDIES = {
     UNLABELLED: "label them, or take them out of the file",
     IN_UNLABELLED: "label them, or take them out of the file",
+    UNSTRESSED: "give them a stress",
     WEAK: "add frames with larger forces",
     **dict(ALONE.values()),
 }
 """Why a sample is left out, and how to have it too."""
 
+BY_NATURE = (ZEROED, NO_LATTICE)
+"""What is left out for these reasons was no sample."""
+
 DRAWN = 2000
 """Atoms kept for the picture; larger sets are sampled by element."""
+
+MOST_STRESSES = 400
+"""Frames whose stress is kept for the picture, evenly spread."""
 
 WORST_DRAWN = 100
 """Atoms with the largest errors, which the picture always shows."""
 
 
 def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
-    """Compare energies and forces of all frames with their labels.
+    """Compare energies, forces and stresses of all frames with their labels.
 
     With e_k = (E_k - E'_k) / n_k, the energy error of frame k per atom, less what another zero of energies explains
     (`energy_errors`, by the protocol's `energy_reference`), and F the forces:
@@ -59,7 +70,9 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     - `energy_mae`, `energy_rmse` mean and root mean square over frames of e_k, meV/atom;
     - `force_mae`, `force_rmse` the same over all force components of F - F', meV/A;
     - `force_cosine` mean over atoms with |F'| >= `DIRECTED_EV_A` of the cosine between F and F' (zero for
-      an atom on which the model sees no force), as Open Catalyst's metric of this name.
+      an atom on which the model sees no force), as Open Catalyst's metric of this name;
+    - `stress_mae` mean over the frames that carry a stress, and over its six components xx, yy, zz, yz, xz, xy, of
+      |sigma - sigma'|, GPa.
 
     `force_…_X` are over the atoms of element X, `…_of_o` over the frames of origin o. Force components that a
     constraint zeroed are no labels and left out.
@@ -77,6 +90,9 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
         if metric.startswith("energy"):
             without = int(unlabelled.frames(*part).sum())
             values[quantity] = _energy(metric, errors.per_atom[labelled.frames(*part)], unit, zero, without)
+        elif metric == "stress_mae":
+            without = int(unlabelled.frames(*part).sum())
+            values[quantity] = _stress(case, evaluation, labelled.frames(*part), unit, without)
         elif forces is None:
             values[quantity] = not_supplied(unit, "the calculator implements no forces")
         else:
@@ -87,6 +103,8 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     )
     if forces is not None:
         arrays |= _force_arrays(labelled.symbols, reference, forces)
+    if evaluation.stressed.any():
+        arrays |= _stress_arrays(case.stored, evaluation)
     return Result(values, arrays, evaluation, _counts(case, errors))
 
 
@@ -179,17 +197,33 @@ def _cosine(forces: Floats, reference: Floats, unit: str, unlabelled: int) -> Va
     return Value(value=float(cosines[directed].mean()), unit=unit, samples=samples)
 
 
+def _stress(case: Case[Parity], evaluation: Evaluation, mine: Mask, unit: str, unlabelled: int) -> Value:
+    """The mean error of the stress of the frames of a part."""
+    assert case.stored is not None
+    known = case.stored.stressed & mine
+    if not known.any():
+        return missing(unit, f"none of {int(mine.sum())} frames carries a stress")
+    if evaluation.stresses is None:
+        return not_supplied(unit, "the calculator implements no stress")
+    assert case.stored.stresses is not None
+    errors = np.abs(evaluation.stresses - case.stored.stresses)[known] / GPa
+    without = [is_lattice(frame) for frame, part in zip(case.frames, mine & ~known, strict=True) if part]
+    left_out = {UNSTRESSED: without.count(True), UNLABELLED: unlabelled, NO_LATTICE: without.count(False)}
+    samples = _samples("frames", len(errors), left_out)
+    return Value(value=float(errors.mean()), unit=unit, samples=samples)
+
+
 def _samples(what: str, used: int, left_out: Mapping[str, int]) -> Samples:
     """What a number stands on; reasons that hold for no sample are left away, and the one that costs most is mended."""
     counted = {why: count for why, count in left_out.items() if count}
-    lost = {why: count for why, count in counted.items() if why != ZEROED}
+    lost = {why: count for why, count in counted.items() if why not in BY_NATURE}
     return Samples(
         used=used,
         of=used + sum(counted.values()),
         what=what,
         left_out=counted,
         remedy=REMEDIES[max(lost, key=lost.__getitem__)] if lost else "",
-        by_nature=(ZEROED,) if ZEROED in counted else (),
+        by_nature=tuple(why for why in BY_NATURE if why in counted),
     )
 
 
@@ -209,6 +243,19 @@ def _force_arrays(symbols: NDArray[np.str_], reference: Floats, forces: Floats) 
     return {
         **as_lists({"force_reference": reference[rows][labelled], "force_model": forces[rows][labelled]}),
         "force_element": [str(symbol) for symbol in np.repeat(symbols[rows], labelled.sum(axis=1))],
+    }
+
+
+def _stress_arrays(stored: Evaluation, evaluation: Evaluation) -> dict[str, list[object]]:
+    """Stress components for the parity plot, GPa."""
+    assert stored.stresses is not None
+    assert evaluation.stresses is not None
+    rows = np.flatnonzero(evaluation.stressed & stored.stressed)
+    rows = rows[:: -(-rows.size // MOST_STRESSES)]
+    reference, model = (found[rows].ravel() / GPa for found in (stored.stresses, evaluation.stresses))
+    return {
+        **as_lists({"stress_reference": reference, "stress_model": model}),
+        "stress_component": [*["xx, yy, zz"] * 3, *["yz, xz, xy"] * 3] * len(rows),
     }
 
 

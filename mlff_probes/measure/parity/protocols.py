@@ -1,4 +1,4 @@
-"""Parity: energies and forces against labels."""
+"""Parity: energies, forces and stresses against labels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, BaseProtocol, FramesFrom, LabelKeys
+from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, STRESS, BaseProtocol, FramesFrom, LabelKeys
 from mlff_probes.core.records import Slug, Text
 from mlff_probes.measure.parity.energies import EnergyReference, elements_problem
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Parity(BaseProtocol, LabelKeys):
-    """Energies and forces of many frames against their labels, by element and by origin of the frame.
+    """Energies, forces and stresses of many frames against their labels, by element and by origin of the frame.
 
     The frames lie beside the case and name their `origin` themselves (or their `config_type`), or `origins` names the
     files. `energy_key`, `forces_key` and `stress_key` name their labels, where these have other names than usual.
@@ -44,6 +44,7 @@ class Parity(BaseProtocol, LabelKeys):
         "force_mae": SMALL_FORCE,
         "force_rmse": SMALL_FORCE,
         "force_cosine": PURE,
+        "stress_mae": STRESS,
     }
 
     def split(self, quantity: str) -> tuple[str, str, str]:
@@ -60,6 +61,10 @@ class Parity(BaseProtocol, LabelKeys):
         by_element = {f"{name}_{element}": unit for element in elements for name, unit in of_atoms.items()}
         by_origin = {f"{name}_of_{origin}": unit for origin in origins for name, unit in self.quantities.items()}
         return self.quantities | by_element | by_origin
+
+    def uses_stress(self, quantities: Sequence[str]) -> bool:
+        """Whether one of `quantities` needs the stress of the frames that carry one."""
+        return any(self.policy_name(quantity).startswith("stress") for quantity in quantities)
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
