@@ -106,11 +106,17 @@ def pytest_configure(config: pytest.Config) -> None:
         _refuse_space(config)
     from mlff_probes.core.errors import InputError
     from mlff_probes.session.start import hooks
+    from mlff_probes.session.termination import end_on_signals
 
+    end_on_signals(config)
     try:
         plugins = hooks(config)
     except InputError as error:
         raise pytest.UsageError(str(error)) from error
+    except KeyboardInterrupt as interruption:  # of which pytest says nothing so early
+        how = f"{interruption}" or "interrupted"
+        said = f"{how} while calculators were being loaded: nothing was measured, and no scorecard is written"
+        pytest.exit(said, returncode=pytest.ExitCode.INTERRUPTED)
     # a user's own `python_files` must not hide the probes from `--pyargs mlff_probes.probes`
     for folder in {PROBES, PROBES.resolve()}:
         config.addinivalue_line("python_files", str(folder / "test_*.py"))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_probes.calculators.interruption import none_swallowed
 from mlff_probes.calculators.limits import TimeUp
 from mlff_probes.calculators.memory import exhausted, release
 from mlff_probes.core.errors import EvaluationError, NonFiniteError, OutOfMemoryError, describe
@@ -161,7 +162,7 @@ def _forward(
     """One forward pass over `rows`, its exceptions turned into one sentence."""
     where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
     try:
-        with model.guard(where, len(rows)):
+        with none_swallowed(), model.guard(where, len(rows)):
             if model.batch is not None:
                 return _of_batch(model.batch([frames[row] for row in rows], wanted[0]), len(rows))
             return [_single(model, frames[row], *wanted) for row in rows]

@@ -23,6 +23,7 @@ from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
 from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
+from mlff_probes.calculators.interruption import none_swallowed
 from mlff_probes.calculators.process_state import ProcessState
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.core.errors import InputError, describe
@@ -91,7 +92,7 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
     # (measured: 12 ms a call become 1,600). This must be said before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     start, state = time.perf_counter(), ProcessState()
-    with quiet(), weights_only_kept(), state.during():
+    with quiet(), weights_only_kept(), none_swallowed(), state.during():
         try:
             calculator = _load(request, family)
         except (ImportError, OSError) as error:

@@ -20,7 +20,6 @@ from mlff_probes.session.gate import Gate
 from mlff_probes.session.progress import terminal_progress
 from mlff_probes.session.sending import send
 from mlff_probes.session.suite import ProbeRequest, Suite
-from mlff_probes.session.termination import end_on_sigterm
 from mlff_probes.session.wanted import WantedFiles, account
 
 if TYPE_CHECKING:
@@ -53,10 +52,6 @@ class ProbeRun:
     def probe(self, request: pytest.FixtureRequest) -> Probe:
         """One quantity of one case for one calculator; `probe.check()` judges it."""
         return Probe(self.suite, self.gate, request.param, request.node, strict=self.options.strict)
-
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Listen to SIGTERM, in the controller and in each worker."""
-        end_on_sigterm(session.config)
 
     def pytest_report_header(self) -> list[str]:
         """Say who is measured."""

@@ -5,35 +5,28 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from types import FrameType
 
 import pytest
+
+from mlff_probes.calculators.interruption import Interruption
 
 TERMINATED = "terminated (SIGTERM)"
 
 
-def end_on_sigterm(config: pytest.Config) -> None:
-    """From now on, until pytest is done, the first SIGTERM interrupts what runs, and more of them change nothing.
+def end_on_signals(config: pytest.Config) -> None:
+    """From now on, until pytest is done, SIGTERM and Ctrl-C interrupt what runs, a model that catches all included.
 
-    Whoever listened before has the signal back afterwards. Where there is somebody who is not Python, or in a thread
-    other than the main one, nothing is changed.
+    The first SIGTERM does; more of them change nothing. Whoever listened before has the signals back afterwards. Where
+    somebody listens to SIGTERM who is not Python, or to Ctrl-C who is not Python's own, and in a thread other than the
+    main one, nothing is changed.
     """
-    before = signal.getsignal(signal.SIGTERM)
-    if before is None or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         return
-    signal.signal(signal.SIGTERM, _Once())
     undo = contextlib.ExitStack()
-    undo.callback(signal.signal, signal.SIGTERM, before)
     config.add_cleanup(undo.close)
-
-
-class _Once:
-    """Raises an interruption at its first call: a second would come while the scorecard is written."""
-
-    def __init__(self) -> None:
-        self._over = False
-
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self._over:
-            self._over = True
-            raise KeyboardInterrupt(TERMINATED)
+    if (before := signal.getsignal(signal.SIGTERM)) is not None:
+        undo.callback(signal.signal, signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, Interruption(TERMINATED, once=True))
+    if (before := signal.getsignal(signal.SIGINT)) is signal.default_int_handler:
+        undo.callback(signal.signal, signal.SIGINT, before)
+        signal.signal(signal.SIGINT, Interruption())

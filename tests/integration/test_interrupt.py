@@ -106,3 +106,55 @@ def test_terminal_says_so(interrupted, said):
         f"verdict: INCOMPLETE (*passed*): {rows} of {STORED_QUANTITIES} quantities have a verdict, {said}",
         "wrote *card.json*",
     )
+
+
+TOLD = '''
+
+import os
+import signal
+
+
+class Catching(Sound):
+    """Catches all that is raised in a call, as a loop that tries again does."""
+
+    def calculate(self, *args, **kwargs):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            pass
+        super().calculate(*args, **kwargs)
+
+
+def catching():
+    return Catching()
+
+
+def loading():
+    os.kill(os.getpid(), signal.SIGTERM)
+    return Sound()
+
+
+def catching_at_once():
+    try:
+        return loading()
+    except BaseException:
+        return Sound()
+'''
+
+
+def test_a_model_that_catches_everything_does_not_swallow_a_signal(tmp_path, sound, run_probes, recorded):
+    (tmp_path / "calc.py").write_text(sound + TOLD)
+    run = run_probes("--calculator=py:./calc.py:catching", "--probe-reference-only", f"--probe-reference={recorded}")
+    assert run.code == pytest.ExitCode.INTERRUPTED, run.output
+    assert run.card.interrupted == "terminated (SIGTERM)"
+    assert run.card.verdict == "incomplete"
+
+
+@pytest.mark.parametrize("factory", ["loading", "catching_at_once"])
+def test_a_signal_while_a_calculator_is_loaded_ends_the_run_with_a_word(tmp_path, sound, run_probes, factory):
+    (tmp_path / "calc.py").write_text(sound + TOLD)
+    run = run_probes(f"--calculator=py:./calc.py:{factory}")
+    assert run.code == pytest.ExitCode.INTERRUPTED, run.output
+    said = "terminated (SIGTERM) while calculators were being loaded: nothing was measured, and no scorecard is written"
+    assert run.output.strip() == f"Exit: {said}"
+    assert not (tmp_path / "card.json").exists()
