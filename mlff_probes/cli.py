@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
     parser.add_argument("--version", action="version", version=f"mlff-probes {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_add_list, _add_compare, _add_report, _add_worst, _add_annotate):
+    from mlff_probes.session.commands import record
+
+    for add in (record.add, _add_list, _add_compare, _add_report, _add_worst, _add_annotate):
         add(commands)
     return parser
 

@@ -104,7 +104,23 @@ def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
         if source.exists():
             raise InputError(source, f"a case of kind '{protocol.kind}' builds its own cells", "remove this file")
         return CaseFrames(built, None)
-    frames = read_frames(source, format="extxyz")
+    frames, notes = checked_frames(read_frames(source, format="extxyz"), source, file, protocol)
+    stored, said = stored_evaluation(frames, source, protocol if isinstance(protocol, LabelKeys) else LabelKeys())
+    return CaseFrames(tuple(frames), stored, (*notes, *said))
+
+
+def checked_frames(
+    frames: Sequence[Atoms], source: Path, file: Path, protocol: BaseProtocol
+) -> tuple[list[Atoms], tuple[str, ...]]:
+    """The frames of a case in the order and form that its protocol wants, and what a reader must know of them.
+
+    `source` is where they were read from, `file` the case.
+
+    Raises
+    ------
+    InputError
+        If they are not what the protocol needs.
+    """
     for index, frame in enumerate(frames):
         absent = [key for key in protocol.frame_keys if key not in frame.info]
         if absent:
@@ -115,13 +131,12 @@ def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:
             if not np.isfinite(frame.info[key]):
                 raise InputError(source, f"frame {index} has {key}={frame.info[key]}, which is not finite")
     # the order of frames in a file means nothing; their keys say what they are
-    frames = sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys])
-    frames, changed = protocol.prepared(frames)
+    ordered = sorted(frames, key=lambda frame: [frame_key(frame, key) for key in protocol.frame_keys])
+    frames, changed = protocol.prepared(ordered)
     problem = protocol.frame_problem(frames)
     if problem:
         raise InputError(source, f"{problem} ([protocol] of {file.name})")
-    stored, notes = stored_evaluation(frames, source, protocol if isinstance(protocol, LabelKeys) else LabelKeys())
-    return CaseFrames(tuple(frames), stored, (*changed, *protocol.frame_notes(frames), *notes))
+    return frames, (*changed, *protocol.frame_notes(frames))
 
 
 READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {
@@ -215,7 +230,7 @@ def labelled_frames(
             if not all(np.isfinite(labels.values[what]).all() for what in NEEDED):
                 raise InputError(file, f"frame {index} has an energy or a force that is not finite")
             _keep_stress(frame, labels)
-            first, known = unique.setdefault(_fingerprint(frame), (frame, labels))
+            first, known = unique.setdefault(fingerprint(frame), (frame, labels))
             if first is not frame:
                 _check_copy(first, known, labels, file, index)
                 left_out["copies"] += 1
@@ -280,7 +295,7 @@ def _unlabelled_frames(sources: Sequence[tuple[str | None, Path]]) -> list[Atoms
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
             frame.info |= _place(frame, origin, file, index)
-            unique.setdefault(_fingerprint(frame), frame)
+            unique.setdefault(fingerprint(frame), frame)
     return list(unique.values())
 
 
@@ -320,7 +335,7 @@ def _law_structures(file: Path, protocol: Law) -> list[Atoms]:
 @lru_cache(maxsize=4)
 def _structures(files: tuple[tuple[Path, int], ...]) -> tuple[Atoms, ...]:
     """The structures in some files, each once; `files` with their times of change, since several laws share them."""
-    return tuple({_fingerprint(frame): frame for file, _ in files for frame in read_frames(file)}.values())
+    return tuple({fingerprint(frame): frame for file, _ in files for frame in read_frames(file)}.values())
 
 
 def _sources(file: Path, origins: Mapping[str, str]) -> list[tuple[str | None, Path]]:
@@ -334,7 +349,7 @@ def _origin(frame: Atoms) -> str:
     return re.sub(r"[^A-Za-z0-9_.+]+", "_", str(named)).strip("_.+") or "all"
 
 
-def _fingerprint(frame: Atoms) -> Fingerprint:
+def fingerprint(frame: Atoms) -> Fingerprint:
     """Equal for two copies of one structure, as files of limited precision write it."""
     numbers = [frame.positions, frame.cell.array, frame.get_initial_charges(), frame.get_initial_magnetic_moments()]
     stated = {key.lower(): str(value) for key, value in frame.info.items() if key.lower() in STATE}

@@ -150,6 +150,19 @@ def load_case(file: Path, *, policy: Policy | None = None, recorded: bool = True
         With the file, the key, what was found and how to mend it.
     """
     policy = policy or load_policy()
+    table = read_case_file(file)
+    read = read_case_frames(file, table.protocol)
+    return build_case(file, file.stem, table, read, policy=policy, recorded=recorded)
+
+
+def read_case_file(file: Path) -> CaseFile:
+    """What the TOML of a case says, in the folder where it belongs; its frames are not looked at.
+
+    Raises
+    ------
+    InputError
+        With the file, the key, what was found and how to mend it.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", file.stem):
         raise InputError(file, f"a case id is made of letters, digits and _ . +, found '{file.stem}'")
     table = validated(CaseFile, read_toml(file), file, kinds=BY_KIND)
@@ -159,8 +172,7 @@ def load_case(file: Path, *, policy: Policy | None = None, recorded: bool = True
             f"the protocol '{table.protocol.kind}' belongs in a folder '{table.protocol.family}', "
             f"not in '{file.parent.name}'",
         )
-    read = read_case_frames(file, table.protocol)
-    return build_case(file, file.stem, table, read, policy=policy, recorded=recorded)
+    return table
 
 
 def build_case(

@@ -81,6 +81,47 @@ def write_case(
     return final, case
 
 
+def rewrite_case(file: Path, text: str, frames: Sequence[Atoms], source: str, beside: Mapping[str, str]) -> Case:
+    """Give a case that is there another text and other frames, all at once.
+
+    Parameters
+    ----------
+    file
+        The TOML.
+    text
+        What it is to say.
+    frames
+        Its frames, with energies (eV) and forces (eV/A) as results of their calculators.
+    source
+        Name of the file of frames beside it.
+    beside
+        The text of other files beside it, by name.
+
+    Returns
+    -------
+    Case
+        What was read back.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read back or written; then it is as it was.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=file.parent.parent) as scratch:
+            written = Path(scratch) / file.parent.name / file.name
+            written.parent.mkdir()
+            for name, content in {file.name: text, **beside}.items():
+                written.with_name(name).write_text(content, encoding="utf-8")
+            ase.io.write(written.with_name(source), list(frames), format="extxyz")
+            case = _read_back(written, file, recorded=True)
+            for name in (source, *beside, file.name):
+                written.with_name(name).replace(file.with_name(name))
+    except OSError as error:
+        raise InputError(file, f"cannot be written ({error.strerror or error})") from error
+    return case
+
+
 def _read_back(written: Path, final: Path, recorded: bool) -> Case:
     """The case as the loader reads it, with what it complains of said of the place where the case is to be."""
     try:
