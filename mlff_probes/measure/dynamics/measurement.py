@@ -16,13 +16,14 @@ from mlff_probes.core.progress import Report
 from mlff_probes.core.records import Value
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.measure.dynamics.observables import FS_PER_PS, MOST_POINTS, Floats, Observables, Sample, thinned
-from mlff_probes.measure.dynamics.outlook import outlook
+from mlff_probes.measure.dynamics.outlook import about, outlook
 from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics
 from mlff_probes.measure.dynamics.reference_dynamics import reference_curves, reference_window_fs
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.results import Result, missing
 from mlff_probes.methods.analysis import vibrations
+from mlff_probes.methods.simulation.engine import Sample as SampleOfAll
 from mlff_probes.methods.simulation.simulate import LOOK_AFTER, Simulation, simulate
 from mlff_probes.methods.simulation.store import TrajectoryStore
 
@@ -92,7 +93,7 @@ class _Look:
     Attributes
     ----------
     samples
-        Independent samples that are expected of means that are judged.
+        Independent samples that are expected of what is judged.
     notes
         What is not expected to be resolved.
     """
@@ -102,13 +103,13 @@ class _Look:
         self.samples: dict[str, float] = {}
         self.notes: list[str] = []
 
-    def __call__(self, first: Trajectory) -> str:
+    def __call__(self, first: Trajectory, start: SampleOfAll) -> str:
         """Why the rest of a simulation is not worth while; "" where it is."""
-        try:
-            found = outlook(self._case, first)
-        except ValueError:  # too little to say anything
-            return ""
+        found = outlook(self._case, first, start.positions[0], float(start.energies[0]))
         self.samples = found.samples
+        if found.samples:
+            expected = ", ".join(f"{name} {about(samples)}" for name, samples in found.samples.items())
+            self._report(f"after {LOOK_AFTER:.0%} of the production, expected independent samples: {expected}")
         if not found.unresolved:
             return ""
         why = "; ".join(f"{name}: {reason}" for name, reason in found.unresolved.items())

@@ -85,10 +85,14 @@ class Observables:
     ----------
     arrays
         The curves that were worked out on the way, worth plotting.
+    fewest
+        Fewest independent samples of what is estimated from g(r).
     """
 
-    def __init__(self, protocol: MolecularDynamics, sample: Sample) -> None:
-        self.protocol, self.sample = protocol, sample
+    def __init__(
+        self, protocol: MolecularDynamics, sample: Sample, *, fewest: int = statistics.MINIMUM_SAMPLES
+    ) -> None:
+        self.protocol, self.sample, self.fewest = protocol, sample, fewest
         self.trajectory = sample.trajectory
         self.arrays: dict[str, list[Any]] = {}
         self._known: dict[str, tuple[Floats, Floats]] = {}
@@ -256,7 +260,12 @@ class Observables:
         def off(mean: Floats) -> float:
             return between(*distances.common_grid(x, mean, *known, zero_beyond=False))
 
-        return statistics.jackknife(off, blocks, replicas=self.trajectory.replicas, witnesses=witnesses)
+        replicas, fewest = self.trajectory.replicas, self.fewest
+        return statistics.jackknife(off, blocks, replicas=replicas, witnesses=witnesses, fewest=fewest)
+
+    def first_peak(self, pair: str) -> tuple[Estimate, Estimate]:
+        """Position, A, and height of the first peak of g(r) of a pair."""
+        return rdf.first_peak(*self.pair_distribution(pair), replicas=self.trajectory.replicas, fewest=self.fewest)
 
 
 def longest_window_fs(replicas: int, length_fs: float) -> float:

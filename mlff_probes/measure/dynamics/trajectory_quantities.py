@@ -12,7 +12,7 @@ from mlff_probes.core.records import Samples, Value
 from mlff_probes.measure.dynamics.observables import FS_PER_PS, GPA, Floats, Observables
 from mlff_probes.measure.dynamics.protocols import ALL
 from mlff_probes.measure.results import missing, not_supplied
-from mlff_probes.methods.analysis import distances, rdf, statistics, vibrations
+from mlff_probes.methods.analysis import distances, statistics, vibrations
 from mlff_probes.methods.analysis.diffusion import diffusion
 from mlff_probes.methods.analysis.sampling import nyquist
 from mlff_probes.methods.analysis.statistics import Estimate, Unresolved
@@ -34,6 +34,18 @@ SERIES: dict[str, Callable[[Observables], Floats]] = {
     "volume_offset": lambda o: PERCENT * (o.trajectory.volumes / o.sample.start_volume - 1),
 }
 """Quantities that are means, and the series, shape (n_replicas, n_samples), that they are the means of."""
+
+SLOPES: dict[str, Callable[[Observables], tuple[Floats, Floats]]] = {
+    "temperature_drift": lambda o: (o.moving.time_fs / FS_PER_PS, o.moving.temperatures),
+    "potential_energy_drift": lambda o: (o.time_ps, SERIES["potential_energy"](o)),
+    "volume_drift": lambda o: (o.time_ps, SERIES["volume"](o)),
+    "energy_drift": lambda o: (
+        o.moving.time_fs / FS_PER_PS,
+        (o.moving.energies + o.moving.kinetic_energies) / o.atoms,
+    ),
+    "rmsd_growth_rate": lambda o: (o.time_ps, o.rmsd),
+}
+"""Quantities that are slopes, and the times, ps, and the series that they are the slopes of."""
 
 
 def quantity_value(observables: Observables, quantity: str, unit: str) -> Value:
@@ -63,8 +75,12 @@ def _temperature_offset(o: Observables, _: str) -> Value:
     return _of_velocities(o, ALL, found, scale=PERCENT + found.value)
 
 
-def _temperature_drift(o: Observables, _: str) -> Value:
-    return _of_velocities(o, ALL, statistics.drift(o.moving.time_fs / FS_PER_PS, o.moving.temperatures))
+def _slope_of(name: str) -> Callable[[Observables, str], Estimate]:
+    return lambda o, _: statistics.drift(*SLOPES[name](o))
+
+
+def _slope_of_velocities(name: str) -> Callable[[Observables, str], Value]:
+    return lambda o, _: _of_velocities(o, ALL, statistics.drift(*SLOPES[name](o)))
 
 
 def _of_velocities(
@@ -92,16 +108,6 @@ def _value(found: Estimate) -> Value:
     return Value(value=found.value, unit="-", uncertainty=found.uncertainty, degrees_of_freedom=degrees, note=note)
 
 
-def _potential_energy_drift(o: Observables, _: str) -> Estimate:
-    return statistics.drift(o.time_ps, SERIES["potential_energy"](o))
-
-
-def _energy_drift(o: Observables, _: str) -> Value:
-    t = o.moving
-    total = (t.energies + t.kinetic_energies) / o.atoms
-    return _of_velocities(o, ALL, statistics.drift(t.time_fs / FS_PER_PS, total))
-
-
 def _of_stress(work: Callable[[Observables], Estimate]) -> Callable[[Observables, str], Estimate | Value]:
     """A quantity that needs the stress: not applicable where the calculator supplies none."""
 
@@ -122,10 +128,6 @@ def _pressure_offset(o: Observables) -> Estimate:
     return statistics.mean(o.pressures - o.protocol.pressure_bar * units.bar * GPA)
 
 
-def _volume_drift(o: Observables, _: str) -> Estimate:
-    return statistics.drift(o.time_ps, SERIES["volume"](o))
-
-
 def _net_force(o: Observables, _: str) -> Value:
     """The largest that was seen, not a mean: it is a law."""
     net = EV_TO_MEV * np.linalg.norm(o.trajectory.forces.sum(axis=2), axis=-1) / o.atoms
@@ -134,16 +136,12 @@ def _net_force(o: Observables, _: str) -> Value:
     return Value(value=float(net.max()), unit="-", note=seen)
 
 
-def _rmsd_growth_rate(o: Observables, _: str) -> Estimate:
-    return statistics.drift(o.time_ps, o.rmsd)
-
-
 def _first_peak(o: Observables, pair: str) -> Estimate:
-    return rdf.first_peak(*o.pair_distribution(pair), replicas=o.trajectory.replicas)[0]
+    return o.first_peak(pair)[0]
 
 
 def _first_peak_height(o: Observables, pair: str) -> Estimate:
-    return rdf.first_peak(*o.pair_distribution(pair), replicas=o.trajectory.replicas)[1]
+    return o.first_peak(pair)[1]
 
 
 def _rdf_l1(o: Observables, pair: str) -> Estimate:
@@ -199,25 +197,30 @@ def _vdos_wasserstein(o: Observables, element: str) -> Value:
     return _of_velocities(o, element, found, spectral=True)
 
 
-QUANTITIES: dict[str, Callable[[Observables, str], Estimate | Value]] = {
-    "temperature": _temperature,
-    "temperature_offset": _temperature_offset,
-    "temperature_drift": _temperature_drift,
-    "potential_energy": _mean_of("potential_energy"),
-    "potential_energy_drift": _potential_energy_drift,
-    "pressure": _of_stress(lambda o: statistics.mean(o.pressures)),
-    "pressure_drift": _of_stress(_pressure_drift),
-    "pressure_offset": _of_stress(_pressure_offset),
-    "volume": _mean_of("volume"),
-    "volume_drift": _volume_drift,
-    "volume_offset": _mean_of("volume_offset"),
-    "energy_drift": _energy_drift,
-    "net_force": _net_force,
-    "rmsd_growth_rate": _rmsd_growth_rate,
+OF_BLOCKS: dict[str, Callable[[Observables, str], Estimate]] = {
     "first_peak": _first_peak,
     "first_peak_height": _first_peak_height,
     "rdf_l1": _rdf_l1,
     "rdf_wasserstein": _rdf_wasserstein,
+}
+"""Quantities of g(r), which are estimated from its blocks, by pair."""
+
+QUANTITIES: dict[str, Callable[[Observables, str], Estimate | Value]] = {
+    "temperature": _temperature,
+    "temperature_offset": _temperature_offset,
+    "temperature_drift": _slope_of_velocities("temperature_drift"),
+    "potential_energy": _mean_of("potential_energy"),
+    "potential_energy_drift": _slope_of("potential_energy_drift"),
+    "pressure": _of_stress(lambda o: statistics.mean(o.pressures)),
+    "pressure_drift": _of_stress(_pressure_drift),
+    "pressure_offset": _of_stress(_pressure_offset),
+    "volume": _mean_of("volume"),
+    "volume_drift": _slope_of("volume_drift"),
+    "volume_offset": _mean_of("volume_offset"),
+    "energy_drift": _slope_of_velocities("energy_drift"),
+    "net_force": _net_force,
+    "rmsd_growth_rate": _slope_of("rmsd_growth_rate"),
+    **OF_BLOCKS,
     "diffusion": _diffusion,
     "mean_frequency": _mean_frequency,
     "vdos_wasserstein": _vdos_wasserstein,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.special import gammaincinv
 
-from mlff_probes.methods.analysis.displacement import MSD
+from mlff_probes.methods.analysis.displacement import LAGS, LONGEST_SHARE, MSD
 from mlff_probes.methods.analysis.statistics import CONFIDENCE, Unresolved, quantile, require
 
 Floats = NDArray[np.float64]
@@ -38,6 +38,9 @@ Velocities of atoms in solids and liquids forget their direction within some per
 than 1 ps but for the softest modes; Langevin friction of 0.01 / fs takes 0.1 ps. What vibration adds to later lags is
 constant, and goes into the intercept.
 """
+
+ROUNDING = 1e-9
+"""A lag that is the longest one but for rounding counts."""
 
 SUPERDIFFUSIVE = 1.3
 """Power of time above which (by two standard errors) the mean squared displacement is not diffusive: ballistic is 2."""
@@ -159,14 +162,27 @@ def _bound(found: MSD, hop_length: float) -> Diffusion:
     return Diffusion(value, value, True, reason, float(found.samples[-1]), None)
 
 
+def too_few_lags(duration_fs: float, interval_fs: float) -> str:
+    """Why a trajectory is too short for a slope, and how long it must be; "" where it is not."""
+    longest = duration_fs * LONGEST_SHARE
+    spacing = max(interval_fs, longest / LAGS)
+    late = int(np.count_nonzero(np.arange(1, int(longest / spacing + ROUNDING) + 1) * spacing >= BALLISTIC_FS))
+    return "" if late >= FEWEST_LAGS else _few_lags(late, spacing)
+
+
+def _few_lags(late: int, spacing_fs: float) -> str:
+    needed_fs = (BALLISTIC_FS + (FEWEST_LAGS - 1) * spacing_fs) / LONGEST_SHARE
+    return (
+        f"{late} lags between {BALLISTIC_FS / 1000:g} ps, where displacements stop being ballistic, and half the "
+        f"trajectory, at least {FEWEST_LAGS} are needed: simulate {needed_fs / 1000:.2g} ps or more"
+    )
+
+
 def _linear_part(found: MSD) -> NDArray[np.int_]:
     """Indices of the lags to fit: from the end of the ballistic part on, evenly."""
     late = np.flatnonzero(found.lag_fs >= BALLISTIC_FS)
     if len(late) < FEWEST_LAGS:
-        raise Unresolved(
-            f"{len(late)} lags between {BALLISTIC_FS / 1000:g} ps, where displacements stop being ballistic, and half "
-            f"the trajectory, at least {FEWEST_LAGS} are needed"
-        )
+        raise Unresolved(_few_lags(len(late), float(np.diff(found.lag_fs).max(initial=0.0))))
     later = min(int(np.searchsorted(found.lag_fs[late], 3 * found.lag_fs[late[0]])), len(late) - 1)
     ends = late[[0, later]]
     span = np.log(found.lag_fs[ends[1]] / found.lag_fs[ends[0]])

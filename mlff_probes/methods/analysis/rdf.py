@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import least_squares
 
-from mlff_probes.methods.analysis.statistics import Estimate, Unresolved, jackknife
+from mlff_probes.methods.analysis.statistics import MINIMUM_SAMPLES, Estimate, Unresolved, jackknife
 from mlff_probes.methods.neighbours import neighbours
 
 Floats = NDArray[np.float64]
@@ -110,7 +110,9 @@ def radial_distribution(
     return (edges[:-1] + edges[1:]) / 2, np.array(found)
 
 
-def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple[Estimate, Estimate]:
+def first_peak(
+    r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1, fewest: int = MINIMUM_SAMPLES
+) -> tuple[Estimate, Estimate]:
     """Position (A) and height of the first peak of g(r).
 
     The peak is the first maximum of the smoothed mean of the blocks that rises by `PROMINENCE` of the highest value;
@@ -127,11 +129,13 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple
         Shape (n_blocks, n_bins), replica by replica, in order of time in each; better 48 short ones than 12 long.
     replicas
         How many there are, each of as many blocks.
+    fewest
+        Fewest independent blocks.
 
     Raises
     ------
     Unresolved
-        Where there is no peak, the fit finds no apex within it, or there are too few independent blocks.
+        Where there is no peak, the fit finds no apex within it, or there are fewer independent blocks than `fewest`.
     """
     grid, blocks = np.asarray(r, dtype=float), np.asarray(g_blocks, dtype=float)
     around, _ = _peak_bins(grid, blocks.mean(axis=0))
@@ -142,7 +146,9 @@ def first_peak(r: ArrayLike, g_blocks: ArrayLike, *, replicas: int = 1) -> tuple
         return _skewed_fit(grid[around], np.frombuffer(g))
 
     def apex(part: int) -> Estimate:
-        return jackknife(lambda g: fit(g[around].tobytes())[part], blocks, replicas=replicas, witnesses=[distance])
+        return jackknife(
+            lambda g: fit(g[around].tobytes())[part], blocks, replicas=replicas, witnesses=[distance], fewest=fewest
+        )
 
     return apex(0), apex(1)
 

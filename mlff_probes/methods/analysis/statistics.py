@@ -108,7 +108,7 @@ def statistical_inefficiency(series: ArrayLike) -> float:
     return _inefficiency(values - values.mean(), fitted=1)
 
 
-def mean(series: ArrayLike) -> Estimate:
+def mean(series: ArrayLike, *, fewest: int = MINIMUM_SAMPLES) -> Estimate:
     """Mean of a series of shape (n_replicas, n_samples), with its interval by Student's t.
 
     The standard error is s sqrt(g/n), s the standard deviation about the mean with n/g - 1 degrees of freedom, g the
@@ -117,15 +117,15 @@ def mean(series: ArrayLike) -> Estimate:
     Raises
     ------
     Unresolved
-        With fewer than `MINIMUM_SAMPLES` independent samples.
+        With fewer than `fewest` independent samples.
     """
     values = _checked(series)
     centre = float(values.mean())
     if _constant(values):
-        require(values.size)
+        require(values.size, fewest)
         return _estimate(centre, 0.0, values.size, np.inf)
     samples = values.size / statistical_inefficiency(values)
-    require(samples)
+    require(samples, fewest)
     error = np.sqrt(values.var() / (samples - 1))
     return _estimate(centre, error, samples, SHARE_OF_DEGREES * (samples - 1))
 
@@ -152,28 +152,65 @@ def drift(time: ArrayLike, series: ArrayLike) -> Estimate:
     Unresolved
         With fewer than `MINIMUM_SAMPLES` independent samples left, and fewer than `ENOUGH_REPLICAS` replicas.
     """
+    found = line(time, series)
+    (replicas, count), residuals, inefficiency = found.residuals.shape, found.residuals, found.inefficiency
+    if not residuals.any():
+        require(residuals.size - replicas + 1)
+        return _estimate(found.slope, 0.0, residuals.size - replicas + 1, np.inf)
+    samples = residuals.size / inefficiency - replicas + 1
+    if samples < MINIMUM_SAMPLES <= count and replicas >= ENOUGH_REPLICAS:
+        return _estimate(found.slope, found.slopes.std(ddof=1) / np.sqrt(replicas), replicas, replicas - 1)
+    require(samples)
+    variance = (residuals**2).sum() / (residuals.size - inefficiency * (replicas + 1))
+    error = np.sqrt(variance * inefficiency / (replicas * found.spread))
+    return _estimate(found.slope, error, samples, SHARE_OF_DEGREES * (samples - 2))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One straight line through all replicas of a series, each with its own intercept.
+
+    Attributes
+    ----------
+    slope, slopes
+        Of all replicas, and of each of them, shape (n_replicas,).
+    residuals
+        What is left beside the line, shape (n_replicas, n_samples); exactly 0 where that is rounding.
+    spread
+        Sum of the squares of the times of one replica about their mean.
+    inefficiency
+        That of the residuals: samples per independent sample.
+    """
+
+    slope: float
+    slopes: Floats
+    residuals: Floats
+    spread: float
+    inefficiency: float
+
+
+def line(time: ArrayLike, series: ArrayLike) -> Line:
+    """The line of least squares through a series, without its interval: see `drift`.
+
+    Raises
+    ------
+    Unresolved
+        With fewer than two samples, or two different times.
+    """
     values = _checked(series)
     centred = np.asarray(time, dtype=float)
     centred = centred - centred.mean()
     if centred.shape != values.shape[1:]:
         raise ValueError(f"{len(centred)} times for {values.shape[1]} samples")
-    replicas, spread = len(values), float(centred @ centred)
+    spread = float(centred @ centred)
     if spread == 0:
         raise Unresolved("a slope needs at least two different times")
+    slopes = values @ centred / spread
     slope = float((values @ centred).mean() / spread)
     residuals = values - values.mean(axis=1, keepdims=True) - slope * centred
     if _constant(values, residuals):
-        require(values.size - replicas + 1)
-        return _estimate(slope, 0.0, values.size - replicas + 1, np.inf)
-    inefficiency = _inefficiency(residuals, fitted=replicas + 1)
-    samples = values.size / inefficiency - replicas + 1
-    if samples < MINIMUM_SAMPLES <= len(centred) and replicas >= ENOUGH_REPLICAS:
-        slopes = values @ centred / spread
-        return _estimate(slope, slopes.std(ddof=1) / np.sqrt(replicas), replicas, replicas - 1)
-    require(samples)
-    variance = (residuals**2).sum() / (values.size - inefficiency * (replicas + 1))
-    error = np.sqrt(variance * inefficiency / (replicas * spread))
-    return _estimate(slope, error, samples, SHARE_OF_DEGREES * (samples - 2))
+        return Line(slope, slopes, np.zeros_like(values), spread, 1.0)
+    return Line(slope, slopes, residuals, spread, _inefficiency(residuals, fitted=len(values) + 1))
 
 
 @dataclass(frozen=True)
@@ -201,6 +238,7 @@ def jackknife(
     replicas: int = 1,
     witnesses: ArrayLike = (),
     otherwise: KnownScatter | None = None,
+    fewest: int = MINIMUM_SAMPLES,
 ) -> Estimate:
     """A function of the mean of blocks of a trajectory, with its interval by leaving out one block at a time.
 
@@ -218,6 +256,8 @@ def jackknife(
         function: where there are too few independent samples of one of them, there are too few of the function.
     otherwise
         What holds, however correlated the blocks are: it makes the interval where too few of them are independent.
+    fewest
+        Fewest independent blocks.
 
     Notes
     -----
@@ -229,7 +269,7 @@ def jackknife(
     Raises
     ------
     Unresolved
-        With fewer than `MINIMUM_SAMPLES` independent blocks, or of the samples that would do otherwise.
+        With fewer than `fewest` independent blocks, or of the samples that would do otherwise.
     ValueError
         Where the replicas are not of equally many blocks.
     """
@@ -240,18 +280,19 @@ def jackknife(
     whole = values.mean(axis=0)
     centre = float(function(whole))
     try:
-        require(count)
+        require(count, fewest)
         known = [
-            mean(np.asarray(witness, dtype=float).reshape(replicas, -1)).samples for witness in np.asarray(witnesses)
+            mean(np.asarray(witness, dtype=float).reshape(replicas, -1), fewest=fewest).samples
+            for witness in np.asarray(witnesses)
         ]
         left_out = np.array([function((whole * count - block) / (count - 1)) for block in values])
         if _constant(left_out):
             return _estimate(centre, 0.0, min([count, *known]), np.inf)
-        found = mean(((count - 1) * (left_out.mean() - left_out)).reshape(replicas, -1))
+        found = mean(((count - 1) * (left_out.mean() - left_out)).reshape(replicas, -1), fewest=fewest)
     except Unresolved:
         if otherwise is None:
             raise
-        require(otherwise.samples)
+        require(otherwise.samples, fewest)
         return _estimate(centre, otherwise.error, otherwise.samples, otherwise.degrees)
     samples = min([found.samples, *known])
     error = found.uncertainty / float(quantile(found.degrees))

@@ -12,7 +12,7 @@ from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.methods.simulation.engine import Sample
 from mlff_probes.methods.simulation.settings import SimulationSettings
-from mlff_probes.methods.simulation.trajectory import unwrap
+from mlff_probes.methods.simulation.trajectory import unwrap, unwrapped
 
 
 class Recorder:
@@ -81,18 +81,24 @@ class Recorder:
         self._momenta[replica, row], self._forces[replica, row] = atoms.get_momenta(), results["forces"]
         self._energies[replica, row] = results["energy"]
 
-    def production(self, samples: int) -> Trajectory:
-        """A copy of the first samples of the production, wrapped or not as they came."""
+    def production(self, samples: int, *, wrapped: bool) -> tuple[Trajectory, Sample]:
+        """A copy of the first samples of the production, and the first sample of all.
+
+        `wrapped` positions are unwrapped from the first sample of all on.
+        """
         first = self._protocol.equilibration_steps // self._protocol.sample_every
         rows = slice(first, first + samples)
         masses, start = self._start.get_masses(), self._start
+        positions, cells = self._positions[:, : rows.stop], self._cells[:, : rows.stop]
+        if wrapped:
+            positions = unwrapped(positions, cells, start.pbc)
         return Trajectory(
             numbers=start.numbers, masses=masses, pbc=start.pbc,
             time_fs=np.arange(samples, dtype=float) * (self._protocol.sample_every * self._protocol.timestep_fs),
-            positions=self._positions[:, rows].copy(), velocities=self._momenta[:, rows] / masses[:, None] * units.fs,
+            positions=positions[:, rows].copy(), velocities=self._momenta[:, rows] / masses[:, None] * units.fs,
             forces=self._forces[:, rows].copy(), energies=self._energies[:, rows].copy(),
-            cells=self._cells[:, rows].copy(), fixed_momentum=self._protocol.ensemble == "NVE", system=start,
-        )  # fmt: skip
+            cells=cells[:, rows].copy(), fixed_momentum=self._protocol.ensemble == "NVE", system=start,
+        ), self.at(0)  # fmt: skip
 
     def trajectories(self, *, wrapped: bool) -> tuple[Trajectory, Trajectory]:
         """Equilibration and production, each with its own beginning of time; the recorder is of no use afterwards.

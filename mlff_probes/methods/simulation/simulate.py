@@ -33,6 +33,9 @@ from mlff_probes.methods.simulation.survival import End, Watch
 LOOK_AFTER = 0.2
 """Part of the production after which it is asked whether the rest is worth while."""
 
+Hopeless = Callable[[Trajectory, Sample], str]
+"""Says from the first part of a production, and the first sample of all, why the rest is not worth while."""
+
 CHECKPOINT_S = 30.0
 """Seconds between two checkpoints: what a crash costs at most. Ctrl-C and a timeout cost nothing."""
 
@@ -90,7 +93,7 @@ def simulate(
     *,
     store: TrajectoryStore | None = None,
     report: Report = silent,
-    hopeless: Callable[[Trajectory], str] = lambda _: "",
+    hopeless: Hopeless = lambda *_: "",
     case_id: str = "",
     clock: Callable[[], float] = time.monotonic,
 ) -> Simulation:
@@ -115,7 +118,8 @@ def simulate(
     report
         Told after each sample how far the simulation is.
     hopeless
-        Shown the first `LOOK_AFTER` of the production; says why the rest is not worth while, "" where it is.
+        Shown the first `LOOK_AFTER` of the production, and the first sample of all; says why the rest is not worth
+        while, "" where it is.
     case_id
         The case, for the name of its folder.
     clock
@@ -163,7 +167,7 @@ class _Run:
         make: Callable[[Atoms], Engine],
         *,
         report: Report,
-        hopeless: Callable[[Trajectory], str],
+        hopeless: Hopeless,
         clock: Callable[[], float],
     ) -> None:
         self.protocol, self._start, self._make, self._report, self._clock = protocol, start, make, report, clock
@@ -236,7 +240,9 @@ class _Run:
 
     def _look(self) -> str:
         """What is said of the first part of the production."""
-        return self._hopeless(self.recorder.production(self._looked_at + 1)) if self._looked_at else ""
+        if not self._looked_at:
+            return ""
+        return self._hopeless(*self.recorder.production(self._looked_at + 1, wrapped=self.engine.wraps))
 
     def _begin(self) -> End | None:
         """Begin at the start, or, where its forces are large, at the start relaxed; an end where that does not help."""
