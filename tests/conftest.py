@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,12 @@ from filelock import FileLock
 
 FIRST = ("test_fault_matrix.py", "integration", "test_readme.py", "independent")
 """Files, and folders of files, that take longest: begun last, one of them would be waited for by idle workers."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """A file goes to one worker, whose fixtures it shares (`--dist loadgroup`), unless it is marked otherwise."""
+    if not any(item.iter_markers("xdist_group")):
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(trylast=True)
@@ -23,15 +29,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def trained_mace_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """A file or folder by its name and by what writes it: the worker that needs it first makes it for all."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, write: Callable[[Path], object]) -> Path:
+        whole, part = shared / name, shared / f"part_of_{name}"
+        with FileLock(shared / f"{name}.lock"):
+            if not whole.exists():
+                write(part)
+                part.rename(whole)
+        return whole
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained_mace_file(made_once) -> Path:
     """A small MACE in float64, trained on this project's own frames in some 15 s; judged well, but not perfect."""
     from mace_models import trained_mace
 
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # one training for all workers
-    file = shared / "trained.model"
-    with FileLock(file.with_suffix(".lock")):
-        return file if file.exists() else trained_mace(file)
+    return made_once("trained.model", trained_mace)
 
 
 @pytest.fixture(scope="session")

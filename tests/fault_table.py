@@ -157,7 +157,7 @@ ROUGH = {"temperature_offset": 20.0, "mean_frequency_Cu": 0.9, "vdos_wasserstein
 JUDGED = ("outcome", "barrier", "reverse_barrier", "reaction_energy", "lattice_constant", "formation_energy")
 
 
-def recorded_cases(target: Path) -> list[Case]:
+def write_cases(target: Path) -> None:
     """The cases of the package and some that relax or move, with what the sound calculator says as the reference."""
     record(Sound(), target)
     (target / "parity").mkdir()
@@ -169,6 +169,10 @@ def recorded_cases(target: Path) -> list[Case]:
         record_relaxed(target / "migration" / f"{name}.toml", protocol)
     record_simulations(target / "dynamics")
     record_stresses(target / "parity" / "strained.toml")
+
+
+def recorded_cases(target: Path) -> list[Case]:
+    """What `write_cases` has written."""
     cases = load_cases([target])
     assert all(isinstance(case, Case) for case in cases), cases
     return cases
@@ -336,5 +340,6 @@ def code(names: Iterable[str]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        cases = recorded_cases(Path(folder))
+        write_cases(Path(folder) / "recorded")
+        cases = recorded_cases(Path(folder) / "recorded")
     print(table({name: fired(strengths(judged(kind, cases))) for name, kind in FAULTS.items()}), end="")

@@ -26,6 +26,9 @@ CUTOFF_A = 6.5
 RADIUS_A = {"Al": 2.00, "Cr": 1.40, "Cu": 1.30, "Sb": 1.75, "Te": 2.05}
 DEPTH_EV = {"Al": 0.20, "Cr": 0.30, "Cu": 0.35, "Sb": 0.15, "Te": 0.15}
 STIFFNESS_PER_A = 1.5
+SAME_PLACE_A2 = 1e-10
+"""Squares of distances below which an atom is met by itself, to the rounding of a difference of large squares."""
+
 LAUNCH_S = 1e-3
 """What a call takes on a GPU."""
 
@@ -95,10 +98,13 @@ class Sound(AseCalculator):
         cell, inverse, images = self.lattice(atoms)
         between = (atoms.positions[None] - atoms.positions[:, None]) @ inverse
         between -= between.round() * atoms.pbc
-        ways = (between @ cell)[:, :, None] + images
-        squares = np.einsum("ijsx,ijsx->ijs", ways, ways)
-        first, second, shift = np.nonzero((squares < self.cutoff**2) & (squares > 0))
-        found = ways[first, second, shift].astype(self.dtype)
+        between = (between @ cell).reshape(-1, 3)
+        squares = between @ (2 * images.T)  # |b + s|^2 = 2 b s + b^2 + s^2: far faster than all sums b + s
+        squares += (between**2).sum(axis=1)[:, None]
+        squares += (images**2).sum(axis=1)
+        pair, shift = np.divmod(np.flatnonzero((squares < self.cutoff**2) & (squares > SAME_PLACE_A2)), len(images))
+        first, second = np.divmod(pair, len(atoms))
+        found = (between[pair] + images[shift]).astype(self.dtype)
         z = atoms.numbers
         return Pairs(len(atoms), first, second, z[first], z[second], found, np.sqrt((found**2).sum(axis=1)))
 

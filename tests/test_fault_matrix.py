@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fault_table import FAULTS, fired, judged, recorded_cases, strengths, table
+from fault_table import FAULTS, fired, judged, recorded_cases, strengths, table, write_cases
+from pydantic import TypeAdapter
 from sound import Sound
 
 from mlff_probes.cases.tolerances import load_policy
-from mlff_probes.core.records import State, Value
+from mlff_probes.core.records import ProbeResult, State, Value
 from mlff_probes.scorecard.comparison import Baseline, Comparer
 from mlff_probes.scorecard.model import CaseSummary
 from mlff_probes.scorecard.regression import load_regression
@@ -598,16 +599,22 @@ PROBES = {f"{family}.{name}" for family, name in load_policy().tolerances}
 PAGE = Path(__file__).parents[1] / "docs" / "faults.md"
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory):
+SHARES = [pytest.param(name, marks=pytest.mark.xdist_group(f"faults_{row % 6}")) for row, name in enumerate(FAULTS)]
+"""All faults, in six shares, which different workers may take."""
+
+
+@pytest.fixture(scope="session")
+def cases(made_once):
     """What the sound calculator says of the package's cases and of two that relax, and the physical laws."""
-    return recorded_cases(tmp_path_factory.mktemp("recorded"))
+    return recorded_cases(made_once("recorded", write_cases))
 
 
-@pytest.fixture(scope="module")
-def sound(cases):
+@pytest.fixture(scope="session")
+def sound(cases, made_once):
     """What is judged of the sound calculator, each with the name of its probe."""
-    return list(judged(Sound, cases))
+    rows = TypeAdapter(list[tuple[str, ProbeResult]])
+    file = made_once("sound.json", lambda file: file.write_bytes(rows.dump_json(list(judged(Sound, cases)))))
+    return rows.validate_json(file.read_bytes())
 
 
 def test_the_sound_calculator_passes_everything(sound):
@@ -616,7 +623,7 @@ def test_the_sound_calculator_passes_everything(sound):
     assert set(found) == PROBES
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", SHARES)
 def test_a_fault_is_caught_by_these_probes_and_no_others(fault, cases, sound):
     rows = list(judged(FAULTS[fault], cases))
     found = strengths(rows)
