@@ -34,8 +34,9 @@ SIZES = (2, 3, 4, 5, 6, 7, MOST_ATOMS, 1)
 shall not be."""
 
 MOST_ELEMENTS = 3
-SLABS_AND_WIRES = ((True, True, False), (False, True, True), (True, False, False), (False, True, False))
-PERIODIC = (*[(True, True, True)] * 8, *SLABS_AND_WIRES)
+CRYSTALS = ((True, True, True),)
+SLABS, WIRES = ((True, True, False), (False, True, True)), ((True, False, False), (False, True, False))
+PERIODIC = (*CRYSTALS * 8, *SLABS, *WIRES)
 """In which directions random structures are periodic, each as likely: two of three are crystals."""
 
 VACUUM_A = (2.0, 8.0)
@@ -49,6 +50,17 @@ AWAY = 2
 
 SELDOM = (False, False, False, True)
 """Of every four structures, one is written in each of the unusual ways."""
+
+WIRE, SLAB = "periodic in one direction", "periodic in two directions"
+FLAT_CELL, SKEWED, LEFT, OUTSIDE = "flat cell", "skewed cell", "left-handed cell", "atoms outside the cell"
+UNUSUAL = (SKEWED, WIRE, FLAT_CELL, SLAB, LEFT, OUTSIDE)
+"""In which ways a structure may be unusual, the rarest first."""
+
+LEANS = 0.5
+"""A cell is skewed whose volume is less than this part of the product of the lengths of its vectors."""
+
+LOW = 0.35
+"""A cell is flat that is, once reduced, lower in one direction than this part of its longest vector."""
 
 RATTLE = 0.15
 """How far an atom of a random structure is off the site of a 2 x 2 x 2 grid, as a part of the cell."""
@@ -99,49 +111,66 @@ def drawn(strategy: st.SearchStrategy[T], number: int) -> list[T]:
     return examples
 
 
-def cells() -> st.SearchStrategy[Floats]:
-    """Right-handed cells of any symmetry, rows are vectors, of the order of 1 in each direction; some are flat."""
+def cells(flat: Sequence[bool] = SELDOM) -> st.SearchStrategy[Floats]:
+    """Right-handed cells of any symmetry, rows are vectors, of the order of 1 in each direction; some are `flat`."""
 
     def cell(numbers: tuple[float, float, float, float, float, bool]) -> Floats:
-        bx, by, cx, cy, cz, flat = numbers
-        return np.array([[1.0, 0.0, 0.0], [bx, by, 0.0], np.array([cx, cy, cz]) * (FLAT if flat else 1.0)])
+        bx, by, cx, cy, cz, low = numbers
+        return np.array([[1.0, 0.0, 0.0], [bx, by, 0.0], np.array([cx, cy, cz]) * (FLAT if low else 1.0)])
 
     lean, height = st.floats(-0.6, 0.6), st.floats(0.7, 1.5)
-    return st.tuples(lean, height, lean, lean, height, st.sampled_from(SELDOM)).map(cell)
+    return st.tuples(lean, height, lean, lean, height, st.sampled_from(flat)).map(cell)
 
 
-@st.composite
 def structures(
-    draw: Callable[[st.SearchStrategy[Any]], Any], elements: Sequence[str], info: Mapping[str, Any] | None = None
-) -> Atoms:
+    elements: Sequence[str], info: Mapping[str, Any] | None = None, kind: str | None = None
+) -> st.SearchStrategy[Atoms]:
     """Structures of 1 to 8 atoms of up to three of `elements`, without close contacts.
 
     The atoms sit near the sites of a grid in a random cell, which is then scaled until the shortest distance is
     1.0 to 1.4 times the sum of the two covalent radii (but 1.5 to 4.5 A, where that lies outside). Some are slabs and
     wires, periodic in two directions or one, with a vacuum in the others; and some are `written_otherwise`. They are
-    neutral (`charge` 0 in their `info`) and carry whatever else `info` says.
+    neutral (`charge` 0 in their `info`) and carry whatever else `info` says. With a `kind` all are unusual in that way.
     """
+    found = _structures(elements, info, kind)
+    return found if kind is None else found.filter(lambda atoms: kind in unusual(atoms))
+
+
+@st.composite
+def _structures(
+    draw: Callable[[st.SearchStrategy[Any]], Any],
+    elements: Sequence[str],
+    info: Mapping[str, Any] | None,
+    kind: str | None,
+) -> Atoms:
     palette = draw(st.lists(st.sampled_from(sorted(elements)), min_size=1, max_size=MOST_ELEMENTS, unique=True))
     size = draw(st.sampled_from(SIZES))
     symbols = draw(st.lists(st.sampled_from(palette), min_size=size, max_size=size))
     sites = draw(st.permutations(range(MOST_ATOMS)))[: len(symbols)]
     grid = np.array([[site & 1, site >> 1 & 1, site >> 2 & 1] for site in sites]) / 2
     off = draw(st.lists(st.floats(-RATTLE, RATTLE), min_size=3 * len(symbols), max_size=3 * len(symbols)))
-    scaled, pbc = grid + np.reshape(off, (-1, 3)), draw(st.sampled_from(PERIODIC))
-    atoms = made(symbols, scaled_positions=scaled, cell=draw(cells()), pbc=pbc, info=info)
+    periodic = {WIRE: WIRES, SLAB: SLABS, FLAT_CELL: CRYSTALS, SKEWED: CRYSTALS}.get(kind or "", PERIODIC)
+    scaled, pbc = grid + np.reshape(off, (-1, 3)), draw(st.sampled_from(periodic))
+    cell = draw(cells(_only(kind == FLAT_CELL)))
+    atoms = made(symbols, scaled_positions=scaled, cell=cell, pbc=pbc, info=info)
     ratio, distance = closest(atoms)
     scale = np.clip(draw(st.floats(*TOUCHING_TO_LOOSE)) / ratio, SHORTEST_A / distance, LONGEST_A / distance)
     atoms = derived(atoms, cell=atoms.cell.array * scale, scale_atoms=True)
     wide = np.where(pbc, 1.0, 1.0 + draw(st.floats(*VACUUM_A)) / atoms.cell.lengths())
-    found: Atoms = draw(written_otherwise(derived(atoms, cell=atoms.cell.array * wide[:, None])))
+    found: Atoms = draw(written_otherwise(derived(atoms, cell=atoms.cell.array * wide[:, None]), kind))
     return found
 
 
-def written_otherwise(atoms: Atoms) -> st.SearchStrategy[Atoms]:
+def _only(sure: bool) -> tuple[bool, ...]:
+    return (True,) if sure else SELDOM
+
+
+def written_otherwise(atoms: Atoms, kind: str | None = None) -> st.SearchStrategy[Atoms]:
     """The same structure, for some of all examples in a left-handed cell, in a skewed one, or with atoms outside of it.
 
     The order of the cell vectors makes it left-handed; combinations of those that are periodic, and negative ones, skew
-    it; atoms lie outside by periodic cell vectors. A structure without a cell stays as it is.
+    it; atoms lie outside by periodic cell vectors. What `kind` names is done to all. A structure without a cell stays
+    as it is.
     """
     if not atoms.pbc.any() or atoms.cell.rank < 3:
         return st.just(atoms)
@@ -154,8 +183,8 @@ def written_otherwise(atoms: Atoms) -> st.SearchStrategy[Atoms]:
         found = derived(atoms, cell=cell, positions=atoms.positions + shift @ atoms.cell.array)
         return in_order(found, (1, 0, 2)) if swapped else found
 
-    seldom, matrices = st.sampled_from(SELDOM), equivalent_cells(tuple(atoms.pbc))
-    return st.tuples(seldom, seldom, seldom, matrices, st.integers(0, 2**16)).map(written)
+    ways = [st.sampled_from(_only(kind == way)) for way in (LEFT, SKEWED, OUTSIDE)]
+    return st.tuples(*ways, equivalent_cells(tuple(atoms.pbc)), st.integers(0, 2**16)).map(written)
 
 
 def in_order(atoms: Atoms, order: tuple[int, int, int]) -> Atoms:
@@ -170,6 +199,24 @@ def oddities(atoms: Atoms) -> list[str]:
     if directions == 3:
         return found
     return [*found, f"periodic in {directions} direction{'s' * (directions != 1)}"]
+
+
+def unusual(atoms: Atoms) -> set[str]:
+    """In which ways (`UNUSUAL`) a structure is unusual."""
+    directions = int(atoms.pbc.sum())
+    found = {WIRE} if directions == 1 else {SLAB} if directions == 2 else set()
+    if atoms.cell.rank < 3:
+        return found
+    cell = atoms.cell.array
+    volume, scaled = np.linalg.det(cell), atoms.positions @ np.linalg.inv(cell)
+    ways = {LEFT: volume < 0, OUTSIDE: bool((np.abs(scaled - 0.5)[:, atoms.pbc] > 1).any())}
+    if directions > 1:
+        ways[SKEWED] = abs(volume) < LEANS * atoms.cell.lengths().prod()
+    if directions == 3:
+        reduced = minkowski_reduce(cell)[0]
+        heights = 1 / np.linalg.norm(np.linalg.inv(reduced), axis=0)
+        ways[FLAT_CELL] = heights.min() < LOW * np.linalg.norm(reduced, axis=1).max()
+    return found | {way for way, is_so in ways.items() if is_so}
 
 
 def closest(atoms: Atoms) -> tuple[float, float]:

@@ -24,13 +24,17 @@ from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.records import NOT_STATED, Measurement
 from mlff_probes.measure import BY_KIND
 from mlff_probes.measure.laws.derivatives import FORCE, STEPS, extrapolated, resolved
+from mlff_probes.measure.laws.examples import Worst
+from mlff_probes.measure.laws.tried import tried_structures
 from mlff_probes.measure.laws.wall import DISTANCES, _pairs, wall_height
 from mlff_probes.measure.measurement import measure_case
+from mlff_probes.methods.random_structures import LEFT, OUTSIDE, SKEWED, UNUSUAL, WIRE, unusual
 from mlff_probes.session.suite import Suite
 
 STEPS_A = FORCE.largest_step * STEPS["float64"]
 AT = np.array([-1.0, 1.0]) * STEPS_A[:, None]
 CRYSTALS = (bulk("Cu", a=3.6), bulk("Al", a=4.05, cubic=True))
+DIMER = Atoms("CuAl", [[0, 0, 0], [2.5, 0, 0]])
 PACKAGE = {case.protocol.kind: case for case in load_cases([DIRECTORY]) if case.family == "physicality"}
 
 
@@ -402,6 +406,37 @@ def test_a_model_that_says_float64_and_computes_in_float32_is_an_error_an_honest
     honest = measured(load(InFloat32, dtype="float32"), "reproducibility", *CRYSTALS)
     assert {states(honest)[name] for name in comparison} == {"not applicable"}
     assert "computed_in" not in honest.diagnostics
+
+
+# What they are tried on
+
+
+def tried_on(number: int, *frames: Atoms, random_structures: bool) -> list[Atoms]:
+    case = law("derivatives", *frames, random_structures=random_structures)
+    found = tried_structures(load(), case, Worst({}))
+    assert found is not None
+    return found.examples(number, lambda structures: structures, lambda atoms: atoms)
+
+
+@pytest.mark.parametrize("number", [6, 7, 13])
+@pytest.mark.parametrize("frames", [(), CRYSTALS, (DIMER,)], ids=["random alone", "crystals", "a molecule"])
+def test_every_unusual_kind_is_among_a_few(frames, number):
+    found = tried_on(number, *frames, random_structures=True)
+    assert len(found) == number
+    assert set().union(*map(unusual, found)) == set(UNUSUAL)
+
+
+def test_of_fewer_examples_than_kinds_the_first_stays_and_the_rarest_are_there():
+    found = tried_on(3, *CRYSTALS, random_structures=True)
+    assert found[0] == tried_on(1, *CRYSTALS, random_structures=True)[0]
+    assert {SKEWED, WIRE} <= unusual(found[1]) | unusual(found[2])
+
+
+def test_given_structures_alone_are_written_in_all_ways_that_they_can_be():
+    found = tried_on(4, *CRYSTALS, random_structures=False)
+    assert set().union(*map(unusual, found)) == {SKEWED, LEFT, OUTSIDE}
+    assert {tuple(set(atoms.symbols)) for atoms in found} <= {("Cu",), ("Al",)}
+    assert all(not unusual(atoms) for atoms in tried_on(8, DIMER, random_structures=False))
 
 
 # Reproducibility

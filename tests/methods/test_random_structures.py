@@ -20,6 +20,7 @@ from mlff_probes.methods.random_structures import (
     MOST_ELEMENTS,
     SHORTEST_A,
     TOUCHING_TO_LOOSE,
+    UNUSUAL,
     closest,
     directions,
     drawn,
@@ -28,6 +29,7 @@ from mlff_probes.methods.random_structures import (
     rotations,
     strains,
     structures,
+    unusual,
     written_otherwise,
 )
 
@@ -87,6 +89,32 @@ def test_unusual_cells_are_among_them_and_said_to_be(found):
     assert min(leaning) < 0.2
     outside = [np.abs(atoms.get_scaled_positions(wrap=False)[:, atoms.pbc]).max() > 1.2 for atoms in found]
     assert 0.1 < np.mean(outside) < 0.6
+
+
+@pytest.mark.parametrize("elements", [("H",), ELEMENTS], ids=len)
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_structures_of_one_kind_alone(kind, elements):
+    """Seen by ASE: handedness, angles, heights of the reduced cell, and coordinates of the atoms."""
+    examples = drawn(structures(elements, {"head": "pbe"}, kind), 5)
+    assert len(examples) == 5
+    for atoms in examples:
+        lengths = atoms.cell.niggli_reduce()[0].lengths()
+        assert kind in unusual(atoms)
+        assert atoms.info == {"charge": 0, "head": "pbe"}
+        seen = {
+            "periodic in one direction": atoms.pbc.sum() == 1,
+            "periodic in two directions": atoms.pbc.sum() == 2,
+            "left-handed cell": atoms.cell.handedness == -1,
+            "skewed cell": np.abs(np.cos(np.radians(atoms.cell.angles()))).max() > 0.5,
+            "flat cell": atoms.pbc.all() and lengths.min() < 0.6 * lengths.max(),
+            "atoms outside the cell": np.abs(atoms.get_scaled_positions(wrap=False)[:, atoms.pbc] - 0.5).max() > 1,
+        }  # fmt: skip
+        assert seen[kind]
+        assert neighbor_list("d", atoms, 2 * LONGEST_A).min() > SHORTEST_A - 1e-9
+
+
+def test_an_ordinary_structure_is_not_unusual():
+    assert unusual(bulk("Cu", cubic=True)) == unusual(bulk("Cu")) == unusual(molecule("H2O")) == set()
 
 
 @pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (False, True, False)])

@@ -32,7 +32,7 @@ from mlff_probes.measure.laws.precision import seen_dtype
 from mlff_probes.measure.laws.protocols import Derivatives
 from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.results import Result
-from mlff_probes.methods.random_structures import directions, drawn, strains
+from mlff_probes.methods.random_structures import directions, strains
 
 STEPS = {"float32": 2.0 ** -np.arange(7.0), "float64": 4.0 ** -np.arange(5.0)}
 """Steps of the finite differences as parts of the largest one: down to where a structure is between two kinks of its
@@ -149,11 +149,10 @@ def derivatives(calculator: Calculator, case: Case[Derivatives], conditions: Con
     business of the smoothness; where more than a quarter of the derivatives stay unknown, the law is unresolved.
     """
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
-    strategy = tried_structures(calculator, case, worst)
-    if strategy is None:
+    tried = tried_structures(calculator, case, worst)
+    if tried is None:
         return no_structures(worst, calculator, case)
-    lines = strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), directions(len(atoms)), strains()))
-    every = [Example(*line) for line in drawn(lines, case.protocol.examples)]
+    every = tried.examples(case.protocol.examples, _lines, _atoms)
     examples = without_refused(calculator, every, worst, calls, atoms=_atoms)
     conditions.report(f"{len(examples)} structures, displaced and strained")
     frames = [example.atoms for example in examples]
@@ -167,6 +166,10 @@ def derivatives(calculator: Calculator, case: Case[Derivatives], conditions: Con
     trial.stresses(examples)
     diagnostics = {"dtype": dtype, "examples": len(examples), "unresolved": trial.unresolved}
     return worst.result(calls, diagnostics, trial.uncertainties)
+
+
+def _lines(structures: st.SearchStrategy[Atoms]) -> st.SearchStrategy[Example]:
+    return structures.flatmap(lambda atoms: st.builds(Example, st.just(atoms), directions(len(atoms)), strains()))
 
 
 def _atoms(example: Example) -> Atoms:

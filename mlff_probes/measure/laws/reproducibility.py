@@ -33,7 +33,6 @@ from mlff_probes.measure.laws.twins import (
     split,
 )
 from mlff_probes.measure.results import Result
-from mlff_probes.methods.random_structures import drawn
 
 ROUNDS = 5
 """Calls of the first structure to a model loaded again: what is compiled on the way is compiled by then."""
@@ -52,10 +51,10 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
     - `float32`: the model in float32 and in float64.
     """
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
-    strategy = tried_structures(calculator, case, worst)
-    if strategy is None:
+    tried = tried_structures(calculator, case, worst)
+    if tried is None:
         return no_structures(worst, calculator, case)
-    every = _distinct(drawn(strategy, case.protocol.examples))
+    every = _distinct(tried.examples(case.protocol.examples, lambda structures: structures, lambda atoms: atoms))
     structures = _two_at_least(without_refused(calculator, every, worst, calls, atoms=lambda atoms: atoms))
     forces = calculator.supplies("forces")
     single = partial(one_by_one, calculator, forces=forces, calls=calls)

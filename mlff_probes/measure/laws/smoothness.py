@@ -218,15 +218,18 @@ def _lines(calculator: Calculator, case: Case[Smoothness], worst: Worst) -> list
     others = drawn(st.tuples(*[st.sampled_from(elements)] * 2), case.protocol.examples) if elements else []
     half = -(-case.protocol.examples // 2)
     pairs = list(dict.fromkeys([*own, *(tuple(sorted(pair)) for pair in others)]))[: max(half, len(own))]
-    strategy = tried_structures(calculator, case, worst)
-    if strategy is None:
+    tried = tried_structures(calculator, case, worst)
+    if tried is None:
         return []
-    swings = strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), directions(len(atoms))))
     told = settings(case.frames)
     return [
         *(_apart(pair, told) for pair in pairs),
-        *(_swing(*example) for example in drawn(swings, case.protocol.examples - half)),
+        *tried.examples(case.protocol.examples - half, _swings, lambda line: line.atoms),
     ]
+
+
+def _swings(structures: st.SearchStrategy[Atoms]) -> st.SearchStrategy[Line]:
+    return structures.flatmap(lambda atoms: st.builds(_swing, st.just(atoms), directions(len(atoms))))
 
 
 def _apart(pair: tuple[str, str], told: dict[str, Any]) -> Line:

@@ -31,7 +31,7 @@ from mlff_probes.measure.laws.precision import seen_dtype
 from mlff_probes.measure.laws.protocols import Symmetry
 from mlff_probes.measure.laws.tried import tried_structures, without_refused
 from mlff_probes.measure.results import Result
-from mlff_probes.methods.random_structures import drawn, equivalent_cells, rotations
+from mlff_probes.methods.random_structures import equivalent_cells, rotations
 
 CHANGES = ("rotation", "reflection", "translation", "permutation", "equivalent_cell", "extensivity")
 
@@ -88,12 +88,12 @@ def symmetry(calculator: Calculator, case: Case[Symmetry], conditions: Condition
     and a supercell (`extensivity`) along its periodic directions, which needs one.
     """
     worst, calls = Worst(case.protocol.units(case.frames)), Calls()
-    strategy = tried_structures(calculator, case, worst)
-    if strategy is None:
+    tried = tried_structures(calculator, case, worst)
+    if tried is None:
         return no_structures(worst, calculator, case)
     forces = calculator.supplies("forces")
-    every = drawn(strategy.flatmap(lambda atoms: st.tuples(st.just(atoms), _changes(atoms))), case.protocol.examples)
-    examples = without_refused(calculator, every, worst, calls, atoms=lambda example: example[0])
+    every = tried.examples(case.protocol.examples, _with_changes, _before)
+    examples = without_refused(calculator, every, worst, calls, atoms=_before)
     trial = _Trial(calculator, worst, calls, forces=forces)
     trial.evaluate_unchanged([atoms for atoms, _ in examples])
     for name in CHANGES:
@@ -158,6 +158,14 @@ def _shown(change: Changed) -> Shown:
     frame.info["turned"] = change.turned
     frame.set_array("came_from", change.origin)
     return Shown((change.before, frame), f"{formula(change.before)}, {change.says}")
+
+
+def _with_changes(structures: st.SearchStrategy[Atoms]) -> st.SearchStrategy[tuple[Atoms, list[Changed]]]:
+    return structures.flatmap(lambda atoms: st.tuples(st.just(atoms), _changes(atoms)))
+
+
+def _before(example: tuple[Atoms, list[Changed]]) -> Atoms:
+    return example[0]
 
 
 def _changes(atoms: Atoms) -> st.SearchStrategy[list[Changed]]:

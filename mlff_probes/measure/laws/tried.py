@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ase import Atoms
 from hypothesis import strategies as st
@@ -18,12 +19,29 @@ from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.structures import derived, settings
 from mlff_probes.measure.laws.examples import Floats, Worst, formula
 from mlff_probes.measure.laws.protocols import Law
-from mlff_probes.methods.random_structures import directions, oddities, structures, written_otherwise
+from mlff_probes.methods.random_structures import (
+    LEFT,
+    OUTSIDE,
+    SKEWED,
+    UNUSUAL,
+    directions,
+    drawn,
+    oddities,
+    structures,
+    unusual,
+    written_otherwise,
+)
 
 E = TypeVar("E")
 
 RATTLE_A = 0.3
 """How far the atoms of a given structure are moved at most, together: the square root of the sum of squares, A."""
+
+WAYS_OF_WRITING = (SKEWED, LEFT, OUTSIDE)
+"""In which ways any periodic structure can be written."""
+
+NOT_THE_SIMPLEST = 4
+"""So many examples of a kind are drawn for the last of them: the first is the simplest that there is."""
 
 
 def tried_elements(calculator: Calculator, case: Case[Law]) -> list[str]:
@@ -41,18 +59,76 @@ def given_structures(calculator: Calculator, case: Case[Law], worst: Worst) -> l
     return [derived(frame, constraints=False) for frame in known]
 
 
-def tried_structures(calculator: Calculator, case: Case[Law], worst: Worst) -> st.SearchStrategy[Atoms] | None:
-    """Given structures, as they are or with their atoms moved a little, and random ones; None where there are none.
+@dataclass(frozen=True)
+class Tried:
+    """What examples are drawn of: given structures and random ones of some elements, which carry what `info` says.
 
-    Some of either are written in left-handed or skewed cells, or with atoms outside of them.
+    Given ones are tried as they are or with their atoms moved a little. Some of either are written in left-handed or
+    skewed cells, or with atoms outside of them.
     """
-    found: list[st.SearchStrategy[Atoms]] = []
-    if given := given_structures(calculator, case, worst):
-        rattled = st.integers(0, len(given) - 1).flatmap(lambda index: _rattled(given[index]))
-        found.append(rattled.flatmap(written_otherwise))
-    if case.protocol.random_structures and (elements := tried_elements(calculator, case)):
-        found.append(structures(elements, info=settings(case.frames)))
-    return st.one_of(found) if found else None
+
+    given: Sequence[Atoms]
+    elements: Sequence[str]
+    info: Mapping[str, Any]
+
+    def strategy(self, kind: str | None = None) -> st.SearchStrategy[Atoms] | None:
+        """The structures, or those that are unusual in one way; None where there can be none."""
+        found = [structures(self.elements, self.info, kind)] if self.elements else []
+        if kind is None and self.given:
+            return st.one_of(_moved(self.given), *found)
+        if kind is None or found:
+            return st.one_of(found) if found else None
+        written = [atoms for atoms in self.given if atoms.cell.rank == 3 and atoms.pbc.sum() > 1]
+        if kind not in WAYS_OF_WRITING or not written:
+            return None
+        return _moved(written, kind).filter(lambda atoms: kind in unusual(atoms))
+
+    def examples(
+        self, number: int, make: Callable[[st.SearchStrategy[Atoms]], st.SearchStrategy[E]], atoms: Callable[[E], Atoms]
+    ) -> list[E]:
+        """So many examples, which `make` makes of structures and of which `atoms` gives the structure.
+
+        Structures of all kinds that there can be are among them, if need be in the place of the last ones. Where there
+        are fewer examples than kinds, the rarest kinds are, and the first example stays.
+        """
+        strategy = self.strategy()
+        found = [] if strategy is None else drawn(make(strategy), number)
+        kinds = [unusual(atoms(example)) for example in found]
+        for kind in UNUSUAL:
+            of_kind = None if any(kind in its for its in kinds) else self.strategy(kind)
+            place = _place(kinds, kind)
+            if of_kind is None or place is None:
+                continue
+            found[place] = drawn(make(of_kind), NOT_THE_SIMPLEST)[-1]
+            kinds[place] = unusual(atoms(found[place]))
+        return found
+
+
+def _place(kinds: Sequence[set[str]], kind: str) -> int | None:
+    """The last of some examples, given by their kinds, in whose place one of `kind` may come; None for none.
+
+    One without which no kind is lost, or else no kind that is as rare.
+    """
+    counted = Counter(each for its in kinds for each in its)
+    lost = [{each for each in its if counted[each] == 1} for its in kinds]
+    first = 0 if len(kinds) >= len(UNUSUAL) else 1
+    for no_loss in (set[str](), set(UNUSUAL[UNUSUAL.index(kind) :])):
+        for place in reversed(range(first, len(kinds))):
+            if lost[place] <= no_loss:
+                return place
+    return None
+
+
+def tried_structures(calculator: Calculator, case: Case[Law], worst: Worst) -> Tried | None:
+    """What a law is tried on; None where there is nothing."""
+    given = given_structures(calculator, case, worst)
+    elements = tried_elements(calculator, case) if case.protocol.random_structures else []
+    return Tried(given, elements, settings(case.frames)) if given or elements else None
+
+
+def _moved(given: Sequence[Atoms], kind: str | None = None) -> st.SearchStrategy[Atoms]:
+    rattled = st.integers(0, len(given) - 1).flatmap(lambda index: _rattled(given[index]))
+    return rattled.flatmap(partial(written_otherwise, kind=kind))
 
 
 def _rattled(frame: Atoms) -> st.SearchStrategy[Atoms]:
