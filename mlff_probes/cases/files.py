@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import codecs
 import glob
+import gzip
 import re
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ase.io
@@ -64,9 +66,7 @@ def _copy(frame: Atoms) -> Atoms:
 
 def _parsed(file: Path, format: str | None) -> list[Atoms]:
     try:
-        # without a format ASE tries all that it knows
-        known = format or ("extxyz" if file.name.removesuffix(".gz").endswith(".extxyz") else None)
-        read: Any = ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
+        read = _read_by_ase(file, format)
     except Exception as error:  # ASE's readers raise whatever a malformed line provokes
         if problem := output_problem(file):
             raise InputError(file, problem, REMEDY) from error
@@ -83,6 +83,18 @@ def _parsed(file: Path, format: str | None) -> list[Atoms]:
         if not np.isfinite(frame.positions).all() or not np.isfinite(frame.cell.array).all():
             raise InputError(file, f"frame {index} has a position or cell that is not finite")
     return frames
+
+
+def _read_by_ase(file: Path, format: str | None) -> Any:
+    """What ASE reads; it reads what is compressed as well, but no database."""
+    if file.name.endswith(".db.gz"):
+        with TemporaryDirectory() as folder:
+            plain = Path(folder) / file.stem
+            plain.write_bytes(gzip.decompress(file.read_bytes()))
+            return ase.io.read(plain, ":")
+    # without a format ASE tries all that it knows
+    known = format or ("extxyz" if file.name.removesuffix(".gz").endswith(".extxyz") else None)
+    return ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
 
 
 def sliced(frames: list[Atoms], index: str, where: Path) -> list[Atoms]:

@@ -272,6 +272,17 @@ def test_compressed_files_are_read_and_checked(tmp_path, code):
         band_case(read_band(tmp_path), "band", where=tmp_path)
 
 
+@pytest.mark.parametrize("name", ["images.db", "images.traj", "images.json"])
+def test_a_compressed_file_of_ase_is_read(tmp_path, name):
+    ase.io.write(tmp_path / name, [image(0.0), image(0.1)])
+    packed = tmp_path / f"{name}.gz"
+    packed.write_bytes(gzip.compress((tmp_path / name).read_bytes()))
+    assert [len(frame) for frame in read_frames(packed)] == [len(image(0.0))] * 2
+    packed.write_bytes(packed.read_bytes()[:40])
+    with pytest.raises(InputError, match=r"images\.\w+\.gz: cannot be read as structures"):
+        read_frames(packed)
+
+
 def test_a_case_may_lie_beside_compressed_frames(tmp_path):
     folder = tmp_path / "parity"
     folder.mkdir()
