@@ -35,11 +35,15 @@ class Neighbours(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of atoms, images included and each from both ends, and their distances over the sums of covalent radii."""
+    """Pairs of atoms, images included and each from both ends, and their distances over the sums of covalent radii.
+
+    `cells` as for `Neighbours`.
+    """
 
     first: Indices
     second: Indices
     ratios: Floats
+    cells: Indices
 
 
 def neighbours(positions: Floats, cell: Floats, pbc: Sequence[bool] | NDArray[np.bool_], cutoff: float) -> Neighbours:
@@ -88,7 +92,7 @@ def near_pairs(atoms: Atoms, ratio: float) -> Pairs:
     found = neighbours(atoms.positions, atoms.cell.complete().array, atoms.pbc, 2 * ratio * radii.max())
     ratios = found.distances / (radii[found.first] + radii[found.second])
     kept = ratios <= ratio
-    return Pairs(found.first[kept], found.second[kept], ratios[kept])
+    return Pairs(found.first[kept], found.second[kept], ratios[kept], found.cells[kept])
 
 
 def closest_pair(atoms: Atoms) -> tuple[float, tuple[int, int]]:

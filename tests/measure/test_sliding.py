@@ -8,12 +8,14 @@ import pytest
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
+from cards import card_of
 
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.cases.load import load_case
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import State
+from mlff_probes.scorecard.reports.figures import draw_cases
 from mlff_probes.session.suite import Suite
 
 HILL_EV = 0.008
@@ -170,3 +172,18 @@ def test_weak_binding_within_its_tolerance_is_blind(tmp_path):
     weak = case_of(tmp_path, curve(), "relaxed_gap_slide", quantities, reference=Hill(depth=0.004))
     assert set(weak.blind) == set(quantities)
     assert not case_of(tmp_path, curve(), "relaxed_gap_slide", quantities, reference=Hill(depth=0.05)).blind
+
+
+def test_registries_that_nobody_samples_are_not_measured(tmp_path):
+    units = {"equilibrium_gap": "A", "equilibrium_gap_atop": "A"}
+    frames = [frame for frame in curve() if frame.info["slide"] < 0.5]
+    case = case_of(tmp_path, frames, "relaxed_gap_slide", ("atop_energy", *units), units)
+    found = verdicts(Hill(), case)
+    assert {name for name, row in found.items() if row.verdict.state is State.PASSED} == set(units)
+    with pytest.raises(InputError, match="measures no 'stacking_fault_energy'"):
+        case_of(tmp_path, frames, "relaxed_gap_slide", ("stacking_fault_energy",))
+    with pytest.raises(InputError, match="needs at least 4 gaps, found 0 at 'crystal'"):
+        case_of(tmp_path, [frame for frame in curve() if frame.info["slide"]], "relaxed_gap_slide", ("atop_energy",))
+    card = card_of([as_calculator(Hill())], cases=[case], kinds=("relaxed_gap_slide",))
+    picture = draw_cases(card, card.cases)
+    assert [axes.get_title() for axes in picture.axes] == ["crystal (u = 0)", "atop (u = 1/3)"]

@@ -44,8 +44,10 @@ def _slide_curve(top: Axes, bottom: Axes, arrays: Mapping[str, list[Any]], label
 
 
 def _relaxed_gap(figure: SubFigure, view: FigureView) -> None:
-    panels = figure.subplots(1, len(REGISTRY_TITLES), sharey=True)
-    for axes, (name, title) in zip(panels, REGISTRY_TITLES.items(), strict=True):
+    anything = view.reference or (view.curves[0][0].arrays if view.curves else {})
+    shown = [name for name in REGISTRY_TITLES if f"gap_{name}" in anything]
+    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, shown, strict=True):
         if reference := view.reference:
             axes.plot(reference[f"gap_{name}"], reference[f"energy_{name}"], label=view.level_of_theory,
                       zorder=3, **REFERENCE)  # fmt: skip
@@ -53,14 +55,14 @@ def _relaxed_gap(figure: SubFigure, view: FigureView) -> None:
             axes.plot(measurement.arrays[f"gap_{name}"], measurement.arrays[f"energy_{name}"],
                       label=measurement.calculator, **style)  # fmt: skip
         axes.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
-        axes.set_title(title, fontsize=9)
+        axes.set_title(REGISTRY_TITLES[name], fontsize=9)
         axes.set_xlabel("gap (Å)")
     depth = max((-v for v in view.reference.get("energy_crystal", [])), default=0.0)
     if depth > 0:
         panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
     panels[0].set_ylabel("energy, crystal far apart = 0 (eV/cell)")
     if len(view.curves) > MOST_INSIDE:
-        legend(panels[1], len(view.curves), above=1.1)
+        legend(panels[len(panels) // 2], len(view.curves), above=1.1)
     else:
         panels[-1].legend(frameon=False)
 

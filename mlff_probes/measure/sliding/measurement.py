@@ -95,7 +95,7 @@ def _at(registry: float, energies: Floats, curve: PeriodicInterpolant) -> float:
 
 
 def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Result:
-    """Work up E(gap) at the crystal's stacking, atop and at the fault.
+    """Work up E(gap) at the crystal's stacking and, where the frames show them, atop and at the fault.
 
     The minimum at each registry is that of the not-a-knot cubic spline through all sampled gaps. Where no sample on
     one side lies above the lowest by more than rounding, it is an error, `not bracketed`, and never a value. Energies
@@ -109,7 +109,7 @@ def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Re
       outweigh the way out.
     """
     area = case.protocol.interface_area(case.frames)
-    curves = {name: _curve(case, evaluation, name) for name in RelaxedGapSlide.registries}
+    curves = {name: _curve(case, evaluation, name) for name in case.protocol.sampled(case.frames)}
     minima: dict[str, tuple[float, float] | str] = {}
     for name, (gaps, energies) in curves.items():
         try:
@@ -118,13 +118,12 @@ def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Re
             minima[name] = f"not bracketed: of E(gap) at the '{name}' stacking {error} A"
     gaps, energies = curves["crystal"]
     values = {
-        "atop_energy": _difference(minima, "atop", area),
-        "stacking_fault_energy": _difference(minima, "fault", area),
         "equilibrium_gap": _gap(minima["crystal"]),
-        "equilibrium_gap_atop": _gap(minima["atop"]),
-        "equilibrium_gap_fault": _gap(minima["fault"]),
         "binding_energy": _depth(minima["crystal"], float(energies[-1]), area),
     }
+    for name, quantity in (("atop", "atop_energy"), ("fault", "stacking_fault_energy")):
+        if name in minima:
+            values |= {quantity: _difference(minima, name, area), f"equilibrium_gap_{name}": _gap(minima[name])}
     if case.stored is not None:
         reference = _curve(case, case.stored, "crystal")[1]
         values["binding_curve_mae"] = _per_cell(_curve_error(energies, reference), area)

@@ -136,7 +136,10 @@ class FixedGapSlide(Slide):
 
 
 class RelaxedGapSlide(Slide):
-    """E(gap) at the crystal's stacking, atop and at the fault: the minimum of each, and separation."""
+    """E(gap) at the crystal's stacking, atop and at the fault: the minimum of each, and separation.
+
+    The last two may be left out, where symmetry makes them equal to another or nothing stands out there.
+    """
 
     kind: Literal["relaxed_gap_slide"]
 
@@ -150,6 +153,22 @@ class RelaxedGapSlide(Slide):
         "binding_curve_mae": CELL_ENERGY,
     }
     registries: ClassVar[dict[str, float]] = {"crystal": 0.0, "atop": 1 / 3, "fault": 2 / 3}
+    measured_at: ClassVar[dict[str, str]] = {
+        "atop_energy": "atop",
+        "stacking_fault_energy": "fault",
+        "equilibrium_gap_atop": "atop",
+        "equilibrium_gap_fault": "fault",
+    }
+
+    def sampled(self, frames: Sequence[Atoms]) -> list[str]:
+        """Names of the registries that the frames show, in order."""
+        shown = {registry_name(frame.info["slide"]) for frame in frames}
+        return [name for name in self.registries if name in shown]
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """What is measured at the registries that the frames show: quantity -> unit."""
+        shown = self.sampled(frames)
+        return {name: unit for name, unit in self.quantities.items() if self.measured_at.get(name, "crystal") in shown}
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
@@ -163,6 +182,8 @@ class RelaxedGapSlide(Slide):
                 )
             gaps[name].append(frame_key(frame, "gap"))
         for name, values in gaps.items():
+            if not values and name != "crystal":
+                continue
             if len(values) < 4:
                 return f"a fit of E(gap) needs at least 4 gaps, found {len(values)} at '{name}'"
             if len(set(values)) < len(values):
@@ -172,8 +193,8 @@ class RelaxedGapSlide(Slide):
     def signal(self, quantity: str, reference: Measurement) -> float | None:
         """What layers without any binding would be off by, or the range of the minima of E(gap)."""
         if quantity in ("atop_energy", "stacking_fault_energy"):
-            known = [reference.values[name].value for name in ("atop_energy", "stacking_fault_energy")]
-            return float(np.ptp([0.0, *(value for value in known if value is not None)]))
+            known = [reference.values.get(name) for name in ("atop_energy", "stacking_fault_energy")]
+            return float(np.ptp([0.0, *(each.value for each in known if each and each.value is not None)]))
         if quantity == "binding_energy":
             return reference.values[quantity].value
         if quantity != "binding_curve_mae":

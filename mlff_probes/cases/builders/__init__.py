@@ -1,0 +1,1 @@
+"""Crystal -> the frames that a case needs, before anybody has computed their energies."""

@@ -1,0 +1,120 @@
+"""`mlff-probes make …`: crystal -> cases whose frames wait for their energies."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlff_probes.core.errors import InputError
+
+if TYPE_CHECKING:
+    from mlff_probes.cases.builders.sliding import Made, Sliding
+
+
+def add(commands: Any) -> None:
+    """Add the parser of `make` and of what it makes."""
+    parser = commands.add_parser("make", help="the frames that a case needs, from a crystal, without energies")
+    kinds = parser.add_subparsers(required=True, metavar="WHAT")
+    _add_sliding(kinds)
+
+
+def _add_sliding(kinds: Any) -> None:
+    parser = kinds.add_parser("sliding", help="one layer of a crystal over the next")
+    _add_shared(parser)
+    parser.add_argument(
+        "--registries", type=int, default=12, metavar="N", help="of a period, a multiple of 6 (default: 12)"
+    )
+    parser.add_argument(
+        "--gaps", type=float, nargs="*", metavar="A", default=[0.0, 0.2],
+        help="of the fixed-gap cases, one each, beyond the gap of the crystal (default: 0 0.2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--relaxed-gaps", type=float, nargs="*", metavar="A",
+        help="of the relaxed-gap case, at each landmark; nothing for no such case (default: thirteen, -0.4 to 6)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--slide-vector", type=int, nargs=2, metavar="N",
+        help="the period in lattice vectors of the plane (default: what symmetry suggests)",
+    )  # fmt: skip
+    parser.add_argument("--all-layers", action="store_true", help="keep all layers of the crystal's smallest cell")
+    parser.set_defaults(command=_sliding)
+
+
+def _add_shared(parser: Any) -> None:
+    parser.add_argument("crystal", type=_path, metavar="CRYSTAL", help="a crystal, in any format that ASE reads")
+    parser.add_argument("--to", type=_path, default=Path("cases"), metavar="DIR", help="(default: cases)")
+    parser.add_argument("--id", metavar="NAME", help="how the names of the cases begin (default: the formula)")
+    parser.add_argument("--level", metavar="NAME", help="level of theory at which they will be recorded, as PBE")
+    parser.add_argument("--replace", action="store_true", help="overwrite cases of these names")
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _sliding(parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.cases.builders.sliding import OUT_A, Wanted, sliding_cases
+
+    wanted = Wanted(
+        registries=parsed.registries, gaps=tuple(parsed.gaps), all_layers=parsed.all_layers, id=parsed.id,
+        relaxed_gaps=OUT_A if parsed.relaxed_gaps is None else tuple(parsed.relaxed_gaps),
+        vector=tuple(parsed.slide_vector) if parsed.slide_vector else None, level=parsed.level,
+    )  # fmt: skip
+    made = sliding_cases(parsed.crystal, wanted)
+    yield from _layers(made)
+    yield from _written(made.cases, parsed)
+
+
+def _layers(made: Sliding) -> Iterator[str]:
+    from mlff_probes.cases.builders.collisions import contact_across
+    from mlff_probes.cases.builders.registries import LANDMARKS
+    from mlff_probes.cases.builders.sliding import equal_in_words
+
+    crystal, cell = made.crystal, made.crystal.cell
+    yield (
+        f"{made.cases[0].table.material}: bonds within the layers up to {crystal.bonded:.2f}, between them from "
+        f"{crystal.parted:.2f} times the sum of covalent radii, {crystal.gap:.3f} A of gap"
+    )
+    a, b, _, _, _, gamma = cell.cell.cellpar()
+    yield (
+        f"cell: {len(cell)} atoms ({cell.symbols}), {crystal.layers} of the crystal's {crystal.of_crystal} layers, "
+        f"a1 = {a:.3f} A, a2 = {b:.3f} A, {gamma:.1f} degrees; one period is {_way(made)}"
+    )
+    if made.way.landmarks:
+        for name, u in zip(("crystal", "atop", "fault"), LANDMARKS, strict=True):
+            yield f"  u = {('0', '1/3', '2/3')[round(3 * u)]:4} {name:8} {made.landmark(u)}"
+    else:
+        yield "  no three-fold axes meet along this way: u = 1/3 and 2/3 are no landmarks"
+    yield f"  equal by symmetry: {equal_in_words(made)}" if made.equal_groups else "  no two registries are equal"
+    for case in made.cases:
+        if "fixed" not in case.id:
+            continue
+        contacts = [contact_across(frame) for frame in case.frames]
+        least = min(range(len(contacts)), key=lambda index: contacts[index].distance)
+        pair = contacts[least]
+        named = "-".join(cell.symbols[[pair.first, pair.second]])
+        yield f"  {case.id}: nearest across the gap {pair.distance:.2f} A ({named}) at u = {least}/{len(contacts)}"
+
+
+def _way(made: Sliding) -> str:
+    import numpy as np
+
+    from mlff_probes.cases.builders.sliding import period_vector
+
+    along = " + ".join(f"{n if n != 1 else ''}{a}" for n, a in zip(made.way.vector, ("a1", "a2"), strict=True) if n)
+    return f"{along}, {np.linalg.norm(period_vector(made.crystal.cell, made.way)):.3f} A"
+
+
+def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.cases.writing import write_case
+
+    for case in cases:  # all or none
+        file = parsed.to / case.table.protocol.family / f"{case.id}.toml"
+        if file.exists() and not parsed.replace:
+            raise InputError(file, "is there already", "give another --id, or --replace to overwrite it")
+    for case in cases:
+        file, _ = write_case(parsed.to, case.id, case.table, case.frames, replace=parsed.replace, recorded=False)
+        yield f"wrote {file}: {len(case.frames)} frames of {len(case.frames[0])} atoms"
+    yield f"next: mlff-probes record {' '.join(case.id for case in cases)} --reference={parsed.to} --calculator=SPEC"
