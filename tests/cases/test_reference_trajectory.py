@@ -72,8 +72,8 @@ def test_atoms_that_are_renumbered_are_named_or_mapped(order):
     (found, notes, _), (whole, said, _) = read(other, reorder_atoms=True), read(frames)
     np.testing.assert_allclose(found.positions, whole.positions, atol=1e-12)
     np.testing.assert_array_equal(found.forces, whole.forces)
-    assert said == ()
-    (note,) = notes
+    assert not any("renumbered" in note for note in said)
+    (note,) = (note for note in notes if note not in said)
     assert note.startswith("Atoms were renumbered as in the first frame from frame 33 on: ")
 
 
@@ -142,7 +142,7 @@ def test_labels_under_the_usual_names_are_read_and_said(labels):
     found, notes, unmapped = read(vibrating(labels=labels))
     np.testing.assert_array_equal(found.forces, read(vibrating())[0].forces)
     assert found.energies[0, 7] == -7.0
-    assert notes == (f"Labels: energy from '{labels}energy', forces from '{labels}forces'.",)
+    assert notes[:1] == (f"Labels: energy from '{labels}energy', forces from '{labels}forces'.",)
     assert unmapped == ""
 
 
@@ -179,8 +179,8 @@ def test_a_crystal_that_drifts_is_as_hot_as_one_that_does_not(velocities):
     (one, quiet, _), (other, notes, _) = read(still), read(adrift)
     np.testing.assert_allclose(other.moving.temperatures, one.moving.temperatures, rtol=1e-6, atol=1e-6)
     assert one.degrees_of_freedom == other.degrees_of_freedom == 21
-    assert quiet == ()
-    (note,) = notes
+    assert not any("drift" in note for note in quiet)
+    (note,) = (note for note in notes if "drift" in note)
     assert note.startswith("All atoms drift together, at up to ")
     assert note.endswith(" K).")
 
@@ -194,13 +194,18 @@ def test_the_heat_of_momentum_that_is_free_is_that_of_all_degrees_of_freedom():
             frame.set_velocities(velocities - fixed * velocities.mean(axis=0))
         found, notes, _ = read(frames)
         assert found.temperatures.mean() == pytest.approx(kelvin, rel=0.03)
-        assert notes == ()
+        printed = np.mean([frame.get_temperature() for frame in frames])
+        said = (
+            f"The total momentum is zero: the temperature is that of 3N - 3 degrees of freedom, "
+            f"{found.temperatures.mean():.1f} K on average (of 3N, as most codes print it, {printed:.1f} K)."
+        )
+        assert notes == ((said,) if fixed else ())
 
 
 def test_positions_with_few_digits_are_said():
     frames = vibrating(labels="", interval=1.0)
     for frame in frames:
         frame.positions = frame.positions.round(3)
-    found, (note,), _ = read(frames, interval=1.0)
+    found, (*_, note), _ = read(frames, interval=1.0)
     assert found.rounded == pytest.approx(1e-3)
     assert note.startswith("Positions are rounded to 0.001 A, which leaves ")

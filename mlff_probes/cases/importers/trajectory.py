@@ -32,7 +32,10 @@ LEAST_SAMPLES = 20
 
 
 DRIFTING = 10.0
-"""A drift whose three degrees of freedom are so many times as hot as all others is none of heat."""
+"""A drift whose three degrees of freedom are so many times as hot as all others is none of heat,"""
+
+AT_REST = 0.01
+"""and one that is so many times as hot is none."""
 
 NOISE_SAID = 0.01
 """Share of the kinetic energy above which the noise of rounded positions is said."""
@@ -167,7 +170,7 @@ def trajectory_of(
     require_stated(labels, given, frames, where)
     lacking = [what for what in NEEDED if not any(what in each.values for each in labels)]
     found = _with_velocities(_trajectory(frames, given.interval_fs, labels), frames)
-    notes = (*renumbered, *labels_note(labels), *_drift_note(found), *_digits_note(found))
+    notes = (*renumbered, *labels_note(labels), *_momentum_note(found), *_digits_note(found))
     return found.without_drift(), notes, how_to_map(frames, lacking)
 
 
@@ -199,19 +202,23 @@ def _with_velocities(trajectory: Trajectory, frames: Sequence[Atoms]) -> Traject
     return replace(trajectory, differentiated=True, rounded=step, velocity_noise=noise)
 
 
-def _drift_note(trajectory: Trajectory) -> tuple[str, ...]:
-    """What is said of a crystal that drifts faster than heat makes it."""
+def _momentum_note(trajectory: Trajectory) -> tuple[str, ...]:
+    """What is said of a crystal whose whole drifts faster than heat makes it, or not at all."""
     t = trajectory.moving
     if not t.samples or len(t.numbers) == 1:
         return ()
-    drift = (t.drift**2).sum(axis=-1)
-    kelvin = float(t.masses.sum() * drift.mean() * KINETIC_EV / (3 * BOLTZMANN_EV_K))
-    if kelvin <= DRIFTING * t.without_drift().temperatures.mean():
+    drift, kelvin = (t.drift**2).sum(axis=-1), float(t.without_drift().temperatures.mean())
+    of_whole = float(t.masses.sum() * drift.mean() * KINETIC_EV / (3 * BOLTZMANN_EV_K))
+    if of_whole > DRIFTING * kelvin:
+        return (
+            f"All atoms drift together, at up to {FS_PER_PS * np.sqrt(drift.max()):.2g} A/ps: temperatures and spectra "
+            f"are without that motion (as heat of all atoms it would be {of_whole / len(t.numbers):.2g} K).",
+        )
+    if of_whole > AT_REST * kelvin or not kelvin:
         return ()
-    fastest = FS_PER_PS * float(np.sqrt(drift.max()))
     return (
-        f"All atoms drift together, at up to {fastest:.2g} A/ps: temperatures and spectra are without that motion (as "
-        f"heat of all degrees of freedom it would be {kelvin / len(t.numbers):.2g} K).",
+        f"The total momentum is zero: the temperature is that of 3N - 3 degrees of freedom, {kelvin:.1f} K on average "
+        f"(of 3N, as most codes print it, {kelvin * (1 - 1 / len(t.numbers)):.1f} K).",
     )
 
 
