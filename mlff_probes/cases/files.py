@@ -6,6 +6,7 @@ import codecs
 import glob
 import gzip
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.db import connect
 from ase.utils import string2index
 
 from mlff_probes.cases.convergence import REMEDY, logs_beside, mark_unconverged, output_problem
@@ -91,10 +93,23 @@ def _read_by_ase(file: Path, format: str | None) -> Any:
         with TemporaryDirectory() as folder:
             plain = Path(folder) / file.stem
             plain.write_bytes(gzip.decompress(file.read_bytes()))
-            return ase.io.read(plain, ":")
+            return _rows(plain)
+    if file.suffix == ".db" and not format:
+        return _rows(file)
     # without a format ASE tries all that it knows
     known = format or ("extxyz" if file.name.removesuffix(".gz").endswith(".extxyz") else None)
     return ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
+
+
+def _rows(file: Path) -> list[Atoms]:
+    """The structures of an ASE database; what it says of each in its columns stands in `info`, as elsewhere."""
+    found = []
+    with connect(file, serial=True) as rows:
+        for row in rows.select():
+            frame = row.toatoms()
+            frame.info |= row.key_value_pairs
+            found.append(frame)
+    return found
 
 
 def sliced(frames: list[Atoms], index: str, where: Path) -> list[Atoms]:
@@ -139,6 +154,28 @@ def matching(file: Path, pattern: str) -> list[Path]:
 
 def _names(file: Path, pattern: str) -> list[str]:
     return sorted(glob.glob(str(file.parent / Path(pattern).expanduser()))) if pattern else []  # noqa: PTH207 - knows '..'
+
+
+def found_files(sources: Sequence[str]) -> list[Path]:
+    """The files that paths and patterns of the user's name, each once, in their order.
+
+    Raises
+    ------
+    InputError
+        If one of them names no file, or a folder.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        plain = Path(source).expanduser()
+        names = [plain] if plain.exists() else sorted(glob.glob(str(plain), recursive=True))  # noqa: PTH207 - knows '..'
+        files = list(map(Path, names))
+        if not files:
+            raise InputError(source, f"there is no such file (looked from {Path.cwd()})")
+        for file in files:
+            if file.is_dir():
+                raise InputError(file, "is a folder", "name the files in it, for instance with a pattern")
+        found |= dict.fromkeys(files)
+    return list(found)
 
 
 def only(file: Path, name: str) -> Path:

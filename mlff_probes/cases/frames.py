@@ -36,6 +36,9 @@ from mlff_probes.measure.parity.measurement import UNLABELLED
 
 Fingerprint = tuple[bytes, bytes, tuple[bytes, ...], tuple[str, ...]]
 
+ALL = "all"
+"""The origin of frames that name none."""
+
 ALONE_A = 8.0
 """A single atom whose periodic images are farther away than this, A, is taken as isolated."""
 
@@ -194,7 +197,11 @@ def _without_energy(indices: Sequence[int], frames: Sequence[Atoms], file: Path)
 
 
 def labelled_frames(
-    sources: Sequence[tuple[str | None, Path]], *, where: str, keys: LabelKeys | None = None
+    sources: Sequence[tuple[str | None, Path]],
+    *,
+    where: str,
+    keys: LabelKeys | None = None,
+    name: Callable[[Atoms, Path], str] | None = None,
 ) -> CaseFrames:
     """All frames of some files that carry an energy and forces, each structure once, and those that do not.
 
@@ -210,6 +217,8 @@ def labelled_frames(
         Named in what is raised.
     keys
         Names that the user states for labels; None to go by the usual ones (`frame_labels`).
+    name
+        Names the origin of a frame of a file that comes without one; None for `origin_of`.
 
     Raises
     ------
@@ -219,7 +228,7 @@ def labelled_frames(
     """
     unique: dict[Fingerprint, tuple[Atoms, FrameLabels]] = {}
     left_out, unlabelled, seen = Counter[str](), list[Atoms](), set[str]()
-    for frame, labels, file, index in _with_labels(sources, keys or LabelKeys(), where):
+    for frame, labels, file, index in _with_labels(sources, keys or LabelKeys(), where, name):
         if _is_isolated_atom(frame):
             left_out["isolated atoms"] += 1
         elif not set(NEEDED) <= set(labels.values):
@@ -253,14 +262,18 @@ def labelled_frames(
 
 
 def _with_labels(
-    sources: Sequence[tuple[str | None, Path]], keys: LabelKeys, where: str
+    sources: Sequence[tuple[str | None, Path]],
+    keys: LabelKeys,
+    where: str,
+    name: Callable[[Atoms, Path], str] | None,
 ) -> list[tuple[Atoms, FrameLabels, Path, int]]:
     """All frames of some files with their places, and the labels, file and number of each."""
     found = []
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
             labels = frame_labels(frame, keys, file, index)
-            frame.info |= _place(frame, origin, file, index)
+            named = origin or (name(frame, file) if name else None)
+            frame.info |= _place(frame, named, file, index)
             found.append((frame, labels, file, index))
     require_stated([labels for _, labels, _, _ in found], keys, [frame for frame, *_ in found], where)
     return found
@@ -300,7 +313,7 @@ def _unlabelled_frames(sources: Sequence[tuple[str | None, Path]]) -> list[Atoms
 
 
 def _place(frame: Atoms, origin: str | None, file: Path, index: int) -> dict[str, str]:
-    return {"origin": origin or _origin(frame), "taken_from": f"{file.name}:{index}"}
+    return {"origin": origin or origin_of(frame), "taken_from": f"{file.name}:{index}"}
 
 
 def _check_copy(first: Atoms, known: FrameLabels, labels: FrameLabels, file: Path, index: int) -> None:
@@ -344,9 +357,14 @@ def _sources(file: Path, origins: Mapping[str, str]) -> list[tuple[str | None, P
     return [(origin, source) for origin, pattern in origins.items() for source in matching(file, pattern)]
 
 
-def _origin(frame: Atoms) -> str:
-    named = frame.info.get("origin", frame.info.get("config_type", "all"))
-    return re.sub(r"[^A-Za-z0-9_.+]+", "_", str(named)).strip("_.+") or "all"
+def origin_of(frame: Atoms) -> str:
+    """The origin that a frame names itself, as `origin` or `config_type`; `ALL` where it names none."""
+    return slug(str(frame.info.get("origin", frame.info.get("config_type", ALL))))
+
+
+def slug(name: str) -> str:
+    """A name that can stand in the name of a quantity."""
+    return re.sub(r"[^A-Za-z0-9_.+]+", "_", name).strip("_.+") or ALL
 
 
 def fingerprint(frame: Atoms) -> Fingerprint:

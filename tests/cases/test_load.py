@@ -386,8 +386,9 @@ def test_an_override_finer_than_the_reference_ends_the_run(tmp_path):
 def test_policy_covers_every_quantity_with_a_sentence():
     policy = load_policy()
     used = {(case.family, case.protocol.policy_name(e.quantity)) for case in CASES for e in case.expectations}
-    distances = {("dynamics", name) for name in ("rdf_l1", "rdf_wasserstein", "mean_frequency", "vdos_wasserstein")}
-    assert used | distances == set(policy.tolerances)  # the latter for curves and trajectories of a user's own
+    own = {("dynamics", name) for name in ("rdf_l1", "rdf_wasserstein", "mean_frequency", "vdos_wasserstein")}
+    own.add(("parity", "stress_mae"))
+    assert used | own == set(policy.tolerances)  # the latter for curves, trajectories and labels of a user's own
     assert all(tolerance.reason.endswith(".") for tolerance in policy.tolerances.values())
     assert POLICY.is_file()
 

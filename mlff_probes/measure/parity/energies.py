@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
+from ase.formula import Formula
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -116,7 +118,7 @@ def _fitted(
 
 
 def _of_compositions(frames: Sequence[Atoms], per_atom: Floats) -> tuple[Floats, Floats, dict[str, float]]:
-    names = np.array([frame.symbols.formula.reduce()[0].format("hill") for frame in frames])
+    names = np.array([Formula.from_dict(_counts(frame)).reduce()[0].format("hill") for frame in frames])
     residuals, taken, offsets = np.zeros(len(per_atom)), np.ones(len(per_atom)), {}
     for name in np.unique(names):
         rows = names == name
@@ -137,9 +139,15 @@ def _of_elements(frames: Sequence[Atoms], per_atom: Floats) -> tuple[Floats, Flo
     return per_atom - shares @ offsets, taken, dict(zip(names, offsets.tolist(), strict=True))
 
 
+def _counts(frame: Atoms) -> dict[str, int]:
+    """How many atoms of each element a frame has; its own formula would be parsed from a text."""
+    numbers, counts = np.unique(frame.numbers, return_counts=True)
+    return {chemical_symbols[z]: int(n) for z, n in zip(numbers, counts, strict=True)}
+
+
 def _element_shares(frames: Sequence[Atoms]) -> tuple[list[str], Floats]:
     """The elements, and the part of the atoms of each frame that each makes up, shape (n_frames, n_elements)."""
-    counts = [frame.symbols.formula.count() for frame in frames]
+    counts = list(map(_counts, frames))
     names = sorted({name for count in counts for name in count})
     rows = [[count.get(name, 0) / len(frame) for name in names] for count, frame in zip(counts, frames, strict=True)]
     return names, np.array(rows)
