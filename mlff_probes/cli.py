@@ -69,12 +69,12 @@ class Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from mlff_probes import __version__
-    from mlff_probes.session.commands import make, record
+    from mlff_probes.session.commands import imports, make, record
 
     parser = Parser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
     parser.add_argument("--version", action="version", version=f"mlff-probes {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (make.add, record.add, _add_list, _add_compare, _add_report, _add_worst, _add_annotate):
+    for add in (imports.add, make.add, record.add, _add_list, _add_compare, _add_report, _add_worst, _add_annotate):
         add(commands)
     return parser
 

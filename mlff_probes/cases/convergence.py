@@ -169,7 +169,7 @@ def _ran_out(steps: str) -> str:
 READERS: dict[str, Callable[[IO[str]], Iterator[str | None]]] = {
     VASP: _vasp,
     r"<modeling>": _vasp_xml,
-    r"Program PWSCF": _espresso,
+    r"Program PWSCF|^\s*kinetic-energy cutoff +=": _espresso,  # the runs of neb.x begin without a name
     r"CP2K\|": _cp2k,
 }
 """Whose output a file is, by what its beginning holds."""

@@ -13,7 +13,8 @@ from typing import Any
 from ase import Atoms
 from ase.formula import Formula
 
-from mlff_probes.cases.importers.path import Stated, band_case, band_exists, read_band
+from mlff_probes.cases.importers.images import band_exists
+from mlff_probes.cases.importers.path import Stated, band_case, read_band
 from mlff_probes.cases.load import AnyCase, load_case
 from mlff_probes.cases.tolerances import Policy
 from mlff_probes.core.case import BrokenCase, Case
@@ -56,10 +57,13 @@ def stated_band(
     energy_key: str | None = None,
     forces_key: str | None = None,
     reorder_atoms: bool | None = None,
+    title: str | None = None,
+    path_made_by: str | None = None,
 ) -> Stated:
     """What the user says of a band, checked."""
     texts = {"material": material, "level_of_theory": level_of_theory, "energy_key": energy_key}
-    for name, text in {**texts, "forces_key": forces_key}.items():
+    more = {"forces_key": forces_key, "title": title, "path_made_by": path_made_by}
+    for name, text in {**texts, **more}.items():
         if text is not None and not (isinstance(text, str) and text.strip()):
             raise InputError("", f"{name}={text!r} must be a text that is not empty")
     if uncertainty_ev is not None:
@@ -74,7 +78,7 @@ def stated_band(
     if not isinstance(reorder_atoms, bool | None):
         raise InputError("", f"reorder_atoms={reorder_atoms!r} must be True, False or None")
     keys = LabelKeys(energy_key=energy_key, forces_key=forces_key)
-    return Stated(material, atom, level_of_theory, uncertainty, keys, reorder_atoms)
+    return Stated(material, atom, level_of_theory, uncertainty, keys, reorder_atoms, title, path_made_by)
 
 
 def of_material(cases: list[Case], stated: Stated, migration_path: object) -> list[Case]:

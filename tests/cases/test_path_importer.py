@@ -10,6 +10,7 @@ import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 from support import DoubleWell, double_well_path
 
+from mlff_probes.cases.importers.bands import Wanted, whole_band
 from mlff_probes.cases.importers.path import Stated, band_case, farthest_moving, read_band
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import LabelKeys
@@ -148,11 +149,11 @@ def test_what_is_no_band(images, stated, says):
         (lambda folder: (folder / "00").mkdir() or folder, "holds no image; expected one of OUTCAR"),
         (lambda folder: (folder / "a.extxyz").write_text("no xyz") and folder, "cannot be read as structures"),
         (beside_another_file, "band_0.extxyz holds several images beside other files"),
-        (lambda folder: named(folder, "IS", "TS", "FS"), "the order of the images is not clear from their names (FS"),
-        (lambda folder: named(folder, "initial", "01", "02", "final"), "is not clear"),
-        (lambda folder: named(folder, "0.0", "0.25", "0.5"), "is not clear"),
-        (lambda folder: named(folder, "im-1", "im0", "im1"), "is not clear"),
-        (lambda folder: named(folder, "im1", "im2", "im4"), "without a gap"),
+        (lambda folder: named(folder, "im1", "im2", "im4"), "image 3 is missing between the others (im1"),
+        (
+            lambda folder: named(folder, "im0", "im2", "im1", "im3"),
+            "another order: the path is 2.50 A long as they are",
+        ),
     ],
 )
 def test_unreadable_bands(tmp_path, make, says):
@@ -162,12 +163,36 @@ def test_unreadable_bands(tmp_path, make, says):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("IS", "TS", "FS"), ("initial", "01", "02", "final"), ("0.0", "0.25", "0.5"), ("im-1", "im0", "im1"), "edcba"],
+)
+def test_images_whose_names_say_no_order_stand_as_they_are_nearest(tmp_path, names):
+    band = whole_band([named(tmp_path, *names)])
+    places = [frame.positions[1, 0] for frame in band.frames]
+    assert places == sorted(places, reverse=names == "edcba")
+    assert band.notes[-1].startswith("Ordered by which images are nearest to each other: ")
+
+
+def test_names_that_make_a_longer_path_can_be_taken_all_the_same(tmp_path):
+    folder = named(tmp_path, "im0", "im2", "im1", "im3")
+    for order, rising in (("names", False), ("geometry", True)):
+        places = [frame.positions[1, 0] for frame in whole_band([folder], Wanted(order=order)).frames]
+        assert (places == sorted(places)) is rising
+
+
 def test_the_last_iteration_of_a_neb_trajectory(tmp_path):
-    iterations = [frame for shift in (0.0, 0.1, 0.2) for frame in labelled()]
+    iterations = [frame for _ in range(3) for frame in labelled()]
+    for inner in iterations[1:4]:
+        inner.positions[1, 1] += 0.3  # as it was before the last step
     ase.io.write(tmp_path / "neb.traj", iterations)
+    band = whole_band([tmp_path / "neb.traj"])
+    assert [frame.positions[1, 1] for frame in band.frames] == [4.0] * 5
+    assert band.notes == ("The last of 3 bands of 5 images, which an optimiser wrote one behind the other.",)
+    assert len(read_band(tmp_path / "neb.traj@-4:")) == 4
+    ase.io.write(tmp_path / "cut.traj", iterations[:-1])
     with pytest.raises(InputError, match=r"images 0 and 5 are the same structure; .* give the last images: FILE@-7:"):
-        case_of(read_band(tmp_path / "neb.traj"))
-    assert len(read_band(tmp_path / "neb.traj@-5:")) == 5
+        case_of(read_band(tmp_path / "cut.traj"))
 
 
 def test_results_of_other_atoms_are_no_reference():

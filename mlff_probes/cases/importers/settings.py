@@ -47,7 +47,7 @@ def read_settings(file: Path) -> Settings:
             found = reader(handle)
     except (OSError, EOFError):  # which whoever reads the structures will say
         return Settings()
-    return espresso.with_input(found, file) if found.code == espresso.CODE else found
+    return espresso.with_input(found, espresso.inputs_beside(file)) if found.code == espresso.CODE else found
 
 
 def common_settings(
@@ -76,13 +76,10 @@ def common_settings(
     table = differences(stated)
     of_level = set(first.of_level) & {row[0] for row in table}
     if table and (of_level or not allow_mixed):
-        remedy = (
-            "their energies cannot be compared"
-            if of_level
-            else "repeat those that differ, or say why it does not matter: --allow-mixed='REASON'"
-        )
-        what = "levels of theory" if of_level else "settings"
-        raise InputError(where, f"the images were computed with different {what}:\n{as_table(table)}\n", remedy)
+        what, remedy = ("settings", "repeat those that differ, or say why it does not matter: --allow-mixed='REASON'")
+        if of_level:
+            what, remedy = "levels of theory", "their energies cannot be compared"
+        raise InputError(where, f"the images were computed with different {what}", f"{remedy}\n{as_table(table)}")
     same = {key: text for key, text in first.details.items() if key not in {row[0] for row in table}}
     return Settings(**{**first.__dict__, "details": same}), as_table(table) if table else ""
 

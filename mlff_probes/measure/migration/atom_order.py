@@ -96,7 +96,8 @@ def exchange_problem(frames: Sequence[Atoms]) -> str | None:
         if (order != np.arange(len(order))).any():
             return (
                 f"from image {index} on atoms seem to be numbered in another order: {mapping(order)}; number them "
-                "alike, or state reorder_atoms = true to have them mapped (false where they do change places)"
+                "alike, or state reorder_atoms = true to have them mapped (false where they do change places; "
+                "--reorder-atoms where they are imported)"
             )
     return None
 

@@ -78,8 +78,10 @@ def _unfit_images(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
     images = [float(frame.info["image"]) for frame in frames]
     if images != list(range(len(frames))):
         return f"'image' must number the frames 0, 1, 2, …, found {images}"
-    if any(not np.allclose(frame.cell, frames[0].cell, atol=GEOMETRY_A) for frame in frames):
-        return "all images of a path must have the same cell"
+    off = [float(np.abs(frame.cell.array - frames[0].cell.array).max()) for frame in frames]
+    if max(off) > GEOMETRY_A:
+        index = next(index for index, far in enumerate(off) if far > GEOMETRY_A)
+        return f"all images of a path must have the same cell; that of image {index} is off by up to {off[index]:.4f} A"
     if any((frame.pbc != frames[0].pbc).any() for frame in frames):
         return "all images of a path must be periodic in the same directions"
     return None

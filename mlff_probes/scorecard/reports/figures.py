@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from matplotlib.figure import Figure
+import numpy as np
+from ase import Atoms
+from matplotlib.figure import Figure, SubFigure
 
+from mlff_probes.core.case import Case
 from mlff_probes.core.errors import describe
 from mlff_probes.core.view import FigureView, Row
 from mlff_probes.measure import BY_KIND
@@ -26,6 +29,10 @@ BARRIER_ERRORS = "barrier-errors"
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of a picture that a user may ask for."""
 MOST_COLUMNS = 2
+MOST_STRUCTURES = 4
+STRUCTURES_SIZE = (9.6, 4.4)
+"""Structures of a case without a curve of its reference that are drawn, and the size of that picture in inches."""
+
 TITLE_LETTERS = 11.5
 """Letters of a title in an inch. Matplotlib, which could wrap it, would measure what is between two $ as a formula."""
 
@@ -57,6 +64,40 @@ def draw_cases(card: Scorecard, cases: Sequence[CaseSummary]) -> Picture | None:
             part.suptitle(textwrap.fill(title, int(TITLE_LETTERS * width)), fontsize=10)
             drawing.draw(part, view)
     return picture
+
+
+def draw_reference(case: Case) -> Picture:
+    """One picture of a case without any calculator: the curves of its reference, or else structures of it."""
+    summary = CaseSummary.of(case)
+    expected = tuple(Row("", quantity, case.expectation(quantity)) for quantity in case.quantities)
+    view = FigureView(
+        protocol=summary.protocol, level_of_theory=case.level_of_theory, reference=summary.reference_arrays,
+        reference_diagnostics=summary.reference_diagnostics, curves=(), rows=expected,
+    )  # fmt: skip
+    drawing = _drawing(summary)
+    drawn = drawing is not None and _has_anything(view, drawing)
+    with own_settings():
+        size = drawing.size(1) if drawing is not None and drawn else STRUCTURES_SIZE
+        picture = Picture(figsize=size, layout="constrained")
+        (part,) = picture.subfigures(1, 1, squeeze=False)[0]
+        part.suptitle(textwrap.fill(case.title, int(TITLE_LETTERS * size[0])), fontsize=10)
+        if drawing is not None and drawn:
+            drawing.draw(part, view)
+        else:
+            _draw_structures(part, case.frames)
+    return picture
+
+
+def _draw_structures(figure: SubFigure, frames: Sequence[Atoms]) -> None:
+    """The first and the last structure and some between them, from the side."""
+    from ase.visualize.plot import plot_atoms
+
+    chosen = sorted({round(place) for place in np.linspace(0, len(frames) - 1, MOST_STRUCTURES)}) if frames else []
+    for axes, index in zip(figure.subplots(1, max(len(chosen), 1), squeeze=False)[0], chosen or [0], strict=True):
+        axes.set_axis_off()
+        if chosen:
+            plot_atoms(frames[index], axes, rotation="-90x")
+            axes.set_title(f"{index}: {frames[index].get_chemical_formula()}", fontsize=8)
 
 
 def draw_barriers(card: Scorecard) -> Picture | None:

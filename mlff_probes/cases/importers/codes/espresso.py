@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mlff_probes.cases.importers.codes.stated import Settings, plain
@@ -71,19 +72,29 @@ def pw_output(lines: Iterable[str]) -> Settings:
     return Settings(CODE, version, functional, hubbard, dispersion, unnamed, details)
 
 
-def with_input(settings: Settings, output: Path) -> Settings:
-    """The settings with what the input beside `output` adds: the mesh of k-points, and which damping D3 has.
+def with_input(settings: Settings, inputs: Sequence[Path]) -> Settings:
+    """The settings with what inputs add: the mesh of k-points, and which damping D3 has.
 
-    Without it nobody knows the damping, and so no level of theory.
+    Without any nobody knows the damping, and so no level of theory.
     """
-    stem = output.name.removesuffix(".gz").rpartition(".")[0] or output.name
-    inputs = [file for suffix in INPUTS if (file := output.with_name(f"{stem}{suffix}")).is_file()]
-    text = inputs[0].read_text(errors="replace") if inputs else ""
+    text = "\n".join(file.read_text(errors="replace") for file in inputs)
     mesh = MESH.search(text)
     details = {**settings.details, **({"k-points": " ".join(mesh[1].split())} if mesh else {})}
-    changed = settings.__dict__ | {"details": details}
-    if settings.dispersion == "D3":
-        given = re.search(r"dftd3_version\s*=\s*(\d)", text)
-        changed["dispersion"] = DAMPING.get(given[1], "D3") if given else "D3"
-        changed["unnamed"] = settings.unnamed or ("" if inputs else "with D3 of unknown damping")
-    return Settings(**changed)
+    if settings.dispersion != "D3":
+        return replace(settings, details=details)
+    version = re.search(r"dftd3_version\s*=\s*(\d)", text)
+    damping = DAMPING.get(version[1], "D3") if version else "D3"
+    unnamed = settings.unnamed or ("" if inputs else "with D3 of unknown damping")
+    return replace(settings, details=details, dispersion=damping, unnamed=unnamed)
+
+
+def inputs_beside(output: Path) -> list[Path]:
+    """The input of a run of pw.x, which has the name of the output with another suffix."""
+    stem = output.name.removesuffix(".gz").rpartition(".")[0] or output.name
+    return [file for suffix in INPUTS if (file := output.with_name(f"{stem}{suffix}")).is_file()]
+
+
+def inputs_of_neb(folder: Path) -> list[Path]:
+    """Inputs of neb.x in a folder."""
+    files = [file for suffix in INPUTS for file in sorted(folder.glob(f"*{suffix}"))]
+    return [file for file in files if "BEGIN_ENGINE_INPUT" in file.read_text(errors="replace")]

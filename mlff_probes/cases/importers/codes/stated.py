@@ -71,8 +71,8 @@ class Settings:
 
 
 def plain(text: str) -> str:
-    """A number as it is written shortest, so that ``0.20000000`` and ``0.2`` are the same; other text as it is."""
+    """A number to five digits, so that ``0.20000000`` and ``0.2`` are the same; other text as it is."""
     try:
-        return f"{float(text):g}"
+        return f"{float(text):.5g}"
     except ValueError:
         return text.strip()
