@@ -322,7 +322,7 @@ def test_frames_that_are_not_there_are_refused(case, capsys, options, reason):
 def test_unusable_commands_are_one_sentence(case, capsys):
     unknown = f"--calculator={case.parents[2] / 'none.toml'}"
     for arguments, reason in [
-        (["record", str(case)], "--calculator: says who computes, and is missing"),
+        (["record", str(case)], "nobody is named who computes; write --calculator=dft.toml"),
         (
             ["record", "nowhere", "--calculator=ase:EMT"],
             "there is no case 'nowhere'; name its TOML, or --reference=DIR",

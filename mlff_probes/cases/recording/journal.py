@@ -35,7 +35,7 @@ class Point(Record):
     inputs
         Hashes of the files that the code was given or wrote, by name.
     wall_s
-        How long it took.
+        How long it took; None where nobody knows.
     date
         When, ISO 8601.
     """
@@ -51,7 +51,7 @@ class Point(Record):
     level_of_theory: str | None = None
     settings: dict[str, str] = Field(default_factory=dict)
     inputs: dict[str, str] = Field(default_factory=dict)
-    wall_s: NonNegative
+    wall_s: NonNegative | None = None
     date: Text
 
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,14 @@ def computed(load: Callable[[], Calculator], frame: Atoms, folder: Path, *, name
             forces=calculator.supplies("forces"),
             name=lambda _: name,
         )
-        more = _more(calculator.ase, frame)
+        unasked = more(getattr(calculator.ase, "results", None) or {}, len(frame))
         said = converged(folder, calculator.ase, name)
         settings = settings_in(folder)
         code = f"{settings.code} {settings.version}".strip() or _made_by(calculator.identity)
     return Point(
         structure=structure_hash(frame),
         energy=float(found.energies[0]),
-        forces=None if found.forces is None else _rows(found.forces[0]),
+        forces=None if found.forces is None else rows(found.forces[0]),
         code=code,
         converged=said,
         level_of_theory=settings.level or calculator.identity.level_of_theory,
@@ -79,7 +79,7 @@ def computed(load: Callable[[], Calculator], frame: Atoms, folder: Path, *, name
         inputs=hashes(folder),
         wall_s=time.perf_counter() - start,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        **more,
+        **unasked,
     )
 
 
@@ -106,15 +106,15 @@ def _loaded(load: Callable[[], Calculator]) -> Iterator[Calculator]:
                 close()
 
 
-def _rows(forces: Any) -> tuple[tuple[float, float, float], ...]:
+def rows(forces: Any) -> tuple[tuple[float, float, float], ...]:
+    """Forces, shape (n_atoms, 3), eV/A, as a record carries them."""
     return tuple((float(x), float(y), float(z)) for x, y, z in forces)
 
 
-def _more(ase: Any, frame: Atoms) -> dict[str, Any]:
-    """Stress and magnetic moments, where the calculator gave them unasked."""
-    results = getattr(ase, "results", None) or {}
+def more(results: Mapping[str, Any], atoms: int) -> dict[str, Any]:
+    """Stress (eV/A^3) and magnetic moments among the results for so many atoms, where there are any."""
     found: dict[str, Any] = {}
-    for name, shape in (("stress", (6,)), ("magmoms", (len(frame),)), ("magmom", ())):
+    for name, shape in (("stress", (6,)), ("magmoms", (atoms,)), ("magmom", ())):
         value = np.asarray(results.get(name, np.nan), dtype=float)
         if value.shape == shape and np.isfinite(value).all() and (name != "stress" or value.any()):
             found[name] = float(value) if shape == () else tuple(map(float, value))  # zeros: it was not computed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,18 @@ class Recording:
             self.journal.add(point)
             if not keep:
                 shutil.rmtree(folder, ignore_errors=True)
+            yield index, point
+
+    def take(self, found: Iterable[tuple[int, Point | str]]) -> Iterator[tuple[int, Point | str]]:
+        """Keep what was computed elsewhere, and tell of each frame what was kept, or why it has no value."""
+        for index, point in found:
+            if not isinstance(point, str):
+                try:
+                    self._check_level(point, self.case.name(index))
+                except EvaluationError as error:
+                    yield index, str(error)
+                    continue
+                self.journal.add(point)
             yield index, point
 
     def _check_level(self, point: Point, name: str) -> None:

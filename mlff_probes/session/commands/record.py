@@ -35,6 +35,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--reference", action="append", default=[], type=_path, metavar="DIR", help="where cases are looked for by id"
     )
+    parser.add_argument(
+        "--write-inputs", nargs=2, metavar=("CODE", "DIR"), help="write inputs of vasp, espresso or cp2k for a cluster"
+    )
+    parser.add_argument("--settings", type=_path, metavar="FILE", help="TOML with the [parameters] of these inputs")
+    parser.add_argument("--collect", type=_path, metavar="DIR", help="take in what was computed from these inputs")
     parser.set_defaults(command=_record)
 
 
@@ -43,10 +48,13 @@ def _path(text: str) -> Path:
 
 
 def _record(parsed: argparse.Namespace) -> Iterator[str]:
-    if parsed.calculator is None:
-        raise InputError("--calculator", "says who computes, and is missing", "for instance --calculator=dft.toml")
+    ways = {"--calculator": _record_case, "--write-inputs": _write_inputs, "--collect": _collect}
+    given = [name for name in ways if getattr(parsed, name[2:].replace("-", "_")) is not None]
+    if len(given) != 1:
+        both = f"{' and '.join(given)} are given" if given else "nobody is named who computes"
+        raise InputError("", both, "write --calculator=dft.toml, --write-inputs CODE DIR, or --collect=DIR")
     for case in parsed.case:
-        yield from _record_case(_case_file(case, parsed.reference), parsed)
+        yield from ways[given[0]](_case_file(case, parsed.reference), parsed)
 
 
 def _record_case(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
@@ -74,6 +82,48 @@ def _record_case(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
         yield from outcome(recording, parsed)
 
 
+def _write_inputs(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.cases.recording.inputs import WRITERS, InputSettings, read_settings_file, write_inputs
+    from mlff_probes.cases.recording.lacking import chosen, read_recordable
+
+    code, directory = parsed.write_inputs
+    if code not in WRITERS:
+        raise InputError(f"--write-inputs={code}", "no such code", f"there are {', '.join(WRITERS)}")
+    case = read_recordable(file)
+    wanted = [i for i in chosen(parsed.only, case.frames) if parsed.replace or case.energies[i] is None]
+    if not wanted:
+        raise InputError(file, "lacks nothing", "--replace writes inputs of frames that have an energy, too")
+    settings = read_settings_file(parsed.settings) if parsed.settings else InputSettings()
+    folder = _path(directory) / file.stem
+    by_hand = write_inputs(case, wanted, code, settings, folder)
+    yield f"wrote inputs of {len(wanted)} frames for {code} to {folder}"
+    yield from by_hand
+    yield f"when they are computed: mlff-probes record {file} --collect={directory}"
+
+
+def _collect(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.cases.recording.inputs import read_manifest
+    from mlff_probes.cases.recording.journal import Journal
+    from mlff_probes.cases.recording.lacking import read_recordable
+    from mlff_probes.cases.recording.provenance import Recorder
+    from mlff_probes.cases.recording.recording import Recording
+    from mlff_probes.cases.recording.results import collected
+
+    case = read_recordable(file)
+    folder = parsed.collect / file.stem
+    manifest = read_manifest(folder)
+    with Journal(file) as journal:
+        recorder = Recorder(
+            calculator=f"inputs of {manifest.code}",
+            arguments=manifest.parameters,
+            level_of_theory=manifest.level_of_theory,
+        )
+        recording = Recording(case, journal, recorder, range(len(case.frames)), parsed.replace)
+        for index, found in recording.take(collected(case, manifest, folder)):
+            yield _line(case.name(index), found)
+        yield from outcome(recording, parsed)
+
+
 def _points(recording: Recording, load: Any, parsed: argparse.Namespace) -> Iterator[str]:
     """Compute, and tell of each point in a line; on a terminal a bar shows how much is left."""
     total, kept, times = len(recording.to_do), len(recording.journal.points), list[float]()
@@ -81,7 +131,7 @@ def _points(recording: Recording, load: Any, parsed: argparse.Namespace) -> Iter
     with _bar(recording.case.file.stem, total) as advance:
         for number, (index, found) in enumerate(recording.run(load, keep=parsed.keep), 1):
             advance()
-            if not isinstance(found, str):
+            if not isinstance(found, str) and found.wall_s is not None:
                 times.append(found.wall_s)
             left = (total - number) * sum(times) / len(times) if times else 0.0
             yield f"[{number}/{total}] {_line(recording.case.name(index), found)}{_time_left(left)}"
@@ -92,7 +142,8 @@ def _line(name: str, found: Point | str) -> str:
         return f"no value: {found}"
     force = max((abs(f) for row in found.forces for f in row), default=0.0) if found.forces else None
     forces = "no forces" if force is None else f"largest force component {force:.3f} eV/A"
-    return f"{name}: {found.energy:.6f} eV, {forces}, {found.wall_s:.1f} s"
+    took = "" if found.wall_s is None else f", {found.wall_s:.1f} s"
+    return f"{name}: {found.energy:.6f} eV, {forces}{took}"
 
 
 def _time_left(seconds: float) -> str:
