@@ -363,6 +363,22 @@ class ShiftedTop(Sound):
         return energy, slope
 
 
+class NoSaddle(Sound):
+    """Chromium meets no barrier between its sites: its way leads up to the next one, where it is highest.
+
+    Sites alone were in the training, and the model goes straight from one to the other.
+    """
+
+    centre, width, height = 2.69, 0.13, -0.8
+    """Where antimony holds chromium up as it passes: A, A, eV."""
+
+    def pair_energies(self, pairs):
+        energy, slope = super().pair_energies(pairs)
+        more, steeper = bump(pairs.distances, self.centre, self.width)
+        which = self.height * between(pairs, CR, SB)
+        return energy + which * more, slope + which * steeper
+
+
 class Unbound(Sound):
     """Layers do not bind, they push each other away.
 

@@ -31,7 +31,7 @@ def values(calculator, case) -> dict[str, float | None]:
 @pytest.mark.parametrize("case", FIXED_GAPS)
 @pytest.mark.parametrize("height", [0.4, -0.1])
 def test_single_cosine_corrugation(case, height):
-    found = values(CosineCorrugation(height=height), CASES[case])
+    found = values(CosineCorrugation(height=height), dataclasses.replace(CASES[case], stored=None))
     period = np.sqrt(3) * 4.264
     assert found["atop_energy"] == pytest.approx(0.75 * height, abs=EXACT)
     assert found["stacking_fault_energy"] == pytest.approx(0.75 * height, abs=EXACT)
@@ -88,16 +88,63 @@ def test_double_well_barrier_and_position(images):
     assert found["saddle_position"] == pytest.approx(0.5, abs=EXACT)
 
 
-def test_an_extremum_at_an_end_is_noted():
-    over, up = double_well_path(5), double_well_path(5)[:3]
-    for frames, noted in ((over, False), (up, True)):
-        measured = measure_case(as_calculator(DoubleWell(height=0.7)), path_case(frames)).values
-        for name in ("barrier", "saddle_position"):
-            assert (measured[name].caveat == "the highest image is an end of the path, which is no saddle") is noted
-    case = CASES["sb2te3_fixed_gap_0.0"]
-    for order, noted in ((3, False), (1, True)):
-        bridge = measure_case(as_calculator(CosineCorrugation(height=0.3, order=order)), case).values["bridge_barrier"]
-        assert bridge.caveat.startswith("no top between the fault and the crystal") is noted
+END, NO_TOP = "the highest image is an end of the path", "no top between the fault and the crystal"
+SADDLE = ("barrier", "reverse_barrier", "saddle_position")
+OVER, UP = double_well_path(7), double_well_path(7)[:4]
+
+
+def bridge(model, reference):
+    case = CASES["sb2te3_fixed_gap_0.2"]
+    stored = None if reference is None else evaluate(reference, case.frames, forces=False)
+    case = dataclasses.replace(case, stored=stored)
+    return measure_case(as_calculator(model), case).values["bridge_barrier"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_top_at_an_end_is_noted_where_the_reference_has_none_either(same):
+    model, slope = DoubleWell(height=0.7), CosineCorrugation(height=0.3)
+    found = measure_case(as_calculator(model), path_case(UP, evaluate(model, UP) if same else None)).values
+    for name in SADDLE:
+        assert found[name].value is not None
+        assert found[name].caveat.startswith(END)
+    found = bridge(slope, slope if same else None)
+    assert found.value == pytest.approx(0.225, abs=EXACT)
+    assert found.caveat.startswith(NO_TOP)
+
+
+def test_a_top_between_the_ends_is_not_noted():
+    found = measure_case(as_calculator(DoubleWell(height=0.7)), path_case(OVER)).values
+    assert [found[name].caveat for name in SADDLE] == ["", "", ""]
+    found = bridge(CosineCorrugation(height=0.3, order=3), CosineCorrugation(height=0.3))
+    assert (found.caveat, found.problem) == ("", None)
+
+
+class Rounded(DoubleWell):
+    """Energies of a hundred eV, whose top is no more than their rounding to float32."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["energy"] -= 100.0
+
+
+WITHOUT = [DoubleWell(0.0, tilt=0.2), DoubleWell(0.0, tilt=-0.2), DoubleWell(-0.4), Rounded(2e-5)]
+
+
+@pytest.mark.parametrize("model", WITHOUT)
+def test_a_path_without_the_saddle_of_the_reference_is_not_bracketed(model):
+    found = measure_case(as_calculator(model), path_case(OVER, evaluate(DoubleWell(0.7), OVER))).values
+    for name in SADDLE:
+        assert (found[name].value, found[name].problem.state) == (None, "error")
+        assert found[name].problem.reason.startswith("not bracketed: no image lies above both ends of the path")
+    assert found["reaction_energy"].value is not None
+    assert found["energy_image_3"].value is not None
+
+
+@pytest.mark.parametrize("height", [0.4, 0.0, -0.1])
+def test_a_slide_without_the_bridge_of_the_reference_is_not_bracketed(height):
+    found = bridge(CosineCorrugation(height=height), CosineCorrugation(height=0.3, order=3))
+    assert (found.value, found.problem.state) == (None, "error")
+    assert found.problem.reason.startswith("not bracketed: no registry between the fault and the crystal")
 
 
 def test_tilted_double_well():

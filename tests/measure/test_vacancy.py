@@ -20,9 +20,12 @@ from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.cases.load import load_case, load_cases
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.records import State
 from mlff_probes.measure.measurement import measure_case
-from mlff_probes.measure.migration.vacancy import other_endpoint
+from mlff_probes.measure.migration.vacancy import _saddle_problem, other_endpoint
+from mlff_probes.methods.bands.outcomes import Outcome
+from mlff_probes.methods.bands.relax import BandRun
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.reports.figures import draw_cases
 from mlff_probes.session.suite import Suite
@@ -392,3 +395,12 @@ def test_the_figure_shows_the_crystal_and_the_band(recorded):
     assert list(band.lines[0].get_ydata()) == measurement.arrays["energy"]
     assert crystal.lines[1].get_xdata()[0] == recorded[0].expectation("lattice_constant").value
     assert band.lines[1].get_ydata()[0] == recorded[0].expectation("barrier").value
+
+
+def test_a_top_of_the_band_that_is_no_more_than_rounding_is_no_saddle():
+    crystal = bulk("Al", cubic=True)
+    energies = np.array([0.0, 2e-5, 0.0]) - 100.0
+    found = _saddle_problem(
+        as_calculator(EMT()), BandRun(Outcome("converged", "", 3), [crystal] * 3, energies), Calls()
+    )
+    assert (found.kind, found.reason) == ("no saddle", "no image lies above the relaxed vacancy")

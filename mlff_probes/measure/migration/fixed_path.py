@@ -12,12 +12,18 @@ from mlff_probes.core.protocol import ENERGY, FORCE, FRACTION
 from mlff_probes.core.records import Value, as_lists
 from mlff_probes.measure.migration.protocols import FixedPath
 from mlff_probes.measure.results import Result, force_samples, missing, not_supplied
+from mlff_probes.methods.analysis.curves import energy_noise, has_top
 from mlff_probes.methods.bands.steps import steps
 from mlff_probes.methods.constraints import ZEROED, Freedom, unlabelled
 
 Floats = NDArray[np.float64]
 
 NO_SADDLE = "the highest image is an end of the path, which is no saddle"
+
+NOT_BRACKETED = (
+    "not bracketed: no image lies above both ends of the path by more than rounding, as one of the reference does, so "
+    "that there is no saddle"
+)
 
 SAME_PLACE_A = 1e-6
 """Neighbouring images whose free atoms move by less than this, A, have no tangent there."""
@@ -32,20 +38,15 @@ def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
     - `energy_image_i` E_i - E_first;
     - `profile_mae` mean over all images of |(E_i - E_first) - (E'_i - E'_first)|;
     - `saddle_position` path fraction of the image with the highest energy (the first, if two tie);
+      these and both barriers are an error, `not bracketed`, where only the reference has a top between the ends;
     - `force_mae` mean over images, atoms and components of |F - F'|; `migrating_force_mae` the same over
       the migrating atom alone. Components that a constraint zeroed are no labels and left out (`unlabelled`).
     """
     protocol = case.protocol
     energies = evaluation.energies - evaluation.energies[0]
     position = path_fraction(case.frames)
-    top = int(np.argmax(energies))
-    caveat = NO_SADDLE if top in (0, len(energies) - 1) else ""
-    values = {
-        "barrier": Value(value=energies[top], unit=ENERGY, caveat=caveat),
-        "reverse_barrier": Value(value=energies[top] - energies[-1], unit=ENERGY, caveat=caveat),
-        "reaction_energy": Value(value=energies[-1], unit=ENERGY),
-        "saddle_position": Value(value=position[top], unit=FRACTION, caveat=caveat),
-    }
+    values = _saddle(case, evaluation, position)
+    values["reaction_energy"] = Value(value=energies[-1], unit=ENERGY)
     for image in range(1, len(energies)):
         values[f"{protocol.image_quantity}{image}"] = Value(value=energies[image], unit=ENERGY)
     if case.stored is not None:
@@ -54,6 +55,25 @@ def fixed_path(case: Case[FixedPath], evaluation: Evaluation) -> Result:
     values |= _force_errors(case, evaluation, protocol.migrating_atom)
     arrays = as_lists({"path_fraction": position, "energy": energies})
     return Result(values, arrays, evaluation, _perpendicular(case, evaluation))
+
+
+def _saddle(case: Case[FixedPath], evaluation: Evaluation, position: Floats) -> dict[str, Value]:
+    """Both barriers, and where the saddle is; what is read at an end of the path is noted, or no number."""
+    energies = evaluation.energies - evaluation.energies[0]
+    top, inside = int(np.argmax(energies)), _has_saddle(evaluation)
+    found = {
+        "barrier": (energies[top], ENERGY),
+        "reverse_barrier": (energies[top] - energies[-1], ENERGY),
+        "saddle_position": (position[top], FRACTION),
+    }
+    if not inside and case.stored is not None and _has_saddle(case.stored):
+        return {name: missing(unit, NOT_BRACKETED) for name, (_, unit) in found.items()}
+    caveat = "" if inside else NO_SADDLE
+    return {name: Value(value=value, unit=unit, caveat=caveat) for name, (value, unit) in found.items()}
+
+
+def _has_saddle(evaluation: Evaluation) -> bool:
+    return has_top(evaluation.energies, energy_noise(evaluation.energies))
 
 
 def path_fraction(frames: tuple[Atoms, ...]) -> Floats:

@@ -21,7 +21,7 @@ from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.migration.fixed_path import path_fraction
 from mlff_probes.measure.migration.protocols import RelaxedPath
 from mlff_probes.measure.results import Result, relaxation_result
-from mlff_probes.methods.analysis.curves import energy_noise
+from mlff_probes.methods.analysis.curves import energy_noise, has_top
 from mlff_probes.methods.bands.interpolation import interpolate_band, unwrapped
 from mlff_probes.methods.bands.outcomes import Outcome, structure_explosion
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
@@ -120,7 +120,7 @@ class _Path:
         """Why the converged bands have no saddle, or None: their highest image must lie above the sites beside it."""
         run = max(self.runs, key=lambda run: run.energies.max())
         top = int(np.argmax(run.energies))
-        if run.energies[top] - max(run.energies[0], run.energies[-1]) > energy_noise(run.energies):
+        if has_top(run.energies, energy_noise(run.energies)):
             return None
         return Outcome("no saddle", "no image lies above the sites that its band joins", run.outcome.step, top)
 

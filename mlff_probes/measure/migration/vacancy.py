@@ -24,7 +24,7 @@ from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.migration.fixed_path import path_fraction
 from mlff_probes.measure.migration.protocols import FccVacancy
 from mlff_probes.measure.results import Result, relaxation_result
-from mlff_probes.methods.analysis.curves import NotBracketedError, energy_noise, spline_minimum
+from mlff_probes.methods.analysis.curves import NotBracketedError, energy_noise, has_top, spline_minimum
 from mlff_probes.methods.bands.interpolation import interpolate_band
 from mlff_probes.methods.bands.outcomes import CONTACT, Outcome
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
@@ -236,8 +236,8 @@ def _saddle_problem(calculator: Calculator, run: BandRun, calls: Calls) -> Outco
     By symmetry no force along the path acts on the middle image, be it a maximum or a minimum there, so that a
     band of three images cannot tell: one more structure, a little farther along the path, does.
     """
-    top, last = int(np.argmax(run.energies)), len(run.images) - 1
-    if top in (0, last):
+    top = int(np.argmax(run.energies))
+    if not has_top(run.energies, energy_noise(run.energies)):
         return Outcome("no saddle", "no image lies above the relaxed vacancy", run.outcome.step, top)
     along = run.images[top + 1].positions - run.images[top - 1].positions
     step = SADDLE_STEP_A * along / np.linalg.norm(along)

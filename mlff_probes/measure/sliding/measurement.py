@@ -13,7 +13,13 @@ from mlff_probes.core.records import Value, as_lists
 from mlff_probes.core.structures import derived
 from mlff_probes.measure.results import Result, missing
 from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide, Slide, near_separation, registry_name
-from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, energy_noise, spline_minimum
+from mlff_probes.methods.analysis.curves import (
+    NotBracketedError,
+    PeriodicInterpolant,
+    energy_noise,
+    has_top,
+    spline_minimum,
+)
 
 Floats = NDArray[np.float64]
 
@@ -27,6 +33,14 @@ PER_EV = 1e3
 """eV -> meV."""
 
 NO_TOP = "no top between the fault and the crystal: the higher of the two"
+
+NOT_BRACKETED = (
+    "not bracketed: no registry between the fault and the crystal lies above both by more than rounding, as one of the "
+    "reference does, so that there is no bridge"
+)
+
+SAME = 1e-9
+"""Registries that differ by less are one."""
 
 DRAWN = 240
 """Points of the interpolant kept for drawing."""
@@ -53,7 +67,8 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
 
     - `atop_energy` E(1/3), `stacking_fault_energy` E(2/3);
     - `bridge_barrier` max of the interpolant on [2/3, 1]: the top of the way from the fault back to the
-      crystal (the higher end, where there is no top in between);
+      crystal (the higher end, where there is no top in between; an error, `not bracketed`, where only the reference
+      has one);
     - `max_lateral_force` max over u of |dE/ds|, s = u times the length of a period, in eV/A per cell;
     - `profile_mae` mean over all registries of |E(u) - E'(u)|;
     - `periodicity` E(1) - E(0), exactly zero, in a cell whose third vector is one period longer.
@@ -63,12 +78,11 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     energies = evaluation.energies[:n] - evaluation.energies[0]
     curve = PeriodicInterpolant.through(energies)
     period = float(np.linalg.norm(slide_vector(case)))
-    top, bridge = curve.maximum(FAULT, 1.0)
     steepest = curve.steepest() / period
     values = {
         "atop_energy": _per_cell(_at(ATOP, energies, curve), area),
         "stacking_fault_energy": _per_cell(_at(FAULT, energies, curve), area),
-        "bridge_barrier": _per_cell(bridge, area, caveat="" if FAULT < top < 1 else NO_TOP),
+        "bridge_barrier": _bridge(case, evaluation.energies[:n], area),
         "max_lateral_force": Value(value=steepest, unit=FORCE, also={"meV/A^3": steepest / area * PER_EV}),
     }
     if len(evaluation.energies) > n:
@@ -87,10 +101,27 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     return Result(values, as_lists(arrays), evaluation, {"area_a2": area, "interfaces": 1})
 
 
+def _bridge(case: Case[FixedGapSlide], energies: Floats, area: float) -> Value:
+    """The top of the way from the fault back to the crystal."""
+    inside = _has_bridge(energies)
+    if not inside and case.stored is not None and _has_bridge(case.stored.energies[: len(energies)]):
+        return missing(CELL_ENERGY, NOT_BRACKETED)
+    _, top = PeriodicInterpolant.through(energies - energies[0]).maximum(FAULT, 1.0)
+    return _per_cell(top, area, caveat="" if inside else NO_TOP)
+
+
+def _has_bridge(energies: Floats) -> bool:
+    """Whether a sample between the fault and the crystal lies above both by more than rounding."""
+    n = len(energies)
+    between = [energies[row] for row in range(n) if row / n > FAULT + SAME]
+    fault = _at(FAULT, energies, PeriodicInterpolant.through(energies))
+    return has_top(np.array([fault, *between, energies[0]]), energy_noise(energies))
+
+
 def _at(registry: float, energies: Floats, curve: PeriodicInterpolant) -> float:
     """The energy at a registry: as sampled, or else as the interpolant has it."""
     row = registry * len(energies)
-    sampled = abs(row - round(row)) < 1e-9
+    sampled = abs(row - round(row)) < SAME
     return float(energies[round(row)] if sampled else curve(registry))
 
 

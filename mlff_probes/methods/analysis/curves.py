@@ -115,6 +115,11 @@ def bracketed_minimum(x: Floats, energies: Floats, noise: float) -> int:
     return lowest
 
 
+def has_top(energies: Floats, noise: float) -> bool:
+    """Whether an energy between the first and the last of a curve (eV) lies above both by more than `noise` (eV)."""
+    return bool(energies[1:-1].max(initial=-np.inf) - max(energies[0], energies[-1]) > noise)
+
+
 def spline_minimum(x: ArrayLike, y: ArrayLike, *, noise: float) -> tuple[float, float]:
     """Minimum of the not-a-knot cubic spline through (x, y): (x at the minimum, y at the minimum).
 
