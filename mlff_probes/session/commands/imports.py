@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mlff_probes.session.commands import import_frames
+from mlff_probes.session.commands.common import add_common, next_command, path_of
 
 if TYPE_CHECKING:
     from mlff_probes.cases.importers.imported_path import ImportedPath
-
-DIRECTORY = Path("reference")
 
 
 def add(commands: argparse._SubParsersAction[Any]) -> None:
@@ -22,33 +21,16 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
         add_source(sources)
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """Options of all importers: what the case is called and where it goes, and what no file says."""
-    parser.add_argument("--id", metavar="ID", help="name of the case (default: that of the source)")
-    parser.add_argument(
-        "--to", type=_path_of, default=DIRECTORY, metavar="DIR", help=f"reference directory (default: {DIRECTORY})"
-    )
-    parser.add_argument("--level", metavar="LEVEL", help="level of theory, where the source does not say it: PBE")
-    parser.add_argument("--material", metavar="FORMULA", help="what it is a case of")
-    parser.add_argument("--title", metavar="TEXT", help="what a reader sees")
-    parser.add_argument("--replace", action="store_true", help="overwrite a case of this id")
-    picture = parser.add_mutually_exclusive_group()
-    picture.add_argument("--no-picture", action="store_true", help="draw none")
-    picture.add_argument(
-        "--picture", type=_path_of, metavar="FILE", help="where to draw it (default: a PNG beside the case)"
-    )
-
-
 def _add_path(sources: argparse._SubParsersAction[Any]) -> None:
     parser = sources.add_parser("path", help="a migration path: a NEB of VASP, Quantum ESPRESSO, CP2K, GPAW, ASE, …")
     parser.add_argument(
-        "source", nargs="+", type=_path_of, metavar="SOURCE", help="folder or file of a band, or one output an image"
+        "source", nargs="+", type=path_of, metavar="SOURCE", help="folder or file of a band, or one output an image"
     )
     add_common(parser)
     parser.add_argument("--uncertainty", type=float, metavar="EV", help="of the energies, eV: what somebody measured")
     parser.add_argument("--migrating-atom", type=int, metavar="N", help="from 0 (default: what moves farthest)")
-    parser.add_argument("--initial", type=_path_of, metavar="DIR", help="where the first image was computed")
-    parser.add_argument("--final", type=_path_of, metavar="DIR", help="where the last image was computed")
+    parser.add_argument("--initial", type=path_of, metavar="DIR", help="where the first image was computed")
+    parser.add_argument("--final", type=path_of, metavar="DIR", help="where the last image was computed")
     parser.add_argument(
         "--kind", choices=("fixed", "relaxed"), default="fixed",
         help="judge a model at these images, or let it relax the band between the ends (default: fixed)",
@@ -68,7 +50,7 @@ def _add_path(sources: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(command=_path)
 
 
-SOURCES: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (_add_path,)
+SOURCES: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (_add_path, import_frames.add)
 """The kinds of sources."""
 
 
@@ -116,13 +98,3 @@ def _what_was_read(made: ImportedPath, *, stated_level: str | None) -> Iterator[
     yield f"barrier {barrier:.3f} eV, back {back:.3f} eV, from end to end {reaction:+.3f} eV"
     if caveat := case.reference.values["barrier"].caveat:
         yield f"note: {caveat}"
-
-
-def _path_of(text: str) -> Path:
-    return Path(text).expanduser()
-
-
-def next_command(directory: Path, id: str) -> str:
-    """How to judge a model on a case."""
-    folder = shlex.quote(f"--probe-reference={directory}")
-    return f"judge a model on it: pytest --pyargs mlff_probes.probes --calculator=chgnet {folder} -k {shlex.quote(id)}"
