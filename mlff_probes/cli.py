@@ -69,12 +69,22 @@ class Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from mlff_probes import __version__
-    from mlff_probes.session.commands import imports, make, record
+    from mlff_probes.session.commands import imports, look, make, record
 
     parser = Parser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
     parser.add_argument("--version", action="version", version=f"mlff-probes {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (imports.add, make.add, record.add, _add_list, _add_compare, _add_report, _add_worst, _add_annotate):
+    for add in (
+        imports.add,
+        make.add,
+        record.add,
+        look.add,
+        _add_list,
+        _add_compare,
+        _add_report,
+        _add_worst,
+        _add_annotate,
+    ):
         add(commands)
     return parser
 
@@ -171,11 +181,11 @@ def _directories(parsed: argparse.Namespace) -> list[Path]:
 
 def _list(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.cases.listing import list_cases
-    from mlff_probes.cases.load import load_cases
     from mlff_probes.cases.tolerances import load_policy
     from mlff_probes.core.case import BrokenCase
+    from mlff_probes.session.assemble import all_cases
 
-    cases = load_cases(_directories(parsed), policy=load_policy(parsed.tolerances))
+    cases = all_cases(_directories(parsed), load_policy(parsed.tolerances))
     names = {case.id: case.id.removesuffix(".toml") if isinstance(case, BrokenCase) else case.id for case in cases}
     unknown = sorted(set(parsed.case) - {*names.values(), *names})
     if unknown:

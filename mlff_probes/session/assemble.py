@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlff_probes.cases.importers.images import is_bare_band
 from mlff_probes.cases.known_failures import KnownFailures, load_known_failures
 from mlff_probes.cases.load import AnyCase, load_cases
 from mlff_probes.cases.tolerances import Policy, load_policy
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
+from mlff_probes.measure import FAMILIES
 from mlff_probes.scorecard.model import RunOptions
 from mlff_probes.session.models import Loading, Models, loaded_models
+from mlff_probes.session.selection import bare_band_case
 from mlff_probes.session.suite import Suite
 
 
@@ -66,7 +69,7 @@ def assemble(options: SuiteOptions) -> Suite:
     policy = load_policy(Path(run.tolerances).expanduser() if run.tolerances else None)
     own = [Path(folder) for folder in run.references]
     folders = directories(own, packaged=options.packaged_cases, option="--probe-reference-only")
-    cases = options.choose(load_cases(folders, policy=policy), policy)
+    cases = options.choose(all_cases(folders, policy), policy)
     known_failures = _known_failures(run.known_failures, cases)
     return Suite(
         loaded_models(options.models, options.loading, baseline=options.baseline),
@@ -78,6 +81,24 @@ def assemble(options: SuiteOptions) -> Suite:
         store=options.store,
         seed=run.seed,
     )
+
+
+def all_cases(folders: list[Path], policy: Policy) -> list[AnyCase]:
+    """All cases of reference directories; a folder that holds a bare band is a case of its own.
+
+    Raises
+    ------
+    InputError
+        If a directory does not exist or holds no cases, or a bare band cannot be used.
+    """
+    bands = [folder for folder in folders if is_bare_band(folder)]
+    cases = load_cases([folder for folder in folders if folder not in bands], policy=policy)
+    for folder in bands:
+        case = bare_band_case(folder, policy)
+        if case.id in {other.id for other in cases}:
+            raise InputError(folder, f"the id '{case.id}' of this band is that of another case", "rename the folder")
+        cases.append(case)
+    return sorted(cases, key=lambda case: (FAMILIES.index(case.family), case.id))
 
 
 def directories(folders: list[Path], *, packaged: bool, option: str) -> list[Path]:

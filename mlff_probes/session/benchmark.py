@@ -28,7 +28,7 @@ from mlff_probes.scorecard.reports import csv, notebook, terminal
 from mlff_probes.scorecard.reports.figures import PICTURES, Picture, draw_cases
 from mlff_probes.session.assemble import SuiteOptions, assemble
 from mlff_probes.session.models import Loading, Models
-from mlff_probes.session.selection import chosen_cases, stated_band
+from mlff_probes.session.selection import chosen_cases, stated_band, write_path
 
 
 class Benchmark:
@@ -117,6 +117,7 @@ class Benchmark:
             material, level_of_theory, uncertainty_ev, migrating_atom, energy_key=energy_key, forces_key=forces_key,
             reorder_atoms=reorder_atoms,
         )  # fmt: skip
+        self._path, self._stated = migration_path, stated
         self._families = FAMILIES if migration_path is None else ("migration",)
         self._suite = assemble(
             SuiteOptions(
@@ -212,6 +213,30 @@ class Benchmark:
         files.check_path(target, given="export_metrics")
         files.write(self.scorecard, target)
         return target
+
+    def to_case(self, directory: str | os.PathLike[str], *, id: str | None = None, replace: bool = False) -> Path:
+        """Write the band that was given as `migration_path` as a case, as ``mlff-probes import path`` does.
+
+        Parameters
+        ----------
+        directory
+            Reference directory, made if need be: the case is ``migration/ID.toml`` in it.
+        id
+            Of the case; None for the name of the band.
+        replace
+            Whether a case of that id may be overwritten.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        InputError
+            If no band was given, an image has no energy, or neither `level_of_theory` nor the outputs say the level.
+        """
+        return write_path(self._path, Path(directory).expanduser(), self._stated, id=id, replace_it=replace)
 
     def to_dataframe(self) -> Any:
         """The scorecard as a pandas DataFrame, one row for each quantity (columns as in the CSV)."""

@@ -13,8 +13,10 @@ from typing import Any
 from ase import Atoms
 from ase.formula import Formula
 
+from mlff_probes.cases.importers.bands import WholeBand, whole_band
 from mlff_probes.cases.importers.images import band_exists
-from mlff_probes.cases.importers.path import Stated, band_case, read_band
+from mlff_probes.cases.importers.imported_path import import_band, name_of, with_level
+from mlff_probes.cases.importers.path import Stated, band_case
 from mlff_probes.cases.load import AnyCase, load_case
 from mlff_probes.cases.tolerances import Policy
 from mlff_probes.core.case import BrokenCase, Case
@@ -117,18 +119,46 @@ def path_case(given: Any, cases: list[Case], policy: Policy, stated: Stated) -> 
             names = "level_of_theory, uncertainty_ev, migrating_atom, energy_key, forces_key and reorder_atoms"
             raise InputError("", f"{names} cannot be given here: {what}")
         return known
-    images, where = _images(given, ids)
-    case = band_case(images, where.name.partition("@")[0].partition(".")[0] or "band", where=where, stated=stated,
-                     policy=policy)  # fmt: skip
+    band, where = _band(given, ids)
+    stated = stated.with_band(band, where)
+    case = band_case(band.frames, name_of(where), where=where, stated=stated, policy=policy)
     absent = set(_formula(stated.material)) - case.elements if stated.material else set()
     if absent:
         raise InputError(where, f"material='{stated.material}', but the images hold no {', '.join(sorted(absent))}")
     return replace(case, id=f"{case.id}_band") if case.id in {other.id for other in cases} else case
 
 
-def _images(given: Any, ids: Mapping[str, Case]) -> tuple[list[Atoms], Path]:
+def bare_band_case(where: Path, policy: Policy) -> Case:
+    """The case of a band that lies in a folder as a code left it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or does not say its level of theory.
+    """
+    band = whole_band([where])
+    stated = with_level(Stated(), band, where, f"say it: mlff-probes import path {where} --level=PBE")
+    return band_case(band.frames, name_of(where), where=where, stated=stated, policy=policy)
+
+
+def write_path(given: Any, directory: Path, stated: Stated, *, id: str | None, replace_it: bool) -> Path:
+    """Write a band as a case; the file.
+
+    Raises
+    ------
+    InputError
+        If `given` is a case already, or nothing that can be written as one.
+    """
+    if given is None or (isinstance(given, str | os.PathLike) and Path(given).suffix == ".toml"):
+        raise InputError("", f"migration_path={given!r} is no band of which a case could be made")
+    band, where = _band(given, {})
+    return import_band(band, where, directory, id=id, stated=stated, replace_it=replace_it).file
+
+
+def _band(given: Any, ids: Mapping[str, Case]) -> tuple[WholeBand, Path]:
     if isinstance(given, list | tuple) and all(isinstance(image, Atoms) for image in given):
-        return list(given), Path("band")
+        names = tuple(f"image {index}" for index in range(len(given)))
+        return WholeBand(tuple(given), names), Path("band")
     if not isinstance(given, str | os.PathLike):
         raise InputError("", f"migration_path={given!r} must be a case id, a file, a folder, or a list of Atoms")
     where = Path(given).expanduser()
@@ -138,7 +168,7 @@ def _images(given: Any, ids: Mapping[str, Case]) -> tuple[list[Atoms], Path]:
             f"migration_path='{given}' is neither a case ({', '.join(ids) or 'there is none of this material'}) nor a "
             f"file or folder (looked from {Path.cwd()})",
         )
-    return read_band(where), where
+    return whole_band([where]), where
 
 
 def _formula(text: str) -> dict[str, int]:

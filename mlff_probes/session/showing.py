@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from rich import box
@@ -13,36 +14,82 @@ from rich.console import Console
 from rich.table import Table
 
 from mlff_probes.cases.listing import WIDTH
-from mlff_probes.core.case import Case
+from mlff_probes.cases.load import load_case
+from mlff_probes.cases.tolerances import load_policy
+from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import Measurement
 from mlff_probes.scorecard.files import check_path
 from mlff_probes.scorecard.reports.figures import DPI, PICTURES, draw_reference
+from mlff_probes.session.assemble import all_cases
 
 BAR = 40
 """Width of the bars, letters."""
 
 
-def path_table(case: Case, names: Sequence[str] = ()) -> str:
-    """Energy along a path, one line an image with a bar; empty for a case whose reference is no path."""
-    arrays = case.reference.arrays if case.reference else {}
-    if "path_fraction" not in arrays or "energy" not in arrays:
+class Curve(NamedTuple):
+    """A curve of a reference: the names of its arrays, and what the first is called."""
+
+    x: str
+    energy: str
+    heading: str
+
+
+CURVES = (
+    Curve("path_fraction", "energy", "path"),
+    Curve("slide", "energy", "slide"),
+    *(Curve(f"gap_{name}", f"energy_{name}", f"gap, {name} (A)") for name in ("crystal", "atop", "fault")),
+)
+
+
+def found_case(given: str, references: Sequence[Path]) -> Case:
+    """A case by its file, or by its id in reference directories and in the package.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it cannot be read.
+    """
+    if given.endswith(".toml"):
+        return load_case(Path(given).expanduser())
+    for case in (cases := all_cases([DIRECTORY, *references], load_policy())):
+        if case.id.removesuffix(".toml") == given:
+            if isinstance(case, BrokenCase):
+                raise case.error
+            return case
+    raise InputError("", f"there is no case '{given}'", f"there are {', '.join(case.id for case in cases)}")
+
+
+def curves(case: Case, names: Sequence[str] = ()) -> str:
+    """The curves of the reference of a case, one line a point with a bar; empty where it has none.
+
+    `names` say where each image of a path was read from.
+    """
+    if case.reference is None:
         return ""
-    energies = np.array(arrays["energy"], dtype=float)
-    across = case.reference.diagnostics.get("perpendicular_force_ev_per_a") if case.reference else None
+    arrays = case.reference.arrays
+    known = [each for each in CURVES if each.x in arrays and each.energy in arrays]
+    return "\n\n".join(as_text(_curve(each, case.reference, names)) for each in known)
+
+
+def _curve(curve: Curve, reference: Measurement, names: Sequence[str]) -> Table:
+    energies = np.array(reference.arrays[curve.energy], dtype=float)
+    across = reference.diagnostics.get("perpendicular_force_ev_per_a") if curve.x == "path_fraction" else None
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("image", justify="right")
+    table.add_column("", justify="right")
     if names:
         table.add_column("from")
-    for heading in ("path", "energy (eV)", *(["force across the path (eV/A)"] if across else [])):
+    for heading in (curve.heading, "energy (eV)", *(["force across the path (eV/A)"] if across else [])):
         table.add_column(heading, justify="right")
     table.add_column("", width=BAR)
     low, span = energies.min(), max(float(np.ptp(energies)), np.finfo(float).tiny)
-    for index, (place, energy) in enumerate(zip(arrays["path_fraction"], energies, strict=True)):
+    for index, (place, energy) in enumerate(zip(reference.arrays[curve.x], energies, strict=True)):
         inner = across and 0 < index < len(energies) - 1
         force = [f"{across[index - 1]:.3f}" if inner else "—"] if across else []
         bar = Bar(size=span, begin=0.0, end=float(energy - low), width=BAR)
         table.add_row(str(index), *([names[index]] if names else []), f"{place:.3f}", f"{energy:.4f}", *force, bar)
-    return as_text(table)
+    return table
 
 
 def as_text(table: Table) -> str:

@@ -17,8 +17,13 @@ from support import DoubleWell, double_well_path
 from test_settings import DATA, OF_ASE
 
 from mlff_probes.cases.load import load_case
+from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.cli import main
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.errors import InputError
 from mlff_probes.core.toml import read_toml
+from mlff_probes.session.assemble import all_cases
+from mlff_probes.session.benchmark import Benchmark
 
 ENERGIES = (-6.70, -6.55, -6.35, -6.52, -6.66)
 
@@ -349,3 +354,31 @@ def test_an_id_that_is_taken_and_a_full_disk(tmp_path, capsys, monkeypatch):
     other = (*source, "--level=PBE", "--id=b", "--to", tmp_path / "other")
     assert "cannot be written (No space left on device)" in imported(capsys, *other, code=4)
     assert nothing_in(tmp_path / "other")
+
+
+def test_a_notebook_writes_the_case_that_the_command_does(tmp_path, capsys):
+    source = on_disk(tmp_path / "neb", images())
+    model = {"toy": DoubleWell(0.7)}
+    written = Benchmark(model=model, migration_path=source, uncertainty_ev=0.01).to_case(tmp_path / "a")
+    imported(capsys, source, "--uncertainty=0.01", "--to", tmp_path / "b")
+    command = tmp_path / "b" / "migration" / "neb.toml"
+    assert [written.with_suffix(end).read_text() for end in (".toml", ".extxyz")] == [
+        command.with_suffix(end).read_text() for end in (".toml", ".extxyz")
+    ]
+    with pytest.raises(InputError, match="its level of theory is not in what was read"):
+        Benchmark(model=model, migration_path=band()).to_case(tmp_path / "c")
+    assert Benchmark(model=model, migration_path=band(), level_of_theory="PBE").to_case(tmp_path / "c").exists()
+    with pytest.raises(InputError, match="migration_path=None is no band"):
+        Benchmark(model=model).to_case(tmp_path / "d")
+
+
+def test_a_bare_band_is_a_case_among_others(tmp_path):
+    source = on_disk(tmp_path / "neb", images())
+    case = next(case for case in all_cases([DIRECTORY, source], load_policy()) if case.id == "neb")
+    assert (case.level_of_theory, case.expectation("barrier").value) == ("PBE", pytest.approx(0.35))
+    files(tmp_path / "bare", band())
+    with pytest.raises(InputError, match=r"say it: mlff-probes import path .*bare --level=PBE"):
+        all_cases([tmp_path / "bare"], load_policy())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no case"):
+        all_cases([tmp_path / "empty"], load_policy())

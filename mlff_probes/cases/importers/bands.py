@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +51,9 @@ class WholeBand:
 
     frames: tuple[Atoms, ...]
     names: tuple[str, ...]
-    settings: Settings
-    nudged: bool
-    notes: tuple[str, ...]
+    settings: Settings = field(default_factory=Settings)
+    nudged: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def whole_band(sources: Sequence[Path], wanted: Wanted | None = None) -> WholeBand:

@@ -66,6 +66,18 @@ def band_exists(path: Path) -> bool:
     return path.exists() or ("@" in path.name and _without_slice(path)[0].exists())
 
 
+def is_bare_band(path: Path) -> bool:
+    """Whether `path` is a band as a code left it, rather than a directory of cases: nothing in it is read."""
+    if not path.is_dir():
+        return path.is_file() and path.suffix != ".toml"
+    entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
+    if any(entry.suffix == ".toml" for entry in [*entries, *path.glob("*/*.toml")]):
+        return False
+    numbered = [entry for entry in entries if entry.is_dir() and re.search(r"\d", entry.name)]
+    files = [entry for entry in entries if entry.is_file()]
+    return len(numbered) > 1 or bool(files and not [entry for entry in entries if entry.is_dir()])
+
+
 def read_images(sources: Sequence[Path]) -> Band:
     """The images of a band.
 

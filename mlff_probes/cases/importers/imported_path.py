@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from ase.geometry import find_mic
 
 from mlff_probes.cases.frames import CaseFrames
 from mlff_probes.cases.importers.bands import Wanted, WholeBand, whole_band
-from mlff_probes.cases.importers.codes.stated import Settings
 from mlff_probes.cases.importers.path import Stated, as_id, band_table
 from mlff_probes.cases.labels import frame_labels, how_to_map
 from mlff_probes.cases.load import CaseFile, ExpectationTable, build_case
@@ -95,25 +94,58 @@ def import_path(
         If there is no band, an image has no energy, the level of theory is neither stated nor in the outputs, or the
         case cannot be written.
     """
-    stated = stated or Stated()
     where = sources[0] if len(sources) == 1 else sources[0].parent
-    name = id or as_id(where.resolve().name.partition("@")[0].partition(".")[0])
-    band = whole_band(sources, wanted)
+    return import_band(
+        whole_band(sources, wanted), where, directory, id=id, stated=stated, relaxed=relaxed, replace_it=replace_it
+    )
+
+
+def import_band(
+    band: WholeBand,
+    where: Path,
+    directory: Path,
+    *,
+    id: str | None = None,
+    stated: Stated | None = None,
+    relaxed: bool = False,
+    replace_it: bool = False,
+) -> ImportedPath:
+    """Make a case of a band that was read from `where`: see `import_path`."""
+    stated = stated or Stated()
+    name = id or as_id(name_of(where))
+    said = with_level(stated, band, where)
     _refuse_without_energy(band, stated.labels, where)
-    said = _with_level(stated, band.settings, where)
-    made_by = f"nudged elastic band, {said.level_of_theory}" if band.nudged else None
-    source = f"{band.settings}; images of {where.name}" if str(band.settings) else f"images of {where.name}"
-    said = replace(said, path_made_by=said.path_made_by or made_by, source=said.source or source)
     policy = load_policy()
     table, read = band_table(band.frames, name, where=where, stated=said, policy=policy)
     path = build_case(where, as_id(name), table, read, policy=policy)
     frames = _as_written(read)
-    table = _table_of_frames(table, band, read, _contradiction(stated, band.settings))
+    table = _table_of_frames(table, read)
     if relaxed:
         table, frames = _relaxed(table, path, where), [frames[0], frames[-1]]
         frames[-1].info["image"] = 1
     file, case = write_case(directory, name, table, frames, replace=replace_it)
     return ImportedPath(file, case, band, path)
+
+
+def name_of(where: Path) -> str:
+    """What a case of a source is called."""
+    return where.resolve().name.partition("@")[0].partition(".")[0] or "band"
+
+
+def with_level(stated: Stated, band: WholeBand, where: Path, remedy: str = "say it: --level=PBE") -> Stated:
+    """What is stated and what the outputs say, among it the level of theory.
+
+    Raises
+    ------
+    InputError
+        If neither says the level.
+    """
+    said = stated.with_band(band, where)
+    if said.level_of_theory:
+        return said
+    settings = band.settings
+    odd = f" ({settings.functional} {settings.unnamed}, which no level names)" if settings.unnamed else ""
+    raise InputError(where, f"its level of theory is not in what was read{odd}", remedy)
 
 
 def _refuse_without_energy(band: WholeBand, keys: LabelKeys, where: Path) -> None:
@@ -126,22 +158,6 @@ def _refuse_without_energy(band: WholeBand, keys: LabelKeys, where: Path) -> Non
     else:
         remedy = how_to_map(band.frames) or "give outputs, not inputs"
     raise InputError(where, f"{len(lacking)} of {len(band.names)} images have no energy: {', '.join(lacking)}", remedy)
-
-
-def _with_level(stated: Stated, settings: Settings, where: Path) -> Stated:
-    if stated.level_of_theory:
-        return stated
-    if settings.level:
-        return replace(stated, level_of_theory=settings.level)
-    odd = f" ({settings.functional} {settings.unnamed}, which no level names)" if settings.unnamed else ""
-    raise InputError(where, f"its level of theory is not in what was read{odd}", "say it: --level=PBE")
-
-
-def _contradiction(stated: Stated, settings: Settings) -> tuple[str, ...]:
-    level = stated.level_of_theory
-    if not level or not settings.level or level.casefold() == settings.level.casefold():
-        return ()
-    return (f"The level of theory is stated as {level}; the outputs say {settings.level}.",)
 
 
 def _as_written(read: CaseFrames) -> list[Atoms]:
@@ -183,7 +199,7 @@ def _oblique(frame: Atoms) -> tuple[str, ...]:
     return (f"Atoms {named} were held in an oblique direction, which the file cannot keep: they are free in it.",)
 
 
-def _table_of_frames(table: CaseFile, band: WholeBand, read: CaseFrames, odd: tuple[str, ...]) -> CaseFile:
+def _table_of_frames(table: CaseFile, read: CaseFrames) -> CaseFile:
     """The case file with notes on what was changed, for frames that carry their labels under ASE's own names."""
     assert isinstance(table.protocol, FixedPath)
     keys = dict.fromkeys(LabelKeys.model_fields)
@@ -192,9 +208,7 @@ def _table_of_frames(table: CaseFile, band: WholeBand, read: CaseFrames, odd: tu
         update={**keys, "reorder_atoms": None if reorder else table.protocol.reorder_atoms}
     )
     kept = tuple(note for note in read.notes if note not in table.protocol.frame_notes(read.frames))
-    return table.model_copy(
-        update={"protocol": protocol, "notes": (*table.notes, *odd, *band.notes, *kept, *_oblique(read.frames[0]))}
-    )
+    return table.model_copy(update={"protocol": protocol, "notes": (*table.notes, *kept, *_oblique(read.frames[0]))})
 
 
 def _relaxed(table: CaseFile, path: Case, where: Path) -> CaseFile:

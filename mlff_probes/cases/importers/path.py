@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ase import Atoms
 
 from mlff_probes.cases.frames import CaseFrames, stored_evaluation
-from mlff_probes.cases.importers.bands import whole_band
+from mlff_probes.cases.importers.bands import WholeBand, whole_band
 from mlff_probes.cases.labels import how_to_map
 from mlff_probes.cases.load import CaseFile, ExpectationTable, ReferenceTable, build_case
 from mlff_probes.cases.tolerances import Policy, load_policy
@@ -46,6 +46,8 @@ class Stated:
         Whether atoms that are numbered in another order in some images are mapped (see `PathFrames`).
     title, path_made_by, source
         What a reader is told of the case, of the geometry of its path, and of how it was computed.
+    notes
+        What else a reader must know.
     """
 
     material: str | None = None
@@ -57,6 +59,20 @@ class Stated:
     title: str | None = None
     path_made_by: str | None = None
     source: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def with_band(self, band: WholeBand, where: Path) -> Stated:
+        """What is stated, and what the outputs of a band say of it."""
+        level, said = self.level_of_theory or band.settings.level or None, band.settings.level
+        notes = list(band.notes)
+        if level and said and level.casefold() != said.casefold():
+            notes.append(f"The level of theory is stated as {level}; the outputs say {said}.")
+        made_by = f"nudged elastic band, {level}" if band.nudged and level else None
+        source = "; ".join(filter(None, [str(band.settings), f"images of {where.name}"]))
+        return replace(
+            self, level_of_theory=level, path_made_by=self.path_made_by or made_by, source=self.source or source,
+            notes=(*self.notes, *notes),
+        )  # fmt: skip
 
 
 def read_band(path: Path) -> list[Atoms]:
@@ -123,7 +139,7 @@ def band_table(
             for q in judged
         ),
         report=reported,
-        notes=_notes(frames, judged, stated, policy),
+        notes=(*_notes(frames, judged, stated, policy), *stated.notes),
     )
     return table, read
 

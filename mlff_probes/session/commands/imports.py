@@ -58,7 +58,7 @@ def _path(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.cases.importers.bands import Wanted
     from mlff_probes.cases.importers.imported_path import import_path
     from mlff_probes.session.selection import stated_band
-    from mlff_probes.session.showing import path_table, write_picture
+    from mlff_probes.session.showing import curves, write_picture
 
     stated = stated_band(
         parsed.material, parsed.level, parsed.uncertainty, parsed.migrating_atom, energy_key=parsed.energy_key,
@@ -75,7 +75,7 @@ def _path(parsed: argparse.Namespace) -> Iterator[str]:
         replace_it=parsed.replace,
     )
     yield from _what_was_read(made, stated_level=parsed.level)
-    yield path_table(made.path, made.band.names)
+    yield curves(made.path, made.band.names)
     for note in made.case.notes:
         yield f"note: {note}"
     drawn = not parsed.no_picture and write_picture(made.path, parsed.picture or made.file.with_suffix(".png"))
