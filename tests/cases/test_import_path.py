@@ -88,6 +88,7 @@ def test_from_folders_of_vasp_to_a_case(tmp_path, capsys, packed):
     [
         ("gpaw/neb.traj", (), "PBE", 1.6548, True),
         ("espresso/neb", (), "PBE", 1.3130590479, True),
+        ("cp2k/band", (), "PBE+D3(BJ)", 1.32209, True),
     ],
 )
 def test_bands_that_real_codes_wrote(tmp_path, capsys, source, options, level, barrier, forces):
