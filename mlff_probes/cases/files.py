@@ -128,7 +128,8 @@ def sliced(frames: list[Atoms], index: str, where: Path) -> list[Atoms]:
     except IndexError:
         found = []
     if not found:
-        raise InputError(where, f"@{index} chooses no frame of {len(frames)}")
+        known = f"they are 0 to {len(frames) - 1}, and -1 is the last"
+        raise InputError(where, f"@{index} chooses no frame of {len(frames)}", known)
     return found
 
 

@@ -219,6 +219,7 @@ def build_case(
         raise InputError(file, "its level of theory is still to be stated", 'for instance `level_of_theory = "PBE"`')
     try:
         wanted = [row.quantity for row in table.expectation if row.value is None]
+        wanted += [name for name in names if case.protocol.is_distance(name) and name not in wanted]
         case = replace(case, reference=reference_measurement(case, wanted))
     except (ValueError, ArithmeticError) as error:
         raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
@@ -259,7 +260,8 @@ def _expectations(
                 continue
             raise _unrecorded(file, row.quantity, case)
         known = None if case.reference is None else case.reference.values.get(row.quantity)
-        value = _value(where, row, known, tolerance, case.frames)
+        stated = None if row.value == 0 and known and case.protocol.is_distance(row.quantity) else row.value
+        value = _value(where, stated, known, tolerance, case.frames)
         if problem := case.protocol.reference_problem(row.quantity, case.stored, uncertainties):
             raise InputError(where, problem)
         yield Expectation(
@@ -308,12 +310,12 @@ def _tolerance(where: str, row: ExpectationTable, case: Case, policy: Policy, un
 
 
 def _value(
-    where: str, row: ExpectationTable, known: Value | None, tolerance: Tolerance, frames: Sequence[Atoms]
+    where: str, stated: float | None, known: Value | None, tolerance: Tolerance, frames: Sequence[Atoms]
 ) -> float:
-    """The reference value of an expectation: the one in the file, or else what the stored frames yield (`known`)."""
-    if row.value is not None and known is not None:
-        raise InputError(where, "a value is given, but the frames carry energies that yield it", "leave one out")
-    value = row.value if known is None else known.value
+    """The reference value of an expectation: the one `stated`, or else what the stored reference yields (`known`)."""
+    if stated is not None and known is not None:
+        raise InputError(where, "a value is given, but the stored reference yields it", "leave one out")
+    value = stated if known is None else known.value
     if known is not None and known.uncertainty is not None and known.uncertainty > tolerance.value:
         raise InputError(
             where,

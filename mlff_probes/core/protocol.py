@@ -125,6 +125,10 @@ class BaseProtocol(Record):
         """
         return None
 
+    def is_distance(self, quantity: str) -> bool:
+        """Whether a quantity is the distance to a curve of the reference, which is 0 for the reference itself."""
+        return False
+
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`."""
         return quantity

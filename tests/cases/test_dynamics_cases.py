@@ -150,7 +150,7 @@ def test_the_start_may_be_one_frame_of_several(folder, index, length):
     [
         ("aimd.extxyz", 'found 3; choose one, the last for instance by structure = "FILE@-1"'),
         ("aimd.extxyz@::2", "exactly one frame, found 2"),
-        ("aimd.extxyz@7", "@7 chooses no frame of 3"),
+        ("aimd.extxyz@7", "@7 chooses no frame of 3; they are 0 to 2, and -1 is the last"),
         ("aimd.extxyz@last", "'last' is no slice"),
         ("gone.extxyz@-1", "no file matches 'gone.extxyz'"),
     ],
@@ -194,6 +194,22 @@ def test_a_curve_is_a_reference(folder):
     assert [row.value for row in case.expectations] == [0.0, 0.0]
     assert max(case.reference.arrays["rdf_Al_Al"]) == pytest.approx(1.0, abs=0.01)
     assert case.reference.arrays["rdf_Al_Al_r"][0] == 0.5
+
+
+def test_a_distance_of_zero_may_be_stated_and_a_curve_is_worked_out_all_the_same(folder):
+    """So is one that is only reported: a model needs it, whatever is expected of it."""
+    shell(folder / "al.csv")
+    protocol = "[protocol.curves]\nrdf_Al_Al = 'al.csv'"
+    rows = ROW.format(quantity="rdf_wasserstein_Al_Al", unit="A") + "value = 0.0\n"
+    case = load_case(write(folder, protocol=protocol, rows=rows))
+    assert [row.value for row in case.expectations] == [0.0]
+    ase.io.write(folder / "aimd.extxyz", moving())
+    trajectory = '[protocol.trajectory]\nfile = "aimd.extxyz"\ninterval_fs = 2.0\n'
+    wanted = ROW.format(quantity="rdf_wasserstein_all", unit="A") + "value = 0.0\n"
+    case = load_case(write(folder, protocol=trajectory, rows=wanted, more='report = ["rdf_l1_Al_Al"]'))
+    assert {"rdf_all", "rdf_Al_Al"} <= set(case.reference.arrays)
+    with pytest.raises(InputError, match="a value is given, but the stored reference yields it; leave one out"):
+        load_case(write(folder, protocol=trajectory, rows=wanted.replace("value = 0.0", "value = 0.5")))
 
 
 def test_without_a_curve_there_is_no_distance_to_it(folder):

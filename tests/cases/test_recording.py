@@ -269,9 +269,7 @@ def test_a_case_that_cannot_be_used_keeps_its_points(case, capsys):
     case.write_text(case.read_text().replace('unit = "eV/cell"', 'unit = "eV/cell"\nvalue = 0.8', 1))
     assert record(case) == 4
     error = capsys.readouterr().err
-    assert (
-        "a value is given, but the frames carry energies that yield it; leave one out; the 6 points are kept" in error
-    )
+    assert "a value is given, but the stored reference yields it; leave one out; the 6 points are kept" in error
     case.write_text(SHIPPED.read_text())
     capsys.readouterr()
     assert record(case) == 0

@@ -144,6 +144,10 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
         kind, _, distance = name.partition("_")
         return f"{kind}{quantity.removeprefix(name)}" if distance in ("l1", "wasserstein") else ""
 
+    def is_distance(self, quantity: str) -> bool:
+        """Whether a quantity is the distance to a curve."""
+        return bool(self.curve(quantity))
+
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
         if len(frames) != 1:
