@@ -30,6 +30,8 @@ def list_cases(cases: Iterable[Case | BrokenCase]) -> str:
         console.print(f"  {case.title}\n  {case.protocol.kind}, tier {case.tier}, {frames}")
         console.print(f"  {case.level_of_theory}: {case.source}")
         console.print(_quantities(case))
+        for quantity, why in case.blind.items():
+            console.print(f"  {quantity}: {why}")
         console.print()
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
 
@@ -45,7 +47,9 @@ def _quantities(case: Case) -> Table:
     for quantity in case.quantities:
         expected = case.expectation(quantity)
         if expected is None:
-            table.add_row(f"  {quantity}", "—", "—", "—", units[quantity], "only reported")
+            known = case.reference.values[quantity].value if case.reference and quantity in case.blind else None
+            stated = number(known, units[quantity])
+            table.add_row(f"  {quantity}", stated, "—", "—", units[quantity], "only reported")
             continue
         tolerance = expected.tolerance
         within = f"{tolerance.value:g}" + (f" (float32: {tolerance.float32:g})" if tolerance.float32 else "")

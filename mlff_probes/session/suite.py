@@ -144,8 +144,10 @@ class Suite:
         """Measure (or recall) and judge one quantity."""
         measured = self._measured(request)
         expectation = self.expectation(request)
-        not_comparable = self._not_comparable(request.calculator, expectation)
         case = self._case[request.case]
+        of_case = case.level_of_theory if isinstance(case, Case) else None
+        level = expectation.level_of_theory if expectation else of_case
+        not_comparable = self._not_comparable(request.calculator, level)
         why = case.blind.get(request.quantity, "") if isinstance(case, Case) else ""
         verdict = judge(measured, expectation, not_comparable=not_comparable, why_reported=why)
         if self.known_failures is not None:
@@ -198,18 +200,19 @@ class Suite:
             self._units[case.id] = case.protocol.units(case.frames)
         return self._units[case.id].get(quantity, "-")
 
-    def _not_comparable(self, calculator: str, expectation: Expectation | None) -> str | None:
+    def _not_comparable(self, calculator: str, wanted: str | None) -> str | None:
+        """Why a reference of the level of theory `wanted` does not bind a calculator; None where it does."""
         identity = self._calculator[calculator].identity
         level = identity.level_of_theory
-        if expectation is None or level is None or self.any_level_of_theory:
+        if wanted is None or level is None or self.any_level_of_theory:
             return None
-        if expectation.level_of_theory.casefold() in ("exact", NOT_STATED, level.casefold()):
+        if wanted.casefold() in ("exact", NOT_STATED, level.casefold()):
             return None
         named = (
             f" (named by {identity.dispersion}; if it adds none, say so with ,level=…)" if identity.dispersion else ""
         )
         return (
-            f"the reference is {expectation.level_of_theory}, {calculator} learned {level}{named}; "
+            f"the reference is {wanted}, {calculator} learned {level}{named}; "
             "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
         )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import ase.io
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from cards import card_of
 
 from mlff_probes.calculators.base import as_calculator
+from mlff_probes.cases.listing import list_cases
 from mlff_probes.cases.load import load_case
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.errors import InputError
@@ -93,6 +97,14 @@ def test_a_valley_instead_of_a_hill_of_eight_mev_does_not_pass(tmp_path):
     right = {name: row.verdict.state for name, row in verdicts(Hill(), case).items()}
     assert State.PASSED in right.values()
     assert State.FAILED not in right.values()
+
+
+def test_the_list_of_cases_says_what_is_blind_and_why(tmp_path):
+    case = case_of(tmp_path, period())
+    said = " ".join(list_cases([case]).split())
+    assert re.search(r"atop_energy \d\.\d+ — — eV/cell only reported", said)
+    assert f"atop_energy: {case.blind['atop_energy']}" in said
+    assert "stacking_fault_energy:" not in said
 
 
 def test_a_finer_tolerance_of_the_case_sees_again(tmp_path):
@@ -187,3 +199,15 @@ def test_registries_that_nobody_samples_are_not_measured(tmp_path):
     card = card_of([as_calculator(Hill())], cases=[case], kinds=("relaxed_gap_slide",))
     picture = draw_cases(card, card.cases)
     assert [axes.get_title() for axes in picture.axes] == ["crystal (u = 0)", "atop (u = 1/3)"]
+
+
+def test_what_is_only_reported_of_a_reference_that_does_not_bind_is_no_error_either(tmp_path):
+    """A model of another level without a minimum of E(gap): nothing is held against it, so nothing may be red."""
+    case = case_of(tmp_path, curve(), "relaxed_gap_slide", ("binding_energy",), reference=Hill(depth=0.004))
+    assert case.blind
+    model = as_calculator(Hill(depth=-0.05))
+    other = replace(model, identity=model.identity.model_copy(update={"level_of_theory": "r2SCAN"}))
+    states = {row.verdict.state for row in verdicts(other, replace(case, level_of_theory="PBE")).values()}
+    assert states == {State.NOT_COMPARABLE}
+    (reason,) = {row.verdict.reason for name, row in verdicts(model, case).items() if name in case.blind}
+    assert reason.startswith("not bracketed")

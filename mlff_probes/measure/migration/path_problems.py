@@ -74,7 +74,8 @@ def _unfit_images(frames: Sequence[Atoms], migrating_atom: int) -> str | None:
     if len(frames) < 2:
         return f"a path needs at least 2 images, found {len(frames)}"
     if migrating_atom >= len(frames[0]):
-        return f"migrating_atom = {migrating_atom}, but a frame has {len(frames[0])} atoms"
+        count = len(frames[0])
+        return f"migrating_atom = {migrating_atom}, but a frame has {count} atoms, counted from 0 to {count - 1}"
     images = [float(frame.info["image"]) for frame in frames]
     if images != list(range(len(frames))):
         return f"'image' must number the frames 0, 1, 2, …, found {images}"
