@@ -1,4 +1,4 @@
-"""Crystals of layers, from their space groups."""
+"""Crystals that cases are made of, from their space groups: most are made of layers."""
 
 from __future__ import annotations
 
@@ -19,4 +19,18 @@ CRYSTALS = {
     "MoS2": _hexagonal(["Mo", "S"], [(*THIRD, 0.25), (*THIRD, 0.621)], 194, 3.16, 12.294),
     "TiS2": _hexagonal(["Ti", "S"], [(0, 0, 0), (*THIRD, 0.25)], 164, 3.407, 5.695),
     "black P": of_group(["P"], [(0, 0.1017, 0.0806)], spacegroup=64, cellpar=[3.3136, 10.478, 4.3763, 90, 90, 90]),
+    "LiCoO2": _hexagonal(["Li", "Co", "O"], [(0, 0, 0.5), (0, 0, 0), (0, 0, 0.2395)], 166, 2.8156, 14.0542),
+    "LiFePO4": of_group(
+        ["Li", "Fe", "P", "O", "O", "O"],
+        [
+            (0, 0, 0),
+            (0.2822, 0.25, 0.9747),
+            (0.0950, 0.25, 0.4181),
+            (0.0968, 0.25, 0.7428),
+            (0.4571, 0.25, 0.2059),
+            (0.1656, 0.0465, 0.2848),
+        ],
+        spacegroup=62,
+        cellpar=[10.332, 6.01, 4.692, 90, 90, 90],
+    ),
 }

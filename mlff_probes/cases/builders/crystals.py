@@ -86,6 +86,15 @@ def _by_spglib(ask: Callable[..., Any], atoms: Atoms, **how: bool) -> Any:
             return None
 
 
+def conventional(crystal: Atoms) -> Atoms:
+    """The conventional cell of a crystal, neither turned nor idealised; the given one where no symmetry is found."""
+    found = _by_spglib(spglib.standardize_cell, crystal, to_primitive=False, no_idealize=True)
+    if found is None:
+        return crystal
+    lattice, scaled, numbers = found
+    return Atoms(numbers, scaled_positions=scaled, cell=lattice, pbc=True)
+
+
 def formula(atoms: Atoms) -> str:
     """The reduced formula, as a chemist would write it."""
     return str(atoms.symbols.formula.reduce()[0].format("metal"))

@@ -14,19 +14,15 @@ from ase import Atoms
 from mlff_probes.cases.builders.collisions import collision
 from mlff_probes.cases.builders.crystals import Floats, formula, read_crystal
 from mlff_probes.cases.builders.layers import Layered, layered
+from mlff_probes.cases.builders.made import UNMEASURED, Made, shared_keys
 from mlff_probes.cases.builders.registries import LANDMARKS, Way, atop, equal_registries, slid, way_of_sliding
-from mlff_probes.cases.load import TO_BE_STATED, CaseFile, ExpectationTable, ReferenceTable
+from mlff_probes.cases.load import CaseFile, ExpectationTable
 from mlff_probes.core.errors import InputError
 from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide
 
 OUT_A = (-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.2, 3.5, 6.0)
 """Gaps of a relaxed-gap case beyond that of the crystal, A: both sides of the minimum with and without dispersion, and
 far enough out to count as separated."""
-
-UNMEASURED = (
-    "Uncertainty: not measured yet, and taken as zero. Record one registry again with denser k-points and a larger "
-    "basis, and state by how much its energy moves."
-)
 
 
 @dataclass(frozen=True)
@@ -58,15 +54,6 @@ class Wanted:
     all_layers: bool = False
     id: str | None = None
     level: str | None = None
-
-
-@dataclass(frozen=True)
-class Made:
-    """A case that was made: its name, what its TOML says, and its frames."""
-
-    id: str
-    table: CaseFile
-    frames: tuple[Atoms, ...]
 
 
 @dataclass(frozen=True)
@@ -106,11 +93,7 @@ def sliding_cases(path: Path, wanted: Wanted = Wanted()) -> Sliding:
     made = Sliding(found.with_cell(cell), way, tuple(equal_registries(cell, way, wanted.registries)), ())
     material = formula(cell)
     name = wanted.id or material.lower()
-    source = f"not recorded yet; geometry: mlff-probes make sliding {path.name}"
-    shared = {
-        "schema_version": 1, "material": material, "tier": "quick",
-        "reference": ReferenceTable(level_of_theory=wanted.level or TO_BE_STATED, source=source),
-    }  # fmt: skip
+    shared = shared_keys(material, wanted.level, f"geometry made of {path.name} by mlff-probes make sliding")
     cases = [_fixed(made, name, gap, wanted.registries, shared) for gap in wanted.gaps]
     if wanted.relaxed_gaps:
         cases.append(_relaxed(made, name, wanted.relaxed_gaps, shared))

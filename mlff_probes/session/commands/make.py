@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mlff_probes.core.errors import InputError
 
 if TYPE_CHECKING:
-    from mlff_probes.cases.builders.sliding import Made, Sliding
+    import numpy as np
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from mlff_probes.cases.builders.made import Made
+    from mlff_probes.cases.builders.sliding import Sliding
 
 
 def add(commands: Any) -> None:
@@ -18,6 +23,7 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("make", help="the frames that a case needs, from a crystal, without energies")
     kinds = parser.add_subparsers(required=True, metavar="WHAT")
     _add_sliding(kinds)
+    _add_hops(kinds)
 
 
 def _add_sliding(kinds: Any) -> None:
@@ -42,12 +48,43 @@ def _add_sliding(kinds: Any) -> None:
     parser.set_defaults(command=_sliding)
 
 
+def _add_hops(kinds: Any) -> None:
+    parser = kinds.add_parser("hops", help="the hops of a species that differ by symmetry")
+    _add_shared(parser)
+    parser.add_argument("--species", required=True, metavar="SYMBOL", help="what hops")
+    parser.add_argument(
+        "--interstitial", action="store_true",
+        help="an atom that is added, between the voids of the crystal (default: into a vacancy of its own sites)",
+    )  # fmt: skip
+    parser.add_argument("--max-distance", type=float, metavar="A", help="longest hop (default: 1.3 times the shortest)")
+    parser.add_argument(
+        "--supercell", type=_three, metavar="NxNxN", help="of conventional cells (default: 8 A wide in all directions)"
+    )
+    parser.add_argument("--images", type=int, default=5, metavar="N", help="of the band, with its ends (default: 5)")
+    parser.add_argument(
+        "--kind", choices=("fixed", "relaxed", "both"), default="both",
+        help="energies on the band as it is made, to be recorded, or a band that each model relaxes (default: both)",
+    )  # fmt: skip
+    parser.set_defaults(command=_hops)
+
+
 def _add_shared(parser: Any) -> None:
     parser.add_argument("crystal", type=_path, metavar="CRYSTAL", help="a crystal, in any format that ASE reads")
     parser.add_argument("--to", type=_path, default=Path("cases"), metavar="DIR", help="(default: cases)")
     parser.add_argument("--id", metavar="NAME", help="how the names of the cases begin (default: the formula)")
     parser.add_argument("--level", metavar="NAME", help="level of theory at which they will be recorded, as PBE")
     parser.add_argument("--replace", action="store_true", help="overwrite cases of these names")
+
+
+def _three(text: str) -> tuple[int, ...]:
+    return _counts(text, 3)
+
+
+def _counts(text: str, n: int) -> tuple[int, ...]:
+    parts = text.lower().split("x")
+    if len(parts) != n or not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"must be {n} whole numbers, as {'x'.join('2' * n)}, found '{text}'")
+    return tuple(map(int, parts))
 
 
 def _path(text: str) -> Path:
@@ -65,6 +102,33 @@ def _sliding(parsed: argparse.Namespace) -> Iterator[str]:
     made = sliding_cases(parsed.crystal, wanted)
     yield from _layers(made)
     yield from _written(made.cases, parsed)
+
+
+def _hops(parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.cases.builders.hops import WantedHops, hop_cases
+
+    wanted = WantedHops(
+        species=parsed.species, interstitial=parsed.interstitial, longest=parsed.max_distance, images=parsed.images,
+        supercell=parsed.supercell, id=parsed.id, level=parsed.level,
+        kinds=("fixed", "relaxed") if parsed.kind == "both" else (parsed.kind,),
+    )  # fmt: skip
+    made = hop_cases(parsed.crystal, wanted)
+    what = "voids" if wanted.interstitial else "sites"
+    yield (
+        f"{made.cases[0].table.material}: {made.sites} {what} for {wanted.species} in the conventional cell of "
+        f"{len(made.crystal)} atoms; supercell {'x'.join(map(str, made.supercell))}"
+    )
+    for hop, cases in made.hops:
+        places = [_place(made.crystal, place) for place in (hop.start, hop.end)]
+        way = " to ".join(f"site {kind} at {place}" for kind, place in zip(hop.sites, places, strict=True))
+        yield f"  {cases[0].id}: {hop.length:.3f} A, {way}; {hop.copies} equal ones in a cell"
+    for hop, why in made.left_out:
+        yield f"  left out: {hop.length:.3f} A, site {hop.sites[0]} to {hop.sites[1]}: {why}"
+    yield from _written(made.cases, parsed)
+
+
+def _place(crystal: Atoms, place: NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{part:.3g}" for part in crystal.cell.scaled_positions(place[None])[0].round(3) + 0.0) + ")"
 
 
 def _layers(made: Sliding) -> Iterator[str]:
@@ -109,6 +173,7 @@ def _way(made: Sliding) -> str:
 
 def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.cases.writing import write_case
+    from mlff_probes.core.protocol import LabelKeys
 
     for case in cases:  # all or none
         file = parsed.to / case.table.protocol.family / f"{case.id}.toml"
@@ -117,4 +182,8 @@ def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[st
     for case in cases:
         file, _ = write_case(parsed.to, case.id, case.table, case.frames, replace=parsed.replace, recorded=False)
         yield f"wrote {file}: {len(case.frames)} frames of {len(case.frames[0])} atoms"
-    yield f"next: mlff-probes record {' '.join(case.id for case in cases)} --reference={parsed.to} --calculator=SPEC"
+    waiting = [case.id for case in cases if isinstance(case.table.protocol, LabelKeys)]
+    if waiting:
+        yield f"next: mlff-probes record {' '.join(waiting)} --reference={parsed.to} --calculator=SPEC"
+    if len(waiting) < len(cases):
+        yield f"ready: pytest --calculator=SPEC --probe-reference={parsed.to} --probe-reference-only -k relaxed"
