@@ -16,6 +16,7 @@ from mlff_probes.methods.neighbours import neighbours
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int_]
+Which = NDArray[np.bool_]
 
 SMOOTHING = 0.1
 """Standard deviation of the Gaussian that a peak is looked for through, A: half of a shell's thermal width, so that
@@ -94,7 +95,9 @@ def radial_distribution(
     everything, boxes = np.asarray(positions, dtype=float), np.asarray(cells, dtype=float)
     if everything.ndim != 4 or boxes.shape != (*everything.shape[:2], 3, 3):
         raise ValueError(f"positions {everything.shape} and cells {boxes.shape} do not fit")
-    pair = (_indices(first, everything.shape[2]), _indices(second, everything.shape[2]))
+    ones, others = (_indices(each, everything.shape[2]) for each in (first, second))
+    atoms = np.union1d(ones, others)
+    pair = (np.isin(atoms, ones), np.isin(atoms, others))
     if _pairs(*pair) == 0:
         raise Unresolved("there is only one such atom in the cell")
     bins = int(r_max / bin_width + 1e-9)  # a multiple may lie just below itself
@@ -103,7 +106,7 @@ def radial_distribution(
     edges = np.linspace(0, bins * bin_width, bins + 1)
     shells = 4 / 3 * np.pi * np.diff(edges**3)
     found = []
-    for replica, box in zip(everything, boxes, strict=True):
+    for replica, box in zip(everything[:, :, atoms], boxes, strict=True):
         for part in np.array_split(np.arange(len(replica)), blocks):
             samples = [_shares(replica[i], box[i], pair, edges) for i in part]
             found.append(np.mean(samples, axis=0) / shells)
@@ -183,19 +186,16 @@ def _indices(which: ArrayLike, count: int) -> Indices:
     return found
 
 
-def _pairs(ones: Indices, others: Indices) -> int:
+def _pairs(ones: Which, others: Which) -> int:
     """Pairs of one of these and another one of those."""
-    return len(ones) * len(others) - len(np.intersect1d(ones, others))
+    return int(ones.sum() * others.sum() - (ones & others).sum())
 
 
-def _shares(positions: Floats, cell: Floats, pair: tuple[Indices, Indices], edges: Floats) -> Floats:
+def _shares(positions: Floats, cell: Floats, pair: tuple[Which, Which], edges: Floats) -> Floats:
     """Share of the pairs in each bin, times the cell's volume: A^3, shape (n_bins,)."""
     ones, others = pair
-    atoms = np.union1d(ones, others)
-    near = neighbours(positions[atoms], cell, (True, True, True), edges[-1])
-    first, second = atoms[near.first], atoms[near.second]
-    is_one, is_other = (np.isin(np.arange(len(positions)), group) for group in pair)
-    counted = is_one[first] & is_other[second] & (first != second)
+    near = neighbours(positions, cell, (True, True, True), edges[-1])
+    counted = ones[near.first] & others[near.second] & (near.first != near.second)
     counts = np.histogram(near.distances[counted], len(edges) - 1, (edges[0], edges[-1]))[0]
     found: Floats = counts * abs(np.linalg.det(cell)) / _pairs(ones, others)
     return found

@@ -9,7 +9,6 @@ from itertools import pairwise
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.mep.neb import idpp_interpolate
 from numpy.typing import NDArray
 
 from mlff_probes.core.structures import derived
@@ -58,6 +57,8 @@ def interpolate_band(frames: Sequence[Atoms], n_images: int, *, idpp: bool = Tru
     list of Atoms
         The endpoints with the energies and forces that they came with, if any.
     """
+    from ase.mep.neb import idpp_interpolate  # which brings all optimizers along
+
     given = unwrapped(frames)
     lengths = np.array([np.linalg.norm(b.positions - a.positions) for a, b in pairwise(given)])
     band = [given[0]]
