@@ -13,9 +13,12 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixScaled
+from ase.units import Bohr, Hartree
 from support import DoubleWell, double_well_path
 from test_settings import DATA, OF_ASE
 
+from mlff_probes.cases.importers.codes.cp2k_structures import read_output
+from mlff_probes.cases.importers.images import is_bare_band
 from mlff_probes.cases.load import load_case
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.cli import main
@@ -88,15 +91,27 @@ def test_from_folders_of_vasp_to_a_case(tmp_path, capsys, packed):
     [
         ("gpaw/neb.traj", (), "PBE", 1.6548, True),
         ("espresso/neb", (), "PBE", 1.3130590479, True),
+        ("espresso/pw", (), "PBE", 1.49314, True),
         ("cp2k/band", (), "PBE+D3(BJ)", 1.32209, True),
     ],
 )
 def test_bands_that_real_codes_wrote(tmp_path, capsys, source, options, level, barrier, forces):
     imported(capsys, DATA / source, "--to", tmp_path, "--id=h3", *options)
     case = load_case(tmp_path / "migration" / "h3.toml")
-    assert (case.level_of_theory, len(case.frames), case.protocol.migrating_atom) == (level, 5, 1)
+    assert (case.level_of_theory, case.protocol.migrating_atom) == (level, 1)
     assert case.expectation("barrier").value == pytest.approx(barrier, abs=1e-4)
     assert (case.stored.forces is not None) is forces
+
+
+def test_a_single_point_of_cp2k_has_forces_and_a_stress_of_ases_sign():
+    (atoms,) = read_output(DATA / "cp2k" / "pbesol_d3.out.gz")
+    assert atoms.get_distance(0, 1) == pytest.approx(0.829)
+    assert atoms.cell.lengths().tolist() == [6.9, 4.4, 4.4]
+    assert atoms.get_potential_energy() == pytest.approx(-1.070406150 * Hartree, abs=1e-6)
+    pull = atoms.get_forces()[0, 0]
+    assert pull == pytest.approx(0.12976816 * Hartree / Bohr)
+    assert pull > 0  # the bond is too long,
+    assert atoms.get_stress()[0] > 0  # so that it pulls the cell together
 
 
 def band(count=5, *, forces=True, constraint=None):
@@ -255,6 +270,14 @@ def test_ends_that_were_computed_elsewhere(tmp_path, capsys):
     assert "The last image is final/vasprun.xml." in text
 
 
+def test_frames_that_say_their_number_stand_in_its_order(tmp_path, capsys):
+    frames = band()  # numbered by `image`
+    ase.io.write(tmp_path / "band.extxyz", [frames[index] for index in (0, 2, 1, 3, 4)])
+    imported(capsys, tmp_path / "band.extxyz", "--to", tmp_path, "--level=PBE")
+    written = ase.io.read(tmp_path / "migration" / "band.extxyz", ":")
+    assert [frame.positions[1, 0] for frame in written] == sorted(frame.positions[1, 0] for frame in frames)
+
+
 def no_level(tmp_path):
     return files(tmp_path / "in", band())
 
@@ -318,6 +341,7 @@ def unconverged(tmp_path):
             "as im0.extxyz, im2.extxyz, im1.extxyz, im3.extxyz, im4.extxyz; --order=geometry",
         ),
         (unconverged, ("--level=PBE",), "in/im1.out, ionic step 1: its electronic steps ran out"),
+        (no_level, ("--level=PBE", "--energy-key=E"), "no frame has energy under 'E'"),
         (lambda tmp_path: [tmp_path / "nowhere"], (), "there is no such band"),
     ],
 )
@@ -377,6 +401,8 @@ def test_a_bare_band_is_a_case_among_others(tmp_path):
     source = on_disk(tmp_path / "neb", images())
     case = next(case for case in all_cases([DIRECTORY, source], load_policy()) if case.id == "neb")
     assert (case.level_of_theory, case.expectation("barrier").value) == ("PBE", pytest.approx(0.35))
+    assert is_bare_band(DATA / "espresso" / "neb")
+    assert not is_bare_band(DIRECTORY)
     files(tmp_path / "bare", band())
     with pytest.raises(InputError, match=r"say it: mlff-probes import path .*bare --level=PBE"):
         all_cases([tmp_path / "bare"], load_policy())

@@ -41,6 +41,8 @@ OF_ASE = Path(ase.test.__file__).parent / "testdata" / "vasp"
         (DATA / "cp2k" / "pbesol_d3.inp", "PBEsol+D3(BJ)", "basis of H SZV-MOLOPT-GTH"),
         (DATA / "gpaw" / "image_0.txt.gz", "PBE", "GPAW 22.8.0, PBE, spin polarised, cutoff 150 eV, smearing 0.1 eV"),
         (DATA / "gpaw" / "neb.traj", "PBE", "GPAW, PBE, kpts 1 1 1, mode ecut=150 name=pw"),
+        (DATA / "gpaw" / "h.gpw", "RPBE", "GPAW 22.8.0, RPBE, mode ecut=80 name=pw"),
+        (DATA / "espresso" / "pw" / "h_9.out.gz", "PBE", "k-points 1 1 1 0 0 0"),
         (Path(__file__), "", ""),
     ],
     ids=lambda given: given.name if isinstance(given, Path) else "",

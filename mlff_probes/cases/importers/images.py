@@ -24,6 +24,9 @@ IMAGE_FILES = ("OUTCAR", "vasprun.xml", "CONTCAR", "POSCAR")
 INPUTS = (".in", ".inp", ".pwi")
 """Suffixes of what a code was given, which holds no results."""
 
+OTHERS = (".upf", ".psml", ".psp8", ".restart", ".wfn", ".sh", ".slurm", ".job", ".py", ".png", ".pdf", ".md")
+"""Suffixes, in small letters, of what lies beside structures and holds none."""
+
 FEWEST_IMAGES = 3
 """A trajectory of an optimiser holds bands of at least so many images, one behind the other."""
 
@@ -75,7 +78,8 @@ def is_bare_band(path: Path) -> bool:
         return False
     numbered = [entry for entry in entries if entry.is_dir() and re.search(r"\d", entry.name)]
     files = [entry for entry in entries if entry.is_file()]
-    return len(numbered) > 1 or bool(files and not [entry for entry in entries if entry.is_dir()])
+    of_codes = espresso_neb.bands(entries) or cp2k_structures.bands(entries)
+    return len(numbered) > 1 or bool(of_codes or (files and not [entry for entry in entries if entry.is_dir()]))
 
 
 def read_images(sources: Sequence[Path]) -> Band:
@@ -164,7 +168,15 @@ def _band_file(path: Path) -> Band:
         raise InputError(path, f"there is no such band (looked from {Path.cwd()})")
     if espresso_neb.bands([path]):
         return _band_of_a_code(espresso_neb.read_band(path), [path], path)
-    return _last_band(Band(tuple(_of_file(path)), nudged=path.name.split(".")[1:2] == ["json"]))
+    return _last_band(Band(tuple(_as_numbered(_of_file(path))), nudged=path.name.split(".")[1:2] == ["json"]))
+
+
+def _as_numbered(images: list[Image]) -> list[Image]:
+    """The images in the order that their frames state as `image`, if all do and no two are the same."""
+    numbers = [image.atoms.info.get("image") for image in images]
+    if any(not isinstance(number, int | np.integer) for number in numbers) or len(set(numbers)) < len(numbers):
+        return images
+    return sorted(images, key=lambda image: int(image.atoms.info["image"]))
 
 
 def _last_band(band: Band) -> Band:
@@ -231,7 +243,7 @@ def _without_slice(path: Path) -> tuple[Path, str]:
 def _structures(files: list[Path]) -> list[Path]:
     """The files that hold structures, each once: not what a code was given, what it printed only if nothing else is."""
     unpacked = [file for file in files if file.suffix != ".gz" or file.with_suffix("") not in files]
-    results = [file for file in unpacked if _suffix(file) not in INPUTS]
+    results = [file for file in unpacked if _suffix(file) not in INPUTS and _suffix(file).lower() not in OTHERS]
     return [file for file in results if _suffix(file) not in LOGS] or results or files
 
 

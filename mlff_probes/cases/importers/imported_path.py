@@ -151,7 +151,7 @@ def with_level(stated: Stated, band: WholeBand, where: Path, remedy: str = "say 
 def _refuse_without_energy(band: WholeBand, keys: LabelKeys, where: Path) -> None:
     found = [frame_labels(frame, keys, where, index).values for index, frame in enumerate(band.frames)]
     lacking = [name for name, labels in zip(band.names, found, strict=True) if "energy" not in labels]
-    if not lacking:
+    if not lacking or (keys.energy_key and len(lacking) == len(found)):  # which whoever reads the labels will say
         return
     if set(lacking) <= {band.names[0], band.names[-1]} and len(band.names) > len(lacking):
         remedy = "say where the ends were computed: --initial=DIR, --final=DIR"
