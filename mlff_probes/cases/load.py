@@ -220,7 +220,9 @@ def build_case(
     try:
         wanted = [row.quantity for row in table.expectation if row.value is None]
         wanted += [name for name in names if case.protocol.is_distance(name) and name not in wanted]
-        case = replace(case, reference=reference_measurement(case, wanted))
+        reference = reference_measurement(case, wanted)
+        notes = (*case.notes, *(case.protocol.reference_notes(reference) if reference else ()))
+        case = replace(case, reference=reference, notes=notes)
     except (ValueError, ArithmeticError) as error:
         raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
     expectations = tuple(_expectations(file, case, table, policy, units, recorded=recorded))

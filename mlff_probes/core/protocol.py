@@ -125,6 +125,10 @@ class BaseProtocol(Record):
         """
         return None
 
+    def reference_notes(self, reference: Measurement) -> tuple[str, ...]:
+        """What a reader must know of what the stored reference shows."""
+        return ()
+
     def is_distance(self, quantity: str) -> bool:
         """Whether a quantity is the distance to a curve of the reference, which is 0 for the reference itself."""
         return False

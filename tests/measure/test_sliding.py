@@ -52,6 +52,21 @@ class Hill(Calculator):
         self.results = {"energy": energy - 20.0}
 
 
+class Sawtooth(Hill):
+    """A layer whose highest stacking lies at 1/3 of its way, or at 2/3 (`side` -1)."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        Calculator.calculate(self, atoms, properties, system_changes)
+        a1, a2, a3 = atoms.cell.array
+        period = 2 * a1 + a2
+        u = (a3 - period / 3)[:2] @ period[:2] / (period @ period)
+        self.results = {"energy": 0.1 * (1 - np.cos(2 * np.pi * u)) + self.side * 0.05 * np.sin(2 * np.pi * u)}
+
+
 def layer(slide, gap=3.4, *, stated=0.0, a=2.461):
     a1, a2 = np.array([a, 0, 0]), np.array([-a / 2, a * np.sqrt(3) / 2, 0])
     a3 = (slide + 1 / 3) * (2 * a1 + a2) + [0, 0, gap]
@@ -97,6 +112,14 @@ def test_a_valley_instead_of_a_hill_of_eight_mev_does_not_pass(tmp_path):
     right = {name: row.verdict.state for name, row in verdicts(Hill(), case).items()}
     assert State.PASSED in right.values()
     assert State.FAILED not in right.values()
+
+
+def test_a_slide_that_runs_the_other_way_is_said(tmp_path):
+    right = [layer(u) for u in np.arange(6) / 6]
+    assert not case_of(tmp_path, right, reference=Sawtooth(1)).notes
+    (note,) = case_of(tmp_path, right, reference=Sawtooth(-1)).notes
+    assert "what is called the fault lies atop; slide_vector = [-2, -1]" in note
+    assert not case_of(tmp_path, right).notes  # a hill half way, and both as high
 
 
 def test_the_list_of_cases_says_what_is_blind_and_why(tmp_path):

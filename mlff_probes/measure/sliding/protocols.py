@@ -32,6 +32,10 @@ GAP_A = 0.01
 """How far gaps may be from those of the cells, A: people round them."""
 
 
+SAME_HEIGHT = 0.1
+"""Part of an energy by which that of another stacking must be lower to be another: symmetry can make them equal."""
+
+
 class Slide(BaseProtocol, LabelKeys):
     """What both sliding protocols share: one layer slides over the next.
 
@@ -79,6 +83,20 @@ class Slide(BaseProtocol, LabelKeys):
         return (
             f"Gaps are shown as the frames state them: {stated:g} A in the first, whose layers have "
             f"{spaces.max():.3f} A between their outermost atoms.",
+        )
+
+    def reference_notes(self, reference: Measurement) -> tuple[str, ...]:
+        """Whether the slide runs the other way: the stacking of the higher energy is called atop, and lies at 1/3."""
+        atop, fault = (
+            known.value if (known := reference.values.get(name)) else None
+            for name in ("atop_energy", "stacking_fault_energy")
+        )
+        if atop is None or fault is None or fault - atop <= SAME_HEIGHT * abs(fault):
+            return ()
+        one, two = self.slide_vector
+        return (
+            f"E(2/3), {fault:.3g} eV/cell, is higher than E(1/3), {atop:.3g} eV/cell: what is called the fault "
+            f"lies atop; slide_vector = [{-one}, {-two}], with slide counted from the other end, mends the names.",
         )
 
 
