@@ -17,9 +17,9 @@ from mlff_probes.measure.dynamics.protocols import ReferenceTrajectory
 SALT = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
 
 
-def vibrating(count=60, *, interval=2.0, crystal=SALT, kelvin=500.0, drift=(0.0, 0.0, 0.0), labels="ase"):
+def vibrating(count=60, *, interval=2.0, crystal=SALT, kelvin=500.0, drift=(0.0, 0.0, 0.0), labels="ase", seed=3):
     """A crystal of independent oscillators, without velocities; each energy and force is one of its own."""
-    rng, frames = np.random.default_rng(3), []
+    rng, frames = np.random.default_rng(seed), []
     omega = 2 * np.pi * rng.uniform(0.003, 0.006, (len(crystal), 3))
     phase = rng.uniform(0, 2 * np.pi, omega.shape)
     speed = np.sqrt(2 * units.kB * kelvin / crystal.get_masses())[:, None] * units.fs
@@ -135,6 +135,42 @@ def test_frames_that_a_run_from_a_checkpoint_repeats(first, count, says):
         read([*frames[:32], *again, *frames[32:]])
     with pytest.raises(InputError, match=re.escape(f"here: {says}")):
         read([*frames[4:32], *again, *frames[32:]], skip=4)
+
+
+GAPS = {
+    "frames left out": (lambda frames: [*frames[:40], *frames[70:]], 39),
+    "from a checkpoint, with other random numbers": (lambda frames: [*frames[:40], *shaken(frames[20:])], 39),
+    "another run": (lambda frames: [*frames[:25], *vibrating(40, labels="", seed=8)], 24),
+    "a start of its own": (lambda frames: [SALT.copy(), *frames[5:]], 0),
+}
+
+
+def shaken(frames):
+    """The frames, a little off as after a step with another random number."""
+    rng, frames = np.random.default_rng(5), [frame.copy() for frame in frames]
+    for frame in frames:
+        frame.positions += rng.normal(scale=1e-3, size=(len(frame), 3))
+    return frames
+
+
+@pytest.mark.parametrize("kind", GAPS)
+def test_frames_that_do_not_follow_one_another_are_refused(kind):
+    change, at = GAPS[kind]
+    frames = change(vibrating(120, labels=""))
+    for frame in frames:
+        frame.wrap()
+    with pytest.raises(InputError, match=f"here: between frames {at} and {at + 1} atoms move \\d+ times as far"):
+        read(frames)
+    if at:
+        with pytest.raises(InputError, match=f"here: between frames {at} and {at + 1} atoms"):
+            read(frames[3:], skip=3)
+    else:
+        assert read(frames[1:], skip=1)[0].samples == 115
+
+
+@pytest.mark.parametrize("interval", [0.5, 5.0, 60.0, 333.0])
+def test_frames_of_any_spacing_follow_one_another(interval):
+    assert read(vibrating(200, interval=interval, labels=""), interval)[0].samples == 200
 
 
 @pytest.mark.parametrize("labels", ["REF_", "dft_"])

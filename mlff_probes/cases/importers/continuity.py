@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 from ase import Atoms, units
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from mlff_probes.core.errors import InputError
@@ -29,6 +30,13 @@ TYPICAL = 3.0
 
 MOST_MATCHED = 50
 """So many pairs of frames, those with the longest steps, are matched at most: each takes some 0.1 s for 200 atoms."""
+
+JUMP, AROUND = 4.0, 2
+"""A root mean square step so many times as long as those of so many steps before and after is no motion: velocities do
+not change as fast, and where frames are too sparse for them all steps are about as long."""
+
+ENOUGH_ATOMS = 8
+"""Of fewer atoms the steps may by chance be as unlike."""
 
 PROJECTIONS = 3
 """Numbers, complex ones, by which frames are told apart before they are compared."""
@@ -136,6 +144,37 @@ def numbered_as_first(
         order = order[step]
         found[index:] = [renumbered(each, order) for each in frames[index:]]
     return found, (changed,) if changed else ()
+
+
+def refuse_gaps(frames: Sequence[Atoms], positions: NDArray[np.float64], where: str, skipped: int = 0) -> None:
+    """Refuse frames that do not follow one another at equal intervals: some were left out, or two runs were joined.
+
+    Parameters
+    ----------
+    positions
+        Of the `frames`, unwrapped, A, shape (n_frames, n_atoms, 3).
+
+    Raises
+    ------
+    InputError
+        With the numbers of the frames.
+    """
+    if len(frames[0]) < ENOUGH_ATOMS:
+        return
+    steps = np.diff(positions, axis=0)
+    steps -= np.average(steps, axis=1, weights=frames[0].get_masses())[:, None]
+    far = np.sqrt((steps**2).sum(axis=2).mean(axis=1))
+    beside = np.pad(far, AROUND)
+    shifts = [shift for shift in range(2 * AROUND + 1) if shift != AROUND]
+    times = far / np.max([beside[shift : shift + len(far)] for shift in shifts], axis=0).clip(SAME_A)
+    at = int(np.argmax(times))
+    if times[at] > JUMP:
+        raise InputError(
+            where,
+            f"between frames {skipped + at} and {skipped + at + 1} atoms move {times[at]:.0f} times as far as between "
+            "those around (frames that were left out, or another run?)",
+            "give one run with frames at equal intervals; `skip` leaves out those at the beginning",
+        )
 
 
 def _jumps(frames: Sequence[Atoms], interval_fs: float, *, most: int) -> list[int]:

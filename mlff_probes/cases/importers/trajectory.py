@@ -14,7 +14,7 @@ from ase.formula import Formula
 
 from mlff_probes.cases.convergence import refuse_unconverged
 from mlff_probes.cases.files import beside, named_frames, only, read_frames
-from mlff_probes.cases.importers.continuity import numbered_as_first, refuse_repeated
+from mlff_probes.cases.importers.continuity import numbered_as_first, refuse_gaps, refuse_repeated
 from mlff_probes.cases.labels import NEEDED, FrameLabels, frame_labels, how_to_map, labels_note, require_stated
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
@@ -157,8 +157,8 @@ def trajectory_of(
     Raises
     ------
     InputError
-        If the frames are too few, are not one trajectory (`refuse_repeated`, `numbered_as_first`), or have labels that
-        cannot be used (`frame_labels`). Messages number the frames as in the file.
+        If the frames are too few, are not one trajectory (`mlff_probes.cases.importers.continuity`), or have labels
+        that cannot be used (`frame_labels`). Messages number the frames as in the file.
     """
     if len(frames) < LEAST_SAMPLES:
         raise InputError(where, f"a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
@@ -169,7 +169,10 @@ def trajectory_of(
     labels = [frame_labels(frame, given, where, index) for index, frame in enumerate(frames, given.skip)]
     require_stated(labels, given, frames, where)
     lacking = [what for what in NEEDED if not any(what in each.values for each in labels)]
-    found = _with_velocities(_trajectory(frames, given.interval_fs, labels), frames)
+    found = _trajectory(frames, given.interval_fs, labels)
+    if given.reorder_atoms is not False:
+        refuse_gaps(frames, found.positions[0], where, given.skip)
+    found = _with_velocities(found, frames)
     notes = (*renumbered, *labels_note(labels), *_momentum_note(found), *_digits_note(found))
     return found.without_drift(), notes, how_to_map(frames, lacking)
 
