@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,3 +114,19 @@ def write_picture(case: Case, file: Path, *, given: str = "--picture") -> Path:
     except OSError as error:
         raise InputError(file, f"cannot be written ({error.strerror or error})") from error
     return file
+
+
+def check_picture(parsed: argparse.Namespace) -> None:
+    """Refuse a ``--picture`` that cannot be drawn before anything is written."""
+    if parsed.picture is not None:
+        check_path(parsed.picture, given="--picture", known=PICTURES)
+
+
+def picture_beside(case: Case, file: Path, parsed: argparse.Namespace) -> Iterator[str]:
+    """Draw a case that was written to `file`, unless ``--no-picture`` says not to; a failure costs no case."""
+    if parsed.no_picture:
+        return
+    try:
+        yield f"picture: {write_picture(case, parsed.picture or file.with_suffix('.png'))}"
+    except InputError as error:
+        yield f"note: no picture was drawn ({error})"

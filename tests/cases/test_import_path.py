@@ -341,6 +341,9 @@ def unconverged(tmp_path):
             "as im0.extxyz, im2.extxyz, im1.extxyz, im3.extxyz, im4.extxyz; --order=geometry",
         ),
         (unconverged, ("--level=PBE",), "in/im1.out, ionic step 1: its electronic steps ran out"),
+        (mixed, ("--allow-mixed= ",), "--allow-mixed: needs a reason"),
+        (no_level, ("--level=PBE", "--id=a b"), "a case id is made of letters"),
+        (no_level, ("--level=PBE", "--uncertainty=-1"), "must be a number of eV"),
         (no_level, ("--level=PBE", "--energy-key=E"), "no frame has energy under 'E'"),
         (lambda tmp_path: [tmp_path / "nowhere"], (), "there is no such band"),
     ],
@@ -356,6 +359,30 @@ def test_settings_that_may_differ_stand_in_the_notes_with_the_reason(tmp_path, c
     (source,) = mixed(tmp_path)
     text = imported(capsys, source, "--allow-mixed=checked to 1 meV", "--to", tmp_path / "out")
     assert "note: Settings differ among the images (checked to 1 meV): PREC Accurate 00/vasprun.xml" in text
+
+
+def test_images_of_one_trajectory_that_were_computed_differently(tmp_path, capsys):
+    frames = band()
+    for index, frame in enumerate(frames):
+        frame.calc.name, frame.calc.parameters = (
+            "gpaw",
+            {"xc": "PBE", "mode": {"name": "pw", "ecut": 300 + 50 * (index == 2)}},
+        )
+    ase.io.write(tmp_path / "band.traj", frames)
+    ase.io.write(tmp_path / "band.db", frames)
+    for name in ("band.traj", "band.db"):
+        error = imported(capsys, tmp_path / name, "--to", tmp_path / "out", code=4)
+        assert "mode         ecut=350 name=pw         image 2" in error
+
+
+def test_a_picture_that_cannot_be_drawn_costs_no_case(tmp_path, capsys):
+    arguments = (*no_level(tmp_path), "--level=PBE", "--id=a", "--to", tmp_path / "out")
+    error = imported(capsys, *arguments, f"--picture={tmp_path / 'a.doc'}", code=4, picture=True)
+    assert "unknown format '.doc'" in error
+    assert nothing_in(tmp_path / "out")
+    (tmp_path / "out" / "migration" / "a.png").mkdir(parents=True)
+    assert "note: no picture was drawn" in imported(capsys, *arguments, picture=True)
+    assert (tmp_path / "out" / "migration" / "a.toml").exists()
 
 
 def test_a_level_that_contradicts_the_outputs_is_said(tmp_path, capsys):

@@ -122,6 +122,10 @@ def test_levels_of_cp2k(lines, level):
 def test_what_no_level_names_gives_none():
     assert ase_results.from_parameters("vasp", {"xc": "pbe", "encut": 400}).level == "PBE"
     assert ase_results.from_parameters("vasp", {"xc": "pbe", "ivdw": 12}).level == ""
+    assert ase_results.from_parameters("vasp", {"xc": "pbe", "metagga": "R2SCAN"}).level == ""
+    assert ase_results.from_parameters("gpaw", {"xc": "PBE", "setups": {"Ni": ":d,6.0"}}).level == ""
+    assert ase_results.from_parameters("cp2k", {"xc": "PBE", "inp": "&DFT\n&XC\n&VDW_POTENTIAL\n"}).level == ""
+    assert ase_results.from_parameters("dftd3", {"xc": "pbe", "damping": "bj"}).level == ""
     assert ase_results.from_parameters("emt", {}).level == ""
 
 

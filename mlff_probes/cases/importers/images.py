@@ -15,7 +15,7 @@ from mlff_probes.cases.files import read_frames, sliced
 from mlff_probes.cases.importers.codes import cp2k_structures, documents, espresso_neb
 from mlff_probes.cases.importers.codes.stated import Settings
 from mlff_probes.cases.importers.image_order import by_name
-from mlff_probes.cases.importers.settings import read_settings
+from mlff_probes.cases.importers.settings import read_settings, settings_of_each
 from mlff_probes.core.errors import InputError
 
 IMAGE_FILES = ("OUTCAR", "vasprun.xml", "CONTCAR", "POSCAR")
@@ -168,7 +168,7 @@ def _band_file(path: Path) -> Band:
         raise InputError(path, f"there is no such band (looked from {Path.cwd()})")
     if espresso_neb.bands([path]):
         return _band_of_a_code(espresso_neb.read_band(path), [path], path)
-    return _last_band(Band(tuple(_as_numbered(_of_file(path))), nudged=path.name.split(".")[1:2] == ["json"]))
+    return _last_band(Band(tuple(_as_numbered(_of_file(path))), nudged=".json" in path.suffixes))
 
 
 def _as_numbered(images: list[Image]) -> list[Image]:
@@ -205,9 +205,12 @@ def _of_file(file: Path) -> list[Image]:
     if documents.is_document(file):
         return [Image(atoms, f"image {index}", said) for index, (atoms, said) in enumerate(documents.read(file))]
     frames = cp2k_structures.read_output(file) if cp2k_structures.is_output(file) else read_frames(file)
-    said = [found for output in (file, *logs_beside(file)) if (found := read_settings(output)).compared]
-    settings = said[0] if said else Settings()
-    return [Image(frame, f"image {index}", settings) for index, frame in enumerate(frames)]
+    settings = settings_of_each(file, len(frames))
+    if not any(each.compared for each in settings):
+        beside = [found for output in logs_beside(file) if (found := read_settings(output)).compared]
+        settings = [*beside[:1] * len(frames)] or settings
+    pairs = enumerate(zip(frames, settings, strict=True))
+    return [Image(frame, f"image {index}", said) for index, (frame, said) in pairs]
 
 
 def _of_folder(folder: Path) -> Image:

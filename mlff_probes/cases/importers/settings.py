@@ -36,7 +36,7 @@ def read_settings(file: Path) -> Settings:
         or a trajectory that ASE wrote.
     """
     if file.suffix in BINARY:
-        return ase_results.binary(file)
+        return next(iter(ase_results.binary(file)[-1:]), Settings())
     try:
         with opened(file) as handle:
             head = handle.read(PEEK)
@@ -48,6 +48,12 @@ def read_settings(file: Path) -> Settings:
     except (OSError, EOFError):  # which whoever reads the structures will say
         return Settings()
     return espresso.with_input(found, espresso.inputs_beside(file)) if found.code == espresso.CODE else found
+
+
+def settings_of_each(file: Path, count: int) -> list[Settings]:
+    """The settings of each of `count` structures in a file: their own, where it holds some for each, or the file's."""
+    own = ase_results.binary(file) if file.suffix in BINARY else []
+    return own if len(own) == count else [read_settings(file)] * count
 
 
 def common_settings(

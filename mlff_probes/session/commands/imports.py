@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from mlff_probes.core.errors import InputError
 from mlff_probes.session.commands import import_frames
 from mlff_probes.session.commands.common import add_common, next_command, path_of
 
@@ -58,8 +59,11 @@ def _path(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.cases.importers.bands import Wanted
     from mlff_probes.cases.importers.imported_path import import_path
     from mlff_probes.session.selection import stated_band
-    from mlff_probes.session.showing import curves, write_picture
+    from mlff_probes.session.showing import check_picture, curves, picture_beside
 
+    check_picture(parsed)
+    if parsed.allow_mixed is not None and not parsed.allow_mixed.strip():
+        raise InputError("--allow-mixed", "needs a reason", "say why settings that differ do not matter")
     stated = stated_band(
         parsed.material, parsed.level, parsed.uncertainty, parsed.migrating_atom, energy_key=parsed.energy_key,
         forces_key=parsed.forces_key, reorder_atoms=parsed.reorder_atoms or None, title=parsed.title,
@@ -78,8 +82,8 @@ def _path(parsed: argparse.Namespace) -> Iterator[str]:
     yield curves(made.path, made.band.names)
     for note in made.case.notes:
         yield f"note: {note}"
-    drawn = not parsed.no_picture and write_picture(made.path, parsed.picture or made.file.with_suffix(".png"))
-    yield f"wrote {made.file} and its frames" + (f"; picture: {drawn}" if drawn else "")
+    yield f"wrote {made.file} and its frames"
+    yield from picture_beside(made.path, made.file, parsed)
     yield next_command(parsed.to, made.case.id)
 
 

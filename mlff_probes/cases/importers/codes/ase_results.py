@@ -20,6 +20,15 @@ FUNCTIONALS = {
 NAMES = {"gpaw": "GPAW", "vasp": "VASP", "espresso": "Quantum ESPRESSO", "cp2k": "CP2K", "aims": "FHI-aims"}
 """Codes by ASE's names of their calculators."""
 
+CHANGING = ("ivdw", "lvdw", "luse_vdw", "vdw_corr", "ldau", "ldau_luj", "hubbard_u", "gga", "metagga", "lhfcalc")
+"""Parameters that change the functional, in spellings from which no level is made."""
+
+UNCHANGED = (None, 0, False, "", "none")
+
+IN_INPUT = re.compile(r"(?i)&(vdw_potential|dft_plus_u|xc_functional|hf)\b")
+OF_SETUPS = re.compile(r":?[spdf],\d")
+"""What does so in more input of CP2K, and in setups of GPAW."""
+
 COMPARED = {"mode", "ecut", "h", "kpts", "gamma", "encut", "ispin", "prec", "ismear", "sigma", "kspacing", "setups",
             "occupations", "spinpol", "charge", "basis", "cutoff", "basis_set", "pseudo_potential", "uks",
             "multiplicity", "pp", "ivdw", "nbands", "ecutwfc", "ecutrho", "degauss", "smearing"}  # fmt: skip
@@ -27,17 +36,20 @@ COMPARED = {"mode", "ecut", "h", "kpts", "gamma", "encut", "ispin", "prec", "ism
 
 
 def from_parameters(name: str, parameters: Mapping[str, Any], version: str = "") -> Settings:
-    """Settings of an ASE calculator from its name and its parameters."""
-    given = parameters.get("xc", parameters.get("input_dft", ""))
+    """Settings of an ASE calculator from its name and its parameters.
+
+    Only of a code in `NAMES` `xc` is a functional: a correction has one, too, that it belongs to.
+    """
+    given = parameters.get("xc", "")
     said = str(given.get("name", "")) if isinstance(given, Mapping) else str(given or "")
-    functional = FUNCTIONALS.get(said.lower(), "")
+    functional = FUNCTIONALS.get(said.lower(), "") if name in NAMES else ""
     details = {key: _text(value) for key, value in sorted(parameters.items()) if key in COMPARED and value is not None}
-    odd = said if said and not functional else ""
-    for key in ("ivdw", "vdw_corr", "ldau", "ldau_luj", "hubbard_u"):  # which change the level, in many spellings
-        if parameters.get(key) not in (None, 0, False, "none"):
-            odd = " ".join(filter(None, [odd, f"with {key} = {_text(parameters[key])}"]))
+    changed = [f"with {key} = {_text(parameters[key])}" for key in CHANGING if parameters.get(key) not in UNCHANGED]
+    changed += ["with more input" for text in [str(parameters.get("inp", ""))] if IN_INPUT.search(text)]
+    changed += ["with U in its setups"] if OF_SETUPS.search(_text(parameters.get("setups", ""))) else []
+    odd = [said] if said and not functional else []
     code = NAMES.get(name, "" if name in ("unknown", "") else name)
-    return Settings(code, version, functional, {}, "", odd, details)
+    return Settings(code, version, functional, {}, "", " ".join([*odd, *changed]), details)
 
 
 def _text(value: Any) -> str:
@@ -77,32 +89,36 @@ def gpaw_text(lines: Iterable[str]) -> Settings:
     return Settings("GPAW", version, functional, hubbard, "", unnamed, details)
 
 
-def binary(file: Path) -> Settings:
-    """Settings of the last structure in a ``.gpw`` or ``.traj``, or of the only way that a ``.db`` knows."""
+def binary(file: Path) -> list[Settings]:
+    """Settings of each structure in a ``.gpw``, a ``.traj`` or a ``.db``; none where it cannot be read."""
+    try:
+        return _database(file) if file.suffix == ".db" else _of_ulm(file)
+    except Exception:  # whoever reads the structures says what is wrong with the file
+        return []
+
+
+def _of_ulm(file: Path) -> list[Settings]:
     from ase.io import ulm
 
-    if file.suffix == ".db":
-        return _database(file)
-    try:
-        with ulm.open(file, index=-1) as reader:
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    with ulm.open(file) as first:
+        images = len(first)
+    for index in range(images):
+        with ulm.open(file, index=index) as reader:
             stored = reader.asdict()
-    except Exception:  # whoever reads the structures says what is wrong with the file
-        return Settings()
-    if "gpaw_version" in stored:
-        return from_parameters("gpaw", stored.get("parameters", {}), str(stored["gpaw_version"]))
-    calculator = stored.get("calculator", {})
-    return from_parameters(str(calculator.get("name", "")), calculator.get("parameters", {}))
+        if "gpaw_version" in stored:
+            return [from_parameters("gpaw", stored.get("parameters", {}), str(stored["gpaw_version"]))]
+        calculator = stored.get("calculator", {})
+        said = calculator.get("parameters", {}) or (found[-1][1] if found else {})
+        found.append((str(calculator.get("name", "")), said))
+    return [from_parameters(*each) for each in found]
 
 
-def _database(file: Path) -> Settings:
+def _database(file: Path) -> list[Settings]:
     from ase.db import connect
 
-    try:
-        with connect(file) as rows:
-            found = {repr(each): each for row in rows.select() if (each := _of_row(row)).compared}
-    except Exception:  # as above
-        return Settings()
-    return next(iter(found.values())) if len(found) == 1 else Settings()
+    with connect(file) as rows:
+        return [_of_row(row) for row in rows.select()]
 
 
 def _of_row(row: Any) -> Settings:

@@ -110,14 +110,14 @@ def read_band(first: Path) -> list[tuple[Atoms, Settings, str]]:
     if cell is None:
         raise InputError(first.parent, "the cell of the band is not there", f"bring {project}-1.restart back")
     said = [found for file, _ in texts if (found := read_settings(file)).functional]
-    held = _held(texts[0][1])
+    held, periodic = _held(texts[0][1]), _periodic(texts[0][1])
     images = []
     for number, file in sorted(replicas.items()):
         atoms = read_frames(file, format="extxyz")[-1]
         energy = float(atoms.info.pop("E"))
         atoms.info.clear()
         atoms.set_cell(cell)
-        atoms.pbc = True
+        atoms.pbc = periodic
         atoms.set_constraint(held)
         _with_results(atoms, _step_of(first.parent, project, number, energy))
         images.append((atoms, said[0] if said else Settings(), f"replica {number}"))
@@ -192,7 +192,7 @@ def _held(text: str) -> list[FixAtoms]:
 
 
 def _periodic(text: str) -> list[bool]:
-    said = re.search(r"CELL\| Periodicity\s+(\w+)", text)
+    said = re.search(r"CELL\| Periodicity\s+(\w+)", text) or re.search(r"^\s*PERIODIC\s+(\w+)", text, re.MULTILINE)
     return [axis in (said[1] if said else "XYZ") for axis in "XYZ"]
 
 
