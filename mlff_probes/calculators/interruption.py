@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
 from mlff_probes.calculators.limits import TimeUp
@@ -14,7 +14,7 @@ INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A handler of a signal that interrupts what runs, and remembers that it did.
+    """A handler of a signal that interrupts what runs, and counts how often it `came`.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ class Interruption:
     """
 
     def __init__(self, *reason: str, once: bool = False) -> None:
-        self.reason, self.once, self.came = reason, once, False
+        self.reason, self.once, self.came = reason, once, 0
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         """Raise an interruption in what runs."""
         if not (self.came and self.once):
-            self.came = True
+            self.came += 1
             raise KeyboardInterrupt(*self.reason)
 
 
@@ -43,18 +43,22 @@ def none_swallowed() -> Iterator[None]:
     KeyboardInterrupt
         If one came, also in place of what the model raises instead.
     """
+    before = {handler: handler.came for handler in _handlers()}
     try:
         yield
     except (KeyboardInterrupt, TimeUp):
         raise
     except BaseException:
-        _raise_swallowed()
+        _raise_swallowed(before)
         raise
-    _raise_swallowed()
+    _raise_swallowed(before)
 
 
-def _raise_swallowed() -> None:
-    for number in INTERRUPTING:
-        handler = signal.getsignal(number)
-        if isinstance(handler, Interruption) and handler.came:
+def _raise_swallowed(before: Mapping[Interruption, int]) -> None:
+    for handler, times in before.items():
+        if handler.came > times:
             raise KeyboardInterrupt(*handler.reason)
+
+
+def _handlers() -> list[Interruption]:
+    return [found for number in INTERRUPTING if isinstance(found := signal.getsignal(number), Interruption)]

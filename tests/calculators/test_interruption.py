@@ -65,6 +65,13 @@ def test_without_an_interruption_nothing_is_raised_but_what_the_model_raises(lis
         raise TimeUp
 
 
+def test_an_interruption_before_a_call_is_not_that_of_the_call(listening):
+    """At the prompt of a debugger, which goes on."""
+    with suppress(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert len(evaluate(Sound(), [bulk("Cu"), bulk("Al")]).energies) == 2
+
+
 def test_a_second_sigterm_changes_nothing_and_a_second_ctrl_c_interrupts(listening):
     for number, again in ((signal.SIGTERM, False), (signal.SIGINT, True)):
         with pytest.raises(KeyboardInterrupt):
