@@ -234,3 +234,67 @@ def test_what_is_only_reported_of_a_reference_that_does_not_bind_is_no_error_eit
     assert states == {State.NOT_COMPARABLE}
     (reason,) = {row.verdict.reason for name, row in verdicts(model, case).items() if name in case.blind}
     assert reason.startswith("not bracketed")
+
+
+def open_slide(n=13, size=2):
+    """A supercell whose period is not its own: the hill of the small cell, tilted by a defect that stays behind."""
+    frames = []
+    for u in np.linspace(0, 1, n):
+        frame = layer(u).repeat((size, size, 1))
+        frame.info = {"slide": u, "gap": 3.4}
+        frames.append(frame)
+    return frames
+
+
+class Tilted(Hill):
+    """The hill under four atoms of a supercell, and a slope of 0.1 eV per period."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        small = atoms.copy()
+        small.set_cell(atoms.cell.array / [[2], [2], [1]])
+        super().calculate(small, properties, system_changes)
+        a1, a2, a3 = small.cell.array
+        period = 2 * a1 + a2
+        self.results["energy"] += 0.1 * ((a3 - period / 3)[:2] @ period[:2] / (period @ period))
+
+
+def open_case(folder, frames, more="closes = false\n", vector="[1, 0.5]"):
+    case_of(folder, period())  # the file beside it
+    for frame in frames:
+        calc = Tilted(0.5)
+        frame.calc = SinglePointCalculator(frame, energy=calc.get_potential_energy(frame))
+    ase.io.write(folder / "sliding" / "mine.extxyz", frames, format="extxyz")
+    units = {"max_lateral_force": "eV/A"}
+    rows = "".join(EXPECTED.format(name, units.get(name, "eV/cell")) for name in FIXED)
+    text = CASE.format(kind="fixed_gap_slide").replace(
+        'protocol = { kind = "fixed_gap_slide", slide_vector = [2, 1] }\n', ""
+    )
+    table = f'[protocol]\nkind = "fixed_gap_slide"\nslide_vector = {vector}\n{more}'
+    (folder / "sliding" / "mine.toml").write_text(text + rows + table)
+    return load_case(folder / "sliding" / "mine.toml")
+
+
+def test_a_slide_that_does_not_close_is_read_off_a_spline(tmp_path):
+    case = open_case(tmp_path, open_slide())
+    expected = {row.quantity: row.value for row in case.expectations}
+    assert expected["atop_energy"] == pytest.approx(0.75 * 0.5 + 0.1 / 3, abs=1e-9)
+    assert expected["stacking_fault_energy"] == pytest.approx(0.75 * 0.5 + 0.2 / 3, abs=1e-9)
+    steepest = 0.5 * np.pi + 0.1
+    assert expected["max_lateral_force"] == pytest.approx(steepest / (2.461 * np.sqrt(3)), rel=0.02)  # of a spline
+    assert "periodicity" not in case.protocol.units(case.frames)
+    found = verdicts(Tilted(0.5), case)
+    assert {row.verdict.state for row in found.values()} == {State.PASSED}
+    assert verdicts(Tilted(0.1), case)["atop_energy"].verdict.state is State.FAILED
+
+
+@pytest.mark.parametrize(("frames", "more", "vector", "says"), [
+    (open_slide(), "", "[1, 0.5]", "slide_vector = [1, 0.5] is no lattice vector"),
+    (open_slide()[:-1], "closes = false\n", "[1, 0.5]", "'slide' must be 0, 1/11, 2/11, …, 1 of one period for 12"),
+    (open_slide(6), "closes = false\n", "[1, 0.5]", "is 0, 1/6, 1/3, 1/2, 2/3 and 5/6, and 1"),
+    (open_slide(), "closes = false\n", "[2, 1]", "does not follow slide=0.0833"),
+])  # fmt: skip
+def test_a_slide_that_does_not_close_needs_its_end(tmp_path, frames, more, vector, says):
+    with pytest.raises(InputError) as caught:
+        open_case(tmp_path, frames, more, vector)
+    assert says in str(caught.value)

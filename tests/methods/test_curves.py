@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mlff_probes.methods.analysis.curves import NotBracketedError, PeriodicInterpolant, energy_noise, spline_minimum
+from mlff_probes.methods.analysis.curves import (
+    NotBracketedError,
+    OpenInterpolant,
+    PeriodicInterpolant,
+    energy_noise,
+    spline_minimum,
+)
 
 
 @pytest.mark.parametrize("n", [6, 9, 12])
@@ -105,3 +111,14 @@ def test_a_step_far_out_makes_no_minimum_of_a_flat_curve():
     flat = np.maximum(0.5 * (1 - (GAPS - 2.0) / 2.35), 0.0)
     with pytest.raises(NotBracketedError):
         spline_minimum(GAPS, flat + 1e-4 * (GAPS > 6.0), noise=3e-5)
+
+
+def test_a_curve_that_does_not_close_is_exact_for_a_cubic():
+    u = np.linspace(0, 1, 7)
+    curve = OpenInterpolant.through(u - 3 * u**2 + u**3)
+    dense = np.linspace(0, 1, 101)
+    np.testing.assert_allclose(curve(dense), dense - 3 * dense**2 + dense**3, atol=1e-13)
+    top = 1 - np.sqrt(2 / 3)  # where 1 - 6 u + 3 u^2 = 0
+    assert curve.maximum() == pytest.approx((top, top - 3 * top**2 + top**3))
+    assert curve.maximum(0.5, 1.0) == pytest.approx((0.5, 0.5 - 0.75 + 0.125))
+    assert curve.steepest() == pytest.approx(2.0)  # at u = 1

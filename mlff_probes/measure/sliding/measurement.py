@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from mlff_probes.measure.results import Result, missing
 from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide, Slide, near_separation, registry_name
 from mlff_probes.methods.analysis.curves import (
     NotBracketedError,
+    OpenInterpolant,
     PeriodicInterpolant,
     energy_noise,
     has_top,
@@ -53,7 +56,9 @@ def slide_vector(case: Case[Slide]) -> Floats:
 
 
 def periodic_images(case: Case[FixedGapSlide]) -> list[Atoms]:
-    """The crystal at u = 1 of a fixed-gap slide: the same crystal as u = 0, in a more skewed cell."""
+    """The crystal at u = 1 of a fixed-gap slide: the same as u = 0, in a more skewed cell; none if it is not."""
+    if not case.protocol.closes:
+        return []
     cell = np.array(case.frames[0].cell.array)
     cell[2] += slide_vector(case)
     return [derived(case.frames[0], cell=cell)]
@@ -63,7 +68,7 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     """Work up one period of sliding at a fixed gap.
 
     With E(u) relative to u = 0 in eV per cell (one interface a cell), and one trigonometric interpolant
-    through all registries for model and reference alike:
+    through all registries for model and reference alike (a spline where the period does not close):
 
     - `atop_energy` E(1/3), `stacking_fault_energy` E(2/3);
     - `bridge_barrier` max of the interpolant on [2/3, 1]: the top of the way from the fault back to the
@@ -75,54 +80,65 @@ def fixed_gap_slide(case: Case[FixedGapSlide], evaluation: Evaluation) -> Result
     """
     n = len(case.frames)
     area = case.protocol.interface_area(case.frames)
-    energies = evaluation.energies[:n] - evaluation.energies[0]
-    curve = PeriodicInterpolant.through(energies)
+    slide = Sampled.of(case, evaluation.energies[:n])
     period = float(np.linalg.norm(slide_vector(case)))
-    steepest = curve.steepest() / period
+    steepest = slide.curve.steepest() / period
     values = {
-        "atop_energy": _per_cell(_at(ATOP, energies, curve), area),
-        "stacking_fault_energy": _per_cell(_at(FAULT, energies, curve), area),
-        "bridge_barrier": _bridge(case, evaluation.energies[:n], area),
+        "atop_energy": _per_cell(slide.at(ATOP), area),
+        "stacking_fault_energy": _per_cell(slide.at(FAULT), area),
+        "bridge_barrier": _bridge(case, slide, area),
         "max_lateral_force": Value(value=steepest, unit=FORCE, also={"meV/A^3": steepest / area * PER_EV}),
     }
     if len(evaluation.energies) > n:
         values["periodicity"] = _per_cell(evaluation.energies[n] - evaluation.energies[0], area)
     if case.stored is not None:
         reference = case.stored.energies[:n] - case.stored.energies[0]
-        values["profile_mae"] = _per_cell(float(np.abs(energies - reference).mean()), area)
+        values["profile_mae"] = _per_cell(float(np.abs(slide.energies - reference).mean()), area)
     dense = np.linspace(0.0, 1.0, DRAWN + 1)
     arrays = {
-        "slide": np.arange(n) / n,
-        "energy": energies,
+        "slide": slide.registries,
+        "energy": slide.energies,
         "slide_dense": dense,
-        "energy_dense": curve(dense),
-        "lateral_force_dense": -curve(dense, derivative=1) / period,
+        "energy_dense": slide.curve(dense),
+        "lateral_force_dense": -slide.curve(dense, derivative=1) / period,
     }
     return Result(values, as_lists(arrays), evaluation, {"area_a2": area, "interfaces": 1})
 
 
-def _bridge(case: Case[FixedGapSlide], energies: Floats, area: float) -> Value:
+@dataclass(frozen=True)
+class Sampled:
+    """E(u) of a fixed-gap slide: registries, energies relative to u = 0 (eV), their noise, the curve through them."""
+
+    registries: Floats
+    energies: Floats
+    noise: float
+    curve: PeriodicInterpolant | OpenInterpolant
+
+    @classmethod
+    def of(cls, case: Case[FixedGapSlide], energies: Floats) -> Sampled:
+        """The curve of the total energies of the frames, eV."""
+        relative = energies - energies[0]
+        curve = (PeriodicInterpolant if case.protocol.closes else OpenInterpolant).through(relative)
+        return cls(case.protocol.registries(len(energies)), relative, energy_noise(energies), curve)
+
+    def at(self, registry: float) -> float:
+        """The energy at a registry: as sampled, or else as the interpolant has it."""
+        row = int(np.abs(self.registries - registry).argmin())
+        return float(self.energies[row] if abs(self.registries[row] - registry) < SAME else self.curve(registry))
+
+    @property
+    def has_bridge(self) -> bool:
+        """Whether a sample between the fault and the end of the period lies above both by more than rounding."""
+        between = self.energies[(self.registries > FAULT + SAME) & (self.registries < 1 - SAME)]
+        return has_top(np.array([self.at(FAULT), *between, float(self.curve(1.0))]), self.noise)
+
+
+def _bridge(case: Case[FixedGapSlide], slide: Sampled, area: float) -> Value:
     """The top of the way from the fault back to the crystal."""
-    inside = _has_bridge(energies)
-    if not inside and case.stored is not None and _has_bridge(case.stored.energies[: len(energies)]):
+    stored = case.stored and Sampled.of(case, case.stored.energies[: len(slide.energies)])
+    if not slide.has_bridge and stored and stored.has_bridge:
         return missing(CELL_ENERGY, NOT_BRACKETED)
-    _, top = PeriodicInterpolant.through(energies - energies[0]).maximum(FAULT, 1.0)
-    return _per_cell(top, area, caveat="" if inside else NO_TOP)
-
-
-def _has_bridge(energies: Floats) -> bool:
-    """Whether a sample between the fault and the crystal lies above both by more than rounding."""
-    n = len(energies)
-    between = [energies[row] for row in range(n) if row / n > FAULT + SAME]
-    fault = _at(FAULT, energies, PeriodicInterpolant.through(energies))
-    return has_top(np.array([fault, *between, energies[0]]), energy_noise(energies))
-
-
-def _at(registry: float, energies: Floats, curve: PeriodicInterpolant) -> float:
-    """The energy at a registry: as sampled, or else as the interpolant has it."""
-    row = registry * len(energies)
-    sampled = abs(row - round(row)) < SAME
-    return float(energies[round(row)] if sampled else curve(registry))
+    return _per_cell(slide.curve.maximum(FAULT, 1.0)[1], area, caveat="" if slide.has_bridge else NO_TOP)
 
 
 def relaxed_gap_slide(case: Case[RelaxedGapSlide], evaluation: Evaluation) -> Result:

@@ -42,10 +42,11 @@ class Slide(BaseProtocol, LabelKeys):
     Attributes
     ----------
     slide_vector
-        The period of the slide, in lattice vectors a1 and a2 of the plane.
+        The period of the slide, in lattice vectors a1 and a2 of the plane. In a supercell that holds a defect the
+        period of the crystal may be a fraction of them.
     """
 
-    slide_vector: tuple[int, int]
+    slide_vector: tuple[int | float, int | float]
 
     family: ClassVar[str] = "sliding"
     frame_keys: ClassVar[tuple[str, ...]] = ("slide", "gap")
@@ -105,9 +106,16 @@ class FixedGapSlide(Slide):
 
     Six or more registries; slide = 1 is not among them, since it is slide = 0 again. Where 1/3 and 2/3 are not, the
     energies there are read off the interpolant.
+
+    Attributes
+    ----------
+    closes
+        False where slide = 1 is not slide = 0 again, as with a defect whose images keep another period: slide = 1 is
+        then the last registry, the interpolant a cubic spline, and nothing is said of periodicity.
     """
 
     kind: Literal["fixed_gap_slide"]
+    closes: bool = True
 
     quantities: ClassVar[dict[str, str]] = {
         "atop_energy": CELL_ENERGY,
@@ -118,19 +126,34 @@ class FixedGapSlide(Slide):
         "periodicity": CELL_ENERGY,
     }
 
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """What is measured: quantity -> unit; periodicity only of a period that closes."""
+        return {name: unit for name, unit in self.quantities.items() if self.closes or name != "periodicity"}
+
+    def registries(self, n: int) -> NDArray[np.float64]:
+        """Where `n` frames are to stand: u, shape (n,)."""
+        return np.arange(n) / n if self.closes else np.arange(n) / max(n - 1, 1)
+
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
         slides = np.array([frame.info["slide"] for frame in frames], dtype=float)
         n = len(slides)
-        if n > 1 and slides[0] == 0 and slides[-1] == 1:
+        if self.closes and any(float(part) != round(part) for part in self.slide_vector):
+            return (
+                f"slide_vector = {list(self.slide_vector)} is no lattice vector, so that slide = 1 is not slide = 0 "
+                "again; state closes = false, and add a frame at slide = 1"
+            )
+        if self.closes and n > 1 and slides[0] == 0 and slides[-1] == 1:
             return "slide = 1 is slide = 0 again; leave it out"
-        if n < FEWEST_REGISTRIES:
+        if n < FEWEST_REGISTRIES + (not self.closes):
             return (
                 f"a period needs at least {FEWEST_REGISTRIES} equidistant registries, found {n}; add frames so that "
-                "'slide' is 0, 1/6, 1/3, 1/2, 2/3 and 5/6"
+                f"'slide' is 0, 1/6, 1/3, 1/2, 2/3 and 5/6{'' if self.closes else ', and 1'}"
             )
-        if not np.allclose(slides, np.arange(n) / n, atol=10.0**-REGISTRY_DECIMALS):
-            return f"'slide' must be 0, 1/{n}, 2/{n}, … of one period for {n} frames, found {slides.tolist()}"
+        if not np.allclose(slides, self.registries(n), atol=10.0**-REGISTRY_DECIMALS):
+            steps = n if self.closes else n - 1
+            wanted = f"0, 1/{steps}, 2/{steps}, …{'' if self.closes else ', 1'} of one period for {n} frames"
+            return f"'slide' must be {wanted}, found {slides.tolist()}"
         gaps = {frame_key(frame, "gap") for frame in frames}
         if len(gaps) > 1:
             return f"all registries of a fixed-gap slide need one gap, found {sorted(gaps)}"
@@ -139,7 +162,7 @@ class FixedGapSlide(Slide):
     def frame_notes(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
         """What a reader must know of the gaps and of the registries."""
         notes = super().frame_notes(frames)
-        if len(frames) % 3 == 0:
+        if (len(frames) - (not self.closes)) % 3 == 0:
             return notes
         return (*notes, f"Energies at 1/3 and 2/3 are read off the interpolant through the {len(frames)} registries.")
 

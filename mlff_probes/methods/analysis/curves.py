@@ -90,6 +90,37 @@ class PeriodicInterpolant:
         return max(self.maximum(derivative=1)[1], downhill.maximum(derivative=1)[1])
 
 
+@dataclass(frozen=True)
+class OpenInterpolant:
+    """The not-a-knot cubic spline through equidistant samples from u = 0 to u = 1, of a curve that does not close."""
+
+    spline: CubicSpline
+
+    @classmethod
+    def through(cls, samples: ArrayLike) -> OpenInterpolant:
+        """Interpolate `samples`, at least four, taken at u = 0, 1/(n - 1), …, 1."""
+        values = np.asarray(samples, dtype=float)
+        return cls(CubicSpline(np.linspace(0.0, 1.0, len(values)), values))
+
+    def __call__(self, u: ArrayLike, derivative: int = 0) -> Floats:
+        """Value, or a derivative with respect to u, at `u` (any shape) in [0, 1]."""
+        result: Floats = self.spline(u, nu=derivative)
+        return result
+
+    def maximum(self, low: float = 0.0, high: float = 1.0, derivative: int = 0) -> tuple[float, float]:
+        """Largest value of the curve (or of a derivative) on the closed interval [low, high]: (u, value)."""
+        turns = self.spline.derivative(derivative + 1).roots(extrapolate=False)
+        places = np.array([low, high, *turns[(turns > low) & (turns < high)]])
+        values = self(places, derivative)
+        best = int(values.argmax())
+        return float(places[best]), float(values[best])
+
+    def steepest(self) -> float:
+        """Maximum over u of |dE/du|."""
+        places = [0.0, 1.0, *self.spline.derivative(2).roots(extrapolate=False)]
+        return float(np.abs(self(places, derivative=1)).max())
+
+
 def energy_noise(total_energies: ArrayLike) -> float:
     """How far two total energies (eV, any shape) must lie apart to be told from rounding, eV: `UNITS_IN_LAST_PLACE`."""
     return float(UNITS_IN_LAST_PLACE * np.finfo(np.float32).eps * np.abs(total_energies).max())
