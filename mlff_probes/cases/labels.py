@@ -94,7 +94,7 @@ def require_stated(found: Sequence[FrameLabels], keys: LabelKeys, frames: Sequen
     InputError
         With the names that there are.
     """
-    for what in NEEDED:
+    for what in (*NEEDED, "stress"):
         key = getattr(keys, f"{what}_key")
         if key and not any(what in each.values for each in found):
             raise InputError(where, f"no frame has {what} under '{key}'", how_to_map(frames, [what]))
@@ -118,12 +118,13 @@ def how_to_map(frames: Sequence[Atoms], lacking: Sequence[str] | None = None) ->
     """
     named = {
         what: list(dict.fromkeys(name for frame in frames for name in _candidates(frame, what)))
-        for what in (*NEEDED, PER_ATOM)
+        for what in (*NEEDED, "stress", PER_ATOM)
     }
     if lacking is None:
         lacking = [what for what in NEEDED if not _usual(what, named[what])]
     per_atom = [*(named["forces"] if "forces" in lacking else ()), *(named[PER_ATOM] if "energy" in lacking else ())]
-    places = {"in the comment lines": named["energy"] if "energy" in lacking else [], "per atom": per_atom}
+    of_frame = [name for what in ("energy", "stress") if what in lacking for name in named[what]]
+    places = {"in the comment lines": of_frame, "per atom": per_atom}
     listed = [f"{place} {_listed(names)}" for place, names in places.items() if names]
     lines = " and ".join(f'{what}_key = "{named[what][0]}"' for what in lacking if named[what])
     if not listed:
@@ -136,15 +137,24 @@ def _candidates(frame: Atoms, what: str) -> list[str]:
     results = getattr(frame.calc, "results", None) or {}
     comment = {name: value for name, value in frame.info.items() if name.lower() not in NO_LABELS}
     arrays = {name: value for name, value in frame.arrays.items() if name not in NO_FORCES}
-    shape = {"energy": (), "forces": (len(frame), 3)}.get(what, (len(frame),))
-    likely = "forc" if what == "forces" else "energ"
-    stored = {**(comment if what == "energy" else arrays), **results}
-    names = [
-        name for name, value in stored.items() if np.shape(value) == shape and np.asarray(value).dtype.kind in "if"
-    ]
+    of_label: dict[str, list[tuple[int, ...]]] = {
+        "energy": [()], "forces": [(len(frame), 3)], "stress": [(6,), (9,), (3, 3)], PER_ATOM: [(len(frame),)],
+    }  # fmt: skip
+    likely = {"forces": "forc", "stress": "stress"}.get(what, "energ")
+    stored = {**(comment if what in ("energy", "stress") else arrays), **results}
+    names = [name for name, value in stored.items() if _shape(value) in of_label[what]]
     if what == PER_ATOM:
         return [name for name in names if likely in name.lower()]
     return sorted(names, key=lambda name: likely not in name.lower())
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """The shape of numbers; None of anything else."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        return None
+    return array.shape if array.dtype.kind in "if" else None
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -116,6 +116,10 @@ UNKNOWN = {
         'found per atom f_vasp; if these are labels, say so: forces_key = "f_vasp"',
     ),
     "energies of atoms": ({"arrays": {"forces": FORCES, "energies": np.ones(2)}}, "found per atom energies"),
+    "no numbers": (
+        {"info": {"path": [[1, 2], [3]], "done": True}},
+        "there are no other numbers that could be energy or forces",
+    ),
     "nothing": ({"info": {"note": "mine"}}, "there are no other numbers that could be energy or forces"),
 }
 
@@ -156,10 +160,15 @@ def test_isolated_atoms_by_any_name_whatever_the_box(tmp_path, said, length):
     [
         ({"forces_key": "f_vaps"}, "here: no frame has forces under 'f_vaps'; found per atom forces, f_vasp; if these"),
         ({"energy_key": "E0"}, "here: no frame has energy under 'E0'; found in the comment lines energy; if these are"),
+        (
+            {"stress_key": "sigma"},
+            "here: no frame has stress under 'sigma'; found in the comment lines stress, wall; if these",
+        ),
     ],
 )
 def test_a_stated_name_that_no_frame_of_a_set_has_is_named(tmp_path, stated, says):
-    frames = [frame(0.01 * i, energy=ENERGY, forces=FORCES, arrays={"f_vasp": FORCES}) for i in range(3)]
+    stored = {"arrays": {"f_vasp": FORCES}, "info": {"wall": np.eye(3), "stress": STRESS}}
+    frames = [frame(0.01 * i, energy=ENERGY, forces=FORCES, **stored) for i in range(3)]
     ase.io.write(tmp_path / "set.extxyz", frames, format="extxyz")
     with pytest.raises(InputError) as caught:
         labelled_frames([(None, tmp_path / "set.extxyz")], where="here", keys=LabelKeys(**stated))
