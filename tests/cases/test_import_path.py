@@ -86,6 +86,20 @@ def test_from_folders_of_vasp_to_a_case(tmp_path, capsys, packed):
     assert packed or drawn.stat().st_size > 10_000
 
 
+def test_outcars_of_a_band(tmp_path, capsys):
+    text = (OF_ASE / "OUTCAR_example_1").read_text()
+    for index, energy in enumerate((-68.2, -68.0, -68.1)):
+        placed = text.replace("     16.82152     15.71963", f"     {16.0 + 0.3 * index:.5f}     15.71963")
+        (tmp_path / "neb" / f"{index:02d}").mkdir(parents=True)
+        (tmp_path / "neb" / f"{index:02d}" / "OUTCAR").write_text(placed.replace("-68.23102426\n", f"{energy:.8f}\n"))
+    shutil.copytree(tmp_path / "neb" / "02", tmp_path / "neb" / "02_old")
+    text = imported(capsys, tmp_path / "neb", "--to", tmp_path)
+    assert "3 images of Ni18, Ni (atom 1) moves\nlevel of theory: PBE (as the outputs say)" in text
+    assert "computed with VASP 5.3.3, PBE, ENCUT 300 eV, ISPIN 2" in text
+    assert "barrier 0.200 eV, back 0.100 eV, from end to end +0.100 eV" in text
+    assert "note: Folders that were left out: 02_old." in text
+
+
 @pytest.mark.parametrize(
     ("source", "options", "level", "barrier", "forces"),
     [

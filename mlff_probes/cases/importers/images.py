@@ -140,8 +140,12 @@ def _band_of_a_code(images: Sequence[tuple[Atoms, Settings, str]], found: Sequen
 
 
 def _numbered_folders(folders: list[Path], where: Path) -> Band:
+    plain = [folder for folder in folders if folder.name.isdecimal()]
+    left_out = [folder.name for folder in folders if folder not in plain] if len(plain) > 1 else []
+    folders = plain if left_out else folders
     ordered = by_name(folders, where)
-    return Band(tuple(map(_of_folder, ordered or folders)), ordered=ordered is not None, nudged=True)
+    notes = (f"Folders that were left out: {', '.join(left_out)}.",) if left_out else ()
+    return Band(tuple(map(_of_folder, ordered or folders)), ordered=ordered is not None, nudged=True, notes=notes)
 
 
 def _a_file_an_image(files: list[Path], where: Path) -> Band:

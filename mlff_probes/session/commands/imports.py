@@ -100,5 +100,7 @@ def _what_was_read(made: ImportedPath, *, stated_level: str | None) -> Iterator[
         case.reference.values[name].value for name in ("barrier", "reverse_barrier", "reaction_energy")
     )
     yield f"barrier {barrier:.3f} eV, back {back:.3f} eV, from end to end {reaction:+.3f} eV"
+    if case.stored is not None and case.stored.forces is None:
+        yield "note: there are no forces in what was read, so that energies alone are judged"
     if caveat := case.reference.values["barrier"].caveat:
         yield f"note: {caveat}"
