@@ -115,7 +115,7 @@ def trained_mace(path: Path, *, epochs: int = EPOCHS, seed: int = 0) -> Path:
 
 def labelled_frames() -> list[Atoms]:
     """All frames of this project that hold a DFT energy and forces."""
-    files = sorted([*REFERENCE.glob("migration/*.extxyz"), *REFERENCE.glob("sliding/*.extxyz")])
+    files = sorted([*REFERENCE.glob("migration/*.extxyz"), *REFERENCE.glob("sliding/sb2te3_*.extxyz")])
     frames = [frame for file in files for frame in ase.io.read(file, ":")]
     return [frame for frame in frames if frame.calc is not None and {"energy", "forces"} <= set(frame.calc.results)]
 

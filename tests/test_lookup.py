@@ -17,6 +17,7 @@ from mlff_probes.session.suite import Suite
 LIFT = 0.2
 KINDS = ("fixed_path", "fixed_gap_slide", "relaxed_gap_slide")
 FRAMES = reference_frames()
+WITH_FORCES = [frame for frame in FRAMES if "forces" in frame.calc.results]
 REPORTED = {("cr_sb2te3_deep", "energy_image_1")}
 
 
@@ -53,7 +54,9 @@ class Nothing(Calculator):
 def test_a_model_that_has_learned_nothing_passes_nothing_but_the_exact_law():
     found = verdicts(Nothing())
     passed = {key for key, state in found.items() if state is State.PASSED}
-    assert {quantity for _, quantity in passed} == {"periodicity"}
+    mirrored = {("bilayer_graphene_fixed_gap_3.35", "stacking_fault_energy")}
+    assert {quantity for _, quantity in passed - mirrored} == {"periodicity"}
+    assert mirrored <= passed
     assert State.ERROR in {found["sb2te3_relaxed_gap", q] for q in ("equilibrium_gap", "atop_energy")}
 
 
@@ -69,18 +72,16 @@ def test_passes_everything_however_the_frames_are_written(change, tmp_path):
         target.with_suffix(".toml").write_text(file.with_suffix(".toml").read_text())
         frames = ase.io.read(file, ":")
         for frame in frames:
-            forces = frame.get_forces()
+            results = frame.calc.results
             if change == "rotated":
                 before = frame.cell.array.copy()
                 frame.rotate(40.0, axis, rotate_cell=True)
-                forces = forces @ np.linalg.solve(before, frame.cell.array)
-                frame.calc.atoms = frame.copy()
+                if "forces" in results:
+                    results["forces"] = results["forces"] @ np.linalg.solve(before, frame.cell.array)
             if change == "wrapped":
                 frame.wrap(eps=1e-9)
             if change == "shifted":
                 frame.positions += rng.integers(-2, 3, size=(len(frame), 3)) @ frame.cell.array
-            energy = frame.calc.results["energy"]
-            frame.calc.results = {"energy": energy, "forces": forces}
             frame.calc.atoms = frame.copy()
         if change == "shuffled":
             frames = [frames[i] for i in rng.permutation(len(frames))]
@@ -119,7 +120,7 @@ def test_one_depth_lifted(image):
 @pytest.mark.parametrize("gap_shift", [0.0, 0.2, 0.4, 0.6])
 def test_atop_lifted_at_one_gap(gap_shift):
     def lift(frame):
-        return LIFT * (abs(frame.info.get("slide", 0) - 1 / 3) < 1e-6 and frame.info["gap_shift"] == gap_shift)
+        return LIFT * (abs(frame.info.get("slide", 0) - 1 / 3) < 1e-6 and frame.info.get("gap_shift") == gap_shift)
 
     case = f"sb2te3_fixed_gap_{gap_shift}"
     lifted = failing(lift)
@@ -129,7 +130,7 @@ def test_atop_lifted_at_one_gap(gap_shift):
 
 def test_the_fault_lifted_at_the_experimental_gap():
     def lift(frame):
-        return LIFT * (abs(frame.info.get("slide", 0) - 2 / 3) < 1e-6 and frame.info["gap_shift"] == 0.0)
+        return LIFT * (abs(frame.info.get("slide", 0) - 2 / 3) < 1e-6 and frame.info.get("gap_shift") == 0.0)
 
     case = "sb2te3_fixed_gap_0.0"
     seen = {(case, q) for q in ("stacking_fault_energy", "bridge_barrier", "profile_mae", "max_lateral_force")}

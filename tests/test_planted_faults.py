@@ -37,13 +37,13 @@ def stretched(shift):
         rows = sorted(
             (f.info["gap"], f.get_potential_energy())
             for f in FRAMES
-            if "gap" in f.info and abs(f.info["slide"] - slide) < 1e-6
+            if "gap_shift" in f.info and abs(f.info["slide"] - slide) < 1e-6
         )
         gaps, first = np.unique([gap for gap, _ in rows], return_index=True)
         curves[round(slide, 3)] = CubicSpline(gaps, np.array(rows)[first, 1])
 
     def lift(frame):
-        if "gap" not in frame.info or round(frame.info["slide"], 3) not in curves:
+        if "gap_shift" not in frame.info or round(frame.info["slide"], 3) not in curves:
             return 0.0
         curve, gap = curves[round(frame.info["slide"], 3)], frame.info["gap"]
         return float(curve(max(gap - shift, curve.x[0])) - curve(gap))
@@ -60,7 +60,7 @@ def test_layers_that_stand_too_far_apart():
 @pytest.mark.parametrize("factor", [0.0, 0.3])
 def test_interlayer_binding_lost(factor):
     def lift(frame):
-        if "gap" not in frame.info:
+        if "gap_shift" not in frame.info:
             return 0.0
         separated = next(f.get_potential_energy() for f in FRAMES if f.info.get("gap_shift") == 6.0)
         return (factor - 1) * (frame.get_potential_energy() - separated)

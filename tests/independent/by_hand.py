@@ -98,6 +98,16 @@ def evaluate(frames: list[Atoms], calculator: Any) -> tuple[np.ndarray, np.ndarr
     return np.array(energies), np.array(forces)
 
 
+def energies_of(frames: list[Atoms], calculator: Any) -> np.ndarray:
+    """Energies (n) of all frames, where no forces are needed, nor stored."""
+    found = []
+    for frame in frames:
+        atoms = frame.copy()
+        atoms.calc = calculator
+        found.append(float(atoms.get_potential_energy()))
+    return np.array(found)
+
+
 class StoredDFT(Calculator):
     """The DFT results of a set of frames as a calculator, which knows these structures and no other."""
 
@@ -112,7 +122,7 @@ class StoredDFT(Calculator):
         super().calculate(atoms, properties, system_changes)
         for frame in self.frames:
             if np.array_equal(frame.positions, atoms.positions) and np.array_equal(frame.cell[:], atoms.cell[:]):
-                self.results = {"energy": frame.get_potential_energy(), "forces": frame.get_forces()}
+                self.results = dict(frame.calc.results)
                 return
         raise PropertyNotImplementedError("no DFT calculation of this structure is stored")
 
@@ -218,8 +228,8 @@ def fixed_gap_slide(frames: list[Atoms], calculator: Any, slide_vector: list[int
     stored = np.array([frame.info["slide"] for frame in frames])
     if np.max(np.abs(stored - registries)) > 1e-9:
         raise ValueError("the frames are not equidistant registries in file order")
-    energies, _ = evaluate(frames, calculator)
-    energies_dft, _ = evaluate(frames, StoredDFT(frames))
+    energies = energies_of(frames, calculator)
+    energies_dft = energies_of(frames, StoredDFT(frames))
     profile, profile_dft = energies - energies[0], energies_dft - energies_dft[0]
 
     period = slide_vector[0] * frames[0].cell[0] + slide_vector[1] * frames[0].cell[1]
@@ -253,7 +263,8 @@ def periodicity(crystal: Atoms, calculator: Any, period: np.ndarray) -> float | 
     cell[2] += period
     slid.set_cell(cell, scale_atoms=False)
     try:
-        return energy_and_forces(slid, calculator)[0] - energy_and_forces(crystal, calculator)[0]
+        slid_energy, energy = energies_of([slid, crystal], calculator)
+        return float(slid_energy - energy)
     except PropertyNotImplementedError:  # stored DFT results know u = 0 only
         return None
 
@@ -310,8 +321,8 @@ def roots(function: Callable[[Any], Any], start: float, end: float) -> Iterator[
 
 def relaxed_gap_slide(frames: list[Atoms], calculator: Any) -> Quantities:
     """Equilibrium gaps, energies at them, and the curve of pulling the layers apart."""
-    energies, _ = evaluate(frames, calculator)
-    energies_dft, _ = evaluate(frames, StoredDFT(frames))
+    energies = energies_of(frames, calculator)
+    energies_dft = energies_of(frames, StoredDFT(frames))
     slides = np.array([frame.info["slide"] for frame in frames])
     gaps = np.array([frame.info["gap"] for frame in frames])
 
@@ -323,17 +334,22 @@ def relaxed_gap_slide(frames: list[Atoms], calculator: Any) -> Quantities:
 
     gap_crystal, depth_crystal = spline_minimum(*curve(CRYSTAL, energies))
     gap_atop, depth_atop = spline_minimum(*curve(ATOP, energies))
-    gap_fault, depth_fault = spline_minimum(*curve(FAULT, energies))
     _, pulled = curve(CRYSTAL, energies)
     _, pulled_dft = curve(CRYSTAL, energies_dft)
     over = pulled_dft - pulled_dft[-1]
     bound = over <= abs(min(over))
+    fault = {}
+    if np.any(np.abs(slides - FAULT) < 1e-6):  # two equal layers have their crystal there once more
+        gap_fault, depth_fault = spline_minimum(*curve(FAULT, energies))
+        fault = {
+            "equilibrium_gap_fault": gap_fault,
+            "stacking_fault_energy": difference(depth_fault, depth_crystal),
+        }
     return {
+        **fault,
         "equilibrium_gap": gap_crystal,
         "equilibrium_gap_atop": gap_atop,
-        "equilibrium_gap_fault": gap_fault,
         "atop_energy": difference(depth_atop, depth_crystal),
-        "stacking_fault_energy": difference(depth_fault, depth_crystal),
         "binding_energy": difference(float(pulled[-1]), depth_crystal),
         "binding_curve_mae": float(np.mean(np.abs((pulled - pulled[-1]) - (pulled_dft - pulled_dft[-1]))[bound])),
     }

@@ -1,4 +1,4 @@
-"""Analytic float64 calculators of Sb, Te and Cr, whose forces are exact and whose curves are smooth.
+"""Analytic float64 calculators of the elements of the references, whose forces are exact and whose curves are smooth.
 
 They are no models of the material. Each leads the suite through another branch: minima inside the sampled gaps,
 minima on their edge, and an energy that is not periodic.
@@ -17,6 +17,10 @@ WELLS = {  # depth in eV, distance of the minimum in A, stiffness in 1/A
     ("Cr", "Te"): (0.45, 2.75, 1.8),
     ("Cr", "Sb"): (0.15, 3.20, 1.6),
     ("Cr", "Cr"): (0.30, 2.50, 1.7),
+    ("C", "C"): (0.01, 3.90, 1.5),
+    ("S", "Ti"): (0.40, 2.40, 1.9),
+    ("S", "S"): (0.05, 3.70, 1.4),
+    ("Ti", "Ti"): (0.08, 3.50, 1.5),
 }
 
 
