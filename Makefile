@@ -16,7 +16,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: probe test browser-test lint docs docs-links schema bench package clean
+.PHONY: probe test browser-test lint docs docs-links schema bench references package clean
 
 probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
@@ -50,6 +50,9 @@ schema: $(VENV)/probe.done  ## write docs/scorecard.schema.json
 
 bench: $(VENV)/dev.done  ## speed, side by side
 	$(BIN)/pytest benchmarks $(ARGS)
+
+references: $(VENV)/dev.done  ## compute one point of each case anew with CP2K, and compare: needs cp2k.psmp, and hours
+	$(BIN)/python reference/generate/check.py $(ARGS)
 
 package: $(VENV)/dev.done  ## sdist and wheel in dist/; a wheel must judge, beside what it declares alone, as the checkout does
 	rm -rf dist

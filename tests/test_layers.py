@@ -30,8 +30,9 @@ LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 
 
 def files() -> list[Path]:
-    """The modules of the package; the probes, which are a link, are not among them."""
-    return sorted(f for f in PACKAGE.rglob("*.py") if PACKAGE / "probes" not in f.parents)
+    """The modules of the package; the probes and the references, which are links, are not among them."""
+    links = {PACKAGE / "probes", PACKAGE / "reference"}
+    return sorted(f for f in PACKAGE.rglob("*.py") if not links & set(f.parents))
 
 
 def name_of(file: Path) -> str:

@@ -100,7 +100,7 @@ def test_the_sdist_is_complete(built, sources, package):
 def test_the_wheel_holds_the_package_and_nothing_else(built, package):
     names = set(contents(built[1]))
     about = {name for name in names if ".dist-info/" in name}
-    assert names - about == package
+    assert names - about == {name for name in package if not name.startswith("mlff_probes/reference/generate/")}
     assert {name.partition("/")[2] for name in about} == {
         "METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"
     }  # fmt: skip

@@ -92,7 +92,7 @@ def _made_by(identity: CalculatorIdentity) -> str:
 
 @contextlib.contextmanager
 def _loaded(load: Callable[[], Calculator]) -> Iterator[Calculator]:
-    """A calculator for one point; a code that it keeps running is told to end."""
+    """A calculator for one point."""
     try:
         calculator = load()
     except InputError as error:
@@ -100,10 +100,15 @@ def _loaded(load: Callable[[], Calculator]) -> Iterator[Calculator]:
     try:
         yield calculator
     finally:
-        close = getattr(calculator.ase, "close", None)
-        if callable(close):
-            with contextlib.suppress(Exception):
-                close()
+        end(calculator)
+
+
+def end(calculator: Calculator) -> None:
+    """Tell a code that a calculator keeps running (ASE's CP2K does) to end."""
+    close = getattr(calculator.ase, "close", None)
+    if callable(close):
+        with contextlib.suppress(Exception):
+            close()
 
 
 def rows(forces: Any) -> tuple[tuple[float, float, float], ...]:

@@ -178,9 +178,11 @@ def loaded(spec: str, case: Any) -> Any:
         If it cannot be loaded, does not know an element of the case, or computes on another level of theory.
     """
     from mlff_probes.cases.load import TO_BE_STATED
+    from mlff_probes.cases.recording.points import end
     from mlff_probes.session.models import Loading
 
     calculator = Loading().load(spec)
+    end(calculator)  # each point has a calculator of its own
     elements = frozenset(symbol for frame in case.frames for symbol in frame.get_chemical_symbols())
     if unknown := calculator.unknown_elements(elements):
         raise InputError(f"--calculator={spec}", f"does not know {', '.join(unknown)}, which {case.file.name} holds")
