@@ -136,8 +136,8 @@ def _remarks(card: Scorecard, source: str, label: str, replicates: int) -> Itera
     if replicates > 1:
         few = f"; {replicates} are few, and only large changes exceed it" if replicates < ENOUGH else ""
         yield (
-            f"{label} is the mean of {replicates} replicates, and a change must exceed their scatter (the standard "
-            f"deviation over seeds stands behind a number){few}"
+            f"the baseline {label} is the mean of {replicates} replicates, and a change must exceed their scatter (the "
+            f"standard deviation over seeds stands behind a number){few}"
         )
 
 

@@ -255,7 +255,7 @@ def test_replicates_that_agree_leave_nothing_to_chance():
 
 def test_few_replicates_are_said_to_be_few():
     said = against_seeds(1.0, *FIVE)[1].remarks[-1]
-    assert said.startswith("old is the mean of 5 replicates, and a change must exceed their scatter (")
+    assert said.startswith("the baseline old is the mean of 5 replicates, and a change must exceed their scatter (")
     assert "few" not in said
     assert "3 are few" in against_seeds(1.0, *FIVE[:3])[1].remarks[-1]
     assert not against_seeds(1.0, 1.0)[1].remarks
@@ -293,7 +293,7 @@ def test_the_reports_say_what_replicates_do():
     _, found = against_seeds(1.09, *FIVE)
     card = card_of([row(1.09)]).model_copy(update={"comparisons": (found,)})
     text = terminal.render_comparisons(card)
-    assert "note: old is the mean of 5 replicates" in text
+    assert "note: the baseline old is the mean of 5 replicates" in text
     assert "no regression (1 same)" in text
     for said in (text, markdown.render(card), render([Source("card", card)])):
         assert "1.040 (seeds 0.016)" in said
