@@ -84,8 +84,8 @@ def short_range_wall(calculator: Calculator, case: Case[ShortRangeWall], conditi
     if lacking:
         worst.remarks[LAW] = f"{lacking:,} of {len(pairs):,} have a wall of less than {WALL_EV:g} eV"
     worst.leave_out("not among those that the case asks for", len(elements) * (len(elements) + 1) // 2 - len(pairs))
-    lowest = np.argsort(worst.deviations[LAW])[::-1][:WORST_DRAWN]
-    kept = [index for index, pair in enumerate(pairs) if set(pair) <= case.elements or index in lowest]
+    lowest, of_case = np.argsort(worst.deviations[LAW])[::-1][:WORST_DRAWN], case.elements
+    kept = [index for index, pair in enumerate(pairs) if set(pair) <= of_case or index in lowest]
     arrays: dict[str, list[Any]] = {"pair": ["-".join(pair) for pair in pairs], "distance": list(DISTANCES)}
     for index in kept:
         known = energies[index][~np.isnan(energies[index])]

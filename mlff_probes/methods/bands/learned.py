@@ -344,22 +344,18 @@ def harmonics(unit: Floats, distance: Floats) -> tuple[Floats, Floats]:
     Shapes (n, 9) and (n, 9, 3).
     """
     x, y, z = unit.T
-    one, none, root = np.ones_like(x), np.zeros_like(x), np.sqrt(3.0)
-    values = [one, x, y, z, root * x * y, root * y * z, root * x * z, 1.5 * z * z - 0.5, 0.5 * root * (x * x - y * y)]
-    slopes = [
-        (none, none, none),
-        (one, none, none),
-        (none, one, none),
-        (none, none, one),
-        (root * y, root * x, none),
-        (none, root * z, root * y),
-        (root * z, none, root * x),
-        (none, none, 3 * z),
-        (root * x, -root * y, none),
-    ]
-    gradient = np.stack([np.stack(slope, axis=1) for slope in slopes], axis=1)
-    gradient = gradient - (gradient * unit[:, None]).sum(axis=-1, keepdims=True) * unit[:, None]
-    return np.stack(values, axis=1), gradient / distance[:, None, None]
+    root = np.sqrt(3.0)
+    values, gradient = np.empty((len(unit), 9)), np.zeros((len(unit), 9, 3))
+    values[:, 0], values[:, 1:4] = 1.0, unit
+    values[:, 4:7] = np.stack([root * x * y, root * y * z, root * x * z], axis=1)
+    values[:, 7], values[:, 8] = 1.5 * z * z - 0.5, 0.5 * root * (x * x - y * y)
+    gradient[:, [1, 2, 3], [0, 1, 2]] = 1.0
+    rx, ry, rz = root * unit.T
+    for which, axis, slope in ((4, 0, ry), (4, 1, rx), (5, 1, rz), (5, 2, ry), (6, 0, rz), (6, 2, rx)):
+        gradient[:, which, axis] = slope
+    gradient[:, 7, 2], gradient[:, 8, 0], gradient[:, 8, 1] = 3 * z, rx, -ry
+    gradient -= (gradient * unit[:, None]).sum(axis=-1, keepdims=True) * unit[:, None]
+    return values, gradient / distance[:, None, None]
 
 
 def _covariance(points: Floats, length: float) -> tuple[Floats, Floats]:
