@@ -18,15 +18,16 @@ SALT = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
 
 
 def vibrating(count=60, *, interval=2.0, crystal=SALT, kelvin=500.0, drift=(0.0, 0.0, 0.0), labels="ase", seed=3):
-    """A crystal of independent oscillators, without velocities; each energy and force is one of its own."""
+    """A crystal of independent oscillators with their forces, without velocities."""
     rng, frames = np.random.default_rng(seed), []
     omega = 2 * np.pi * rng.uniform(0.003, 0.006, (len(crystal), 3))
     phase = rng.uniform(0, 2 * np.pi, omega.shape)
     speed = np.sqrt(2 * units.kB * kelvin / crystal.get_masses())[:, None] * units.fs
     for index in range(count):
         frame, time = crystal.copy(), index * interval
-        frame.positions += speed / omega * np.sin(omega * time + phase) + time * np.array(drift)
-        forces = np.arange(len(crystal))[:, None] + 0.01 * np.array([index, 0, 0])
+        off = speed / omega * np.sin(omega * time + phase)
+        frame.positions += off + time * np.array(drift)
+        forces = -crystal.get_masses()[:, None] * omega**2 * off / units.fs**2
         if labels == "ase":
             frame.calc = SinglePointCalculator(frame, energy=-1.0 * index, forces=forces)
         elif labels:
@@ -245,3 +246,42 @@ def test_positions_with_few_digits_are_said():
     found, (*_, note), _ = read(frames, interval=1.0)
     assert found.rounded == pytest.approx(1e-3)
     assert note.startswith("Positions are rounded to 0.001 A, which leaves ")
+
+
+@pytest.mark.parametrize("stated", [1.0, 2.5, 7.0])
+@pytest.mark.parametrize("carries", ["forces", "velocities"])
+def test_a_time_between_frames_that_is_not_that_of_the_frames_is_refused(carries, stated):
+    """Between the frames lie 3 fs, and none of what they carry depends on what is said of it."""
+    frames = vibrating(150, interval=3.0, labels="ase" if carries == "forces" else "")
+    if carries == "velocities":
+        frames = with_velocities(frames, 3.0)[15:-15]
+    assert read(frames, 3.0)[0].interval_fs == 3.0
+    with pytest.raises(
+        InputError, match=f"here: by their positions and {carries} the frames are (3|3.0\\d|2.9\\d) fs apart"
+    ):
+        read(frames, stated)
+
+
+def test_forces_in_another_unit_are_refused():
+    frames = vibrating(150)
+    for frame in frames:
+        frame.calc.results["forces"] = frame.calc.results["forces"] * (units.Bohr / units.Hartree)
+    with pytest.raises(InputError, match="or mend the units of the forces"):
+        read(frames)
+
+
+def test_forces_of_other_frames_are_refused():
+    frames = vibrating(150)
+    for frame in frames:
+        frame.calc.results["forces"] = -frame.calc.results["forces"]
+    with pytest.raises(InputError, match="here: atoms do not move as the forces of the frames say"):
+        read(frames)
+
+
+def test_of_sparse_frames_and_of_atoms_without_forces_nothing_is_said():
+    frames = vibrating(150, interval=90.0)
+    assert read(frames, 30.0)[0].samples == 150
+    still = vibrating(150)
+    for frame in still:
+        frame.calc.results["forces"] = np.zeros((8, 3))
+    assert read(still, 30.0)[0].samples == 150

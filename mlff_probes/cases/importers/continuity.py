@@ -12,7 +12,9 @@ from scipy.spatial import cKDTree
 
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import renumbered
+from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.measure.migration.atom_order import mapping, order_beside
+from mlff_probes.methods.analysis.spacing import spacing_by_forces, spacing_by_velocities
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
 SAME_A = 1e-6
@@ -37,6 +39,10 @@ not change as fast, and where frames are too sparse for them all steps are about
 
 ENOUGH_ATOMS = 8
 """Of fewer atoms the steps may by chance be as unlike."""
+
+SAME_SPACING = 0.2
+"""By which part of it the time between frames may differ from what velocities or forces say: they say it within 1 %,
+or within 13 % under a thermostat of 0.1 / fs."""
 
 PROJECTIONS = 3
 """Numbers, complex ones, by which frames are told apart before they are compared."""
@@ -175,6 +181,33 @@ def refuse_gaps(frames: Sequence[Atoms], positions: NDArray[np.float64], where: 
             "those around (frames that were left out, or another run?)",
             "give one run with frames at equal intervals; `skip` leaves out those at the beginning",
         )
+
+
+def refuse_spacing(trajectory: Trajectory, where: str) -> None:
+    """Refuse a time between frames at which atoms would not go as far as their velocities and forces say.
+
+    Where these are not known, or frames are too sparse, nothing is said.
+
+    Raises
+    ------
+    InputError
+        With the time that it seems to be.
+    """
+    t, seen = trajectory, dict[str, float | None]()
+    if not t.differentiated:
+        seen["velocities"] = spacing_by_velocities(t.positions[0], t.velocities[0], t.interval_fs)
+    if np.isfinite(t.forces).all():
+        seen["forces"] = spacing_by_forces(t.positions[0], t.forces[0], t.masses, t.interval_fs)
+    for what, spacing in seen.items():
+        if spacing is not None and abs(spacing / t.interval_fs - 1) > SAME_SPACING:
+            if not spacing:
+                raise InputError(where, f"atoms do not move as the {what} of the frames say: these are of other frames")
+            raise InputError(
+                where,
+                f"by their positions and {what} the frames are {spacing:.3g} fs apart, but interval_fs is "
+                f"{t.interval_fs:g}",
+                f"state the time between frames of the file, not that of a step; or mend the units of the {what}",
+            )
 
 
 def _jumps(frames: Sequence[Atoms], interval_fs: float, *, most: int) -> list[int]:

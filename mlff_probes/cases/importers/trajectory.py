@@ -14,7 +14,7 @@ from ase.formula import Formula
 
 from mlff_probes.cases.convergence import refuse_unconverged
 from mlff_probes.cases.files import beside, named_frames, only, read_frames
-from mlff_probes.cases.importers.continuity import numbered_as_first, refuse_gaps, refuse_repeated
+from mlff_probes.cases.importers.continuity import numbered_as_first, refuse_gaps, refuse_repeated, refuse_spacing
 from mlff_probes.cases.labels import NEEDED, FrameLabels, frame_labels, how_to_map, labels_note, require_stated
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
@@ -169,10 +169,10 @@ def trajectory_of(
     labels = [frame_labels(frame, given, where, index) for index, frame in enumerate(frames, given.skip)]
     require_stated(labels, given, frames, where)
     lacking = [what for what in NEEDED if not any(what in each.values for each in labels)]
-    found = _trajectory(frames, given.interval_fs, labels)
+    found = _with_velocities(_trajectory(frames, given.interval_fs, labels), frames)
     if given.reorder_atoms is not False:
         refuse_gaps(frames, found.positions[0], where, given.skip)
-    found = _with_velocities(found, frames)
+        refuse_spacing(found, where)
     notes = (*renumbered, *labels_note(labels), *_momentum_note(found), *_digits_note(found))
     return found.without_drift(), notes, how_to_map(frames, lacking)
 
