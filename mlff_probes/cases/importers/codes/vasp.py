@@ -41,8 +41,20 @@ NONLOCAL = {
 }
 """Functionals with the nonlocal correlation of LUSE_VDW, by GGA."""
 
-DETAILS = {"ENCUT": "eV", "KSPACING": "", "ISPIN": "", "PREC": "", "ISMEAR": "", "SIGMA": "eV", "NELECT": ""}
+DETAILS = {
+    "ENCUT": "eV",
+    "KSPACING": "",
+    "ISPIN": "",
+    "PREC": "",
+    "ISMEAR": "",
+    "SIGMA": "eV",
+    "NELECT": "",
+    "LREAL": "",
+    "LASPH": "",
+}
 """Tags that make energies comparable, with their units."""
+
+LOGICAL = ("LREAL", "LASPH")
 
 PREC = {"accura": "Accurate", "normal": "Normal", "single": "Single", "high": "High", "medium": "Medium", "low": "Low"}
 """What VASP cuts to six letters."""
@@ -87,6 +99,8 @@ def from_tags(tags: Tags, *, version: str = "", mesh: str = "", potentials: Sequ
 
 
 def _detail(name: str, text: str) -> str:
+    if name in LOGICAL:  # LREAL = Auto is on
+        return "F" if text.strip().strip(".").upper().startswith("F") else "T"
     return PREC.get(text.strip().lower()[:6], text.strip()) if name == "PREC" else plain(text)
 
 
