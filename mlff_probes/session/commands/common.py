@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlff_probes.core.records import Tier
 
-DIRECTORY = Path("reference")
+DIRECTORY = Path("cases")
 
 
 def add_common(parser: argparse.ArgumentParser, *, picture: bool = True) -> None:
