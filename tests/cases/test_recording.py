@@ -48,10 +48,10 @@ class Wave(Calculator):
             if self.how == "unconverged":
                 self.converged = False
             if self.how == "output":
-                open("run.out", "w").write(" CP2K| version string:  CP2K version 2023.1\\n  SCF run NOT converged\\n"
+                open("run.out", "a").write(" CP2K| version string:  CP2K version 2023.1\\n  SCF run NOT converged\\n"
                     " ENERGY| Total FORCE_EVAL ( QS ) energy [a.u.]:  -1.0\\n")
         elif self.output:
-            open("run.out", "w").write(self.output)
+            open("run.out", "a").write(self.output)
         forces = np.zeros((len(atoms), 3))
         forces[0, 0] = energy
         self.results = {"energy": energy, "forces": forces, "stress": np.full(6, 0.01) * (slide != 0)}
@@ -202,6 +202,11 @@ def test_a_point_without_a_value_is_said_and_left_out(case, capsys, how, reason)
     assert re.search(reason, said)
     assert left(case)[1:] == ["mine.extxyz", "mine.toml"]
     assert (case.parent / ".mine.recording" / "frame_0003").is_dir()
+
+
+def test_what_an_earlier_attempt_wrote_is_not_taken_for_the_new_output(case):
+    assert record(case, "--only=3", bad=[0.5], how="output") == 1
+    assert record(case, output=CONVERGED) == 0
 
 
 def test_a_calculator_that_can_compute_nothing_stops_the_recording(case, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ def computed(load: Callable[[], Calculator], frame: Atoms, folder: Path, *, name
     frame
         The structure; never modified.
     folder
-        Where the code writes what it writes to its working directory.
+        Where the code writes what it writes to its working directory; emptied before.
     name
         What the structure is called in messages.
 
@@ -55,7 +56,8 @@ def computed(load: Callable[[], Calculator], frame: Atoms, folder: Path, *, name
     EvaluationError
         If the calculator raises, or returns no numbers; an `UnconvergedError` if its electronic steps ran out.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt: codes go on with what they find
+    folder.mkdir(parents=True)
     start = time.perf_counter()
     with contextlib.chdir(folder), quiet(), _loaded(load) as calculator:
         found = evaluate(
