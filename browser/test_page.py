@@ -14,7 +14,8 @@ import pytest
 from cards import HOSTILE, card_of, hostile_card, lift, named
 
 from mlff_probes.scorecard import files
-from mlff_probes.scorecard.comparison import baseline_of, compare
+from mlff_probes.scorecard.baseline import baseline_of
+from mlff_probes.scorecard.comparison import compare
 from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.scorecard.reports import page as report
 from mlff_probes.scorecard.reports.page import Source

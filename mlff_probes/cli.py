@@ -201,7 +201,8 @@ def _compare(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.core.data import REGRESSION
     from mlff_probes.core.toml import read_toml
     from mlff_probes.scorecard import files
-    from mlff_probes.scorecard.comparison import baseline_of, check_numbers, compare, several
+    from mlff_probes.scorecard.baseline import baseline_of, check_numbers
+    from mlff_probes.scorecard.comparison import compare, several
     from mlff_probes.scorecard.regression import load_regression
     from mlff_probes.scorecard.reports import terminal
     from mlff_probes.scorecard.reports.text import verdict_line

@@ -12,7 +12,8 @@ from sound import Sound
 
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.records import ProbeResult, State, Value
-from mlff_probes.scorecard.comparison import Baseline, Comparer
+from mlff_probes.scorecard.baseline import Baseline
+from mlff_probes.scorecard.comparison import Comparer
 from mlff_probes.scorecard.model import CaseSummary
 from mlff_probes.scorecard.regression import load_regression
 

@@ -12,8 +12,9 @@ from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import Expectation, ProbeResult
 from mlff_probes.measure import BY_KIND
 from mlff_probes.scorecard import files
+from mlff_probes.scorecard.baseline import Baseline, baseline_of
 from mlff_probes.scorecard.changes import Change, Comparison
-from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare, has_verdict, several
+from mlff_probes.scorecard.comparison import Comparer, compare, has_verdict, several
 from mlff_probes.scorecard.model import CaseSummary, FailOn, Scorecard
 from mlff_probes.scorecard.regression import RegressionPolicy
 from mlff_probes.session.models import BASELINE

@@ -20,7 +20,8 @@ from outer_runs import UNRELAXED
 
 from mlff_probes.cases.load import load_cases
 from mlff_probes.measure import FAMILIES
-from mlff_probes.scorecard.comparison import baseline_of, compare
+from mlff_probes.scorecard.baseline import baseline_of
+from mlff_probes.scorecard.comparison import compare
 from mlff_probes.scorecard.files import read
 from mlff_probes.scorecard.model import Scorecard
 from mlff_probes.scorecard.regression import load_regression

@@ -328,8 +328,8 @@ def test_a_start_that_heat_alone_could_make_stays_as_it_is(by, kelvin):
     np.testing.assert_array_equal(found.equilibration.positions[0, 0], start.positions)
 
 
-def test_a_start_that_does_not_come_to_rest_is_refused():
-    found = simulate(Pushing(copper(), 4.0), protocol("NVT"), copper())
+def test_a_start_that_does_not_come_to_rest_is_refused(prepared):
+    found = simulate(prepared(Pushing(copper(), 4.0)), protocol("NVT"), copper())
     assert (found.end.kind, found.end.step) == ("rough start", 0)
     assert "forces of up to 9 eV/A (atom 0) where 5 eV/A are the most" in found.end.reason
     assert "after 100 steps of relaxation there are still" in found.end.reason

@@ -24,8 +24,9 @@ from mlff_probes.core.records import (
 )
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.scorecard import files
+from mlff_probes.scorecard.baseline import Baseline, baseline_of
 from mlff_probes.scorecard.changes import Trend
-from mlff_probes.scorecard.comparison import Baseline, Comparer, baseline_of, compare, difference
+from mlff_probes.scorecard.comparison import Comparer, compare, difference
 from mlff_probes.scorecard.model import CaseSummary, Scorecard, Spread, reference_fingerprint
 from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.scorecard.reports import markdown, terminal

@@ -21,8 +21,9 @@ from mlff_probes.core.case import BrokenCase
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import ProbeResult, State, Verdict
 from mlff_probes.scorecard import files
+from mlff_probes.scorecard.baseline import baseline_of
 from mlff_probes.scorecard.changes import Comparison
-from mlff_probes.scorecard.comparison import baseline_of, compare
+from mlff_probes.scorecard.comparison import compare
 from mlff_probes.scorecard.model import Spread
 from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.scorecard.reports import figures, inline_svg, pictures
