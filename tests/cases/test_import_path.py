@@ -205,6 +205,14 @@ def test_a_document_of_atomate2_has_forces_and_settings(tmp_path, capsys):
     text = imported(capsys, tmp_path / "doc.json", "--to", tmp_path)
     assert "VASP 6.4.2, PBEsol, ENCUT 680 eV, k-points 2 2 2, POTCAR PAW_PBE Te 08Apr2002" in text
     assert load_case(tmp_path / "migration" / "doc.toml").stored.forces is not None
+    (tmp_path / "hops.json").write_text(json.dumps({"hops": {"0+1": said, "0+2": said}}))
+    assert "holds several bands (0+1, 0+2)" in imported(capsys, tmp_path / "hops.json", "--to", tmp_path, code=4)
+    (tmp_path / "gap.json").write_text(
+        json.dumps({"hops": {"0+1": said | {"energies": [*said["energies"][:4], None]}}})
+    )
+    assert "1 of 5 images have no energy: image 4" in imported(capsys, tmp_path / "gap.json", "--to", tmp_path, code=4)
+    (tmp_path / "lost.json").write_text(json.dumps(said | {"images": [*said["images"][:4], None]}))
+    assert "image 4 of 5 is missing" in imported(capsys, tmp_path / "lost.json", "--to", tmp_path, code=4)
     said["calculations"][2]["output"]["ionic_steps"][0]["electronic_steps"] = [{"e_fr_energy": -n} for n in range(3)]
     (tmp_path / "bad.json").write_text(json.dumps(said))
     assert "image 2: its electronic steps ran out" in imported(capsys, tmp_path / "bad.json", "--to", tmp_path, code=4)

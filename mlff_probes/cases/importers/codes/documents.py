@@ -32,10 +32,10 @@ def is_document(file: Path) -> bool:
 
 def _holds_structures(file: Path) -> bool:
     try:
-        found = _band(_loaded(file))
+        found = _loaded(file)
     except InputError:
         return False
-    return found is not None
+    return _band(found) is not None or (isinstance(found, dict) and bool(found.get("hops")))
 
 
 def read(file: Path) -> list[tuple[Atoms, Settings]]:
@@ -46,13 +46,20 @@ def read(file: Path) -> list[tuple[Atoms, Settings]]:
     InputError
         If the document holds no band, or another number of energies than of images.
     """
-    document = _band(_loaded(file))
+    loaded = _loaded(file)
+    document = _band(loaded)
+    if document is None and isinstance(loaded, dict) and loaded.get("hops"):
+        raise InputError(
+            file, f"holds several bands ({', '.join(loaded['hops'])})", "give each as a document of its own"
+        )
     if document is None:
         raise InputError(file, "holds no band: expected 'structures' or 'images' with 'energies'")
     structures = document.get("images") or document["structures"]
     energies = document.get("energies") or []
     if len(energies) != len(structures):
         raise InputError(file, f"has {len(structures)} images, but {len(energies)} energies")
+    if None in structures:
+        raise InputError(file, f"image {structures.index(None)} of {len(structures)} is missing")
     runs = document.get("calculations") or []
     runs = runs if len(runs) == len(structures) else [{}] * len(structures)
     try:
@@ -75,15 +82,19 @@ def _band(found: Any) -> Mapping[str, Any] | None:
         return _band(found[0])
     if not isinstance(found, dict):
         return None
+    if isinstance(hops := found.get("hops"), dict) and len(hops) == 1:  # all paths of an ion through a crystal
+        return _band(next(iter(hops.values())))
     if found.get("images") or (found.get("structures") and "energies" in found):
         return found
     return _band(found["output"]) if "output" in found else None
 
 
-def _image(structure: Mapping[str, Any], energy: float, run: Mapping[str, Any], index: int) -> tuple[Atoms, Settings]:
+def _image(
+    structure: Mapping[str, Any], energy: float | None, run: Mapping[str, Any], index: int
+) -> tuple[Atoms, Settings]:
     atoms = atoms_of(structure)
     steps: Sequence[Mapping[str, Any]] = (run.get("output") or {}).get("ionic_steps") or [{}]
-    results: dict[str, Any] = {"energy": float(energy)}
+    results: dict[str, Any] = {} if energy is None else {"energy": float(energy)}
     if steps[-1].get("forces"):
         results["forces"] = np.array(steps[-1]["forces"], dtype=float)
     if steps[-1].get("stress"):
