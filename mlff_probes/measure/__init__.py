@@ -10,6 +10,7 @@ from mlff_probes.measure.dynamics.figure import SIMULATION
 from mlff_probes.measure.dynamics.measurement import molecular_dynamics
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.measure.dynamics.reference_dynamics import reference_dynamics
+from mlff_probes.measure.dynamics.reference_picture import reference_picture
 from mlff_probes.measure.inference.agreement import agreement
 from mlff_probes.measure.inference.figure import AGREEMENT, SPEED
 from mlff_probes.measure.inference.protocols import PathAgreement, Speed
@@ -46,7 +47,7 @@ KINDS = (
     Kind(Smoothness, smoothness, SMOOTHNESS),
     Kind(ShortRangeWall, short_range_wall, WALL),
     Kind(Reproducibility, reproducibility, REPRODUCIBILITY),
-    Kind(MolecularDynamics, molecular_dynamics, SIMULATION, reference_dynamics),
+    Kind(MolecularDynamics, molecular_dynamics, SIMULATION, reference_dynamics, reference_picture),
     Kind(Speed, speed, SPEED),
     Kind(PathAgreement, agreement, AGREEMENT),
 )

@@ -16,6 +16,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.protocol import BaseProtocol
+from mlff_probes.core.records import Measurement
 from mlff_probes.core.view import FigureView
 from mlff_probes.measure.results import Result
 
@@ -115,12 +116,16 @@ class Kind:
     compared_with
         The quantities that are asked for, from what the case is compared with; None where that is nothing but what
         `measure` makes of stored energies and forces, if it is an `OnFrames`.
+    alone
+        The curves of what a case is compared with, as those of a model, for a picture without any; None where the
+        reference has none.
     """
 
     protocol: type[BaseProtocol]
     measure: Measure
     drawing: Drawing | None = None
     compared_with: Callable[[Case[Any], Sequence[str]], Result | None] | None = None
+    alone: Callable[[Case[Any]], Measurement | None] | None = None
 
     @property
     def name(self) -> str:

@@ -94,7 +94,8 @@ def _pressure(axes: Axes, drawn: Drawn) -> None:
     if not some:  # where no stress is to be had, or none was asked for: the energy
         for measurement, style in drawn:
             arrays = measurement.arrays
-            axes.plot(arrays.get("time_ps", []), arrays.get("potential_energy", []), linewidth=0.8, **_sparse(style))
+            energies = arrays.get("potential_energy", [])
+            axes.plot(arrays.get("time_ps", [])[: len(energies)], energies, linewidth=0.8, **_sparse(style))
     axes.set_xlabel("time (ps)")
     axes.set_ylabel("pressure (GPa; band: mean, 95 %)" if some else "potential energy, first = 0 (eV/atom)")
 

@@ -83,7 +83,7 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
     )
     observables = Observables(protocol, sample)
     values |= {name: quantity_value(observables, name, units[name]) for name in wanted if name != "survival"}
-    arrays |= _pictured(observables, diagnostics) | observables.arrays
+    arrays |= pictured(observables, diagnostics) | observables.arrays
     return Result(values, arrays, calls.evaluation(), diagnostics)
 
 
@@ -163,9 +163,9 @@ def _history(run: Simulation, protocol: MolecularDynamics) -> dict[str, list[Any
     }
 
 
-def _pictured(observables: Observables, diagnostics: dict[str, Any]) -> dict[str, list[Any]]:
+def pictured(observables: Observables, diagnostics: dict[str, Any]) -> dict[str, list[Any]]:
     """Curves that no quantity may have asked for: g(r) of all, mean squared displacements, and the VACF."""
-    t, arrays = observables.trajectory, dict[str, list[Any]]()
+    t, arrays = observables.moving, dict[str, list[Any]]()
     with suppress(ValueError):  # too few samples for a picture cost no verdict
         observables.pair_distribution(ALL)
     try:

@@ -10,6 +10,7 @@ import numpy as np
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.records import Value
+from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.measure.dynamics.observables import Curves, Floats, Observables, Sample, longest_window_fs
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
@@ -30,7 +31,7 @@ def reference_dynamics(case: Case[MolecularDynamics], wanted: Sequence[str]) -> 
     protocol, given = case.protocol, case.dynamics
     if given is None:
         return None
-    observables = None if given.trajectory is None else Observables(protocol, _sample(given.trajectory))
+    observables = None if given.trajectory is None else Observables(protocol, sample_of(given.trajectory))
     units = protocol.units(case.frames)
     values = {name: _value(case, observables, name, units[name]) for name in wanted}
     arrays: dict[str, list[Any]] = dict(observables.arrays) if observables else {}
@@ -55,7 +56,8 @@ def reference_window_fs(case: Case[MolecularDynamics]) -> float:
     return longest_window_fs(given.replicas, (given.moving.samples - 1) * given.interval_fs)
 
 
-def _sample(trajectory: Any) -> Sample:
+def sample_of(trajectory: Trajectory) -> Sample:
+    """What observables are read off a trajectory that is given whole."""
     energy, volume = float(trajectory.energies[0, 0]), float(trajectory.volumes[0, 0])
     return Sample(trajectory, start=trajectory.positions[0, 0], start_energy=energy, start_volume=volume)
 

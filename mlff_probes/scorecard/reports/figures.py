@@ -70,9 +70,12 @@ def draw_reference(case: Case) -> Picture:
     """One picture of a case without any calculator: the curves of its reference, or else structures of it."""
     summary = CaseSummary.of(case)
     expected = tuple(Row("", quantity, case.expectation(quantity)) for quantity in case.quantities)
+    alone = BY_KIND[case.protocol.kind].alone
+    trajectory = alone(case) if alone else None
     view = FigureView(
         protocol=summary.protocol, level_of_theory=case.level_of_theory, reference=summary.reference_arrays,
-        reference_diagnostics=summary.reference_diagnostics, curves=(), rows=expected,
+        reference_diagnostics=summary.reference_diagnostics, rows=expected,
+        curves=styled([(0, trajectory)] if trajectory else []),
     )  # fmt: skip
     drawing = _drawing(summary)
     drawn = drawing is not None and _has_anything(view, drawing)
