@@ -163,6 +163,17 @@ def _judged(frames: Sequence[Atoms], reference: EnergyReference) -> int:
 def _level(files: Sequence[Path], stated: str, where: str) -> tuple[Settings, str]:
     """How the labels were computed, as far as the files say it, and their level of theory."""
     settings, _ = common_settings({file.name: read_settings(file) for file in files}, where, allow_mixed=True)
+    return settings, level_of(settings, stated, where)
+
+
+def level_of(settings: Settings, stated: str, where: str) -> str:
+    """The level of theory that an output says or the user, who must say the same.
+
+    Raises
+    ------
+    InputError
+        If nobody says it, or they say different ones.
+    """
     if settings.level and stated and settings.level != stated:
         raise InputError(
             where, f"was computed with {settings.level}, but --level says {stated}", "leave --level out, or mend it"
@@ -170,7 +181,7 @@ def _level(files: Sequence[Path], stated: str, where: str) -> tuple[Settings, st
     level = stated or settings.level
     if not level:
         raise InputError(where, "does not say at which level of theory it was computed", "say so: --level=PBE")
-    return settings, level
+    return level
 
 
 def _source(files: Sequence[Path], settings: Settings) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.core.errors import InputError
-from mlff_probes.session.commands import import_frames
+from mlff_probes.session.commands import import_frames, import_trajectory
 from mlff_probes.session.commands.common import add_common, next_command, path_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,11 @@ def _add_path(sources: argparse._SubParsersAction[Any]) -> None:
     parser.set_defaults(command=_path)
 
 
-SOURCES: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (_add_path, import_frames.add)
+SOURCES: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (
+    _add_path,
+    import_frames.add,
+    import_trajectory.add,
+)
 """The kinds of sources."""
 
 

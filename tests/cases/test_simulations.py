@@ -1,0 +1,233 @@
+"""Simulations as real codes wrote them: frames, time, temperature and ensemble; time that does not go on evenly."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import kinisi
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+
+from mlff_probes.cases.importers.simulations.reading import read_simulation
+from mlff_probes.cases.importers.simulations.stated import Simulated
+from mlff_probes.cases.importers.simulations.timing import interval_fs, refuse_jumps
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.trajectory import Trajectory
+
+DATA = Path(__file__).parents[1] / "data"
+CP2K = DATA / "cp2k" / "md"
+LAMMPS = DATA / "lammps" / "argon.lammpstrj.gz"
+XDATCAR = Path(kinisi.__file__).parent / "tests" / "inputs" / "example_center.XDATCAR"
+
+
+@pytest.mark.parametrize(
+    ("file", "frames", "said"),
+    [
+        ("vasp/ti_vasprun.xml.gz", 3, (2.0, 500.0, "NVE", "PBE")),
+        ("vasp/h2o_OUTCAR.gz", 3, (1.0, None, "NVE", "PBE")),
+        ("cp2k/md", 48, (2.0, 600.0, "NVT", "PBE")),
+        ("espresso/md/h4.out.gz", 30, (0.4838, 300.0, "NVE", "PBE")),
+    ],
+)
+def test_what_a_code_says_of_its_simulation(file, frames, said):
+    found = read_simulation(DATA / file)
+    assert len(found.frames) == frames
+    assert (found.timestep_fs, found.temperature, found.ensemble, found.settings.level) == said
+    assert {"energy", "forces"} <= set(found.frames[-1].calc.results)
+
+
+def test_velocities_and_forces_of_cp2k_belong_to_its_positions():
+    """The kinetic energy is the one that CP2K prints, and a step of velocity Verlet leads from frame to frame."""
+    found = read_simulation(CP2K / "si-pos-1.xyz")
+    assert found.times_fs[:3].tolist() == [0.0, 2.0, 4.0]
+    assert found.frames[1].get_kinetic_energy() == pytest.approx(
+        0.019039937 * units.Hartree, rel=1e-4
+    )  # si-1.ener; its masses have other digits
+    assert found.frames[1].get_potential_energy() == pytest.approx(-30.9075298783 * units.Hartree)
+    first, second = found.frames[:2]
+    dt, masses = 2.0 * units.fs, first.get_masses()[:, None]
+    step = first.get_velocities() * dt + first.get_forces() / masses * dt**2 / 2
+    assert second.positions - first.positions == pytest.approx(step, abs=2e-3)  # the thermostat scales velocities
+    assert first.cell.lengths() == pytest.approx(5.47)
+
+
+def test_the_cell_of_cp2k_is_that_of_its_input_where_it_was_not_printed(tmp_path):
+    shutil.copytree(CP2K, tmp_path / "md")
+    (tmp_path / "md" / "si-1.cell").unlink()
+    assert read_simulation(tmp_path / "md").frames[0].cell.lengths() == pytest.approx(5.47)
+    (tmp_path / "md" / "si.inp").unlink()
+    with pytest.raises(InputError, match=r"there is no cell: neither si-1\.cell nor an input with one is beside it"):
+        read_simulation(tmp_path / "md")
+
+
+def test_files_of_two_simulations_of_cp2k(tmp_path):
+    shutil.copytree(CP2K, tmp_path / "md")
+    lines = (CP2K / "si-vel-1.xyz").read_text().splitlines(keepends=True)
+    (tmp_path / "md" / "si-vel-1.xyz").write_text("".join(lines[:200]))
+    with pytest.raises(InputError, match=r"si-vel-1\.xyz: holds 20 times and si-pos-1\.xyz 48, or others"):
+        read_simulation(tmp_path / "md")
+    shutil.copy(CP2K / "si-pos-1.xyz", tmp_path / "md" / "other-pos-1.xyz")
+    with pytest.raises(InputError, match="holds 2 trajectories of CP2K; name one"):
+        read_simulation(tmp_path / "md")
+
+
+def test_a_dump_of_lammps_needs_units_and_elements():
+    found = read_simulation(LAMMPS, units="metal", types=["Ar"])
+    assert found.steps[:3].tolist() == [0.0, 50.0, 100.0]
+    assert set(found.frames[0].symbols) == {"Ar"}
+    assert found.frames[0].get_temperature() == pytest.approx(40.0 * 15 / 16, rel=1e-3)  # of 3N degrees of freedom
+    for units_, types, says in (
+        (None, ["Ar"], "does not say in which units it is; say so: --units=metal"),
+        ("metal", [], "has types of atoms and no elements; say which element each type is"),
+        ("nonsense", ["Ar"], "cannot be read as a dump of LAMMPS"),
+    ):
+        with pytest.raises(InputError, match=says):
+            read_simulation(LAMMPS, units=units_, types=types)
+
+
+def test_an_xdatcar_is_told_of_time_by_what_lies_beside_it(tmp_path):
+    shutil.copy(XDATCAR, tmp_path / "XDATCAR")
+    alone = read_simulation(tmp_path / "XDATCAR")
+    assert (alone.timestep_fs, alone.steps.tolist()) == (None, list(range(1, len(alone.frames) + 1)))
+    (tmp_path / "INCAR").write_text(
+        "IBRION = 0\nPOTIM = 1.5\nNBLOCK = 10\nTEBEG = 400; TEEND = 400\nSMASS = 0\nISIF = 2\n"
+    )
+    found = read_simulation(tmp_path / "XDATCAR")
+    assert (found.timestep_fs, found.temperature, found.ensemble) == (1.5, 400.0, "NVT")
+    assert interval_fs(found, None, 1.5, "x") == 15.0
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        ("nothing.xml", "there is no such file"),
+        ("espresso", "is a folder without a trajectory of CP2K; name the file"),
+        ("espresso/d3.out.gz", "is no molecular dynamics of pw.x"),
+    ],
+)
+def test_what_is_no_simulation(file, says):
+    with pytest.raises(InputError, match=says):
+        read_simulation(DATA / file)
+
+
+def test_a_relaxation_of_vasp_is_no_simulation(tmp_path):
+    shutil.copy(XDATCAR, tmp_path / "XDATCAR")
+    (tmp_path / "INCAR").write_text("IBRION = 2\nPOTIM = 0.5\n")
+    with pytest.raises(InputError, match="is no molecular dynamics: IBRION = 2; a simulation has IBRION = 0"):
+        read_simulation(tmp_path / "XDATCAR")
+
+
+# Time
+
+
+def said(times=None, steps=None, timestep=None):
+    numbers = [None if each is None else np.array(each, dtype=float) for each in (times, steps)]
+    return Simulated([Atoms("H")] * 6, times_fs=numbers[0], steps=numbers[1], timestep_fs=timestep)
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "timestep", "interval"),
+    [
+        (said(times=[0, 2, 4, 6, 8, 10]), None, None, 2.0),
+        (said(times=[0, 0.5, 1.001, 1.5, 2, 2.5]), None, None, 0.5),
+        (said(steps=[0, 5, 10, 15, 20, 25]), None, 2.0, 10.0),
+        (said(timestep=1.5), None, 1.5, 1.5),
+        (said(timestep=1.0), 10.0, 1.0, 10.0),
+        (said(), 7.5, None, 7.5),
+    ],
+)
+def test_the_time_between_frames(found, given, timestep, interval):
+    assert interval_fs(found, given, timestep, "x") == interval
+
+
+@pytest.mark.parametrize(
+    ("found", "given", "says"),
+    [
+        (said(times=[0, 2, 4, 6, 10, 14]), None, "frames 3 and 4 are 4 fs apart and most others 2, 2 of 5 intervals"),
+        (
+            said(times=[0, 2, 4, 6, 4, 6]),
+            None,
+            "time goes back at frame 4, from 6 to 4 fs .* 2 to 3 come again",
+        ),
+        (said(times=[0, 2, 4, 4, 6, 8]), None, "time goes back at frame 3, from 4 to 4 fs"),
+        (said(steps=[10, 8, 6, 4, 2, 0]), None, "time goes back at frame 1, from 10 to 8"),
+        (said(times=[0, 2, 4, 6, 8, 10]), 5.0, "its frames are 2 fs apart, but --interval-fs says 5"),
+        (said(), None, "does not say how far apart its frames are"),
+    ],
+)
+def test_time_that_does_not_go_on_evenly(found, given, says):
+    with pytest.raises(InputError, match=says):
+        interval_fs(found, given, None, "x")
+
+
+def test_a_real_restart_of_cp2k_is_refused():
+    found = read_simulation(CP2K)
+    with pytest.raises(InputError, match=r"back at frame 28, from 54 to 42 fs .*: frames 21 to 27 come again"):
+        interval_fs(found, None, 2.0, "x")
+
+
+# Pace, where no file says the time
+
+
+def crystal(frames=60, *, interval=5.0, kelvin=300.0, velocities=True, order=None):
+    """Copper atoms that each vibrate at frequencies of their own, 2 to 7 THz."""
+    rng = np.random.default_rng(3)
+    atoms = bulk("Cu", a=3.6, cubic=True).repeat((2, 2, 1))
+    masses = atoms.get_masses()
+    omega = 2e-3 * np.pi * rng.uniform(2, 7, (len(atoms), 3, 3))
+    size = np.sqrt(units.kB * kelvin * units.fs**2 / 3 / (masses[:, None, None] * omega**2))
+    phases = rng.uniform(0, 2 * np.pi, omega.shape)
+    times = np.arange(frames) * interval if order is None else np.asarray(order) * interval
+    angle = omega * times[:, None, None, None] + phases
+    positions = atoms.positions + (size * np.cos(angle)).sum(axis=-1)
+    v = -(size * omega * np.sin(angle)).sum(axis=-1) if velocities else np.full_like(positions, np.nan)
+    return Trajectory(
+        atoms.numbers, masses, atoms.pbc, np.arange(len(times)) * interval, positions[None], v[None],
+        np.full((1, *positions.shape), np.nan), np.zeros((1, len(times))),
+        np.broadcast_to(atoms.cell.array, (1, len(times), 3, 3)), differentiated=not velocities,
+    )  # fmt: skip
+
+
+EVENLY = np.arange(60)
+
+
+@pytest.mark.parametrize("velocities", [True, False])
+@pytest.mark.parametrize("interval", [1.0, 5.0, 20.0, 100.0])
+def test_an_even_trajectory_is_taken_whatever_its_spacing(velocities, interval):
+    refuse_jumps(crystal(interval=interval, velocities=velocities), "x")
+
+
+@pytest.mark.parametrize(
+    ("order", "says", "without_velocities"),
+    [
+        (
+            [*EVENLY[:30], *EVENLY[30::2]],
+            "from frame 30 on, its velocities say, frames are some 2 fs apart",
+            "another timestep",
+        ),
+        ([*EVENLY[:20], *EVENLY[39:19:-1], *EVENLY[40:]], "backwards: a segment was turned round", "turned round"),
+        ([*EVENLY[:25], *EVENLY[45:]], None, "frames are missing there"),
+    ],
+)
+def test_uneven_trajectories_are_refused_with_the_frame(order, says, without_velocities):
+    if says:
+        with pytest.raises(InputError, match=says):
+            refuse_jumps(crystal(interval=1.0, order=order), "x")
+    with pytest.raises(InputError, match=without_velocities):
+        refuse_jumps(crystal(interval=2.0, order=order, velocities=False), "x")
+
+
+def test_the_interval_that_velocities_contradict():
+    found = crystal(interval=2.0)
+    wrong = Trajectory(**{**found.__dict__, "time_fs": found.time_fs / 4})
+    with pytest.raises(InputError, match=r"its velocities say that the frames are some 2 fs apart, and not 0.5 fs"):
+        refuse_jumps(wrong, "x")
+
+
+def test_frames_are_numbered_as_in_the_file():
+    order = [*EVENLY[:25], *EVENLY[45:]]
+    with pytest.raises(InputError, match="from frame 124 to 125"):
+        refuse_jumps(crystal(interval=2.0, order=order, velocities=False), "x", skipped=100)
