@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 from crystals import CRYSTALS
 
+from mlff_probes.cases.builders.collisions import collision, nearest_to
 from mlff_probes.cases.builders.crystals import read_crystal
 from mlff_probes.cases.builders.sliding import Wanted, sliding_cases
 from mlff_probes.cases.load import UnrecordedError, load_case
@@ -138,7 +139,7 @@ def test_what_is_made_is_a_case_once_it_has_energies(tmp_path, capsys):
     assert main([*make, "--level", "PBE", "--gaps", "0.2"]) == 0
     said = capsys.readouterr().out
     for text in ("2.848 A of gap", "3 atoms (STiS)", "1/3  atop     S atop S", "no two registries are equal",
-                 "tis2_fixed_gap_0.2: nearest across the gap 3.05 A (S-S) at u = 4/12", "39 frames of 3 atoms",
+                 "tis2_fixed_gap_0.2: nearest across the gap 3.05 A (S-S) at u = 1/3", "39 frames of 3 atoms",
                  "next: mlff-probes record "):  # fmt: skip
         assert text in said
     for file in sorted((tmp_path / "mine" / "sliding").glob("*.toml")):
@@ -154,6 +155,59 @@ def test_what_is_made_is_a_case_once_it_has_energies(tmp_path, capsys):
     assert main([*make, "--gaps", "0.4", "0.2"]) == 4
     assert "tis2_fixed_gap_0.2.toml: is there already" in capsys.readouterr().err
     assert not (tmp_path / "mine" / "sliding" / "tis2_fixed_gap_0.4.toml").exists()
+
+
+DOPED = Wanted(registries=6, dopant="Cr@Sb")
+
+
+def test_a_dopant_on_a_site_stays_beside_the_interface(tmp_path):
+    found = made(tmp_path, CRYSTALS["Sb2Te3"], DOPED)
+    (case,) = found.cases
+    assert (case.id, found.base.symbols.formula.count()) == (
+        "sb2te3_cr_on_sb_fixed_gap_0.0",
+        {"Te": 12, "Sb": 7, "Cr": 1},
+    )
+    first, *_, last = case.frames
+    assert last.info["slide"] == 1.0
+    assert {tuple(frame.positions[found.doping.atom]) for frame in case.frames} == {tuple(first.positions[3])}
+    across = first.cell[2, 2] / 2 - first.positions[:, 2]  # the interface is half-way to the next layer
+    assert across[3] == across[first.numbers != 52].min()
+    np.testing.assert_allclose(last.cell[2] - first.cell[2], first.cell[0] + first.cell[1] / 2, atol=1e-9)
+    write_case(tmp_path, case.id, case.table, case.frames, recorded=False)
+    energies = np.array([repulsion(frame) for frame in case.frames])
+    same = np.abs(energies[:, None] - energies) < 1e-8 * np.ptp(energies)
+    assert (same == (np.array(found.equal)[:, None] == found.equal)).all()
+    assert found.equal_in_words == "u = 0 and 1"  # by the three-fold axis through the dopant, in a 2x2 cell
+    assert "periodicity" not in [row.quantity for row in case.table.expectation]
+
+
+def test_a_dopant_in_the_gap_goes_half_way_with_the_layer(tmp_path):
+    found = made(tmp_path, CRYSTALS["Sb2Te3"], Wanted(dopant="Cr@gap", relaxed_gaps=(0.0, 0.2, 0.4, 6.0)))
+    fixed, relaxed = found.cases
+    assert fixed.frames[0].symbols[20] == "Cr"
+    around = np.sort(fixed.frames[0].get_distances(20, range(20), mic=True))[:6]
+    np.testing.assert_allclose(around, around[0], atol=1e-3)  # octahedral
+    way = [frame.positions[20] - fixed.frames[0].positions[20] for frame in fixed.frames]
+    np.testing.assert_allclose(way[:9], np.outer(np.arange(9) / 24, found.period), atol=1e-6)
+    assert min(nearest_to(frame, 20).distance for frame in fixed.frames) > 2.3
+    index, pair = collision(found.frames(0.0, follows=False))
+    assert (index, pair.distance) == (8, pytest.approx(1.41, abs=0.01))  # Te right above it
+    assert any("to within 1.41 A of Te at u = 2/3" in note for note in fixed.table.notes)
+    raised = [frame for frame in relaxed.frames if frame.info["slide"] == 0]
+    assert raised[1].positions[20, 2] - raised[0].positions[20, 2] == pytest.approx(0.1)
+    for case in found.cases:
+        write_case(tmp_path, case.id, case.table, case.frames, recorded=False)
+
+
+def test_a_doped_crystal_is_shown(tmp_path, capsys):
+    crystal = str(written(tmp_path, CRYSTALS["Sb2Te3"], "Sb2Te3.cif"))
+    make = ["make", "sliding", crystal, "--to", str(tmp_path / "mine"), "--registries", "6"]
+    assert main([*make, "--dopant", "Cr@Sb", "--supercell", "2x1"]) == 0
+    said = capsys.readouterr().out
+    for text in ("Cr on the Sb beside the interface, atom 3 of 10 in the 2x1 cell", "nearest to Cr 2.97 A (Cr-Te)"):
+        assert text in said
+    assert main([*make, "--supercell", "2x2"]) == 4
+    assert "--supercell: is for a doped crystal alone" in capsys.readouterr().err
 
 
 def disordered(folder):
@@ -203,6 +257,10 @@ def test_what_has_no_interface_is_refused(tmp_path, atoms, why):
     (Wanted(registries=8), "--registries: must be a multiple of 6, found 8"),
     (Wanted(relaxed_gaps=(0.0, 0.2)), "--relaxed-gaps: a fit of E.gap. needs at least 4 gaps"),
     (Wanted(gaps=(), relaxed_gaps=()), "--gaps: no gaps are asked for"),
+    (Wanted(dopant="Cr"), "--dopant=Cr: must be ELEMENT@SITE; for instance Cr@Sb or Cr@gap"),
+    (Wanted(dopant="Xy@Ti"), "--dopant=Xy@Ti: there is no element 'Xy'"),
+    (Wanted(dopant="Cr@Sb"), r"crystal\.extxyz: holds no Sb for Cr to replace, only S, Ti"),
+    (Wanted(dopant="Cs@gap"), "the gap of TiS2, 2.85 A wide, has no room for Cs"),
     (Wanted(vector=(0, 0)), "--slide-vector: must not be zero"),
     (Wanted(gaps=(-1.4,)), r"S \(atom .\) and S \(atom .\) collide at u = 0.333 and a gap of 1.45 A: 1.45 A apart"),
 ])  # fmt: skip

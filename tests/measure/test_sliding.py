@@ -195,8 +195,8 @@ def test_gaps_that_are_counted_otherwise_are_said(tmp_path):
     shifted = case_of(tmp_path, curve(stated=0.5), "relaxed_gap_slide", ("equilibrium_gap",), units)
     assert shifted.expectation("equilibrium_gap").value == pytest.approx(3.9, abs=0.05)
     assert shifted.notes == (
-        "Gaps are shown as the frames state them: 3.5 A in the first, whose layers have 3.000 A between their "
-        "outermost atoms.",
+        "Gaps are shown as the frames state them: 3.5 A in the first, in which the widest space without atoms is "
+        "3.000 A.",
     )
     right = case_of(tmp_path, curve(), "relaxed_gap_slide", ("equilibrium_gap",), units)
     assert right.notes == ()

@@ -48,6 +48,15 @@ def contact_across(frame: Atoms, third: int = 2) -> Contact:
         ratio *= GROWTH
 
 
+def nearest_to(frame: Atoms, atom: int) -> Contact:
+    """The atom nearest to one, over the sum of covalent radii; the one itself comes first."""
+    ratio = 1.0
+    while not len(rows := np.flatnonzero((pairs := near_pairs(frame, ratio)).first == atom)):
+        ratio *= GROWTH
+    row = rows[pairs.ratios[rows].argmin()]
+    return _contact(frame, atom, int(pairs.second[row]), float(pairs.ratios[row]))
+
+
 def _closest(frame: Atoms) -> Contact:
     ratio, (first, second) = closest_pair(frame)
     return _contact(frame, first, second, ratio)

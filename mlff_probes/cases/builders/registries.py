@@ -34,14 +34,14 @@ class Way:
     Attributes
     ----------
     vector
-        The period in lattice vectors a1 and a2 of the plane.
+        The period in lattice vectors a1 and a2 of the plane; of a supercell, a fraction of its own.
     landmarks
         Whether u = 1/3 and 2/3 are places of high symmetry, the first the more crowded of the two.
     symmetry
         Operations W, shape (n, 2, 2), that take the shift of a layer over the next (in a1, a2) to one of equal energy.
     """
 
-    vector: tuple[int, int]
+    vector: tuple[int | float, int | float]
     landmarks: bool
     symmetry: Integers
 
@@ -61,7 +61,7 @@ def way_of_sliding(cell: Atoms, vector: tuple[int, int] | None = None) -> tuple[
     shortest lattice vector. Where its two other landmarks differ, the cell is turned by 180 degrees if that is needed
     for the way to lead to the more crowded of them first.
     """
-    operations = _shift_symmetry(cell)
+    operations = shift_symmetry(cell)
     a1, a2 = cell.cell.array[:2]
     chosen = vector or ((2, 1) if _hexagonal(cell, operations) else (1, 0))
     period = float(np.linalg.norm(np.array(chosen) @ [a1, a2]))
@@ -77,17 +77,17 @@ def _half_turn(cell: Atoms) -> Atoms:
     return derived(cell, cell=[*cell.cell.array[:2], turn @ cell.cell.array[2]], positions=cell.positions @ turn)
 
 
-def equal_registries(cell: Atoms, way: Way, registries: int) -> list[int]:
-    """For each of `registries` equidistant registries of a period, the first one that symmetry makes equal to it.
+def equal_registries(cell: Atoms, way: Way, places: Floats) -> list[int]:
+    """For each registry (`places`, u, shape (n,)), the index of the first one that symmetry makes equal to it.
 
     A shift t of a layer over the next is equal to W t for each operation W of the layers alone that keeps them upright,
     and to -W t for each that turns them over, up to lattice vectors of the plane.
     """
     inverse = np.linalg.inv(cell.cell.array[:2, :2])
     start = cell.cell.array[2, :2] @ inverse
-    shifts = start + np.outer(np.arange(registries) / registries, way.vector)
+    shifts = start + np.outer(places, way.vector)
     first: list[int] = []
-    for index in range(registries):
+    for index in range(len(places)):
         images = way.symmetry @ shifts[index]
         off = images[:, None] - shifts[None, :index]
         off = (off - np.round(off)) @ cell.cell.array[:2, :2]
@@ -106,7 +106,7 @@ def atop(cell: Atoms) -> list[str]:
     return sorted(f"{cell.symbols[bottom[j]]} atop {cell.symbols[top[i]]}" for i, j in np.argwhere(near))
 
 
-def _shift_symmetry(cell: Atoms) -> Integers:
+def shift_symmetry(cell: Atoms) -> Integers:
     """`Way.symmetry` of the layers of `cell`, from the space group of the layers in vacuum."""
     vacuum = cell.cell.array.copy()
     vacuum[2] = [0.0, 0.0, np.ptp(cell.positions[:, 2]) + VACUUM_A]

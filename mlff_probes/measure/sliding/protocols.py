@@ -82,8 +82,8 @@ class Slide(BaseProtocol, LabelKeys):
         if np.abs(spaces - stated).min() < GAP_A:
             return ()
         return (
-            f"Gaps are shown as the frames state them: {stated:g} A in the first, whose layers have "
-            f"{spaces.max():.3f} A between their outermost atoms.",
+            f"Gaps are shown as the frames state them: {stated:g} A in the first, in which the widest space without "
+            f"atoms is {spaces.max():.3f} A.",
         )
 
     def reference_notes(self, reference: Measurement) -> tuple[str, ...]:

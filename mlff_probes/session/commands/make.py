@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from mlff_probes.cases.builders.collisions import Contact
+    from mlff_probes.cases.builders.dopants import Doped
     from mlff_probes.cases.builders.made import Made
-    from mlff_probes.cases.builders.sliding import Sliding
+    from mlff_probes.cases.builders.slides import Sliding
 
 
 def add(commands: Any) -> None:
@@ -33,17 +35,24 @@ def _add_sliding(kinds: Any) -> None:
         "--registries", type=int, default=12, metavar="N", help="of a period, a multiple of 6 (default: 12)"
     )
     parser.add_argument(
-        "--gaps", type=float, nargs="*", metavar="A", default=[0.0, 0.2],
-        help="of the fixed-gap cases, one each, beyond the gap of the crystal (default: 0 0.2)",
+        "--gaps", type=float, nargs="*", metavar="A",
+        help="of the fixed-gap cases, one each, beyond the gap of the crystal (default: 0 0.2, of a doped one 0)",
     )  # fmt: skip
     parser.add_argument(
         "--relaxed-gaps", type=float, nargs="*", metavar="A",
-        help="of the relaxed-gap case, at each landmark; nothing for no such case (default: thirteen, -0.4 to 6)",
+        help="of the relaxed-gap case, at each landmark; nothing for no such case (default: thirteen, -0.4 to 6; of a "
+        "doped crystal none)",
     )  # fmt: skip
     parser.add_argument(
         "--slide-vector", type=int, nargs=2, metavar="N",
         help="the period in lattice vectors of the plane (default: what symmetry suggests)",
     )  # fmt: skip
+    parser.add_argument(
+        "--dopant",
+        metavar="ELEMENT@SITE",
+        help="one foreign atom beside the interface: Cr@Sb on a site, Cr@gap between",
+    )
+    parser.add_argument("--supercell", type=_two, metavar="NxN", help="in the plane, of a doped crystal (default: 2x2)")
     parser.add_argument("--all-layers", action="store_true", help="keep all layers of the crystal's smallest cell")
     parser.set_defaults(command=_sliding)
 
@@ -76,6 +85,10 @@ def _add_shared(parser: Any) -> None:
     parser.add_argument("--replace", action="store_true", help="overwrite cases of these names")
 
 
+def _two(text: str) -> tuple[int, ...]:
+    return _counts(text, 2)
+
+
 def _three(text: str) -> tuple[int, ...]:
     return _counts(text, 3)
 
@@ -92,13 +105,16 @@ def _path(text: str) -> Path:
 
 
 def _sliding(parsed: argparse.Namespace) -> Iterator[str]:
-    from mlff_probes.cases.builders.sliding import OUT_A, Wanted, sliding_cases
+    from mlff_probes.cases.builders.sliding import Wanted, sliding_cases
 
     wanted = Wanted(
-        registries=parsed.registries, gaps=tuple(parsed.gaps), all_layers=parsed.all_layers, id=parsed.id,
-        relaxed_gaps=OUT_A if parsed.relaxed_gaps is None else tuple(parsed.relaxed_gaps),
+        registries=parsed.registries, gaps=None if parsed.gaps is None else tuple(parsed.gaps),
+        relaxed_gaps=None if parsed.relaxed_gaps is None else tuple(parsed.relaxed_gaps),
+        all_layers=parsed.all_layers, id=parsed.id, dopant=parsed.dopant, supercell=parsed.supercell or (2, 2),
         vector=tuple(parsed.slide_vector) if parsed.slide_vector else None, level=parsed.level,
     )  # fmt: skip
+    if parsed.supercell and not parsed.dopant:
+        raise InputError("--supercell", "is for a doped crystal alone", "add --dopant, as --dopant=Cr@Sb")
     made = sliding_cases(parsed.crystal, wanted)
     yield from _layers(made)
     yield from _written(made.cases, parsed)
@@ -132,13 +148,13 @@ def _place(crystal: Atoms, place: NDArray[np.float64]) -> str:
 
 
 def _layers(made: Sliding) -> Iterator[str]:
-    from mlff_probes.cases.builders.collisions import contact_across
+    from mlff_probes.cases.builders.collisions import contact_across, nearest_to
+    from mlff_probes.cases.builders.crystals import formula
     from mlff_probes.cases.builders.registries import LANDMARKS
-    from mlff_probes.cases.builders.sliding import equal_in_words
 
     crystal, cell = made.crystal, made.crystal.cell
     yield (
-        f"{made.cases[0].table.material}: bonds within the layers up to {crystal.bonded:.2f}, between them from "
+        f"{formula(cell)}: bonds within the layers up to {crystal.bonded:.2f}, between them from "
         f"{crystal.parted:.2f} times the sum of covalent radii, {crystal.gap:.3f} A of gap"
     )
     a, b, _, _, _, gamma = cell.cell.cellpar()
@@ -151,24 +167,36 @@ def _layers(made: Sliding) -> Iterator[str]:
             yield f"  u = {('0', '1/3', '2/3')[round(3 * u)]:4} {name:8} {made.landmark(u)}"
     else:
         yield "  no three-fold axes meet along this way: u = 1/3 and 2/3 are no landmarks"
-    yield f"  equal by symmetry: {equal_in_words(made)}" if made.equal_groups else "  no two registries are equal"
+    yield f"  equal by symmetry: {made.equal_in_words}" if made.equal_groups else "  no two registries are equal"
+    if made.doping:
+        yield f"  {_doping(made.doping)}"
     for case in made.cases:
-        if "fixed" not in case.id:
-            continue
-        contacts = [contact_across(frame) for frame in case.frames]
-        least = min(range(len(contacts)), key=lambda index: contacts[index].distance)
-        pair = contacts[least]
-        named = "-".join(cell.symbols[[pair.first, pair.second]])
-        yield f"  {case.id}: nearest across the gap {pair.distance:.2f} A ({named}) at u = {least}/{len(contacts)}"
+        if case.table.protocol.kind == "fixed_gap_slide":
+            contacts = [contact_across(frame) for frame in case.frames]
+            yield f"  {case.id}: nearest across the gap {_nearest(made, contacts)}"
+            if made.doping:
+                contacts = [nearest_to(frame, made.doping.atom) for frame in case.frames]
+                yield f"  {case.id}: nearest to {made.doping.dopant.element} {_nearest(made, contacts)}"
+
+
+def _doping(doping: Doped) -> str:
+    size = "x".join(map(str, doping.supercell))
+    place = "in the gap, going half-way" if doping.follows else f"on the {doping.dopant.site} beside the interface"
+    return f"{doping.dopant.element} {place}, atom {doping.atom} of {len(doping.cell)} in the {size} cell"
+
+
+def _nearest(made: Sliding, contacts: list[Contact]) -> str:
+    least = min(range(len(contacts)), key=lambda index: contacts[index].ratio)
+    pair = contacts[least]
+    named = "-".join(made.base.symbols[[pair.first, pair.second]])
+    return f"{pair.distance:.2f} A ({named}) at u = {made.fraction(least)}"
 
 
 def _way(made: Sliding) -> str:
     import numpy as np
 
-    from mlff_probes.cases.builders.sliding import period_vector
-
     along = " + ".join(f"{n if n != 1 else ''}{a}" for n, a in zip(made.way.vector, ("a1", "a2"), strict=True) if n)
-    return f"{along}, {np.linalg.norm(period_vector(made.crystal.cell, made.way)):.3f} A"
+    return f"{along}, {np.linalg.norm(made.period):.3f} A"
 
 
 def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[str]:
