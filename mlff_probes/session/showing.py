@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mlff_probes.cases.listing import WIDTH
-from mlff_probes.cases.load import load_case
+from mlff_probes.cases.load import UnrecordedError, load_case
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY
@@ -53,10 +53,12 @@ def found_case(given: str, references: Sequence[Path]) -> Case:
         If there is none, or it cannot be read.
     """
     if given.endswith(".toml"):
-        return load_case(Path(given).expanduser())
+        return load_case(Path(given).expanduser(), recorded=False)
     for case in (cases := all_cases([DIRECTORY, *references], load_policy())):
         if case.id.removesuffix(".toml") == given:
             if isinstance(case, BrokenCase):
+                if isinstance(case.error, UnrecordedError):
+                    return load_case(Path(case.error.where), recorded=False)
                 raise case.error
             return case
     raise InputError("", f"there is no case '{given}'", f"there are {', '.join(case.id for case in cases)}")

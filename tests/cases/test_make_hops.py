@@ -89,7 +89,7 @@ def test_a_vacancy_hop_is_a_band_between_equal_ends(tmp_path):
 
 def test_what_is_made_is_written(tmp_path, capsys):
     ase.io.write(tmp_path / "Cu.cif", COPPER)
-    arguments = ["--species", "Cu", "--supercell", "2x2x2", "--images", "3", "--to", str(tmp_path / "mine")]
+    arguments = ["--species", "Cu", "--supercell=2x2x2", "--images=3", "--no-picture", "--to", str(tmp_path / "mine")]
     assert main(["make", "hops", str(tmp_path / "Cu.cif"), *arguments]) == 0
     said = capsys.readouterr().out
     for text in ("4 sites for Cu in the conventional cell of 4 atoms; supercell 2x2x2", "cu_cu_hop_1: 2.553 A, site 1 ",
@@ -97,6 +97,7 @@ def test_what_is_made_is_written(tmp_path, capsys):
                  "ready: pytest --calculator=SPEC"):  # fmt: skip
         assert text in said
     folder = tmp_path / "mine" / "migration"
+    assert not list(folder.glob("*.png"))
     with pytest.raises(UnrecordedError):
         load_case(folder / "cu_cu_hop_1.toml")
     assert load_case(folder / "cu_cu_hop_1_relaxed.toml").expectation("outcome").value == 1.0

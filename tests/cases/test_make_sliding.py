@@ -203,9 +203,13 @@ def test_a_doped_crystal_is_shown(tmp_path, capsys):
     crystal = str(written(tmp_path, CRYSTALS["Sb2Te3"], "Sb2Te3.cif"))
     make = ["make", "sliding", crystal, "--to", str(tmp_path / "mine"), "--registries", "6"]
     assert main([*make, "--dopant", "Cr@Sb", "--supercell", "2x1"]) == 0
+    assert (tmp_path / "mine" / "sliding" / "sb2te3_cr_on_sb_fixed_gap_0.0.png").exists()
     said = capsys.readouterr().out
     for text in ("Cr on the Sb beside the interface, atom 3 of 10 in the 2x1 cell", "nearest to Cr 2.97 A (Cr-Te)"):
         assert text in said
+    shown = ["sb2te3_cr_on_sb_fixed_gap_0.0", "--reference", str(tmp_path / "mine")]
+    assert main(["show", *shown, "-o", str(tmp_path / "shown.png")]) == 0  # before anybody has recorded it
+    assert "Cr stands on the Sb site nearest the interface" in capsys.readouterr().out
     assert main([*make, "--supercell", "2x2"]) == 4
     assert "--supercell: is for a doped crystal alone" in capsys.readouterr().err
 

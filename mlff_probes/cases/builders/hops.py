@@ -277,7 +277,7 @@ def _fixed(band: Band, shared: dict[str, Any]) -> Made:
         expectation=tuple(ExpectationTable(quantity=name, unit=units[name], uncertainty=0.0) for name in JUDGED),
         notes=(band.note, UNMEASURED),
     )
-    return Made(band.name, table, tuple(band.frames))
+    return Made(band.name, table, tuple(band.frames), drawn=tuple(band.frames))
 
 
 def _relaxed(band: Band, shared: dict[str, Any]) -> Made:

@@ -17,11 +17,12 @@ UNMEASURED = (
 
 @dataclass(frozen=True)
 class Made:
-    """A case that was made: its name, what its TOML says, and its frames."""
+    """A case that was made: its name, what its TOML says, its frames, and what of them is drawn."""
 
     id: str
     table: CaseFile
     frames: tuple[Atoms, ...]
+    drawn: tuple[Atoms, ...] = ()
 
 
 def shared_keys(material: str, level: str | None, source: str) -> dict[str, Any]:

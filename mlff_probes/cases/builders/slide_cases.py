@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from ase import Atoms
+
 from mlff_probes.cases.builders.collisions import nearest_to
 from mlff_probes.cases.builders.made import UNMEASURED, Made
 from mlff_probes.cases.builders.registries import LANDMARKS
 from mlff_probes.cases.builders.slides import Sliding
 from mlff_probes.cases.load import CaseFile, ExpectationTable
+from mlff_probes.core.structures import derived
 from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide
 
 
@@ -33,7 +37,16 @@ def fixed_gap_case(made: Sliding, name: str, gap: float, shared: dict[str, Any])
         expectation=(*_expected(judged, units), *((exact,) if made.closes else ())),
         notes=(*_landmark_notes(made), *_doping_notes(made), *_cell_notes(made), UNMEASURED),
     )
-    return Made(f"{name}_fixed_gap_{'minus_' if gap < 0 else ''}{abs(gap):.1f}", table, frames)
+    drawn = tuple(_from_the_side(made, frames[index]) for index in (0, *_thirds(made)))
+    return Made(f"{name}_fixed_gap_{'minus_' if gap < 0 else ''}{abs(gap):.1f}", table, frames, drawn)
+
+
+def _from_the_side(made: Sliding, frame: Atoms) -> Atoms:
+    """Two layers of a frame as they are drawn: the way of sliding along x, a patch of the plane."""
+    along = made.period / np.linalg.norm(made.period)
+    turn = np.array([along, [-along[1], along[0], 0.0], [0.0, 0.0, 1.0]])
+    patch = (1, 1) if made.doping else (3, 3)
+    return derived(derived(frame, repeat=(*patch, 2)), turned=turn)
 
 
 def relaxed_gap_case(made: Sliding, name: str, gaps: Sequence[float], shared: dict[str, Any]) -> Made:

@@ -100,7 +100,8 @@ def _draw_structures(figure: SubFigure, frames: Sequence[Atoms]) -> None:
         axes.set_axis_off()
         if chosen:
             plot_atoms(frames[index], axes, rotation="-90x")
-            axes.set_title(f"{index}: {frames[index].get_chemical_formula()}", fontsize=8)
+            name = f"u = {frames[index].info['slide']:.3g}" if "slide" in frames[index].info else index
+            axes.set_title(f"{name}: {frames[index].get_chemical_formula()}", fontsize=8)
 
 
 def draw_barriers(card: Scorecard) -> Picture | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.core.errors import InputError
+from mlff_probes.session.commands.common import DIRECTORY, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,11 +79,13 @@ def _add_hops(kinds: Any) -> None:
 
 
 def _add_shared(parser: Any) -> None:
-    parser.add_argument("crystal", type=_path, metavar="CRYSTAL", help="a crystal, in any format that ASE reads")
-    parser.add_argument("--to", type=_path, default=Path("cases"), metavar="DIR", help="(default: cases)")
+    parser.add_argument("crystal", type=path_of, metavar="CRYSTAL", help="a crystal, in any format that ASE reads")
+    parser.add_argument("--to", type=path_of, default=DIRECTORY, metavar="DIR", help=f"(default: {DIRECTORY})")
     parser.add_argument("--id", metavar="NAME", help="how the names of the cases begin (default: the formula)")
     parser.add_argument("--level", metavar="NAME", help="level of theory at which they will be recorded, as PBE")
     parser.add_argument("--replace", action="store_true", help="overwrite cases of these names")
+    parser.add_argument("--no-picture", action="store_true", help="draw none beside the cases")
+    parser.set_defaults(picture=None)
 
 
 def _two(text: str) -> tuple[int, ...]:
@@ -98,10 +101,6 @@ def _counts(text: str, n: int) -> tuple[int, ...]:
     if len(parts) != n or not all(part.isdecimal() and int(part) for part in parts):
         raise argparse.ArgumentTypeError(f"must be {n} whole numbers, as {'x'.join('2' * n)}, found '{text}'")
     return tuple(map(int, parts))
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def _sliding(parsed: argparse.Namespace) -> Iterator[str]:
@@ -202,15 +201,18 @@ def _way(made: Sliding) -> str:
 def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.cases.writing import write_case
     from mlff_probes.core.protocol import LabelKeys
+    from mlff_probes.session.showing import picture_beside
 
-    for case in cases:  # all or none
-        file = parsed.to / case.table.protocol.family / f"{case.id}.toml"
+    for made in cases:  # all or none
+        file = parsed.to / made.table.protocol.family / f"{made.id}.toml"
         if file.exists() and not parsed.replace:
             raise InputError(file, "is there already", "give another --id, or --replace to overwrite it")
-    for case in cases:
-        file, _ = write_case(parsed.to, case.id, case.table, case.frames, replace=parsed.replace, recorded=False)
-        yield f"wrote {file}: {len(case.frames)} frames of {len(case.frames[0])} atoms"
-    waiting = [case.id for case in cases if isinstance(case.table.protocol, LabelKeys)]
+    for made in cases:
+        file, case = write_case(parsed.to, made.id, made.table, made.frames, replace=parsed.replace, recorded=False)
+        yield f"wrote {file}: {len(made.frames)} frames of {len(made.frames[0])} atoms"
+        if made.drawn:
+            yield from picture_beside(replace(case, frames=made.drawn), file, parsed)
+    waiting = [made.id for made in cases if isinstance(made.table.protocol, LabelKeys)]
     if waiting:
         yield f"next: mlff-probes record {' '.join(waiting)} --reference={parsed.to} --calculator=SPEC"
     if len(waiting) < len(cases):
