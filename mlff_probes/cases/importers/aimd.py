@@ -150,7 +150,7 @@ def imported_run(source: Path, id: str, options: RunOptions) -> ImportedRun:
         raise InputError(
             where, f"says nothing that a model could be judged by: {_reasons(findings)}", "simulate longer"
         )
-    table = _table(case, options, findings, _heat_note(case.protocol, kelvin))
+    table = _table(case, options, findings, _heat_note(case.protocol, kelvin, len(kept[0])))
     return ImportedRun(table, case.frames[0], _written(kept, trajectory), findings, _summary(case, kelvin))
 
 
@@ -231,9 +231,10 @@ def _reasons(findings: Sequence[Finding]) -> str:
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
 
 
-def _heat_note(protocol: MolecularDynamics, kelvin: float) -> tuple[str, ...]:
-    """What is said of a trajectory that is not as hot as its thermostat."""
-    if abs(kelvin - protocol.temperature) <= HOT * protocol.temperature:
+def _heat_note(protocol: MolecularDynamics, kelvin: float, atoms: int) -> tuple[str, ...]:
+    """What is said of a trajectory that is not as hot as its thermostat, of 3N degrees of freedom or three fewer."""
+    off = min(abs(each - protocol.temperature) for each in (kelvin, kelvin * (1 - 1 / atoms)))
+    if off <= HOT * protocol.temperature:
         return ()
     return (
         f"The trajectory is at {kelvin:.0f} K on average, and not at the {protocol.temperature:g} K that are stated: "
@@ -252,6 +253,7 @@ def _table(
         for row in findings
         if row.judged
     ]
+    exact, reported = laws(protocol, len(case.frames[0]))
     cost = len(case.frames[0]) * (protocol.steps + protocol.equilibration_steps) * len(protocol.seeds)
     return CaseFile(
         schema_version=1,
@@ -260,8 +262,8 @@ def _table(
         tier=next((tier for most, tier in TIERS if cost <= most), "full"),
         protocol=protocol,
         reference=ReferenceTable(level_of_theory=case.level_of_theory, source=case.source),
-        expectation=(*laws(protocol), *judged),
-        report=tuple(row.quantity for row in findings if row.reported),
+        expectation=(*exact, *judged),
+        report=(*reported, *(row.quantity for row in findings if row.reported)),
         notes=(*notes, *(f"Not in this case: {row.quantity}: {row.reason}" for row in findings if row.reason)),
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from mlff_probes.cases.load import ExpectationTable
 from mlff_probes.cases.tolerances import Policy, load_policy
 from mlff_probes.core.case import Case
@@ -17,6 +19,13 @@ from mlff_probes.measure.dynamics.trajectory_quantities import quantity_value
 
 COMPARED = ("rdf_l1", "first_peak", "mean_frequency", "vdos_wasserstein", "diffusion")
 """What a trajectory may tell; the rest says the same once more, or is a law."""
+
+
+WIDTH = 1.96
+"""Half the width of a 95 % interval, in standard deviations."""
+
+SAFELY = 0.7
+"""Part of what a judgement needs that is planned for, since scatter is known roughly."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +103,38 @@ def _finding(protocol: MolecularDynamics, policy: Policy, name: str, unit: str, 
     return Finding(name, unit, known[0].value, uncertainty, judged=True)
 
 
-def laws(protocol: MolecularDynamics) -> tuple[ExpectationTable, ...]:
-    """What holds for any simulation, whatever it is compared with."""
+def laws(protocol: MolecularDynamics, atoms: int) -> tuple[tuple[ExpectationTable, ...], tuple[str, ...]]:
+    """What holds for any simulation, whatever it is compared with: what is judged of it, and what is only reported.
+
+    The temperature is reported where simulations of so many `atoms` are too short to resolve it.
+    """
     exact = {"survival": (1.0, "1"), "net_force": (0.0, "meV/A")}
-    exact |= {"energy_drift": (0.0, "eV/atom/ps")} if protocol.ensemble == "NVE" else {"temperature_offset": (0.0, "%")}
-    return tuple(
+    reported: tuple[str, ...] = ()
+    if protocol.ensemble == "NVE":
+        exact |= {"energy_drift": (0.0, "eV/atom/ps")}
+    elif _temperature_scatter(protocol, atoms) <= SAFELY * RESOLVED * _tolerance("temperature_offset"):
+        exact |= {"temperature_offset": (0.0, "%")}
+    else:
+        reported = ("temperature_offset",)
+    rows = tuple(
         ExpectationTable(
             quantity=name, unit=unit, value=value, uncertainty=0.0, level_of_theory="exact", source="exact, a law"
         )
         for name, (value, unit) in exact.items()
     )
+    return rows, reported
+
+
+def _temperature_scatter(protocol: MolecularDynamics, atoms: int) -> float:
+    """Half the width, in per cent, of the 95 % interval of a mean temperature.
+
+    The kinetic energy of N atoms scatters by sqrt(2 / 3N) of itself, and Langevin friction g forgets it within 1 / 2g,
+    so that a time t holds t g independent values.
+    """
+    time = protocol.steps * protocol.timestep_fs * len(protocol.seeds)
+    return 100 * WIDTH * float(np.sqrt(2 / (3 * atoms) / (time * protocol.friction_per_fs)))
+
+
+def _tolerance(quantity: str) -> float:
+    found = load_policy().tolerance("dynamics", quantity, None)
+    return np.inf if found is None else found.value
