@@ -163,8 +163,7 @@ def read_case_file(file: Path) -> CaseFile:
     InputError
         With the file, the key, what was found and how to mend it.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", file.stem):
-        raise InputError(file, f"a case id is made of letters, digits and _ . +, found '{file.stem}'")
+    check_id(file.stem, file)
     table = validated(CaseFile, read_toml(file), file, kinds=BY_KIND)
     if file.parent.name != table.protocol.family:
         raise InputError(
@@ -173,6 +172,18 @@ def read_case_file(file: Path) -> CaseFile:
             f"not in '{file.parent.name}'",
         )
     return table
+
+
+def check_id(id: str, where: Path | str) -> None:
+    """Refuse names that a case cannot have.
+
+    Raises
+    ------
+    InputError
+        With `where` it was given.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+]*", id):
+        raise InputError(where, f"a case id is made of letters, digits and _ . +, found '{id}'")
 
 
 def build_case(

@@ -11,7 +11,7 @@ import ase.io
 import tomlkit
 from ase import Atoms
 
-from mlff_probes.cases.load import CaseFile, load_case
+from mlff_probes.cases.load import CaseFile, check_id, load_case
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
 
@@ -57,8 +57,9 @@ def write_case(
     Raises
     ------
     InputError
-        If there is such a case already, it cannot be read back, or it cannot be written.
+        If the name is none of a case, there is such a case already, it cannot be read back, or it cannot be written.
     """
+    check_id(id, "--id")
     folder = directory / table.protocol.family
     final = folder / f"{id}.toml"
     files = {**({f"{id}.extxyz": frames} if frames else {}), **(beside or {})}

@@ -117,8 +117,8 @@ def test_hops_on_which_atoms_collide_are_left_out(tmp_path):
     ("Cu", {"supercell": (1, 2, 2)}, "--supercell: 1x2x2 is too small: a hop of 2.55 A goes half-way"),
     ("Cu", {"longest": 2.0}, "no two sites of Cu are within 2 A; a larger --max-distance"),
     ("Cu", {"longest": 12.0}, "hops of Cu differ by symmetry, up to 12.00 A; a smaller --max-distance"),
-    ("Cu", {"longest": -1.0}, "--max-distance: must be positive, found -1"),
-    ("Cu", {"images": 2}, "--images: a band needs at least 3, found 2"),
+    ("Cu", {"longest": -1.0}, "--max-distance: must be positive and 15 A at most, found -1"),
+    ("Cu", {"images": 2}, "--images: a band has 3 to 99, found 2"),
     ("Cs", {"interstitial": True}, "Cu has no room for Cs between its atoms"),
 ])  # fmt: skip
 def test_what_makes_no_hop_is_refused(tmp_path, species, more, why):

@@ -258,7 +258,8 @@ def test_what_has_no_interface_is_refused(tmp_path, atoms, why):
 
 
 @pytest.mark.parametrize(("wanted", "why"), [
-    (Wanted(registries=8), "--registries: must be a multiple of 6, found 8"),
+    (Wanted(registries=8), "--registries: must be a multiple of 6, 120 at most, found 8"),
+    (Wanted(gaps=(float("nan"),)), "--gaps: must be finite numbers of A"),
     (Wanted(relaxed_gaps=(0.0, 0.2)), "--relaxed-gaps: a fit of E.gap. needs at least 4 gaps"),
     (Wanted(gaps=(), relaxed_gaps=()), "--gaps: no gaps are asked for"),
     (Wanted(dopant="Cr"), "--dopant=Cr: must be ELEMENT@SITE; for instance Cr@Sb or Cr@gap"),
@@ -271,6 +272,18 @@ def test_what_has_no_interface_is_refused(tmp_path, atoms, why):
 def test_what_makes_no_sense_is_refused(tmp_path, wanted, why):
     with pytest.raises(InputError, match=why):
         made(tmp_path, CRYSTALS["TiS2"], wanted)
+
+
+def test_cases_of_several_gaps_have_names_of_their_own(tmp_path):
+    found = made(tmp_path, CRYSTALS["TiS2"], Wanted(gaps=(0.0, 0.2, 0.25, -0.1, 0.2), relaxed_gaps=()))
+    assert [case.id.removeprefix("tis2_fixed_gap_") for case in found.cases] == ["0.0", "0.2", "0.25", "minus_0.1"]
+
+
+def test_a_name_that_no_case_can_have_is_refused(tmp_path, capsys):
+    crystal = written(tmp_path, CRYSTALS["TiS2"])
+    assert main(["make", "sliding", str(crystal), "--id", "a/b", "--to", str(tmp_path / "mine")]) == 4
+    assert "--id: a case id is made of letters, digits and _ . +, found 'a/b_fixed_gap_0.0'" in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()
 
 
 def test_a_disordered_crystal_is_refused(tmp_path):

@@ -33,6 +33,11 @@ IN_THE_WAY_A, STOPS = 0.5, 41
 """An atom nearer to the straight way of a hop than this, A, at so many places along it, cannot be gone around: this is
 two hops, or an exchange."""
 
+LONGEST_A = 15.0
+"""No atom hops farther, A."""
+
+FEWEST_IMAGES, MOST_IMAGES = 3, 99
+
 MOST_HOPS = 12
 """More than this are not wanted by anybody who did not say how far."""
 
@@ -183,12 +188,12 @@ def _colliding(frames: Sequence[Atoms]) -> str:
 def _check(wanted: WantedHops) -> None:
     if wanted.species not in atomic_numbers or wanted.species == "X":
         raise InputError("--species", f"there is no element '{wanted.species}'")
-    if wanted.images < 3:
-        raise InputError("--images", f"a band needs at least 3, found {wanted.images}")
+    if not FEWEST_IMAGES <= wanted.images <= MOST_IMAGES:
+        raise InputError("--images", f"a band has {FEWEST_IMAGES} to {MOST_IMAGES}, found {wanted.images}")
     if wanted.supercell is not None and min(wanted.supercell) < 1:
         raise InputError("--supercell", f"must be whole numbers of 1 or more, found {wanted.supercell}")
-    if wanted.longest is not None and not wanted.longest > 0:
-        raise InputError("--max-distance", f"must be positive, found {wanted.longest:g}")
+    if wanted.longest is not None and not 0 < wanted.longest <= LONGEST_A:
+        raise InputError("--max-distance", f"must be positive and {LONGEST_A:g} A at most, found {wanted.longest:g}")
 
 
 def _sites(crystal: Atoms, wanted: WantedHops, path: Path) -> Floats:

@@ -38,7 +38,8 @@ def fixed_gap_case(made: Sliding, name: str, gap: float, shared: dict[str, Any])
         notes=(*_landmark_notes(made), *_doping_notes(made), *_cell_notes(made), UNMEASURED),
     )
     drawn = tuple(_from_the_side(made, frames[index]) for index in (0, *_thirds(made)))
-    return Made(f"{name}_fixed_gap_{'minus_' if gap < 0 else ''}{abs(gap):.1f}", table, frames, drawn)
+    size = max(f"{abs(gap):.1f}", f"{abs(gap):g}", key=len)
+    return Made(f"{name}_fixed_gap_{'minus_' if gap < 0 else ''}{size}", table, frames, drawn)
 
 
 def _from_the_side(made: Sliding, frame: Atoms) -> Atoms:

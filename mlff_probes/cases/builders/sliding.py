@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 
 from mlff_probes.cases.builders.collisions import collision
@@ -24,6 +25,10 @@ GAPS_A = (0.0, 0.2)
 OUT_A = (-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.2, 3.5, 6.0)
 """Gaps of a relaxed-gap case beyond that of the crystal, A: both sides of the minimum with and without dispersion, and
 far enough out to count as separated."""
+
+
+MOST_REGISTRIES = 120
+"""Of a period: a step is then a few hundredths of an angstrom."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ def sliding_cases(path: Path, wanted: Wanted = Wanted()) -> Sliding:
     material = formula(made.base)
     name = wanted.id or formula(cell).lower() + (f"_{doping.dopant.in_words}" if doping else "")
     shared = shared_keys(material, wanted.level, f"geometry made of {path.name} by mlff-probes make sliding")
-    cases = [fixed_gap_case(made, name, gap, shared) for gap in gaps]
+    cases = [fixed_gap_case(made, name, gap, shared) for gap in dict.fromkeys(gaps)]
     if out:
         cases.append(relaxed_gap_case(made, name, out, shared))
     for case in cases:
@@ -106,10 +111,13 @@ def check_path(frames: Sequence[Atoms], where: Path) -> None:
 
 
 def _check(wanted: Wanted, gaps: Sequence[float], out: Sequence[float]) -> None:
-    if wanted.registries < 6 or wanted.registries % 6:
+    if wanted.registries % 6 or not 6 <= wanted.registries <= MOST_REGISTRIES:
         raise InputError(
-            "--registries", f"must be a multiple of 6, found {wanted.registries}", "1/3 and 1/2 are then among them"
-        )
+            "--registries", f"must be a multiple of 6, {MOST_REGISTRIES} at most, found {wanted.registries}",
+            "1/3 and 1/2 are then among them",
+        )  # fmt: skip
+    if not np.isfinite([*gaps, *out]).all():
+        raise InputError("--gaps", "must be finite numbers of A", "beyond the gap of the crystal: 0 0.2")
     if wanted.vector is not None and not any(wanted.vector):
         raise InputError("--slide-vector", "must not be zero")
     if out and len(set(out)) < 4:

@@ -199,11 +199,13 @@ def _way(made: Sliding) -> str:
 
 
 def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.cases.load import check_id
     from mlff_probes.cases.writing import write_case
     from mlff_probes.core.protocol import LabelKeys
     from mlff_probes.session.showing import picture_beside
 
     for made in cases:  # all or none
+        check_id(made.id, "--id")
         file = parsed.to / made.table.protocol.family / f"{made.id}.toml"
         if file.exists() and not parsed.replace:
             raise InputError(file, "is there already", "give another --id, or --replace to overwrite it")
