@@ -7,27 +7,16 @@ A folder holds the protocols of a family (`protocols`), its measurements, and it
 from __future__ import annotations
 
 from mlff_probes.measure.dynamics.figure import SIMULATION
-from mlff_probes.measure.dynamics.measurement import molecular_dynamics
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
-from mlff_probes.measure.dynamics.reference_dynamics import reference_dynamics
-from mlff_probes.measure.dynamics.reference_picture import reference_picture
-from mlff_probes.measure.inference.agreement import agreement
 from mlff_probes.measure.inference.figure import AGREEMENT, SPEED
 from mlff_probes.measure.inference.protocols import PathAgreement, Speed
 from mlff_probes.measure.inference.speed import speed
-from mlff_probes.measure.kind import Kind, OnFrames
-from mlff_probes.measure.laws.derivatives import derivatives
+from mlff_probes.measure.kind import Kind, Later, OnFrames
 from mlff_probes.measure.laws.figure import DERIVATIVES, REPRODUCIBILITY, SMOOTHNESS, SYMMETRY, WALL
 from mlff_probes.measure.laws.protocols import Derivatives, Reproducibility, ShortRangeWall, Smoothness, Symmetry
-from mlff_probes.measure.laws.reproducibility import reproducibility
-from mlff_probes.measure.laws.smoothness import smoothness
-from mlff_probes.measure.laws.symmetry import symmetry
-from mlff_probes.measure.laws.wall import short_range_wall
 from mlff_probes.measure.migration.figure import FIXED_PATH, RELAXED_PATH, VACANCY
 from mlff_probes.measure.migration.fixed_path import fixed_path
 from mlff_probes.measure.migration.protocols import FccVacancy, FixedPath, RelaxedPath
-from mlff_probes.measure.migration.relaxed_path import relaxed_path
-from mlff_probes.measure.migration.vacancy import fcc_vacancy
 from mlff_probes.measure.parity.figure import PARITY
 from mlff_probes.measure.parity.measurement import parity
 from mlff_probes.measure.parity.protocols import Parity
@@ -37,19 +26,25 @@ from mlff_probes.measure.sliding.protocols import FixedGapSlide, RelaxedGapSlide
 
 KINDS = (
     Kind(FixedPath, OnFrames(fixed_path), FIXED_PATH),
-    Kind(RelaxedPath, relaxed_path, RELAXED_PATH),
-    Kind(FccVacancy, fcc_vacancy, VACANCY),
+    Kind(RelaxedPath, Later("migration.relaxed_path:relaxed_path"), RELAXED_PATH),
+    Kind(FccVacancy, Later("migration.vacancy:fcc_vacancy"), VACANCY),
     Kind(FixedGapSlide, OnFrames(fixed_gap_slide, periodic_images), FIXED_GAP),
     Kind(RelaxedGapSlide, OnFrames(relaxed_gap_slide), RELAXED_GAP),
     Kind(Parity, OnFrames(parity), PARITY),
-    Kind(Symmetry, symmetry, SYMMETRY),
-    Kind(Derivatives, derivatives, DERIVATIVES),
-    Kind(Smoothness, smoothness, SMOOTHNESS),
-    Kind(ShortRangeWall, short_range_wall, WALL),
-    Kind(Reproducibility, reproducibility, REPRODUCIBILITY),
-    Kind(MolecularDynamics, molecular_dynamics, SIMULATION, reference_dynamics, reference_picture),
+    Kind(Symmetry, Later("laws.symmetry:symmetry"), SYMMETRY),
+    Kind(Derivatives, Later("laws.derivatives:derivatives"), DERIVATIVES),
+    Kind(Smoothness, Later("laws.smoothness:smoothness"), SMOOTHNESS),
+    Kind(ShortRangeWall, Later("laws.wall:short_range_wall"), WALL),
+    Kind(Reproducibility, Later("laws.reproducibility:reproducibility"), REPRODUCIBILITY),
+    Kind(
+        MolecularDynamics,
+        Later("dynamics.measurement:molecular_dynamics"),
+        SIMULATION,
+        Later("dynamics.reference_dynamics:reference_dynamics"),
+        Later("dynamics.reference_picture:reference_picture"),
+    ),
     Kind(Speed, speed, SPEED),
-    Kind(PathAgreement, agreement, AGREEMENT),
+    Kind(PathAgreement, Later("inference.agreement:agreement"), AGREEMENT),
 )
 """All kinds, in the order of the scorecard; those of one family stand together."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,22 @@ class OnFrames:
     def reference(self, case: Case[Any], _: Sequence[str]) -> Result | None:
         """Work up the energies and forces that are stored with the frames; None without any."""
         return None if case.stored is None else self.work_up(case, case.stored)
+
+
+@dataclass(frozen=True)
+class Later:
+    """A function of this package, "MODULE:NAME", that is imported when it is first called.
+
+    What draws random structures, relaxes or simulates brings hypothesis and scipy's optimizers along, for which no
+    start of a run, and no process that measures something else, should wait.
+    """
+
+    place: str
+
+    def __call__(self, *given: Any) -> Any:
+        """What the function gives."""
+        module, _, name = self.place.partition(":")
+        return getattr(import_module(f"{__package__}.{module}"), name)(*given)
 
 
 @dataclass(frozen=True)

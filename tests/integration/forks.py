@@ -25,7 +25,11 @@ FORKS.set_forkserver_preload([
     "_pytest.skipping", "_pytest.stepwise", "_pytest.threadexception", "_pytest.tracemalloc", "_pytest.unittest",
     "_pytest.warnings", "ase.build", "ase.calculators.emt", "ase.calculators.lj", "ase.calculators.mixing",
     "ase.io.extxyz", "ase.mep", "ase.optimize", "email.parser", "execnet.gateway_bootstrap", "execnet.multi",
-    "filelock", "hypothesis.strategies", "mlff_probes.session.start", "numpy", "pdb", "platformdirs.unix",
+    "filelock", "hypothesis.strategies", "mlff_probes.measure.dynamics.measurement",
+    "mlff_probes.measure.inference.agreement", "mlff_probes.measure.laws.derivatives",
+    "mlff_probes.measure.laws.reproducibility", "mlff_probes.measure.laws.smoothness",
+    "mlff_probes.measure.laws.symmetry", "mlff_probes.measure.laws.wall", "mlff_probes.measure.migration.relaxed_path",
+    "mlff_probes.measure.migration.vacancy", "mlff_probes.session.start", "numpy", "pdb", "platformdirs.unix",
     "pydantic.main", "pydantic.types", "pytest", "rich._emoji_codes", "rich.console", "rich.table", "scipy.integrate",
     "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xml.etree.ElementTree", "parsed",
 ])  # fmt: skip
