@@ -218,4 +218,4 @@ def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[st
     if waiting:
         yield f"next: mlff-probes record {' '.join(waiting)} --reference={parsed.to} --calculator=SPEC"
     if len(waiting) < len(cases):
-        yield f"ready: pytest --calculator=SPEC --probe-reference={parsed.to} --probe-reference-only -k relaxed"
+        yield f"ready: pytest --pyargs mlff_probes.probes --calculator=SPEC --probe-reference={parsed.to} -k relaxed"
