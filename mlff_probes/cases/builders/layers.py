@@ -203,7 +203,7 @@ def _gaps(atoms: Atoms, stack: list[list[int]]) -> list[float]:
 
 def _check_alike(atoms: Atoms, stack: list[list[int]], where: Path) -> None:
     """Refuse layers of several compositions: which of their interfaces is meant, nobody has said."""
-    kinds = list(dict.fromkeys(formula(atoms[members]) for members in stack))
+    kinds = list(dict.fromkeys(str(atoms[members].symbols.formula.format("metal")) for members in stack))
     if len(kinds) > 1:
         raise InputError(
             where, f"its layers differ: {' and '.join(kinds)}, so that it has several kinds of interface",
@@ -214,8 +214,7 @@ def _check_alike(atoms: Atoms, stack: list[list[int]], where: Path) -> None:
 def _cut_at_widest(atoms: Atoms, stack: list[list[int]]) -> tuple[Atoms, int]:
     """The crystal cut at its widest interface, atoms layer by layer, and how many kinds of interfaces there are."""
     gaps = _gaps(atoms, stack)
-    top = int(np.argmax(np.round(gaps, 2)[::-1]))  # of equal ones the last: nothing is moved
-    top = len(stack) - 1 - top
+    top = len(stack) - 1 - int(np.argmax(np.round(gaps, 2)[::-1]))  # of equal ones the last
     height = atoms.cell.array[2, 2]
     tops = [atoms.positions[members, 2].max() for members in stack]
     middles = (np.array(tops) + np.array(gaps) / 2) / height
@@ -246,19 +245,19 @@ def _one_layer(atoms: Atoms, layers: int) -> Atoms | None:
 
 def _shift(below: Atoms, above: Atoms) -> Floats | None:
     """By which vector `above` is `below` moved, up to lattice vectors of the plane; None if it is not."""
-    plane = below.cell.array[:2]
+    axes = np.array([*below.cell.array[:2], [0.0, 0.0, 1.0]])
     rare = min(set(below.numbers), key=lambda number: (int((below.numbers == number).sum()), int(number)))
     start = below.positions[below.numbers == rare][0]
     for end in above.positions[above.numbers == rare]:
         moved = end - start
         off = above.positions[None] - (below.positions + moved)[:, None]
-        in_plane = off @ np.linalg.pinv(np.array([*plane, [0, 0, 1]]))
-        in_plane[..., :2] -= np.round(in_plane[..., :2])
-        near = np.linalg.norm(in_plane @ np.array([*plane, [0, 0, 1]]), axis=2) < SAME_A
+        parts = off @ np.linalg.inv(axes)
+        parts[..., :2] -= np.round(parts[..., :2])
+        near = np.linalg.norm(parts @ axes, axis=2) < SAME_A
         same = near & (below.numbers[:, None] == above.numbers)
         if same.any(axis=1).all() and same.any(axis=0).all():
-            short: Floats = moved - np.round(np.linalg.solve(np.array([*plane, [0, 0, 1]]).T, moved))[:2] @ plane
-            return short
+            shortest: Floats = moved - np.round(moved @ np.linalg.inv(axes))[:2] @ axes[:2]
+            return shortest
     return None
 
 
