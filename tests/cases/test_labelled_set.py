@@ -65,13 +65,14 @@ def test_a_set_is_written_as_a_case_that_the_model_it_was_made_of_passes(tmp_pat
     images = [*frames(config_type="md 300K"), *frames(10, symbols="Al2", config_type="neb")]
     found = labelled_set([written(tmp_path, [*images, images[0], isolated, bare])], PBE)
     notes = " ".join(found.table.notes)
-    assert "Frames left out: 1 copies, 1 isolated atoms, 1 without energy or forces." in notes
+    assert "Import: Frames left out: 1 copies, 1 isolated atoms, 1 without energy or forces." in notes
     assert [(part.name, part.frames, part.unlabelled, part.stressed) for part in found.parts] == [
         ("md_300K", 12, 0, 12), ("neb", 10, 1, 10),
     ]  # fmt: skip
     assert found.parts[0].elements == ("Al", "Cu")
     file, case = write_case(tmp_path / "cases", "mine", found.table, found.frames)
     assert [f.info["origin"] for f in case.frames] == ["md_300K"] * 12 + ["neb"] * 10
+    assert len(case.unlabelled) == 1  # which goes on counting among the samples
     assert {"energy_mae", "stress_mae", "force_mae_Cu", "energy_mae_of_neb"} <= {e.quantity for e in case.expectations}
     assert case.level_of_theory == "PBE"
     suite = Suite([load()], [case])

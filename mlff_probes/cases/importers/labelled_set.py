@@ -70,7 +70,7 @@ class LabelledSet:
     Attributes
     ----------
     table, frames
-        What is written: the case file, and the frames with their labels.
+        What is written: the case file, the frames with their labels, and those without.
     parts
         By origin, the largest first.
     read
@@ -128,7 +128,12 @@ def labelled_set(sources: Sequence[str], options: SetOptions) -> LabelledSet:
             for name, unit in judged.items()
         ),
         report=tuple(reported),
-        notes=(*read.notes, f'Energies count from "{reference}": {why}.', *notes, *_exact(options.uncertainty)),
+        notes=(
+            *(f"Import: {note}" for note in read.notes),
+            f'Energies count from "{reference}": {why}.',
+            *notes,
+            *_exact(options.uncertainty),
+        ),
     )
     return LabelledSet(table, _written(read, options.keys), parts, read, why)
 
@@ -229,7 +234,7 @@ def _exact(uncertainty: Mapping[str, float]) -> list[str]:
 
 
 def _written(read: CaseFrames, keys: LabelKeys) -> tuple[Atoms, ...]:
-    """The frames with the labels that count, under the names that ASE has, and no others."""
+    """The frames with the labels that count, under the names that ASE has, and those that lack labels."""
     assert read.stored is not None
     assert read.stored.forces is not None
     own = {key for key in keys.model_dump().values() if key}
@@ -244,4 +249,4 @@ def _written(read: CaseFrames, keys: LabelKeys) -> tuple[Atoms, ...]:
             labels["stress"] = read.stored.stresses[row]
         written.calc = SinglePointCalculator(written, **labels)
         found.append(written)
-    return tuple(found)
+    return (*found, *map(derived, read.unlabelled))
