@@ -113,10 +113,17 @@ def test_what_is_no_simulation(file, says):
         read_simulation(DATA / file)
 
 
-def test_a_relaxation_of_vasp_is_no_simulation(tmp_path):
+@pytest.mark.parametrize(
+    ("tags", "says"),
+    [
+        ("IBRION = 2\nPOTIM = 0.5\n", "is no molecular dynamics: IBRION = 2; a simulation has IBRION = 0"),
+        ("IBRION = 0\nML_LMLFF = .TRUE.\n", "was moved by a force field that VASP learned, which is no reference"),
+    ],
+)
+def test_runs_of_vasp_that_are_no_reference(tmp_path, tags, says):
     shutil.copy(XDATCAR, tmp_path / "XDATCAR")
-    (tmp_path / "INCAR").write_text("IBRION = 2\nPOTIM = 0.5\n")
-    with pytest.raises(InputError, match="is no molecular dynamics: IBRION = 2; a simulation has IBRION = 0"):
+    (tmp_path / "INCAR").write_text(tags)
+    with pytest.raises(InputError, match=says):
         read_simulation(tmp_path / "XDATCAR")
 
 

@@ -21,6 +21,9 @@ from mlff_probes.methods.simulation.settings import Ensemble
 TAGS = ("POTIM", "TEBEG", "TEEND", "SMASS", "IBRION", "MDALGO", "ISIF", "NBLOCK")
 """Input tags that say how the atoms were moved."""
 
+LEARNED = "ML_LMLFF"
+"""The tag of a force field that VASP learns, or has learned: forces are then not those of the functional."""
+
 MOLECULAR_DYNAMICS = 0
 """`IBRION` of a simulation; all others relax, or do nothing."""
 
@@ -54,6 +57,9 @@ def _from_tags(tags: Mapping[str, float], file: Path) -> Simulated:
         raise InputError(
             file, f"is no molecular dynamics: IBRION = {tags['IBRION']:.0f}", "a simulation has IBRION = 0"
         )
+    if tags.get(LEARNED):
+        remedy = "take a run without it (ML_LMLFF = .FALSE.)"
+        raise InputError(file, "was moved by a force field that VASP learned, which is no reference", remedy)
     return Simulated(
         frames=[],
         timestep_fs=tags.get("POTIM"),
@@ -81,6 +87,8 @@ def _of_vasprun(file: Path) -> dict[str, float]:
             for _, element in iterparse(handle):
                 if element.tag == "i" and element.get("name") in TAGS and element.text:
                     found[str(element.get("name"))] = float(element.text)
+                if element.tag == "i" and element.get("name") == LEARNED:
+                    found[LEARNED] = float("T" in (element.text or "").upper())
                 if element.tag == "parameters":
                     break
     except (ParseError, ValueError, OSError, EOFError) as error:
@@ -95,6 +103,8 @@ def _of_outcar(file: Path) -> dict[str, float]:
         for line in handle:
             for name, number in pattern.findall(line):
                 found.setdefault(name, float(number))
+            if re.search(rf"\b{LEARNED}\s*=\s*\.?T", line, re.IGNORECASE):
+                found[LEARNED] = 1.0
             if "Iteration" in line:
                 break
     return found
