@@ -14,7 +14,7 @@ from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from support import double_well_path
-from test_lookup import WITH_FORCES
+from test_lookup import OF_PARITY
 
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.cases.load import gather_frames, load_cases
@@ -66,7 +66,7 @@ def test_worst_frames_of_the_parity_cases(capsys, tmp_path):
     found = ase.io.read(tmp_path / "worst.extxyz", ":")
     calculator = LennardJones(sigma=3.6, epsilon=0.02, rc=6.0)
     errors = []
-    for frame in WITH_FORCES:
+    for frame in OF_PARITY:
         atoms = frame.copy()
         atoms.calc = calculator
         errors.append(1e3 * np.sqrt(np.mean((atoms.get_forces() - frame.get_forces()) ** 2)))
@@ -80,7 +80,7 @@ def test_worst_frames_of_the_parity_cases(capsys, tmp_path):
 
 
 def test_worst_frames_of_ones_own_file_by_energy(capsys, tmp_path):
-    own = [frame for frame in WITH_FORCES if "gap" in frame.info][:6]
+    own = [frame for frame in OF_PARITY if "gap" in frame.info][:6]
     ase.io.write(tmp_path / "own.extxyz", own, format="extxyz")
     out = tmp_path / "worst.extxyz"
     said(capsys, "worst-frames", tmp_path / "own.extxyz", LJ, "--by=energy", "--count=2", f"--output={out}")
@@ -181,8 +181,8 @@ def test_a_reference_without_parity_cases(capsys, tmp_path):
 
 
 def test_all_labels_of_a_frame_are_kept(capsys, tmp_path):
-    frames = [frame.copy() for frame in WITH_FORCES[:2]]
-    for frame, known in zip(frames, WITH_FORCES, strict=False):
+    frames = [frame.copy() for frame in OF_PARITY[:2]]
+    for frame, known in zip(frames, OF_PARITY, strict=False):
         labels = {"energy": known.get_potential_energy(), "forces": known.get_forces(), "stress": np.arange(6) / 100}
         frame.calc = SinglePointCalculator(frame, **labels)
     ase.io.write(tmp_path / "own.extxyz", frames, format="extxyz")

@@ -6,7 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase.calculators.calculator import Calculator, all_changes
-from support import STORED, LookupCalculator, reference_frames
+from support import RECORDED, STORED, LookupCalculator, reference_frames
 
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.cases.load import load_cases
@@ -17,7 +17,7 @@ from mlff_probes.session.suite import Suite
 LIFT = 0.2
 KINDS = ("fixed_path", "fixed_gap_slide", "relaxed_gap_slide")
 FRAMES = reference_frames()
-WITH_FORCES = [frame for frame in FRAMES if "forces" in frame.calc.results]
+OF_PARITY = [frame for frame in FRAMES if set(frame.symbols) <= RECORDED]
 REPORTED = {("cr_sb2te3_deep", "energy_image_1")}
 
 
@@ -29,8 +29,9 @@ def verdicts(calculator, cases=None, kinds=KINDS) -> dict[tuple[str, str], State
 
 def failing(lift) -> set[tuple[str, str]]:
     found = verdicts(LookupCalculator(FRAMES, lift))
-    assert {key for key, state in found.items() if state not in (State.PASSED, State.FAILED)} == REPORTED
-    return {key for key, state in found.items() if state is State.FAILED}
+    red = {key for key, state in found.items() if state in (State.FAILED, State.ERROR)}
+    assert {key for key, state in found.items() if key not in red and state is not State.PASSED} == REPORTED
+    return red
 
 
 def test_passes_everything():
@@ -134,6 +135,7 @@ def test_the_fault_lifted_at_the_experimental_gap():
 
     case = "sb2te3_fixed_gap_0.0"
     seen = {(case, q) for q in ("stacking_fault_energy", "bridge_barrier", "profile_mae", "max_lateral_force")}
+    # from the lifted fault the way back only falls: without a top inside, the bridge is an error
     # E(gap) at the fault is relaxed near 3.5 A: the spline feels the lifted 2.8 A, but within tolerance
     assert failing(lift) == seen
 
