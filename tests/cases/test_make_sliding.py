@@ -135,7 +135,7 @@ def test_all_layers_keep_the_stacking_of_the_crystal(tmp_path):
 
 def test_what_is_made_is_a_case_once_it_has_energies(tmp_path, capsys):
     crystal = written(tmp_path, CRYSTALS["TiS2"], "TiS2.cif")
-    make = ["make", "sliding", str(crystal), "--to", str(tmp_path / "mine")]
+    make = ["make", "sliding", str(crystal), "--to", str(tmp_path / "mine"), "--no-picture"]
     assert main([*make, "--level", "PBE", "--gaps", "0.2"]) == 0
     said = capsys.readouterr().out
     for text in ("2.848 A of gap", "3 atoms (STiS)", "1/3  atop     S atop S", "no two registries are equal",
