@@ -19,7 +19,7 @@ from mlff_probes.measure.migration.protocols import prominence
 
 EXACT = 1e-6
 CASES = {case.id: case for case in load_cases()}
-FIXED_GAPS = [case for case in CASES if "fixed_gap" in case]
+FIXED_GAPS = [name for name, case in CASES.items() if "fixed_gap" in name and case.material == "Sb2Te3"]
 
 
 def values(calculator, case) -> dict[str, float | None]:
