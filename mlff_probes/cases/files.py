@@ -97,7 +97,7 @@ def _read_by_ase(file: Path, format: str | None) -> Any:
     if file.suffix == ".db" and not format:
         return _rows(file)
     # without a format ASE tries all that it knows
-    known = format or ("extxyz" if file.name.removesuffix(".gz").endswith(".extxyz") else None)
+    known = format or ("extxyz" if file.name.removesuffix(".gz").endswith((".extxyz", ".exyz")) else None)
     return ase.io.read(file, ":", format=known, do_not_split_by_at_sign=True)
 
 

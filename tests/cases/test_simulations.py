@@ -13,7 +13,7 @@ from ase.build import bulk
 
 from mlff_probes.cases.importers.simulations.reading import read_simulation
 from mlff_probes.cases.importers.simulations.stated import Simulated
-from mlff_probes.cases.importers.simulations.timing import interval_fs, refuse_jumps
+from mlff_probes.cases.importers.simulations.timing import interval_fs, refuse_changes_of_pace
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.trajectory import Trajectory
 
@@ -91,13 +91,24 @@ def test_a_dump_of_lammps_needs_units_and_elements():
 def test_an_xdatcar_is_told_of_time_by_what_lies_beside_it(tmp_path):
     shutil.copy(XDATCAR, tmp_path / "XDATCAR")
     alone = read_simulation(tmp_path / "XDATCAR")
-    assert (alone.timestep_fs, alone.steps.tolist()) == (None, list(range(1, len(alone.frames) + 1)))
+    assert (alone.timestep_fs, alone.steps, alone.numbers.tolist()) == (None, None, [1, 2, 3, 4])
+    assert interval_fs(alone, 200.0, 2.0, "x") == 200.0
+    text = (tmp_path / "XDATCAR").read_text()
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "XDATCAR").write_text(text.replace("configuration=     3", "configuration=     1"))
+    with pytest.raises(InputError, match="time goes back at frame 2, from 2 to 1"):
+        interval_fs(read_simulation(tmp_path / "again" / "XDATCAR"), 200.0, 2.0, "x")
     (tmp_path / "INCAR").write_text(
         "IBRION = 0\nPOTIM = 1.5\nNBLOCK = 10\nTEBEG = 400; TEEND = 400\nSMASS = 0\nISIF = 2\n"
     )
     found = read_simulation(tmp_path / "XDATCAR")
     assert (found.timestep_fs, found.temperature, found.ensemble) == (1.5, 400.0, "NVT")
     assert interval_fs(found, None, 1.5, "x") == 15.0
+    by_step = text
+    for number in (4, 3, 2, 1):
+        by_step = by_step.replace(f"configuration=     {number}", f"configuration={10 * number:6d}")
+    (tmp_path / "XDATCAR").write_text(by_step)
+    assert interval_fs(read_simulation(tmp_path / "XDATCAR"), None, 1.5, "x") == 15.0
 
 
 @pytest.mark.parametrize(
@@ -204,37 +215,27 @@ EVENLY = np.arange(60)
 @pytest.mark.parametrize("velocities", [True, False])
 @pytest.mark.parametrize("interval", [1.0, 5.0, 20.0, 100.0])
 def test_an_even_trajectory_is_taken_whatever_its_spacing(velocities, interval):
-    refuse_jumps(crystal(interval=interval, velocities=velocities), "x")
+    refuse_changes_of_pace(crystal(interval=interval, velocities=velocities), "x")
+
+
+TWO_TIMESTEPS = [*EVENLY[:30], *EVENLY[30::2]]
+TURNED_ROUND = [*EVENLY[:20], *EVENLY[39:19:-1], *EVENLY[40:]]
 
 
 @pytest.mark.parametrize(
-    ("order", "says", "without_velocities"),
+    ("order", "velocities", "says"),
     [
-        (
-            [*EVENLY[:30], *EVENLY[30::2]],
-            "from frame 30 on, its velocities say, frames are some 2 fs apart",
-            "another timestep",
-        ),
-        ([*EVENLY[:20], *EVENLY[39:19:-1], *EVENLY[40:]], "backwards: a segment was turned round", "turned round"),
-        ([*EVENLY[:25], *EVENLY[45:]], None, "frames are missing there"),
+        (TWO_TIMESTEPS, True, "from frame 30 on, its velocities say, frames are some 2 fs apart, and not 1"),
+        (TURNED_ROUND, True, "from frame 20 on, its velocities say, frames are backwards: a segment was turned round"),
+        (TWO_TIMESTEPS, False, "from frame 30 on the atoms move 2 times as far from frame to frame as before, at once"),
+        (TWO_TIMESTEPS[::-1], False, "on the atoms move 0.5 times as far from frame to frame as before"),
     ],
 )
-def test_uneven_trajectories_are_refused_with_the_frame(order, says, without_velocities):
-    if says:
-        with pytest.raises(InputError, match=says):
-            refuse_jumps(crystal(interval=1.0, order=order), "x")
-    with pytest.raises(InputError, match=without_velocities):
-        refuse_jumps(crystal(interval=2.0, order=order, velocities=False), "x")
-
-
-def test_the_interval_that_velocities_contradict():
-    found = crystal(interval=2.0)
-    wrong = Trajectory(**{**found.__dict__, "time_fs": found.time_fs / 4})
-    with pytest.raises(InputError, match=r"its velocities say that the frames are some 2 fs apart, and not 0.5 fs"):
-        refuse_jumps(wrong, "x")
+def test_another_pace_is_refused_with_the_frame(order, velocities, says):
+    with pytest.raises(InputError, match=says):
+        refuse_changes_of_pace(crystal(interval=1.0, order=order, velocities=velocities), "x")
 
 
 def test_frames_are_numbered_as_in_the_file():
-    order = [*EVENLY[:25], *EVENLY[45:]]
-    with pytest.raises(InputError, match="from frame 124 to 125"):
-        refuse_jumps(crystal(interval=2.0, order=order, velocities=False), "x", skipped=100)
+    with pytest.raises(InputError, match="from frame 130 on"):
+        refuse_changes_of_pace(crystal(interval=2.0, order=TWO_TIMESTEPS, velocities=False), "x", skipped=100)

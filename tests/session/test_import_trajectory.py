@@ -7,7 +7,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -112,6 +112,11 @@ def test_a_real_dump_of_lammps_is_taken_for_what_it_resolves(here, capsys):
         ("short.extxyz", [*STATED, "--skip=-1"], "--skip=-1: must not be negative"),
         ("short.extxyz", [*STATED, "--temperature=nan"], "--temperature=nan: must be larger than zero"),
         ("short.extxyz", [*STATED, "--interval-fs=60", "--timestep-fs=2"], "frames are some 6 fs apart, and not 60 fs"),
+        (
+            "sparse.extxyz",
+            [*STATED, "--interval-fs=200"],
+            "too sparse, or too few, to show it; say so: --temperature=300",
+        ),
         ("twice.extxyz", STATED, "frames 12 to 15 repeat frames 8 to 11"),
         ("nothing.traj", STATED, "there is no such file"),
     ],
@@ -120,6 +125,8 @@ def test_what_is_refused_leaves_nothing_behind(here, capsys, source, options, sa
     images = harmonic(24)
     ase.io.write("short.extxyz", images)
     ase.io.write("twice.extxyz", [*images[:12], *images[8:]])
+    ase.io.write("sparse.extxyz", [Atoms(each.symbols, each.positions, cell=each.cell, pbc=True) for each in
+                                   harmonic(60, interval=200.0)])  # fmt: skip
     error = imported(capsys, source, *options, code=4)
     assert says in error
     assert error.count("\n") == 1

@@ -15,7 +15,7 @@ from mlff_probes.cases.importers.aimd_quantities import Finding, findings_of, la
 from mlff_probes.cases.importers.labelled_set import level_of
 from mlff_probes.cases.importers.simulations.reading import read_simulation
 from mlff_probes.cases.importers.simulations.stated import Simulated
-from mlff_probes.cases.importers.simulations.timing import interval_fs, refuse_jumps
+from mlff_probes.cases.importers.simulations.timing import interval_fs, refuse_changes_of_pace
 from mlff_probes.cases.importers.trajectory import trajectory_of
 from mlff_probes.cases.load import CaseFile, ExpectationTable, ReferenceTable
 from mlff_probes.core.case import Case
@@ -24,7 +24,10 @@ from mlff_probes.core.protocol import LabelKeys
 from mlff_probes.core.records import Tier
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import ReferenceDynamics, Trajectory
-from mlff_probes.measure.dynamics.protocols import MolecularDynamics, ReferenceTrajectory
+from mlff_probes.measure.dynamics.observables import Observables
+from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics, ReferenceTrajectory
+from mlff_probes.measure.dynamics.reference_dynamics import sample_of
+from mlff_probes.methods.analysis.statistics import Unresolved
 from mlff_probes.methods.simulation.settings import Ensemble
 
 REPLICAS = 4
@@ -32,6 +35,9 @@ REPLICAS = 4
 
 EQUILIBRATION_FS = 1000.0
 """Before the production of the model, which starts from the first frame at rest; at most as long as the production."""
+
+ANY_K = 300.0
+"""Stands for a temperature that is not known yet."""
 
 RAMP = 0.01
 """Part by which the end of a thermostat's temperature may differ from its beginning."""
@@ -134,8 +140,8 @@ def imported_run(source: Path, id: str, options: RunOptions) -> ImportedRun:
     stated = ReferenceTrajectory(file=f"{id}_trajectory.extxyz", interval_fs=how.interval_fs)
     in_file = stated.model_copy(update={"skip": options.skip, **dict(options.keys)})
     trajectory, _, unmapped = trajectory_of(kept, in_file, where)  # its notes are those of the loader
-    refuse_jumps(trajectory, where, options.skip)
-    kelvin = float(trajectory.moving.temperatures.mean())
+    refuse_changes_of_pace(trajectory, where, options.skip)
+    kelvin = _kelvin(_protocol(kept, how, ANY_K, where), trajectory)
     protocol = _protocol(kept, how, _temperature(said, options, how, kelvin, where), where)
     settings = f": {said.settings}" if said.settings.compared else ""
     case = Case(
@@ -183,15 +189,29 @@ def _how(said: Simulated, options: RunOptions, where: str) -> _How:
     return _How(timestep, interval_fs(said, options.interval_fs, timestep, where), ensemble)
 
 
-def _temperature(said: Simulated, options: RunOptions, how: _How, kelvin: float, where: str) -> float:
+def _kelvin(protocol: MolecularDynamics, trajectory: Trajectory) -> float | None:
+    """The mean temperature of a trajectory, K; None where its positions are too sparse or too few for velocities."""
+    if trajectory.differentiated:
+        try:
+            Observables(protocol, sample_of(trajectory)).sampled(ALL)
+        except Unresolved:
+            return None
+    return float(trajectory.moving.temperatures.mean())
+
+
+def _temperature(said: Simulated, options: RunOptions, how: _How, kelvin: float | None, where: str) -> float:
     """What a model is simulated at: what the thermostat was set to, or the mean where there was none."""
     first, last = said.temperature, said.last_temperature
     if how.ensemble == "NVE":
-        return float(np.round(options.temperature or kelvin, 1))
+        given = options.temperature or kelvin or first
+        if given is None:
+            problem = "does not state the temperature, and its positions are too sparse, or too few, to show it"
+            raise InputError(where, problem, "say so: --temperature=300")
+        return float(np.round(given, 1))
     if first and last and abs(last - first) > RAMP * first:
         remedy = "a simulation here has one temperature: take a part of it"
         raise InputError(where, f"was taken from {first:g} to {last:g} K", remedy)
-    return float(np.round(options.temperature or first or kelvin, 1))
+    return float(np.round(options.temperature or first or ANY_K, 1))
 
 
 def _protocol(frames: Sequence[Atoms], how: _How, kelvin: float, where: str) -> MolecularDynamics:
@@ -211,13 +231,14 @@ def _protocol(frames: Sequence[Atoms], how: _How, kelvin: float, where: str) -> 
         raise InputError(where, str(error.errors()[0]["msg"])) from error
 
 
-def _summary(case: Case[MolecularDynamics], kelvin: float) -> str:
+def _summary(case: Case[MolecularDynamics], kelvin: float | None) -> str:
     assert case.dynamics is not None
     assert case.dynamics.trajectory is not None
     t, protocol = case.dynamics.trajectory, case.protocol
+    heat = f"{kelvin:.0f} K on average" if kelvin else "positions that show no temperature"
     return (
         f"{t.samples:,} frames of {case.frames[0].get_chemical_formula()}, {t.interval_fs:g} fs apart, "
-        f"{t.time_fs[-1] / 1000:.3g} ps; {protocol.ensemble}, {kelvin:.0f} K on average; a model is simulated at "
+        f"{t.time_fs[-1] / 1000:.3g} ps; {protocol.ensemble}, {heat}; a model is simulated at "
         f"{protocol.temperature:g} K in steps of {protocol.timestep_fs:g} fs, {len(protocol.seeds)} times as long"
     )
 
@@ -231,8 +252,10 @@ def _reasons(findings: Sequence[Finding]) -> str:
     return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
 
 
-def _heat_note(protocol: MolecularDynamics, kelvin: float, atoms: int) -> tuple[str, ...]:
+def _heat_note(protocol: MolecularDynamics, kelvin: float | None, atoms: int) -> tuple[str, ...]:
     """What is said of a trajectory that is not as hot as its thermostat, of 3N degrees of freedom or three fewer."""
+    if kelvin is None:
+        return ()
     off = min(abs(each - protocol.temperature) for each in (kelvin, kelvin * (1 - 1 / atoms)))
     if off <= HOT * protocol.temperature:
         return ()

@@ -26,6 +26,8 @@ class Simulated:
         Time of each frame, fs, shape (n_frames,).
     steps
         Number of the step at which each frame was written, shape (n_frames,): times, once the timestep is known.
+    numbers
+        Number that the file gives each frame, shape (n_frames,), where nobody says how many steps lie between two.
     timestep_fs
         One step of the integrator, fs.
     temperature, last_temperature
@@ -39,6 +41,7 @@ class Simulated:
     frames: list[Atoms]
     times_fs: Floats | None = None
     steps: Floats | None = None
+    numbers: Floats | None = None
     timestep_fs: float | None = None
     temperature: float | None = None
     last_temperature: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mlff_probes.cases.importers.continuity import ENOUGH_ATOMS
 from mlff_probes.cases.importers.simulations.stated import Floats, Simulated
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.trajectory import Trajectory
@@ -20,17 +21,11 @@ WRONG = 0.3
 SMOOTH = 0.8
 """where neighbouring velocities are so much alike (their correlation)."""
 
-JUMP = 4.0
-"""A step so many times as long as those around it is none of a simulation that goes on."""
-
 CHANGE = 1.6
 """Steps that become so many times as long or as short at once, and stay so, are those of another timestep,"""
 
 OUT_OF_LINE = 8.0
 """if lengths of steps change so many times less elsewhere."""
-
-FEWEST_ATOMS = 8
-"""The length of a step is a mean over atoms; that of fewer scatters."""
 
 PART = "give a part in which all is even: --skip=N leaves out the first N frames"
 
@@ -60,12 +55,13 @@ def interval_fs(said: Simulated, given: float | None, timestep_fs: float | None,
     times = said.times_fs
     if times is None and said.steps is not None and timestep_fs is not None:
         times = said.steps * timestep_fs
-    if times is not None or said.steps is not None:
-        _refuse_uneven(times if times is not None else np.asarray(said.steps), where, steps=times is None)
+    order = next((each for each in (times, said.steps, said.numbers) if each is not None), None)
+    if order is not None:
+        _refuse_uneven(order, where, steps=times is None)
     known = float(np.median(np.diff(times))) if times is not None and len(times) > 1 else None
     if known is not None and given is not None and abs(known - given) > max(EVEN * known, DECIMALS_FS):
         raise InputError(where, f"its frames are {known:g} fs apart, but --interval-fs says {given:g}", "leave it out")
-    found = known or given or (timestep_fs if said.timestep_fs and said.steps is None else None)
+    found = known or given or said.timestep_fs
     if found is None:
         raise InputError(
             where, "does not say how far apart its frames are", "say so, in fs: --interval-fs=10 (and --timestep-fs=1)"
@@ -101,26 +97,27 @@ def _refuse_uneven(times: Floats, where: str, *, steps: bool) -> None:
         )
 
 
-def refuse_jumps(trajectory: Trajectory, where: str, skipped: int = 0) -> None:
-    """Refuse frames that do not follow one another at the pace that their velocities, or their neighbours, have.
+def refuse_changes_of_pace(trajectory: Trajectory, where: str, skipped: int = 0) -> None:
+    """Refuse frames that follow one another at another pace from some frame on, or backwards.
 
     Where velocities are stored and go on smoothly, the time from each frame to the next is sum m dx.v / sum m v.v, with
-    v the mean of both. A step much longer than those around it is a gap or a segment turned round, and steps that
-    become longer or shorter at once, and stay so, are those of another timestep: velocities change gradually.
+    v the mean of both. Without them, steps that become longer or shorter at once, and stay so, are those of another
+    timestep: velocities change gradually. Gaps, and an interval that is wrong throughout, are seen before
+    (`mlff_probes.cases.importers.continuity`).
 
     Raises
     ------
     InputError
-        With the frames, numbered as in the file, of which the first `skipped` are left out.
+        With the frame, numbered as in the file, of which the first `skipped` are left out.
     """
     moved = np.diff(trajectory.positions[0], axis=0)
     moved -= np.average(moved, axis=1, weights=trajectory.masses)[:, None]
     trajectory = trajectory.without_drift()
     if not trajectory.differentiated and _smooth(trajectory.velocities[0], trajectory.masses):
         _refuse_other_pace(trajectory, moved, where, skipped)
-    elif len(trajectory.numbers) >= FEWEST_ATOMS:
+    elif len(trajectory.numbers) >= ENOUGH_ATOMS:
         lengths = np.sqrt(np.einsum("fax,fax,a->f", moved, moved, trajectory.masses) / trajectory.masses.sum())
-        _refuse_steps(lengths, where, skipped)
+        _refuse_other_steps(lengths, where, skipped)
 
 
 def _smooth(velocities: Floats, masses: Floats) -> bool:
@@ -134,50 +131,36 @@ def _smooth(velocities: Floats, masses: Floats) -> bool:
 
 def _refuse_other_pace(trajectory: Trajectory, moved: Floats, where: str, skipped: int) -> None:
     """Refuse time that goes backwards, or at another pace than is stated, by the velocities of the frames."""
-    masses = trajectory.masses
+    masses, stated = trajectory.masses, trajectory.interval_fs
     v = (trajectory.velocities[0, :-1] + trajectory.velocities[0, 1:]) / 2
     squares = np.einsum("fax,fax,a->f", v, v, masses)
     paces = np.einsum("fax,fax,a->f", moved, v, masses) / np.maximum(squares, np.finfo(float).tiny)
-    stated = trajectory.interval_fs
-    if abs(usual := float(np.median(paces))) > (1 + WRONG) * stated or 0 < usual < (1 - WRONG) * stated:
-        raise InputError(
-            where,
-            f"its velocities say that the frames are some {abs(usual):.2g} fs apart, and not {stated:g} fs",
-            "state the time between frames (--interval-fs), which is no timestep, and the units of a dump (--units)",
-        )
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(paces, AROUND), axis=1)
     odd = np.flatnonzero(np.abs(smooth - stated) > WRONG * stated)
     if not len(odd):
         return
     at, pace = skipped + int(odd[0]) + AROUND // 2, float(smooth[odd[0]])
+    if len(odd) == len(smooth) and pace > 0:
+        problem = f"its velocities say that the frames are some {pace:.2g} fs apart, and not {stated:g} fs"
+        raise InputError(where, problem, "state the time between frames (--interval-fs), which is no timestep")
     how = "backwards: a segment was turned round" if pace < 0 else f"some {pace:.2g} fs apart, and not {stated:g}"
     raise InputError(where, f"from frame {at} on, its velocities say, frames are {how}", PART)
 
 
-def _refuse_steps(lengths: Floats, where: str, skipped: int) -> None:
-    """Refuse steps that are out of line with those around them; `lengths` (n_steps,), A."""
+def _refuse_other_steps(lengths: Floats, where: str, skipped: int) -> None:
+    """Refuse steps that are of another length from some frame on; `lengths` (n_steps,), A."""
     if len(lengths) < 2 * AROUND + 1 or not lengths.all():
         return
     logs = np.log(lengths)
     changes = np.diff(logs)
-    sudden = OUT_OF_LINE * float(np.median(np.abs(changes)))
+    sudden = max(OUT_OF_LINE * float(np.median(np.abs(changes))), float(np.log(CHANGE)))
     for at in range(AROUND, len(lengths) - AROUND):
         change = float(changes[at - 1])
-        if abs(change) < max(sudden, np.log(CHANGE)):
-            continue
-        before, after = logs[at - AROUND : at], logs[at : at + AROUND]
-        frame, longer = skipped + at, float(np.exp(change))
-        if logs[at] - np.median([*before, *after[1:]]) > np.log(JUMP):
+        stays = np.median(logs[at : at + AROUND]) - np.median(logs[at - AROUND : at])
+        if abs(change) >= sudden and abs(stays - change) < np.log(CHANGE) / 2:
             raise InputError(
                 where,
-                f"from frame {frame} to {frame + 1} the atoms move {longer:.0f} times as far as in the step before, "
-                "and then as before: frames are missing there, or a segment was turned round",
-                PART,
-            )
-        if abs(np.median(after) - np.median(before) - change) < np.log(CHANGE) / 2:
-            raise InputError(
-                where,
-                f"from frame {frame} on the atoms move {longer:.2g} times as far from frame to frame as before, at "
-                "once: another timestep, or another choice of frames",
+                f"from frame {skipped + at} on the atoms move {np.exp(change):.2g} times as far from frame to frame as "
+                "before, at once: another timestep, or another choice of frames",
                 PART,
             )

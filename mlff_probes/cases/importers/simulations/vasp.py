@@ -14,7 +14,7 @@ from ase.io.vasp import read_vasp_xdatcar
 from mlff_probes.cases.convergence import opened
 from mlff_probes.cases.files import read_frames
 from mlff_probes.cases.importers.settings import read_settings
-from mlff_probes.cases.importers.simulations.stated import Simulated
+from mlff_probes.cases.importers.simulations.stated import Floats, Simulated
 from mlff_probes.core.errors import InputError
 from mlff_probes.methods.simulation.settings import Ensemble
 
@@ -120,16 +120,24 @@ def _xdatcar(file: Path) -> Simulated:
     except (ValueError, IndexError, OSError, EOFError) as error:
         raise InputError(file, f"cannot be read as an XDATCAR ({error})") from error
     beside = next((each for name in ("vasprun.xml", "OUTCAR", "INCAR") if (each := _there(file.parent / name))), None)
-    said, steps = Simulated(frames=frames), np.array(numbers, dtype=float) if len(numbers) == len(frames) else None
+    order = np.array(numbers, dtype=float) if len(numbers) == len(frames) else None
     if beside is None:
-        return replace(said, steps=steps)
+        return Simulated(frames=frames, numbers=order)
     tags = _of_vasprun(beside) if "vasprun" in beside.name else _of_outcar(beside)
     return replace(
         _from_tags(tags, beside),
         frames=frames,
-        steps=None if steps is None else steps * tags.get("NBLOCK", 1.0),
+        steps=_steps(order, tags.get("NBLOCK", 1.0)),
         settings=read_settings(beside),
     )
+
+
+def _steps(order: Floats | None, apart: float) -> Floats | None:
+    """Steps from the numbers of frames that are so many steps apart, whether these count steps or frames."""
+    if order is None or len(order) < 2:
+        return None
+    usual = float(np.median(np.diff(order)))
+    return order * (apart / usual) if usual > 0 else order
 
 
 def _there(file: Path) -> Path | None:
