@@ -55,7 +55,7 @@ class Nothing(Calculator):
 def test_a_model_that_has_learned_nothing_passes_nothing_but_the_exact_law():
     found = verdicts(Nothing())
     passed = {key for key, state in found.items() if state is State.PASSED}
-    mirrored = {("bilayer_graphene_fixed_gap_3.35", "stacking_fault_energy")}
+    mirrored = {("graphene_fixed_gap_3.35", "stacking_fault_energy")}
     assert {quantity for _, quantity in passed - mirrored} == {"periodicity"}
     assert mirrored <= passed
     assert State.ERROR in {found["sb2te3_relaxed_gap", q] for q in ("equilibrium_gap", "atop_energy")}

@@ -139,10 +139,8 @@ CASES: dict[str, Callable[[], Iterator[Atoms]]] = {
     "sliding/sb2te3_fixed_gap_0.6": lambda: _sb2te3(0.6),
     "sliding/sb2te3_relaxed_gap": _sb2te3_gaps,
     "sliding/tis2_fixed_gap_0.0": lambda: of_crystal(tis2(), 2.849, [(slide, 0.0) for slide in REGISTRIES], "TiS2"),
-    "sliding/bilayer_graphene_fixed_gap_3.35": lambda: of_dmc(EQUAL, lambda d: d == 3.35),
-    "sliding/bilayer_graphene_relaxed_gap": lambda: of_dmc(
-        {s: EQUAL[s] for s in (CRYSTAL, ATOP)}, lambda d: d != NOISY_A
-    ),
+    "sliding/graphene_fixed_gap_3.35": lambda: of_dmc(EQUAL, lambda d: d == 3.35),
+    "sliding/graphene_relaxed_gap": lambda: of_dmc({s: EQUAL[s] for s in (CRYSTAL, ATOP)}, lambda d: d != NOISY_A),
 }
 """How the frames of each case are made."""
 
