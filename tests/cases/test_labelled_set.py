@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import ase.io
@@ -96,9 +97,8 @@ def test_only_the_labels_that_count_are_written_and_all_else_is_kept(tmp_path):
 
 def test_several_files_name_the_origins_of_frames_that_name_none(tmp_path):
     one, other = frames(2), frames(3, symbols="Al2")
-    (tmp_path / "run_7").mkdir()
-    files = [written(tmp_path, one, "md-300K.extxyz"), written(tmp_path / "run_7", other, "vasprun_final.extxyz")]
-    assert [part.name for part in labelled_set(files, PBE).parts] == ["run_7", "md_300K"]
+    files = [written(tmp_path, one, "md-300K.extxyz"), written(tmp_path, other, "neb.2.extxyz")]
+    assert [part.name for part in labelled_set(files, PBE).parts] == ["neb", "md_300K"]
     assert [part.name for part in labelled_set([str(tmp_path / "*.extxyz")], PBE).parts] == ["all"]
     tagged = [*frames(2, phase="hot"), *frames(3, symbols="Al2")]
     by = labelled_set([written(tmp_path, tagged)], SetOptions(level="PBE", by="phase"))
@@ -112,6 +112,13 @@ def test_an_output_states_its_level_and_its_stress():
     assert [part.stressed for part in found.parts] == [len(found.frames)]
     with pytest.raises(InputError, match="was computed with LDA, but --level says PBE"):
         labelled_set([str(OF_ASE / "vasprun_pstress.xml")], PBE)
+
+
+def test_an_output_is_called_as_its_folder(tmp_path):
+    (tmp_path / "run 1").mkdir()
+    shutil.copy(OF_ASE / "vasprun_pstress.xml", tmp_path / "run 1" / "vasprun.xml")
+    files = [str(tmp_path / "run 1" / "vasprun.xml"), written(tmp_path, frames(1), "my_vasprun.extxyz")]
+    assert {part.name for part in labelled_set(files, SetOptions(level="LDA")).parts} == {"run_1", "my_vasprun"}
 
 
 def test_a_database_names_origins_by_its_keys(tmp_path):

@@ -30,7 +30,7 @@ ENOUGH = 0.9
 TIERS: tuple[tuple[int, Tier], ...] = ((5_000, "quick"), (50_000, "standard"))
 """Up to so many atoms in all frames: the quick tier is over within minutes on two cores, at a millisecond an atom."""
 
-FILE_NAMES = re.compile(r"(OUTCAR|vasprun|XDATCAR)", re.IGNORECASE)
+FILE_NAMES = re.compile(r"(OUTCAR|vasprun\.xml)(\.gz)?")
 """Files that all runs call the same: their folder says which it is."""
 
 
@@ -203,7 +203,7 @@ def _namer(files: Sequence[Path], by: str) -> Callable[[Atoms, Path], str]:
         own = origin_of(frame)
         if own != ALL or len(files) == 1:
             return own
-        return slug(file.parent.name if FILE_NAMES.search(file.name) else file.name.split(".")[0])
+        return slug(file.resolve().parent.name if FILE_NAMES.fullmatch(file.name) else file.name.split(".")[0])
 
     return name
 
