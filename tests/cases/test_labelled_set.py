@@ -99,7 +99,8 @@ def test_several_files_name_the_origins_of_frames_that_name_none(tmp_path):
     one, other = frames(2), frames(3, symbols="Al2")
     files = [written(tmp_path, one, "md-300K.extxyz"), written(tmp_path, other, "neb.2.extxyz")]
     assert [part.name for part in labelled_set(files, PBE).parts] == ["neb", "md_300K"]
-    assert [part.name for part in labelled_set([str(tmp_path / "*.extxyz")], PBE).parts] == ["all"]
+    assert [part.name for part in labelled_set([str(tmp_path / "*.extxyz")], PBE).parts] == ["neb", "md_300K"]
+    assert [part.name for part in labelled_set(files[:1], PBE).parts] == ["all"]
     tagged = [*frames(2, phase="hot"), *frames(3, symbols="Al2")]
     by = labelled_set([written(tmp_path, tagged)], SetOptions(level="PBE", by="phase"))
     assert [part.name for part in by.parts] == ["without_phase", "hot"]
