@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import ase.test
 import kinisi
 import numpy as np
 import pytest
@@ -20,14 +21,13 @@ from mlff_probes.core.trajectory import Trajectory
 DATA = Path(__file__).parents[1] / "data"
 CP2K = DATA / "cp2k" / "md"
 LAMMPS = DATA / "lammps" / "argon.lammpstrj.gz"
+OF_ASE = Path(ase.test.__file__).parent / "testdata" / "vasp"
 XDATCAR = Path(kinisi.__file__).parent / "tests" / "inputs" / "example_center.XDATCAR"
 
 
 @pytest.mark.parametrize(
     ("file", "frames", "said"),
     [
-        ("vasp/ti_vasprun.xml.gz", 3, (2.0, 500.0, "NVE", "PBE")),
-        ("vasp/h2o_OUTCAR.gz", 3, (1.0, None, "NVE", "PBE")),
         ("cp2k/md", 48, (2.0, 600.0, "NVT", "PBE")),
         ("espresso/md/h4.out.gz", 30, (0.4838, 300.0, "NVE", "PBE")),
     ],
@@ -36,6 +36,26 @@ def test_what_a_code_says_of_its_simulation(file, frames, said):
     found = read_simulation(DATA / file)
     assert len(found.frames) == frames
     assert (found.timestep_fs, found.temperature, found.ensemble, found.settings.level) == said
+    assert {"energy", "forces"} <= set(found.frames[-1].calc.results)
+
+
+@pytest.mark.parametrize(("name", "level"), [("vasprun_pstress.xml", "LDA"), ("OUTCAR_example_1", "PBE")])
+@pytest.mark.parametrize(("smass", "ensemble"), [("-3.00", "NVE"), (" 0.00", "NVT")])
+def test_what_vasp_says_of_a_simulation(tmp_path, name, level, smass, ensemble):
+    """An output that ASE comes with, of a single point, as the tags of a simulation leave it."""
+    text = (OF_ASE / name).read_text()
+    for before, after in (
+        ("IBRION = " + " " * 4 + "-1", "IBRION =      0"), ('"IBRION">    -1', '"IBRION">     0'),
+        ("POTIM  = 0.5000", "POTIM  = 2.0000"), ('"POTIM">      0.50000000', '"POTIM">      2.00000000'),
+        ("TEBEG  =    0.0;   TEEND  =   0.0", "TEBEG  =  500.0;   TEEND  = 500.0"), ("0.00010000</i>", "500.0</i>"),
+        ("SMASS  =  -3.00", f"SMASS  =  {smass}"), ('"SMASS">     -3.00000000', f'"SMASS">     {smass}'),
+    ):  # fmt: skip
+        text = text.replace(before, after)
+    file = tmp_path / ("vasprun.xml" if "vasprun" in name else "OUTCAR")
+    file.write_text(text)
+    found = read_simulation(file)
+    assert (found.timestep_fs, found.temperature, found.ensemble) == (2.0, 500.0, ensemble)
+    assert found.settings.level == level
     assert {"energy", "forces"} <= set(found.frames[-1].calc.results)
 
 

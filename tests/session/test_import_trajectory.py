@@ -99,7 +99,7 @@ def test_a_real_dump_of_lammps_is_taken_for_what_it_resolves(here, capsys):
     [
         (DATA / "cp2k" / "md", [], "time goes back at frame 28, from 54 to 42 fs"),
         (DATA / "espresso" / "md" / "h4.out.gz", [], "says nothing that a model could be judged by: first_peak_H_H"),
-        (DATA / "vasp" / "h2o_OUTCAR.gz", [], "a trajectory needs at least 20 frames, found 3"),
+        ("few.extxyz", STATED, "a trajectory needs at least 20 frames, found 3"),
         ("short.extxyz", STATED[1:], "does not say at which level of theory"),
         (
             "short.extxyz",
@@ -124,6 +124,7 @@ def test_a_real_dump_of_lammps_is_taken_for_what_it_resolves(here, capsys):
 def test_what_is_refused_leaves_nothing_behind(here, capsys, source, options, says):
     images = harmonic(24)
     ase.io.write("short.extxyz", images)
+    ase.io.write("few.extxyz", images[:3])
     ase.io.write("twice.extxyz", [*images[:12], *images[8:]])
     ase.io.write("sparse.extxyz", [Atoms(each.symbols, each.positions, cell=each.cell, pbc=True) for each in
                                    harmonic(60, interval=200.0)])  # fmt: skip
