@@ -79,6 +79,8 @@ PBE = {"GGA": "PE", "LDAUTYPE": "2"}
         (PBE | {"LHFCALC": "T", "AEXX": "0.25", "HFSCREEN": "0.2"}, "HSE06"),
         (PBE | {"LHFCALC": "T", "AEXX": "0.3", "HFSCREEN": "0.2"}, ""),
         (PBE | {"METAGGA": "MBJ"}, ""),
+        (PBE | {"ML_LMLFF": ".TRUE."}, ""),
+        (PBE | {"ML_LMLFF": "F"}, "PBE"),
         ({}, ""),
     ],
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.integrate import trapezoid
 
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
@@ -123,4 +124,4 @@ def _axis(curve: str) -> str:
 
 def _area(curve: str, x: Floats, y: Floats) -> float:
     """What a curve is divided by: a spectrum may come in any unit, and is drawn and compared with area 1."""
-    return 1.0 if curve.startswith("rdf_") else float(np.trapezoid(y, x))
+    return 1.0 if curve.startswith("rdf_") else float(trapezoid(y, x))

@@ -63,7 +63,9 @@ TAG = re.compile(r"\b([A-Z][A-Za-z0-9_]+)\s*=\s*([-+.\w]+)")
 """``ISMEAR =     1;   SIGMA  =   0.10``."""
 
 PER_SPECIES = re.compile(r"(LDAU[LUJ])\s*=\s*([-+.\d\s]+)")
-KNOWN = {*DETAILS, "GGA", "METAGGA", "IVDW", "LUSE_VDW", "LHFCALC", "AEXX", "HFSCREEN", "LDAUTYPE"}
+LEARNED = "ML_LMLFF"
+"""Energies of a force field that VASP learns, or has learned, stand among those of the functional."""
+KNOWN = {*DETAILS, LEARNED, "GGA", "METAGGA", "IVDW", "LUSE_VDW", "LHFCALC", "AEXX", "HFSCREEN", "LDAUTYPE"}
 ORBITALS = "spdf"
 
 
@@ -81,7 +83,7 @@ def from_tags(tags: Tags, *, version: str = "", mesh: str = "", potentials: Sequ
     potentials
         Of each species, as ``PAW_PBE Si 05Jan2001``.
     """
-    functional, unnamed = _functional(tags, potentials)
+    functional, unnamed = ("", f"{LEARNED} = T") if _on(tags, LEARNED) else _functional(tags, potentials)
     values = {name: _detail(name, tags[name]) for name in DETAILS if name in tags}
     if mesh:  # which says more than the spacing it was made of
         values.pop("KSPACING", None)
