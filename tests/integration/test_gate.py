@@ -10,7 +10,7 @@ import sys
 import pytest
 
 MAKE, STRONGER = "--calculator=py:./calc.py:make", "--calculator=py:./calc.py:stronger"
-IN_GAP = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0")
+IN_GAP = ("-k", "cr_sb2te3_in_gap or sb2te3_fixed_gap_0.0")
 WORKERS = [pytest.param((), id="one process"), pytest.param(("-n", "1"), id="-n 1")]
 CHANGED = '''
 import os

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 IN_GAP, SLIDE, SUPERCELLS = "cr_sb2te3_in_gap", "sb2te3_fixed_gap_0.0", "sb2te3_20_atoms"
-CASES = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0 or 20_atoms or own")
+CASES = ("-k", "cr_sb2te3_in_gap or sb2te3_fixed_gap_0.0 or 20_atoms or own")
 SIZE = {IN_GAP: 7, SLIDE: 6, SUPERCELLS: 1}
 """Items of each case, for each calculator; their structures have 21, 5 and 20 atoms."""
 

@@ -14,7 +14,7 @@ DISTS = {"load": 2, "loadfile": 2, "loadscope": 3, "loadgroup": 2, "worksteal": 
 """How tests are spread, over how many workers."""
 
 IN_GAP, SLIDE, SUPERCELLS = "cr_sb2te3_in_gap", "sb2te3_fixed_gap_0.0", "sb2te3_20_atoms"
-CASES = ("-k", "cr_sb2te3_in_gap or fixed_gap_0.0 or 20_atoms or own")
+CASES = ("-k", "cr_sb2te3_in_gap or sb2te3_fixed_gap_0.0 or 20_atoms or own")
 SIZE = {IN_GAP: 7, SLIDE: 6, SUPERCELLS: 1}
 """Items of each case, for each calculator."""
 
