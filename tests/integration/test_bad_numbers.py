@@ -138,7 +138,7 @@ def spoilt(tmp_path_factory, run_probes_in, sound, quick_speed):
     """One run of all calculators that fail at one frame, on one or two cases of each family."""
     directory = tmp_path_factory.mktemp("spoilt")
     (directory / "calc.py").write_text(sound + SPOILT)
-    cases = ("-k", "(cr_sb2te3 and not octahedral_hop and not dynamics) or fixed_gap_0.0 or quick_speed")
+    cases = ("-k", "(cr_sb2te3 and not octahedral_hop and not dynamics) or sb2te3_fixed_gap_0.0 or quick_speed")
     own = f"--probe-reference={quick_speed}"
     return run_probes_in(directory, *calculators("make", *AT_IMAGE_3), own, *cases)
 
