@@ -14,6 +14,7 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.emt import EMT
 from ase.calculators.mixing import AverageCalculator, LinearCombinationCalculator, MixedCalculator, SumCalculator
 from ase.calculators.tersoff import Tersoff, TersoffParameters
+from mace_models import mace_sandbox
 
 from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.calculators.tree import (
@@ -309,7 +310,8 @@ def test_the_precision_of_networks(networks, found):
 
 
 def test_the_packages_of_all_classes(monkeypatch):
-    from mace.modules.radial import ZBLBasis
+    with mace_sandbox("float64", seed=0):
+        from mace.modules.radial import ZBLBasis
 
     inside = type("Own", (ZBLBasis,), {"__module__": "somewhere"})()
     assert packages_of(parts(Holder(model=torch.nn.Sequential(inside)))) == ("ase", "mace-torch", "torch")
