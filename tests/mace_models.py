@@ -7,12 +7,14 @@ is judged on, so its scorecard says that the plumbing works and nothing about MA
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +60,26 @@ def random_mace(
     reads_charge
         Whether the energy depends on the total charge, which MACE reads from `info["charge"]` of a frame.
     """
+    numbers = tuple(sorted(atomic_numbers[symbol] for symbol in elements))
+    size = {"channels": channels, "max_ell": max_ell, "correlation": correlation, "r_max": r_max}
+    path.write_bytes(_random_mace(dtype, tuple(heads), numbers, seed, reads_charge=reads_charge, **size))
+    return path
+
+
+@cache  # a file of many tests asks for the same one again, and TorchScript takes a second to compile
+def _random_mace(dtype: str, heads: tuple[str, ...], numbers: tuple[int, ...], seed: int, **size: Any) -> bytes:
     with mace_sandbox(dtype, seed):
-        numbers = sorted(atomic_numbers[symbol] for symbol in elements)
         model = _scale_shift_mace(
             numbers,
             heads=heads,
             atomic_energies=-3.0 + torch.randn(len(heads), len(numbers)).numpy(),
             scale=50.0,  # forces of some eV/A, as in a material
             neighbours=20.0,
-            channels=channels,
-            max_ell=max_ell,
-            correlation=correlation,
-            r_max=r_max,
-            reads_charge=reads_charge,
+            **size,
         )
-        torch.save(model, path)
-    return path
+        file = io.BytesIO()
+        torch.save(model, file)
+    return file.getvalue()
 
 
 def trained_mace(path: Path, *, epochs: int = EPOCHS, seed: int = 0) -> Path:

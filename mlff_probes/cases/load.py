@@ -256,7 +256,7 @@ def _blind(case: Case, expectation: Expectation) -> str:
         return ""
     return (
         f"blind, so not judged: the tolerance of {tolerance.value:g} {unit} ({tolerance.origin}) is no smaller than "
-        f"all that the curve of the reference shows, {signal:.2g} {unit}; state a finer tolerance with its reason"
+        f"all that the reference shows, {signal:.2g} {unit}; state a finer tolerance with its reason"
     )
 
 

@@ -121,7 +121,8 @@ class BaseProtocol(Record):
     def signal(self, quantity: str, reference: Measurement) -> float | None:
         """What a tolerance must stay below to see anything: the range of the curve of the reference, in its unit.
 
-        For a mean deviation it is that of a curve without any feature. None where a quantity is read off no curve.
+        For a mean deviation it is that of a curve without any feature, and for parity that of a model that sees no
+        differences and no forces. None where a quantity is read off neither.
         """
         return None
 

@@ -18,7 +18,7 @@ from mlff_probes.measure.migration.figure import FIXED_PATH, RELAXED_PATH, VACAN
 from mlff_probes.measure.migration.fixed_path import fixed_path
 from mlff_probes.measure.migration.protocols import FccVacancy, FixedPath, RelaxedPath
 from mlff_probes.measure.parity.figure import PARITY
-from mlff_probes.measure.parity.measurement import parity
+from mlff_probes.measure.parity.measurement import labels, parity
 from mlff_probes.measure.parity.protocols import Parity
 from mlff_probes.measure.sliding.figure import FIXED_GAP, RELAXED_GAP
 from mlff_probes.measure.sliding.measurement import fixed_gap_slide, periodic_images, relaxed_gap_slide
@@ -30,7 +30,7 @@ KINDS = (
     Kind(FccVacancy, Later("migration.vacancy:fcc_vacancy"), VACANCY),
     Kind(FixedGapSlide, OnFrames(fixed_gap_slide, periodic_images), FIXED_GAP),
     Kind(RelaxedGapSlide, OnFrames(relaxed_gap_slide), RELAXED_GAP),
-    Kind(Parity, OnFrames(parity), PARITY),
+    Kind(Parity, OnFrames(parity), PARITY, labels),
     Kind(Symmetry, Later("laws.symmetry:symmetry"), SYMMETRY),
     Kind(Derivatives, Later("laws.derivatives:derivatives"), DERIVATIVES),
     Kind(Smoothness, Later("laws.smoothness:smoothness"), SMOOTHNESS),

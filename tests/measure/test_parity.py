@@ -29,6 +29,7 @@ from mlff_probes.measure.parity.measurement import (
     frame_force_rmse,
     labelled_forces,
 )
+from mlff_probes.measure.parity.protocols import FEATURELESS
 from mlff_probes.session.suite import Suite
 
 HEAD = """schema_version = 1
@@ -70,6 +71,18 @@ class Answers(LookupCalculator):
         self.results = {"energy": self.energies[row]}
         if self.given is not None:
             self.results["forces"] = np.array(self.given[row], dtype=float)
+
+
+class SeesNothing(LookupCalculator):
+    """One energy for whatever structure, and no forces."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self):
+        super().__init__([])
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        self.results = {"energy": -1.0, "forces": np.zeros((len(atoms), 3))}
 
 
 def write_case(folder, frames, *, extra="", expect=None):
@@ -525,8 +538,8 @@ def test_what_parity_stands_on(tmp_path):
 @pytest.mark.parametrize(("labels", "state"), [(17, State.PASSED), (16, State.PASSED), (15, State.ERROR)])
 def test_a_set_of_which_too_little_is_judged_is_an_error(tmp_path, labels, state):
     """Seventeen frames, some without labels: the same model passes on most of them, and is not judged on fewer."""
-    frames = [frame("AlCu", round(0.1 + n / 20, 2), energy=1.0, forces=[X, Y]) for n in range(17)]
-    answers = Answers(frames, [1.0] * 17, [f.get_forces() for f in frames])
+    frames = [frame("AlCu", round(0.1 + n / 20, 2), energy=1.0 + n, forces=[X, Y]) for n in range(17)]
+    answers = Answers(frames, [1.0 + n for n in range(17)], [f.get_forces() for f in frames])
     written = [f.copy() if n >= labels else f for n, f in enumerate(frames)]
     expect = EXPECT.format("energy_mae", "meV/atom", 1) + EXPECT.format("force_mae", "meV/A", 1)
     suite = Suite([as_calculator(answers)], [load_case(write_case(tmp_path, written, expect=expect))])
@@ -581,3 +594,30 @@ def test_a_frame_without_any_label_of_a_force_has_no_force_error():
     found = frame_force_rmse([np.ones((2, 3)), np.array([X, X])], reference)
     assert np.isnan(found[0])
     assert found[1] == pytest.approx(np.sqrt(2 / 6))
+
+
+@pytest.mark.parametrize(
+    ("rattle", "blind"), [(0.002, {"energy_mae", "force_mae", "force_mae_Al", "stress_mae"}), (0.15, set())]
+)
+def test_what_a_model_that_sees_nothing_would_pass_is_not_judged(tmp_path, rattle, blind):
+    """A test set near equilibrium has forces, stresses and energy differences within the tolerances."""
+    frames = []
+    for seed in range(3):
+        atoms = bulk("Al", a=5.46 if blind else 5.2, cubic=True)  # the crystal at rest, and compressed
+        atoms.rattle(rattle, seed=seed)
+        atoms.info["origin"] = "md"
+        atoms.calc = SinglePointCalculator(atoms, **Sound().evaluated(atoms))
+        frames.append(atoms)
+    rows = {"energy_mae": "meV/atom", "force_mae": "meV/A", "force_mae_Al": "meV/A"}
+    expect = "".join(EXPECT.format(name, unit, 0) for name, unit in rows.items()) + STRESS.replace("0.05", "0")
+    file = write_case(tmp_path, frames, expect=expect)
+    case = load_case(file)
+    assert set(case.blind) == blind
+    found = measured(file, SeesNothing())
+    seen = case.reference.diagnostics[FEATURELESS]
+    for name in ("energy_mae", "force_mae", "force_mae_Al"):
+        assert found[name] == pytest.approx(seen[name], rel=1e-9)
+    assert seen["force_mae"] == pytest.approx(1e3 * np.mean([np.abs(f.get_forces()).mean() for f in frames]))
+    assert seen["stress_mae"] == pytest.approx(np.mean([np.abs(f.get_stress()).mean() for f in frames]) / units.GPa)
+    for name in blind:
+        assert "no smaller than all that the reference shows" in case.blind[name]

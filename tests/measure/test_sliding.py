@@ -106,8 +106,8 @@ def test_a_valley_instead_of_a_hill_of_eight_mev_does_not_pass(tmp_path):
     }  # fmt: skip
     assert all(found[name].state is State.REPORTED for name in case.blind)
     assert found["atop_energy"].reason == (
-        "blind, so not judged: the tolerance of 0.017 eV/cell (policy) is no smaller than all that the curve of the "
-        "reference shows, 0.008 eV/cell; state a finer tolerance with its reason"
+        "blind, so not judged: the tolerance of 0.017 eV/cell (policy) is no smaller than all that the reference "
+        "shows, 0.008 eV/cell; state a finer tolerance with its reason"
     )
     right = {name: row.verdict.state for name, row in verdicts(Hill(), case).items()}
     assert State.PASSED in right.values()

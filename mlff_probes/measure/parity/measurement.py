@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -21,7 +21,7 @@ from mlff_probes.measure.parity.energies import (
     centred_energies,
     energy_errors,
 )
-from mlff_probes.measure.parity.protocols import Parity
+from mlff_probes.measure.parity.protocols import FEATURELESS, Parity
 from mlff_probes.measure.results import Result, missing, not_supplied
 from mlff_probes.methods.constraints import ZEROED, labels_alone
 
@@ -106,6 +106,29 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     if evaluation.stressed.any():
         arrays |= _stress_arrays(case.stored, evaluation)
     return Result(values, arrays, evaluation, _counts(case, errors))
+
+
+def labels(case: Case[Parity], _: Sequence[str]) -> Result | None:
+    """The labels against themselves; the diagnostics hold what a model would be off by that sees nothing at all.
+
+    Such a model has the same energy for whatever structure, no forces and no stress (`Parity.signal`).
+    """
+    if case.stored is None:
+        return None
+    assert case.stored.forces is not None
+    energies, forces, stresses = case.stored.energies, case.stored.forces, case.stored.stresses
+    featureless = Evaluation(
+        np.zeros_like(energies),
+        tuple(np.zeros_like(force) for force in forces),
+        stresses=None if stresses is None else stresses * 0.0,
+    )
+    result, nothing = parity(case, case.stored), parity(case, featureless)
+    seen = {
+        quantity: abs(value.value - own)
+        for quantity, value in nothing.values.items()
+        if value.value is not None and (own := result.values[quantity].value) is not None
+    }
+    return replace(result, diagnostics=result.diagnostics | {FEATURELESS: seen})
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, STRESS, BaseProtocol, FramesFrom, LabelKeys
-from mlff_probes.core.records import Slug, Text
+from mlff_probes.core.records import Measurement, Slug, Text
 from mlff_probes.measure.parity.energies import EnergyReference, elements_problem
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+
+FEATURELESS = "a model that sees nothing"
+"""Diagnostic of the labels: by how much such a model is off, by quantity."""
 
 
 class Parity(BaseProtocol, LabelKeys):
@@ -69,6 +73,11 @@ class Parity(BaseProtocol, LabelKeys):
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
         return elements_problem(frames) if self.energy_reference == "elements" else None
+
+    def signal(self, quantity: str, reference: Measurement) -> float | None:
+        """What a model would be off by that has one energy for all structures, no forces and no stress."""
+        found: float | None = reference.diagnostics[FEATURELESS].get(quantity)
+        return found
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: parts share the tolerance of the whole."""
