@@ -36,12 +36,14 @@ HOLDERS = (
 
 CLOSED = (
     str, bytes, int, float, complex, bool, type(None), np.ndarray, np.generic, np.dtype, type, ModuleType, FunctionType,
-    BuiltinFunctionType, MethodType, re.Pattern, Atoms,
+    BuiltinFunctionType, re.Pattern, Atoms,
 )  # fmt: skip
 """Kinds of objects in which no calculator is."""
 
 NOT_OURS = frozenset({"logging", "threading", "pathlib", "io", "collections", "functools", "inspect", "importlib"})
 """Modules of Python from whose objects one would come to the whole process."""
+
+ENTRIES = (list, tuple, set, frozenset, deque)
 
 DISPERSION = re.compile(
     r"""
@@ -51,7 +53,8 @@ DISPERSION = re.compile(
     | (?<![A-Z]) (?: XTB | TBLite | GFN ) | xTB | Xtb                          # MyXTBCalculator, but no NextBlock
     | (?i: (?<![a-z]) (?: mbd | xdm | [dg]?xtb | gfn ) )                       # pbe-mbd, GFN1-xTB
     | (?i: (?<![a-z]) d[234] (?: bj | zero | op )? m? (?![0-9a-z]) )           # pbe_d3bj, PBE+D4
-    | (?i: - (?: d[234] (?![0-9]) | (?: d | v | ts | 3c ) (?![0-9a-z]) ) )     # PBE-D3atm, wB97X-V, r2SCAN-3c
+    | (?i: [-+] (?: d[234] (?![0-9]) | (?: d | r?v | ts | 3c | nl | ddsc ) (?![0-9a-z]) ) )  # PBE-D3atm, PBE+TS
+    | (?i: b97 [mx]? (?: d | r?v ) (?![0-9a-z]) )                              # wB97XD, B97D, B97MrV
     """,
     re.VERBOSE,
 )
@@ -107,7 +110,7 @@ def parts(calculator: Any) -> list[Part]:
     queue, seen, found = deque([Part("", calculator)]), {id(calculator)}, list[Part]()
     while queue and len(found) < MOST_PARTS:
         part = queue.popleft()
-        if not isinstance(part.found, list | tuple | set | frozenset | Mapping):
+        if not isinstance(part.found, (*ENTRIES, Mapping, MethodType)):
             found.append(part)
         for child in _children(part):
             if id(child.found) not in seen and not _closed(child.found):
@@ -118,7 +121,7 @@ def parts(calculator: Any) -> list[Part]:
 
 def _closed(found: Any) -> bool:
     tensor = getattr(sys.modules.get("torch"), "Tensor", ())
-    foreign = type(found).__module__ in NOT_OURS and not isinstance(found, partial)
+    foreign = type(found).__module__ in NOT_OURS and not isinstance(found, (*ENTRIES, Mapping, partial))
     return isinstance(found, (CLOSED, tensor)) or foreign
 
 
@@ -128,7 +131,9 @@ def _children(part: Part) -> Iterator[Part]:
     with contextlib.suppress(Exception):  # whatever a foreign container or attribute may raise
         if isinstance(found, Mapping):
             yield from (Part(f"{place}[{key!r}]", value) for key, value in list(found.items())[:MOST_ENTRIES])
-        elif isinstance(found, list | tuple | set | frozenset):
+        elif isinstance(found, MethodType):
+            yield Part(f"{place}.__self__", found.__self__)
+        elif isinstance(found, ENTRIES):
             yield from (Part(f"{place}[{row}]", value) for row, value in enumerate(list(found)[:MOST_ENTRIES]))
         else:
             dot = f"{place}." if place else ""

@@ -326,9 +326,10 @@ def _check_copy(first: Atoms, known: FrameLabels, labels: FrameLabels, file: Pat
 
 
 def _is_isolated_atom(frame: Atoms) -> bool:
-    if re.fullmatch(r"isolated[ _-]?atoms?", str(frame.info.get("config_type", "")), re.IGNORECASE):
-        return True
-    return len(frame) == 1 and all(length > ALONE_A for length in frame.cell.lengths()[frame.pbc])
+    if len(frame) != 1:  # whatever it is called
+        return False
+    named = re.fullmatch(r"isolated[ _-]?atoms?", str(frame.info.get("config_type", "")), re.IGNORECASE)
+    return named is not None or all(length > ALONE_A for length in frame.cell.lengths()[frame.pbc])
 
 
 def _law_structures(file: Path, protocol: Law) -> list[Atoms]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.records import Measurement, Record, Text
+from mlff_probes.core.structures import state_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -175,4 +176,17 @@ def order_problem(frames: Sequence[Atoms]) -> str | None:
             return f"frame {index} has {len(frame)} atoms, frame 0 has {len(first)}"
         if frame.get_chemical_symbols() != first:
             return f"frame {index} has other elements, or in another order, than frame 0"
+    return None
+
+
+def state_problem(frames: Sequence[Atoms]) -> str | None:
+    """Why the frames are not of one charge, spin and head, whose energies would make no curve, or None."""
+    first = state_of(frames[0])
+    for index, frame in enumerate(frames):
+        if (state := state_of(frame)) != first:
+            here, there = (", ".join(f"{name} = {value}" for name, value in each.items()) for each in (state, first))
+            return (
+                f"frame {index} states {here or 'no charge, spin or head'}, and frame 0 {there or 'none'}; energies "
+                "are compared within one state"
+            )
     return None

@@ -42,6 +42,9 @@ MULTIPLICITIES = {"spin", "total_spin", "multiplicity", "spin_multiplicity"}
 STATE = EXTENSIVE | MULTIPLICITIES | {"head"}
 """What makes two structures out of one geometry: another charge, another spin, another head that is to answer."""
 
+COUNTED = CHARGES | UNPAIRED | MULTIPLICITIES
+"""Of these a structure that states 0 has no other than one that states nothing."""
+
 POLAR = {"electric_field", "external_field", "external_electric_field", "efield", "e_field"}
 AXIAL = {
     "initial_magmoms", "magmoms", "magnetic_moments", "spins", "magnetic_field", "external_magnetic_field", "b_field",
@@ -118,6 +121,19 @@ def derived(
     if positions is not None:
         found.positions = positions
     return found
+
+
+def state_of(atoms: Atoms) -> dict[str, str]:
+    """What `STATE` an `info` gives a structure, by name in lower case; a charge of 0 is none."""
+    stated = {key.lower(): _number(value) for key, value in atoms.info.items() if key.lower() in STATE}
+    return {key: value for key, value in sorted(stated.items()) if not (key in COUNTED and value == "0")}
+
+
+def _number(value: object) -> str:
+    try:
+        return f"{float(str(value)):g}"
+    except ValueError:
+        return str(value)
 
 
 def copied(atoms: Atoms) -> Atoms:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict, defaultdict, deque
 from functools import partial
 from types import ModuleType
 
@@ -126,6 +127,10 @@ def from_package(name):
         (lambda: Holder(kept=Kept(d4())), "kept._Kept__inner"),
         (lambda: Holder(make=partial(print, d4())), "make.args[0]"),
         (lambda: Holder(make=partial(print, inner=d4())), "make.keywords['inner']"),
+        (lambda: Holder(models=OrderedDict(b=d4())), "models['b']"),
+        (lambda: Holder(models=defaultdict(list, b=[d4()])), "models['b'][0]"),
+        (lambda: Holder(models=deque([Model(), d4()])), "models[1]"),
+        (lambda: Holder(ask=d4().get_potential_energy), "ask.__self__"),
         (lambda: from_package("tblite.ase"), ""),
         (lambda: from_package("xtb.ase.calculator"), ""),
     ],
@@ -163,6 +168,8 @@ def test_nothing_else_is_taken_for_dispersion(calculator):
         ("NEP89", False), ("LD34", False), ("Uma_D3bj", True), ("D3zero", True), ("MBDrsSCS", True), ("XTB", True),
         ("TBLite", True), ("NextBlock", False), ("D3bject", False), ("LambdaLR", False), ("MyXDM", True),
         ("PBE-D3(BJ)", True), ("pbe_d2", True), ("PBE D4", True), ("BLYP-D3atm", True), ("PBE+MBD@rsSCS", True),
+        ("PBE+TS", True), ("B97M-rV", True), ("PBE-dDsC", True), ("wB97XD", True), ("wB97X-D", True), ("B97D", True),
+        ("PBE+D", True), ("BLYP-NL", True), ("wB97M", False), ("B97", False), ("B97-1", False), ("PBE+U", False),
         ("revpbe-xdm", True), ("HSE06-TS", True), ("wB97M-V", True), ("PBEh-3c", True), ("gfnff", True),
         ("rev-vdw-df2", True), ("r2SCAN", False), ("wB97M", False), ("SCAN-2d", False), ("PBE/d30", False),
     ],

@@ -155,6 +155,14 @@ def test_isolated_atoms_by_any_name_whatever_the_box(tmp_path, said, length):
     assert read.notes == ("Frames left out: 1 isolated atoms.",)
 
 
+def test_what_is_no_single_atom_is_no_isolated_atom_whatever_it_is_called(tmp_path):
+    named = frame(energy=ENERGY, forces=FORCES)
+    named.info["config_type"] = "isolated_atom"
+    ase.io.write(tmp_path / "set.extxyz", [named], format="extxyz")
+    read = labelled_frames([(None, tmp_path / "set.extxyz")], where="here")
+    assert (len(read.frames), read.notes) == (1, ())
+
+
 @pytest.mark.parametrize(
     ("stated", "says"),
     [

@@ -180,6 +180,11 @@ def stand_still(file):
         (edit_text("energy=-6186.437756706739", "energy=nan"), "not finite"),
         (edit_text("energy=-6186.437756706739 ", ""), "has no energy, but others have one"),
         (edit_text("image=3", "image=nan"), "which is not finite"),
+        (
+            edit_text("image=3", "charge=1 image=3"),
+            "frame 3 states charge = 1, and frame 0 none; energies",
+        ),
+        (edit_text("image=3", "head=r2scan spin=3.0 image=3"), "states head = r2scan, spin = 3, and frame 0 none"),
         (stand_still, "images 2 and 3 are the same structure"),
         (edit_text("image=3", "image=7"), "'image' must number the frames"),
         (edit_text("image=3", "image=three"), "expected a number"),
@@ -248,6 +253,10 @@ def change_info(key, old, new):
     return change
 
 
+def charge(frame):
+    frame.info["charge"] = int(frame.info["slide"] > 0.5)
+
+
 def strain(frame):
     if frame.info["slide"] > 0.5:
         frame.set_cell(frame.cell.array * [[1.1], [1.0], [1.0]])
@@ -261,6 +270,7 @@ def strain(frame):
         ("sb2te3_fixed_gap_0.0", {"frame": strain}, "other in-plane cell vectors"),
         ("sb2te3_fixed_gap_0.0", {"frame": change_info("gap", 2.82244133, float("nan"))}, "not finite"),
         ("sb2te3_fixed_gap_0.0", {"frame": change_info("slide", 0.25, 0.26)}, "'slide' must be 0, 1/12, 2/12"),
+        ("sb2te3_fixed_gap_0.0", {"frame": charge}, "frame 7 states charge = 1, and frame 0 none"),
         ("sb2te3_relaxed_gap", {"frame": change_info("gap", 3.02244133, 2.822441)}, "is given twice"),
         ("sb2te3_relaxed_gap", {"frame": change_info("slide", 2 / 3, 0.5)}, "must be 0, 1/3 or 2/3"),
     ],
@@ -271,6 +281,13 @@ def test_bad_slides(spoiled_slide, name, changes, says):
         load_case(file)
     assert says in str(caught.value)
     assert str(file.with_suffix("")) in str(caught.value)
+
+
+def test_a_charge_of_zero_is_no_charge(spoiled_slide):
+    file = spoiled_slide(
+        "sb2te3_fixed_gap_0.0", frame=lambda f: f.info.update({"charge": 0} if f.info["slide"] else {})
+    )
+    assert len(load_case(file).frames) == 12
 
 
 def test_keys_of_different_precision_agree(spoiled_slide):

@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlff_probes.cases.importers.trajectory import trajectory_of
+from mlff_probes.cases.importers.trajectory import temperature_of, trajectory_of
 from mlff_probes.core.errors import InputError
 from mlff_probes.measure.dynamics.protocols import ReferenceTrajectory
 
@@ -237,6 +237,29 @@ def test_the_heat_of_momentum_that_is_free_is_that_of_all_degrees_of_freedom():
             f"{found.temperatures.mean():.1f} K on average (of 3N, as most codes print it, {printed:.1f} K)."
         )
         assert notes == ((said,) if fixed else ())
+
+
+def test_positions_too_sparse_for_velocities_tell_no_temperature():
+    """A lattice that is sampled every 200 fs: differences of positions are no velocities."""
+    still = [frame.copy() for frame in vibrating(60, interval=200.0, labels="")]
+    for frame in still:
+        frame.positions -= frame.get_masses() @ (frame.positions - SALT.positions) / frame.get_masses().sum()
+    found, notes, _ = read(still, 200.0)
+    assert temperature_of(found) is None
+    assert notes == ()
+    for frame in still:
+        frame.set_velocities(np.random.default_rng(0).normal(size=(8, 3)))
+    known = read(still, 200.0)[0]
+    assert temperature_of(known) == pytest.approx(known.temperatures.mean())
+
+
+def test_atoms_that_never_move_were_held():
+    """Their constraints were lost on the way, as in files of positions alone."""
+    frames = vibrating(labels="")
+    for frame in frames:
+        frame.positions[[2, 5]] = frames[0].positions[[2, 5]]
+    with pytest.raises(InputError, match=r"here: 2 of 8 atoms, the first of them 2, stay where they are in all frames"):
+        read(frames)
 
 
 def test_positions_with_few_digits_are_said():

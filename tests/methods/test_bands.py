@@ -282,7 +282,7 @@ def test_a_waypoint_that_relaxes_into_a_site_is_said():
     assert outcome(Hop())[1].values["barrier"].caveat == ""
 
 
-@pytest.mark.parametrize("late", [(0.5,), (0.4, 0.9), (0.5, 0.0), (0.0, 0.5, 0.9)])
+@pytest.mark.parametrize("late", [(0.5,), (0.4, 0.9), (0.8, 0.0), (0.0, 0.5, 0.9)])
 def test_waypoints_beyond_the_saddle_lead_the_band_to_the_last_site(late):
     kind, result = outcome(Hop(), places=(-1.4, *late, 1.4))
     assert kind == "converged"

@@ -10,6 +10,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 
 from mlff_probes.cases.load import load_case
 from mlff_probes.cli import main
@@ -119,12 +120,17 @@ def test_a_real_dump_of_lammps_is_taken_for_what_it_resolves(here, capsys):
         ),
         ("twice.extxyz", STATED, "frames 12 to 15 repeat frames 8 to 11"),
         ("nothing.traj", STATED, "there is no such file"),
+        ("held.traj", STATED, "held.traj: constraints hold 1 atoms, which a simulation lets move"),
     ],
 )
 def test_what_is_refused_leaves_nothing_behind(here, capsys, source, options, says):
     images = harmonic(24)
     ase.io.write("short.extxyz", images)
     ase.io.write("few.extxyz", images[:3])
+    held = [image.copy() for image in images]
+    for image in held:
+        image.set_constraint(FixAtoms([0]))
+    ase.io.write("held.traj", held)
     ase.io.write("twice.extxyz", [*images[:12], *images[8:]])
     ase.io.write("sparse.extxyz", [Atoms(each.symbols, each.positions, cell=each.cell, pbc=True) for each in
                                    harmonic(60, interval=200.0)])  # fmt: skip

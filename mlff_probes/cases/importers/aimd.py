@@ -16,7 +16,7 @@ from mlff_probes.cases.importers.labelled_set import level_of
 from mlff_probes.cases.importers.simulations.reading import read_simulation
 from mlff_probes.cases.importers.simulations.stated import Simulated
 from mlff_probes.cases.importers.simulations.timing import interval_fs, refuse_changes_of_pace
-from mlff_probes.cases.importers.trajectory import trajectory_of
+from mlff_probes.cases.importers.trajectory import temperature_of, trajectory_of
 from mlff_probes.cases.load import CaseFile, ExpectationTable, ReferenceTable
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
@@ -24,10 +24,7 @@ from mlff_probes.core.protocol import LabelKeys
 from mlff_probes.core.records import Tier
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import ReferenceDynamics, Trajectory
-from mlff_probes.measure.dynamics.observables import Observables
-from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics, ReferenceTrajectory
-from mlff_probes.measure.dynamics.reference_dynamics import sample_of
-from mlff_probes.methods.analysis.statistics import Unresolved
+from mlff_probes.measure.dynamics.protocols import MolecularDynamics, ReferenceTrajectory
 from mlff_probes.methods.simulation.settings import Ensemble
 
 REPLICAS = 4
@@ -141,7 +138,7 @@ def imported_run(source: Path, id: str, options: RunOptions) -> ImportedRun:
     in_file = stated.model_copy(update={"skip": options.skip, **dict(options.keys)})
     trajectory, _, unmapped = trajectory_of(kept, in_file, where)  # its notes are those of the loader
     refuse_changes_of_pace(trajectory, where, options.skip)
-    kelvin = _kelvin(_protocol(kept, how, ANY_K, where), trajectory)
+    kelvin = temperature_of(trajectory)
     protocol = _protocol(kept, how, _temperature(said, options, how, kelvin, where), where)
     settings = f": {said.settings}" if said.settings.compared else ""
     case = Case(
@@ -187,16 +184,6 @@ def _how(said: Simulated, options: RunOptions, where: str) -> _How:
     if timestep is None or ensemble is None or missing:
         raise InputError(where, "does not state the " + ", nor the ".join(missing), "say so")
     return _How(timestep, interval_fs(said, options.interval_fs, timestep, where), ensemble)
-
-
-def _kelvin(protocol: MolecularDynamics, trajectory: Trajectory) -> float | None:
-    """The mean temperature of a trajectory, K; None where its positions are too sparse or too few for velocities."""
-    if trajectory.differentiated:
-        try:
-            Observables(protocol, sample_of(trajectory)).sampled(ALL)
-        except Unresolved:
-            return None
-    return float(trajectory.moving.temperatures.mean())
 
 
 def _temperature(said: Simulated, options: RunOptions, how: _How, kelvin: float | None, where: str) -> float:

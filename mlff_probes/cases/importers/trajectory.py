@@ -20,7 +20,10 @@ from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import BOLTZMANN_EV_K, KINETIC_EV, Floats, ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics, ReferenceTrajectory
+from mlff_probes.methods.analysis.sampling import aliasing, sampled
+from mlff_probes.methods.analysis.statistics import Unresolved
 from mlff_probes.methods.analysis.velocities import rounding_noise, rounding_step, velocities_from_positions
+from mlff_probes.methods.analysis.vibrations import FEWEST_SAMPLES
 from mlff_probes.methods.constraints import Freedom
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
@@ -85,12 +88,6 @@ def _reference_trajectory(
     source = only(file, given.file)
     frames = read_frames(source)[given.skip :]
     refuse_unconverged(frames, file)
-    if held := max((int(Freedom.of(frame).held(len(frame)).any(axis=1).sum()) for frame in frames), default=0):
-        raise InputError(
-            source,
-            f"constraints hold {held} atoms, which a simulation lets move",
-            "take a trajectory in which all atoms move, or take off constraints that were not in force",
-        )
     formulas = [Formula.from_dict(Counter(each.get_chemical_symbols())).reduce()[0] for each in (start, *frames[:1])]
     if len(set(map(str, formulas))) > 1:
         raise InputError(source, f"a trajectory of {formulas[1]} cannot be compared with {formulas[0]} ({file.name})")
@@ -160,6 +157,7 @@ def trajectory_of(
         If the frames are too few, are not one trajectory (`mlff_probes.cases.importers.continuity`), or have labels
         that cannot be used (`frame_labels`). Messages number the frames as in the file.
     """
+    _refuse_held(frames, where)
     if len(frames) < LEAST_SAMPLES:
         raise InputError(where, f"a trajectory needs at least {LEAST_SAMPLES} frames, found {len(frames)}")
     if frames[0].cell.rank < 3 or not frames[0].pbc.all():
@@ -175,6 +173,44 @@ def trajectory_of(
         refuse_spacing(found, where)
     notes = (*renumbered, *labels_note(labels), *_momentum_note(found), *_digits_note(found))
     return found.without_drift(), notes, how_to_map(frames, lacking)
+
+
+def _refuse_held(frames: Sequence[Atoms], where: str) -> None:
+    """Refuse frames with constraints, and those whose constraints were lost but show: some atoms never move."""
+    all_move = "take a trajectory in which all atoms move"
+    if held := max((int(Freedom.of(frame).held(len(frame)).any(axis=1).sum()) for frame in frames), default=0):
+        raise InputError(
+            where,
+            f"constraints hold {held} atoms, which a simulation lets move",
+            f"{all_move}, or take off constraints that were not in force",
+        )
+    first = frames[0]
+    if any(len(frame) != len(first) for frame in frames):
+        return
+    moved = np.any([(frame.positions != first.positions).any(axis=1) for frame in frames], axis=0)
+    if moved.any() and not moved.all():
+        still = np.flatnonzero(~moved)
+        raise InputError(
+            where,
+            f"{len(still)} of {len(first)} atoms, the first of them {still[0]}, stay where they are in all frames, as "
+            "if a constraint held them, which a simulation lets move",
+            all_move,
+        )
+
+
+def temperature_of(trajectory: Trajectory) -> float | None:
+    """The mean temperature of a trajectory, K; None where its positions are too sparse or too few for velocities."""
+    t = trajectory.moving
+    if trajectory.differentiated:
+        every = np.full(len(t.numbers), True)
+        try:
+            found = sampled(t.velocities, t.forces, t.masses, every, t.interval_fs) if t.samples else None
+        except Unresolved:
+            return None
+        sparse = found is not None and aliasing(replace(found, rounded=t.rounded, noise=t.noise_of(every)))
+        if t.samples < FEWEST_SAMPLES or sparse:
+            return None
+    return float(t.temperatures.mean())
 
 
 def _trajectory(frames: Sequence[Atoms], interval_fs: float, labels: Sequence[FrameLabels]) -> Trajectory:
@@ -217,7 +253,7 @@ def _momentum_note(trajectory: Trajectory) -> tuple[str, ...]:
             f"All atoms drift together, at up to {FS_PER_PS * np.sqrt(drift.max()):.2g} A/ps: temperatures and spectra "
             f"are without that motion (as heat of all atoms it would be {of_whole / len(t.numbers):.2g} K).",
         )
-    if of_whole > AT_REST * kelvin or not kelvin:
+    if of_whole > AT_REST * kelvin or not kelvin or temperature_of(trajectory.without_drift()) is None:
         return ()
     return (
         f"The total momentum is zero: the temperature is that of 3N - 3 degrees of freedom, {kelvin:.1f} K on average "

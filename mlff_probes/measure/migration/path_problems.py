@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.geometry import find_mic
 
-from mlff_probes.core.protocol import GEOMETRY_A, REGISTRY_DECIMALS, order_problem
+from mlff_probes.core.protocol import GEOMETRY_A, REGISTRY_DECIMALS, order_problem, state_problem
 from mlff_probes.measure.migration.atom_order import exchange_problem, migrating_atom_problem
 from mlff_probes.methods.constraints import Freedom, constraint_problem
 
@@ -46,6 +46,8 @@ def path_problem(frames: Sequence[Atoms], migrating_atom: int, reorder_atoms: bo
         return PathProblem(reason, repeated_image=True)
     if reason := order_problem(frames):
         return PathProblem(f"{reason}; number the atoms alike, or state reorder_atoms = true to have them mapped")
+    if reason := state_problem(frames):
+        return PathProblem(reason)
     if reason := (None if reorder_atoms is False else exchange_problem(frames)) or constraint_problem(frames):
         return PathProblem(reason)
     reason = migrating_atom_problem(frames, migrating_atom)

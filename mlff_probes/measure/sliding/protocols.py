@@ -18,6 +18,7 @@ from mlff_probes.core.protocol import (
     LabelKeys,
     frame_key,
     order_problem,
+    state_problem,
 )
 from mlff_probes.core.records import Measurement
 
@@ -74,7 +75,7 @@ class Slide(BaseProtocol, LabelKeys):
             steps = np.linalg.lstsq(plane.T, moved, rcond=None)[0]
             if np.abs((steps - steps.round()) @ plane).max() > GEOMETRY_A:
                 return f"the third cell vector of frame {index} does not follow slide={frame.info['slide']:g}"
-        return _gap_problem(frames) or order_problem(frames)
+        return _gap_problem(frames) or order_problem(frames) or state_problem(frames)
 
     def frame_notes(self, frames: Sequence[Atoms]) -> tuple[str, ...]:
         """What a reader must know of the gaps: whether they are those between the outermost atoms."""
