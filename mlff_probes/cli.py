@@ -38,6 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(visible(f"mlff-probes: error: {error}"), file=sys.stderr)
         return UNUSABLE
+    except ValueError as error:
+        from pydantic import ValidationError
+
+        if not isinstance(error, ValidationError):
+            raise
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        print(f"mlff-probes: error: {where}: {wrong['msg']}, found {wrong['input']!r}", file=sys.stderr)
+        return UNUSABLE
     except BrokenPipeError:  # the reader (head, less) has seen enough
         _print_nothing_more()
     return int(parsed.exit_code)

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from mlff_probes.cases.load import CaseFile, check_id, load_case
 from mlff_probes.core.case import Case
+from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 
 
@@ -57,9 +58,10 @@ def write_case(
     Raises
     ------
     InputError
-        If the name is none of a case, there is such a case already, it cannot be read back, or it cannot be written.
+        If the name is none of a case or is taken (`check_id_is_free`), a file is there already, or the case cannot be
+        read back or written.
     """
-    check_id(id, "--id")
+    check_id_is_free(directory, id, table.protocol.family, replace=replace)
     folder = directory / table.protocol.family
     final = folder / f"{id}.toml"
     files = {**({f"{id}.extxyz": frames} if frames else {}), **(beside or {})}
@@ -75,11 +77,32 @@ def write_case(
             for name, structures in files.items():
                 ase.io.write(written.with_name(name), list(structures), format="extxyz")
             case = _read_back(written, final, recorded)
+            final.with_suffix(".provenance.json").unlink(missing_ok=True)  # it spoke of the frames that were there
             for name in (*files, final.name):  # frames first: a case without them is broken
                 shutil.move(written.with_name(name), folder / name)
     except OSError as error:
         raise InputError(final, f"cannot be written ({error.strerror or error})", "nothing was left behind") from error
     return final, case
+
+
+def check_id_is_free(directory: Path, id: str, family: str, *, replace: bool) -> None:
+    """Refuse a name that is none of a case, or that a case in `directory` or in the package has.
+
+    Raises
+    ------
+    InputError
+        With who has it.
+    """
+    check_id(id, "--id")
+    mine = directory / family / f"{id}.toml"
+    if mine.exists() and not replace:
+        raise InputError(mine, "is there already", "give another --id, or --replace to overwrite it")
+    for folder, whose in ((directory, f"a case in {directory}"), (DIRECTORY, "a case that comes with mlff-probes")):
+        for other in folder.glob(f"*/{id}.toml"):
+            if other.resolve() != mine.resolve():
+                raise InputError(
+                    "", f"'{id}' is the id of {whose}, {other.parent.name}/{other.name}", "give another --id"
+                )
 
 
 def rewrite_case(file: Path, text: str, frames: Sequence[Atoms], source: str, beside: Mapping[str, str]) -> Case:

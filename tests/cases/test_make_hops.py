@@ -94,7 +94,8 @@ def test_what_is_made_is_written(tmp_path, capsys):
     said = capsys.readouterr().out
     for text in ("4 sites for Cu in the conventional cell of 4 atoms; supercell 2x2x2", "cu_cu_hop_1: 2.553 A, site 1 ",
                  "24 equal ones in a cell", "3 frames of 31 atoms", "next: mlff-probes record cu_cu_hop_1 --reference=",
-                 "ready: pytest --pyargs mlff_probes.probes --calculator=SPEC"):  # fmt: skip
+                 "ready: pytest --pyargs mlff_probes.probes --calculator=SPEC",
+                 " -k cu_cu_hop_1_relaxed\n"):  # fmt: skip
         assert text in said
     folder = tmp_path / "mine" / "migration"
     assert not list(folder.glob("*.png"))

@@ -299,5 +299,5 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ase.io, "write", full)
     with pytest.raises(InputError, match="No space left"):
-        write_case(tmp_path / "mine", case.id, case.table, case.frames, recorded=False)
+        write_case(tmp_path / "mine", "mine", case.table, case.frames, recorded=False)
     assert not list((tmp_path / "mine").rglob("*.*"))

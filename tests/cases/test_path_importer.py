@@ -149,6 +149,12 @@ def test_what_is_no_band(images, stated, says):
         (lambda folder: (folder / "00").mkdir() or folder, "holds no image; expected one of OUTCAR"),
         (lambda folder: (folder / "a.extxyz").write_text("no xyz") and folder, "cannot be read as structures"),
         (beside_another_file, "band_0.extxyz holds several images beside other files"),
+        (
+            lambda folder: (
+                (write(labelled(), folder, "numbered folders") / "00").rename(folder.parent / "lost") and folder
+            ),
+            "begins with the folder 01, and the endpoint 00 is missing; --initial=DIR says where it was computed",
+        ),
         (lambda folder: named(folder, "im1", "im2", "im4"), "image 3 is missing between the others (im1"),
         (
             lambda folder: named(folder, "im0", "im2", "im1", "im3"),

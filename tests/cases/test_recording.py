@@ -14,6 +14,8 @@ from filelock import FileLock
 
 from mlff_probes.cases.load import load_case
 from mlff_probes.cases.recording import journal as journals
+from mlff_probes.cases.recording import recording as recordings
+from mlff_probes.cases.recording.points import computed
 from mlff_probes.cases.recording.provenance import with_source
 from mlff_probes.cli import main
 from mlff_probes.core.data import DIRECTORY
@@ -80,12 +82,12 @@ def case(tmp_path):
     return file
 
 
-def record(case, *options, **arguments):
-    """The exit code of `record` with the wave."""
+def record(case, *options, also=(), **arguments):
+    """The exit code of `record` with the wave, of one case and of others `also`."""
     table = "\n".join(f"{key} = {json.dumps(value)}" for key, value in arguments.items())
     calculator = case.parents[2] / "dft.toml"
     calculator.write_text(f'factory = "./calc.py:make"\nlevel_of_theory = "PBE"\n[arguments]\n{table}\n')
-    return main(["record", str(case), f"--calculator={calculator}", *options])
+    return main(["record", str(case), *map(str, also), f"--calculator={calculator}", *options])
 
 
 def left(case):
@@ -244,6 +246,46 @@ def test_energies_of_two_kinds_do_not_meet_in_one_case(case, capsys):
     assert record(case, shift=0.1) == 4
     assert "carries 0.0000 eV, but dft.toml gives 0.1000 eV: energies of two kinds" in capsys.readouterr().err
     assert record(case) == 0
+
+
+def test_a_record_that_speaks_of_other_energies_vouches_for_none(case, capsys):
+    """The case was written anew, with the energies of another code, and the record of the old one lay beside it."""
+    assert record(case) == 0
+    frames = ase.io.read(case.with_suffix(".extxyz"), ":")
+    for frame in frames:
+        frame.calc.results["energy"] += 0.1
+    frames[4].calc = None
+    ase.io.write(case.with_suffix(".extxyz"), frames)
+    assert record(case) == 4
+    assert "carries 0.1000 eV, but dft.toml gives 0.0000 eV: energies of two kinds" in capsys.readouterr().err
+
+
+def test_what_a_record_vouches_for_is_not_computed_again(case, monkeypatch):
+    assert record(case) == 0
+    frames = ase.io.read(case.with_suffix(".extxyz"), ":")
+    frames[4].calc = None
+    ase.io.write(case.with_suffix(".extxyz"), frames)
+    seen = []
+    monkeypatch.setattr(recordings, "computed", lambda *given, name: seen.append(name) or computed(*given, name=name))
+    assert record(case) == 0
+    assert len(seen) == 1
+
+
+def test_several_cases_one_after_the_other(case, capsys):
+    """One that lacks nothing is said and passed over, and Ctrl-C ends all."""
+    for name in ("second", "third"):
+        for file in (case, case.with_suffix(".extxyz")):
+            shutil.copy(file, file.with_stem(name))
+    assert record(case) == 0
+    second, third = (case.with_stem(name) for name in ("second", "third"))
+    assert record(case, also=[second]) == 0
+    said = capsys.readouterr().out
+    assert "mine.toml: lacks nothing" in said
+    assert "second: 6 points to compute" in said
+    assert record(third, "--replace", also=[second], bad=[0.0], how="interrupt") == 130
+    said = capsys.readouterr().out
+    assert "stopped: 0 points are kept" in said
+    assert "second:" not in said
 
 
 def test_a_second_recorder_is_refused(case, capsys):

@@ -75,6 +75,28 @@ def test_a_case_that_is_there_is_not_overwritten_unasked(tmp_path):
     assert "another" in file.read_text()
 
 
+def test_what_replaces_a_case_forgets_how_the_old_one_was_recorded(tmp_path):
+    file, _ = write_case(tmp_path, "mine", table(), frames())
+    file.with_suffix(".provenance.json").write_text("{}")
+    write_case(tmp_path, "mine", table(), frames(), replace=True)
+    assert left(tmp_path) == ["sliding/mine.extxyz", "sliding/mine.toml"]
+
+
+@pytest.mark.parametrize(
+    ("id", "says"),
+    [
+        (SLIDE.stem, f"'{SLIDE.stem}' is the id of a case that comes with mlff-probes, sliding/{SLIDE.name}"),
+        ("hop", "'hop' is the id of a case in .*mine, migration/hop.toml"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("replace", [False, True])
+def test_an_id_that_another_case_has_is_refused(tmp_path, id, says, replace):
+    (tmp_path / "mine" / "migration").mkdir(parents=True)
+    (tmp_path / "mine" / "migration" / "hop.toml").write_text("")
+    with pytest.raises(InputError, match=says):
+        write_case(tmp_path / "mine", id, table(), frames(), replace=replace)
+
+
 def test_frames_that_the_loader_refuses_leave_nothing_behind(tmp_path):
     with pytest.raises(InputError, match=r"^(?!.*\.writing).*sliding/mine\.extxyz: a period needs at least 6"):
         write_case(tmp_path, "mine", table(), frames()[:4])

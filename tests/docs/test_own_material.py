@@ -64,4 +64,4 @@ def test_the_page_runs_and_says_what_it_shows(tmp_path):
     assert said
     for shown, printed in said:
         assert shown.strip() in printed
-    assert (tmp_path / "cases" / "sliding" / "tis2_fixed_gap_0.0.provenance.json").exists()
+    assert (tmp_path / "cases" / "sliding" / "my_tis2_fixed_gap_0.0.provenance.json").exists()

@@ -89,7 +89,14 @@ def _with_ends(band: Band, sources: Sequence[Path], wanted: Wanted) -> Band:
     """The band with its ends as they were computed elsewhere: those that are given, or found beside the images."""
     for which, given in (("first", wanted.initial), ("last", wanted.final)):
         for folder in [given] if given else _found_ends(band, sources, which):
-            band = _with_end(band, folder, which, given=given is not None)
+            band = replace(_with_end(band, folder, which, given=given is not None), begins="")
+        if band.begins:
+            number = "0" * len(band.begins)
+            raise InputError(
+                sources[0],
+                f"begins with the folder {band.begins}, and the endpoint {number} is missing",
+                f"--initial=DIR says where it was computed; if {band.begins} is the endpoint, name it {number}",
+            )
     return band
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from ase import Atoms
@@ -144,9 +144,8 @@ class Recording:
 
     def _check_kept(self, load: Callable[[], Calculator]) -> None:
         """Refuse to put computed energies beside those that a case carries, if they are not of one kind."""
-        first = next(iter(self._kept()), None)
-        earlier = _recorded_by(self.case.file)
-        if first is None or not self.to_do or (earlier and not earlier.differences(self.recorder)):
+        first = next((i for i in self._kept() if not self._vouched(i)), None)
+        if first is None or not self.to_do:
             return
         name, there, folder = self.case.name(first), self.case.energies[first], self.journal.folder / "check"
         assert there is not None
@@ -162,6 +161,22 @@ class Recording:
                 "use the settings of those that are there, or compute all with --replace",
             )
         shutil.rmtree(folder, ignore_errors=True)
+
+    def _vouched(self, index: int) -> bool:
+        """Whether the record beside the case says that this recorder made the energy that a frame carries."""
+        there, known = self.case.energies[index], self._recorded.get(self.case.hash(index))
+        return there is not None and known is not None and abs(known - there) < SAME_EV
+
+    @cached_property
+    def _recorded(self) -> dict[str, float]:
+        """The energies that the record beside the case holds by structure, eV; none of another recorder."""
+        try:
+            said = json.loads(self.case.file.with_suffix(".provenance.json").read_text(encoding="utf-8"))
+            if Recorder.model_validate(said["recorder"]).differences(self.recorder):
+                return {}
+            return {row["structure"]: float(row["energy"]) for row in said["points"]}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     def finish(self) -> Case:
         """Write what was recorded into the case, and forget the journal.
@@ -212,12 +227,3 @@ class Recording:
         kept = [self.case.name(i) for i in range(len(self.case.frames)) if i not in points]
         said = {"schema_version": 1, "recorder": self.recorder.model_dump(mode="json"), "points": rows}
         return json.dumps(said | ({"not_recorded": kept} if kept else {}), indent=1) + "\n"
-
-
-def _recorded_by(file: Path) -> Recorder | None:
-    """The recorder of all energies that a case carries; None where nobody knows."""
-    try:
-        said = json.loads(file.with_suffix(".provenance.json").read_text(encoding="utf-8"))
-        return None if "not_recorded" in said else Recorder.model_validate(said["recorder"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

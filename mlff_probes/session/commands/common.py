@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,19 @@ def path_of(text: str) -> Path:
 
 
 def next_command(directory: Path, id: str, tier: Tier = "quick") -> str:
-    """How to judge a model on a case."""
-    options = [f"--probe-reference={directory}", *([] if tier == "quick" else [f"--probe-tier={tier}"]), "-k", id]
-    return f"judge a model on it: pytest --pyargs mlff_probes.probes --calculator=chgnet {shlex.join(options)}"
+    """How to judge a model on a case, in a line."""
+    return f"judge a model on it: {judging_command(directory, [id], tier)}"
+
+
+def judging_command(directory: Path, ids: Sequence[str], tier: Tier = "quick", calculator: str = "chgnet") -> str:
+    """How to judge a model on the cases `ids` of a directory, and on no others."""
+    from mlff_probes.core.data import DIRECTORY as PACKAGED
+    from mlff_probes.measure import BY_KIND, FAMILIES
+
+    cases = {file.stem for folder in (PACKAGED, directory) for file in folder.glob("*/*.toml")}
+    others = {*BY_KIND, *FAMILIES, *(cases - set(ids))}
+    # pytest looks for parts of names; that of a test has its case between hyphens, which no id has
+    exact = any(id.lower() in other.lower() for id in ids for other in others)
+    chosen = " or ".join(f"(-{id}-)" if exact else id for id in ids)
+    options = [f"--probe-reference={directory}", *([] if tier == "quick" else [f"--probe-tier={tier}"]), "-k", chosen]
+    return f"pytest --pyargs mlff_probes.probes --calculator={calculator} {shlex.join(options)}"

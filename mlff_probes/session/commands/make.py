@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.core.errors import InputError
-from mlff_probes.session.commands.common import DIRECTORY, path_of
+from mlff_probes.session.commands.common import DIRECTORY, judging_command, path_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -199,23 +199,20 @@ def _way(made: Sliding) -> str:
 
 
 def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[str]:
-    from mlff_probes.cases.load import check_id
-    from mlff_probes.cases.writing import write_case
+    from mlff_probes.cases.writing import check_id_is_free, write_case
     from mlff_probes.core.protocol import LabelKeys
     from mlff_probes.session.showing import picture_beside
 
     for made in cases:  # all or none
-        check_id(made.id, "--id")
-        file = parsed.to / made.table.protocol.family / f"{made.id}.toml"
-        if file.exists() and not parsed.replace:
-            raise InputError(file, "is there already", "give another --id, or --replace to overwrite it")
+        check_id_is_free(parsed.to, made.id, made.table.protocol.family, replace=parsed.replace)
     for made in cases:
         file, case = write_case(parsed.to, made.id, made.table, made.frames, replace=parsed.replace, recorded=False)
         yield f"wrote {file}: {len(made.frames)} frames of {len(made.frames[0])} atoms"
         if made.drawn:
             yield from picture_beside(replace(case, frames=made.drawn), file, parsed)
+    ready = [made.id for made in cases if not isinstance(made.table.protocol, LabelKeys)]
     waiting = [made.id for made in cases if isinstance(made.table.protocol, LabelKeys)]
     if waiting:
         yield f"next: mlff-probes record {' '.join(waiting)} --reference={parsed.to} --calculator=SPEC"
-    if len(waiting) < len(cases):
-        yield f"ready: pytest --pyargs mlff_probes.probes --calculator=SPEC --probe-reference={parsed.to} -k relaxed"
+    if ready:
+        yield f"ready: {judging_command(parsed.to, ready, calculator='SPEC')}"

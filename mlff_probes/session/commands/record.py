@@ -43,6 +43,10 @@ def add(commands: Any) -> None:
     parser.set_defaults(command=_record)
 
 
+class CompleteError(InputError):
+    """A case that lacks nothing: an error where it is the only one."""
+
+
 def _path(text: str) -> Path:
     return Path(text).expanduser()
 
@@ -54,7 +58,14 @@ def _record(parsed: argparse.Namespace) -> Iterator[str]:
         both = f"{' and '.join(given)} are given" if given else "nobody is named who computes"
         raise InputError("", both, "write --calculator=dft.toml, --write-inputs CODE DIR, or --collect=DIR")
     for case in parsed.case:
-        yield from ways[given[0]](_case_file(case, parsed.reference), parsed)
+        try:
+            yield from ways[given[0]](_case_file(case, parsed.reference), parsed)
+        except CompleteError as error:
+            if len(parsed.case) == 1:
+                raise
+            yield str(error)
+        if parsed.exit_code == STOPPED:
+            return
 
 
 def _record_case(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
@@ -71,7 +82,7 @@ def _record_case(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
         recorder = Recorder.of(calculator.identity, folder)
         recording = Recording(case, journal, recorder, wanted, parsed.replace)
         if not recording.to_do and not journal.points:
-            raise InputError(file, "lacks nothing", "" if parsed.only else "--replace computes it once more")
+            raise CompleteError(file, "lacks nothing", "" if parsed.only else "--replace computes it once more")
         try:
             with _on_termination():
                 yield from _points(recording, calculator.fresh, parsed)
@@ -92,7 +103,7 @@ def _write_inputs(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
     case = read_recordable(file)
     wanted = [i for i in chosen(parsed.only, case.frames) if parsed.replace or case.energies[i] is None]
     if not wanted:
-        raise InputError(file, "lacks nothing", "--replace writes inputs of frames that have an energy, too")
+        raise CompleteError(file, "lacks nothing", "--replace writes inputs of frames that have an energy, too")
     settings = read_settings_file(parsed.settings) if parsed.settings else InputSettings()
     folder = _path(directory) / file.stem
     by_hand = write_inputs(case, wanted, code, settings, folder)
