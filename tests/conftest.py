@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 import pytest
 from filelock import FileLock
@@ -15,10 +17,26 @@ FIRST = ("test_fault_matrix.py", "integration", "test_readme.py", "independent")
 """Files, and folders of files, that take longest: begun last, one of them would be waited for by idle workers."""
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """A file goes to one worker, whose fixtures it shares (`--dist loadgroup`), unless it is marked otherwise."""
-    if not any(item.iter_markers("xdist_group")):
-        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+SHARED_OUT = ("test_fault_matrix.py", 3)
+"""A file too long for one worker, and in how many shares the workers take it."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--dist loadfile` a file goes to one worker, whose fixtures its tests share, but for `SHARED_OUT`.
+
+    `--dist loadgroup` would do this by marks, but groups nothing with pytest 9.2 (pytest-xdist issue 1386).
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Shares(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file, shares = str(super()._split_scope(nodeid)), SHARED_OUT[1]
+            return f"{file} {crc32(nodeid.encode()) % shares}" if file.endswith(SHARED_OUT[0]) else file
+
+    return Shares(config, log)
 
 
 @pytest.hookimpl(trylast=True)

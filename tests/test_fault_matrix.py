@@ -617,10 +617,6 @@ PROBES = {f"{family}.{name}" for family, name in load_policy().tolerances}
 PAGE = Path(__file__).parents[1] / "docs" / "faults.md"
 
 
-SHARES = [pytest.param(name, marks=pytest.mark.xdist_group(f"faults_{row % 6}")) for row, name in enumerate(FAULTS)]
-"""All faults, in six shares, which different workers may take."""
-
-
 @pytest.fixture(scope="session")
 def cases(made_once):
     """What the sound calculator says of the package's cases and of two that relax, and the physical laws."""
@@ -648,7 +644,7 @@ def test_the_sound_calculator_passes_everything(sound):
     assert set(found) == PROBES
 
 
-@pytest.mark.parametrize("fault", SHARES)
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_caught_by_these_probes_and_no_others(fault, cases, sound, known):
     rows = list(judged(FAULTS[fault], cases, known))
     found = strengths(rows)
