@@ -49,10 +49,11 @@ SHOWN = 6
 
 @dataclass(frozen=True)
 class FrameLabels:
-    """The labels of one frame, and the name under which each was found."""
+    """The labels of one frame, the name under which each was found, and why others that are there cannot be read."""
 
     values: dict[str, Floats] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 def frame_labels(frame: Atoms, keys: LabelKeys, file: str | Path, index: int) -> FrameLabels:
@@ -75,9 +76,10 @@ def frame_labels(frame: Atoms, keys: LabelKeys, file: str | Path, index: int) ->
         names = [key] if key in by_name else [] if key else _usual(what, by_name)
         try:
             value = stored.agreed(what, {name: by_name[name] for name in names})
-        except InputError:
+        except InputError as error:
             if what in NEEDED or key:
                 raise
+            found.unread[what] = error.problem
             continue
         if value is not None:
             found.values[what], found.names[what] = value, names[0]
@@ -101,14 +103,15 @@ def require_stated(found: Sequence[FrameLabels], keys: LabelKeys, frames: Sequen
 
 
 def labels_note(found: Sequence[FrameLabels]) -> tuple[str, ...]:
-    """Under which names labels were found, where they are not ASE's own."""
-    said = []
+    """Under which names labels were found, where they are not ASE's own, and those that cannot be read."""
+    said, unread = [], [each.unread["stress"] for each in found if "stress" in each.unread]
+    notes = (f"The stress of {len(unread)} of {len(found)} frames cannot be read: {unread[0]}.",) if unread else ()
     for what in NEEDED:
         names = Counter(each.names[what] for each in found if what in each.names)
         if set(names) > {what} or (names and what not in names):
             counted = [f"'{name}'" + (f" ({count} of them)" if len(names) > 1 else "") for name, count in names.items()]
             said.append(f"{what} from {' and '.join(counted)}")
-    return (f"Labels: {', '.join(said)}.",) if said else ()
+    return (f"Labels: {', '.join(said)}.", *notes) if said else notes
 
 
 def how_to_map(frames: Sequence[Atoms], lacking: Sequence[str] | None = None) -> str:

@@ -144,6 +144,15 @@ def test_a_set_of_several_dialects_is_read_as_a_whole_and_said_to_be(tmp_path):
     )
 
 
+def test_stresses_that_contradict_each_other_are_said(tmp_path):
+    both = frame(energy=ENERGY, forces=FORCES, info={"dft_stress": STRESS, "REF_stress": 2 * np.array(STRESS)})
+    ase.io.write(tmp_path / "set.extxyz", [both], format="extxyz")
+    notes = labelled_frames([(None, tmp_path / "set.extxyz")], where="here").notes
+    (note,) = (note for note in notes if "cannot be read" in note)
+    assert note.startswith("The stress of 1 of 1 frames cannot be read: frame 0 ")
+    assert "dft_stress" in note
+
+
 @pytest.mark.parametrize("said", ["isolated_atom", "IsolatedAtom", "isolated atom", "ISOLATED-ATOMS"])
 @pytest.mark.parametrize("length", [6.0, 15.0])
 def test_isolated_atoms_by_any_name_whatever_the_box(tmp_path, said, length):
