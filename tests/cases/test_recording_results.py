@@ -43,9 +43,10 @@ def computed(tmp_path):
     return put
 
 
-def write(case, code, *options, parameters=None):
+def write(case, code, *options, parameters=None, level=None):
     settings = case.parents[2] / "settings.toml"
-    settings.write_text(f"[parameters]\n{PARAMETERS.get(code, '') if parameters is None else parameters}\n")
+    stated = f'level_of_theory = "{level}"\n' if level else ""
+    settings.write_text(f"{stated}[parameters]\n{PARAMETERS.get(code, '') if parameters is None else parameters}\n")
     cluster = case.parents[2] / "cluster"
     return main(["record", str(case), "--write-inputs", code, str(cluster), f"--settings={settings}", *options])
 
@@ -188,4 +189,11 @@ def test_unusable_commands_are_one_sentence(case, capsys, tmp_path):
         assert reason in capsys.readouterr().err
     assert write(case, "vasp", parameters="nonsense = { a = 1 }") == 4
     assert "ASE cannot write the input of vasp: " in capsys.readouterr().err
-    assert not (tmp_path / "cluster" / "h2_past_h2" / "manifest.json").exists()
+    assert not (tmp_path / "cluster" / "h2_past_h2").exists()
+
+
+def test_inputs_of_another_level_than_the_case_are_not_written(case, capsys, tmp_path):
+    assert write(case, "cp2k", level="r2SCAN") == 4
+    assert "--settings: says r2SCAN, and h2_past_h2.toml PBE; both must be of one level" in capsys.readouterr().err
+    assert not (tmp_path / "cluster").exists()
+    assert write(case, "cp2k", level="pbe") == 0

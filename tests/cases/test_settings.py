@@ -164,3 +164,8 @@ def test_versions_may_differ_and_outputs_that_say_nothing_are_no_difference():
     found, table = common_settings({"00": one, "01": two, "02": Settings()}, "neb")
     assert (found.level, table) == ("PBE", "")
     assert common_settings({"00": Settings()}, "neb") == (Settings(), "")
+
+
+def test_a_number_of_k_points_is_in_words():
+    said = [str(Settings(code="VASP", details={"k-points": text})) for text in ("1 points", "4 points", "2 2 1")]
+    assert said == ["VASP, 1 k-point", "VASP, 4 k-points", "VASP, k-points 2 2 1"]

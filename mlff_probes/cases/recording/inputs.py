@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ase.io.espresso_namelist.namelist import Namelist
 from ase.io.vasp import write_vasp
 from pydantic import Field
 
+from mlff_probes.cases.load import TO_BE_STATED
 from mlff_probes.cases.recording.lacking import Recordable, unlabelled
 from mlff_probes.core.errors import InputError, describe
 from mlff_probes.core.records import Record, Text
@@ -94,23 +96,35 @@ def write_inputs(
     """
     if directory.exists() and any(directory.iterdir()):
         raise InputError(directory, "is there already, and may hold results", "name another folder")
-    folders = []
+    stated, found = case.table.reference.level_of_theory, settings.level_of_theory
+    if found and stated != TO_BE_STATED and found.casefold() != stated.casefold():
+        raise InputError("--settings", f"says {found}, and {case.file.name} {stated}", "both must be of one level")
     try:
-        for index in wanted:
-            folder = directory / f"frame_{index:04d}"
-            folder.mkdir(parents=True)
-            try:
-                order = WRITERS[code](unlabelled(case.frames[index]), folder, dict(settings.parameters))
-            except OSError:
-                raise
-            except Exception as error:  # whatever ASE's writers raise of parameters that they do not know
-                raise InputError("--settings", f"ASE cannot write the input of {code}: {describe(error)}") from error
-            found = {"folder": folder.name, "frame": case.name(index), "structure": case.hash(index)}
-            folders.append(InputFolder(**found, order=tuple(order)))
-        said = Manifest(case=case.file.stem, code=code, folders=tuple(folders), **dict(settings))
-        (directory / MANIFEST).write_text(said.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
+        return _written_inputs(case, wanted, code, settings, directory)
+    except (OSError, InputError) as error:
+        shutil.rmtree(directory, ignore_errors=True)  # a part of the frames would look like all of them
+        if isinstance(error, InputError):
+            raise
         raise InputError(directory, f"cannot be written ({error.strerror or error})") from error
+
+
+def _written_inputs(
+    case: Recordable, wanted: Iterable[int], code: str, settings: InputSettings, directory: Path
+) -> list[str]:
+    folders = []
+    for index in wanted:
+        folder = directory / f"frame_{index:04d}"
+        folder.mkdir(parents=True)
+        try:
+            order = WRITERS[code](unlabelled(case.frames[index]), folder, dict(settings.parameters))
+        except OSError:
+            raise
+        except Exception as error:  # whatever ASE's writers raise of parameters that they do not know
+            raise InputError("--settings", f"ASE cannot write the input of {code}: {describe(error)}") from error
+        found = {"folder": folder.name, "frame": case.name(index), "structure": case.hash(index)}
+        folders.append(InputFolder(**found, order=tuple(order)))
+    said = Manifest(case=case.file.stem, code=code, folders=tuple(folders), **dict(settings))
+    (directory / MANIFEST).write_text(said.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return [NO_POTCAR] if code == "vasp" else []
 
 

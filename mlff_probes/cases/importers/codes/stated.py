@@ -67,7 +67,14 @@ class Settings:
             if self.hubbard_u
             else ""
         )
-        return ", ".join(filter(None, [code, level, us, *(f"{name} {text}" for name, text in self.details.items())]))
+        return ", ".join(
+            filter(None, [code, level, us, *(_in_words(name, text) for name, text in self.details.items())])
+        )
+
+
+def _in_words(name: str, text: str) -> str:
+    number = text.removesuffix(" points")
+    return f"{name} {text}" if number == text else f"{number} {name.removesuffix('s') if number == '1' else name}"
 
 
 def plain(text: str) -> str:
