@@ -24,6 +24,7 @@ probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecar
 
 # Three workers that each compute small matrices with a thread for every core slow each other down.
 test: export OPENBLAS_NUM_THREADS ?= 1
+test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/dev.done  ## the project's own tests
 	$(BIN)/pytest tests -n 3 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
