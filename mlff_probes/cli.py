@@ -34,22 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in parsed.command(parsed):
             _print(text)
     except InputError as error:
-        from mlff_probes.core.text import visible
-
-        print(visible(f"mlff-probes: error: {error}"), file=sys.stderr)
-        return UNUSABLE
+        return _unusable(str(error))
     except ValueError as error:
         from pydantic import ValidationError
 
         if not isinstance(error, ValidationError):
             raise
         wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"]))
-        print(f"mlff-probes: error: {where}: {wrong['msg']}, found {wrong['input']!r}", file=sys.stderr)
-        return UNUSABLE
+        return _unusable(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}, found {wrong['input']!r}")
     except BrokenPipeError:  # the reader (head, less) has seen enough
         _print_nothing_more()
     return int(parsed.exit_code)
+
+
+def _unusable(problem: str) -> int:
+    from mlff_probes.core.text import visible
+
+    print(visible(f"mlff-probes: error: {problem}"), file=sys.stderr)
+    return UNUSABLE
 
 
 def _print(text: str) -> None:

@@ -44,6 +44,7 @@ NOT_OURS = frozenset({"logging", "threading", "pathlib", "io", "collections", "f
 """Modules of Python from whose objects one would come to the whole process."""
 
 ENTRIES = (list, tuple, set, frozenset, deque)
+"""Containers, besides tables, whose entries are looked at."""
 
 DISPERSION = re.compile(
     r"""

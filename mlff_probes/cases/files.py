@@ -6,7 +6,7 @@ import codecs
 import glob
 import gzip
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,6 +110,11 @@ def _rows(file: Path) -> list[Atoms]:
             frame.info |= row.key_value_pairs
             found.append(frame)
     return found
+
+
+def files_of(id: str, directories: Iterable[Path]) -> list[Path]:
+    """The files of cases that have an id, in the order of the reference directories."""
+    return [file for directory in directories for file in sorted(directory.glob(f"*/{glob.escape(id)}.toml"))]
 
 
 def sliced(frames: list[Atoms], index: str, where: Path) -> list[Atoms]:

@@ -11,6 +11,7 @@ import ase.io
 import tomlkit
 from ase import Atoms
 
+from mlff_probes.cases.files import files_of
 from mlff_probes.cases.load import CaseFile, check_id, load_case
 from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
@@ -65,7 +66,7 @@ def write_case(
     folder = directory / table.protocol.family
     final = folder / f"{id}.toml"
     files = {**({f"{id}.extxyz": frames} if frames else {}), **(beside or {})}
-    taken = [file for name in (final.name, f"{id}.extxyz", *files) if (file := folder / name).exists()]
+    taken = [file for name in (f"{id}.extxyz", *files) if (file := folder / name).exists()]
     if taken and not replace:
         raise InputError(taken[0], "is there already", "give another --id, or --replace to overwrite it")
     try:
@@ -98,7 +99,7 @@ def check_id_is_free(directory: Path, id: str, family: str, *, replace: bool) ->
     if mine.exists() and not replace:
         raise InputError(mine, "is there already", "give another --id, or --replace to overwrite it")
     for folder, whose in ((directory, f"a case in {directory}"), (DIRECTORY, "a case that comes with mlff-probes")):
-        for other in folder.glob(f"*/{id}.toml"):
+        for other in files_of(id, [folder]):
             if other.resolve() != mine.resolve():
                 raise InputError(
                     "", f"'{id}' is the id of {whose}, {other.parent.name}/{other.name}", "give another --id"

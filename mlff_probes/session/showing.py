@@ -14,10 +14,11 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
+from mlff_probes.cases.files import files_of
 from mlff_probes.cases.listing import WIDTH
-from mlff_probes.cases.load import UnrecordedError, load_case
+from mlff_probes.cases.load import load_case
 from mlff_probes.cases.tolerances import load_policy
-from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import Measurement
@@ -54,15 +55,10 @@ def found_case(given: str, references: Sequence[Path]) -> Case:
     """
     if given.endswith(".toml"):
         return load_case(Path(given).expanduser(), recorded=False)
-    for folder in references:  # a case of one's own before that of the package
-        for file in sorted(folder.glob(f"*/{given}.toml")):
-            return load_case(file, recorded=False)
+    for file in files_of(given, (*references, DIRECTORY)):  # a case of one's own before that of the package
+        return load_case(file, recorded=False)
     for case in (cases := all_cases([DIRECTORY, *references], load_policy())):
-        if case.id.removesuffix(".toml") == given:
-            if isinstance(case, BrokenCase):
-                if isinstance(case.error, UnrecordedError):
-                    return load_case(Path(case.error.where), recorded=False)
-                raise case.error
+        if isinstance(case, Case) and case.id == given:  # a bare band
             return case
     raise InputError("", f"there is no case '{given}'", f"there are {', '.join(case.id for case in cases)}")
 

@@ -262,6 +262,12 @@ def test_atoms_that_never_move_were_held():
         read(frames)
 
 
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_trajectory_of_few_frames_or_none_is_refused(count):
+    with pytest.raises(InputError, match=f"a trajectory needs at least .* frames, found {count}"):
+        read(vibrating(count, labels=""))
+
+
 def test_positions_with_few_digits_are_said():
     frames = vibrating(labels="", interval=1.0)
     for frame in frames:

@@ -89,15 +89,22 @@ def _with_ends(band: Band, sources: Sequence[Path], wanted: Wanted) -> Band:
     """The band with its ends as they were computed elsewhere: those that are given, or found beside the images."""
     for which, given in (("first", wanted.initial), ("last", wanted.final)):
         for folder in [given] if given else _found_ends(band, sources, which):
-            band = replace(_with_end(band, folder, which, given=given is not None), begins="")
-        if band.begins:
-            number = "0" * len(band.begins)
-            raise InputError(
-                sources[0],
-                f"begins with the folder {band.begins}, and the endpoint {number} is missing",
-                f"--initial=DIR says where it was computed; if {band.begins} is the endpoint, name it {number}",
-            )
+            band = _with_end(band, folder, which, given=given is not None)
+    if wanted.initial is None:
+        _refuse_without_endpoint(band, sources[0])
     return band
+
+
+def _refuse_without_endpoint(band: Band, where: Path) -> None:
+    """Refuse numbered folders that begin after 00, which is where the tools of VASP put the first endpoint."""
+    first = Path(band.images[0].name).parent.name
+    if first.isdecimal() and int(first):
+        number = "0" * len(first)
+        raise InputError(
+            where,
+            f"begins with the folder {first}, and the endpoint {number} is missing",
+            f"--initial=DIR says where it was computed; if {first} is the endpoint, name it {number}",
+        )
 
 
 def _found_ends(band: Band, sources: Sequence[Path], which: str) -> list[Path]:

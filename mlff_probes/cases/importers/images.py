@@ -56,15 +56,12 @@ class Band:
         Whether a nudged elastic band made them.
     notes
         What a reader must know of how they were found.
-    begins
-        Name of the first of numbered folders, where it is not 0 as that of the first endpoint.
     """
 
     images: tuple[Image, ...]
     ordered: bool = True
     nudged: bool = False
     notes: tuple[str, ...] = ()
-    begins: str = ""
 
 
 def band_exists(path: Path) -> bool:
@@ -148,10 +145,7 @@ def _numbered_folders(folders: list[Path], where: Path) -> Band:
     folders = plain if left_out else folders
     ordered = by_name(folders, where)
     notes = (f"Folders that were left out: {', '.join(left_out)}.",) if left_out else ()
-    first = (ordered or folders)[0].name
-    begins = first if first.isdecimal() and int(first) else ""
-    images = tuple(map(_of_folder, ordered or folders))
-    return Band(images, ordered=ordered is not None, nudged=True, notes=notes, begins=begins)
+    return Band(tuple(map(_of_folder, ordered or folders)), ordered=ordered is not None, nudged=True, notes=notes)
 
 
 def _a_file_an_image(files: list[Path], where: Path) -> Band:

@@ -20,10 +20,9 @@ from mlff_probes.core.errors import InputError
 from mlff_probes.core.structures import derived
 from mlff_probes.core.trajectory import BOLTZMANN_EV_K, KINETIC_EV, Floats, ReferenceDynamics, Trajectory
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics, ReferenceTrajectory
-from mlff_probes.methods.analysis.sampling import aliasing, sampled
+from mlff_probes.methods.analysis.sampling import aliasing, sampled_motion
 from mlff_probes.methods.analysis.statistics import Unresolved
 from mlff_probes.methods.analysis.velocities import rounding_noise, rounding_step, velocities_from_positions
-from mlff_probes.methods.analysis.vibrations import FEWEST_SAMPLES
 from mlff_probes.methods.constraints import Freedom
 from mlff_probes.methods.simulation.trajectory import unwrapped
 
@@ -184,9 +183,9 @@ def _refuse_held(frames: Sequence[Atoms], where: str) -> None:
             f"constraints hold {held} atoms, which a simulation lets move",
             f"{all_move}, or take off constraints that were not in force",
         )
-    first = frames[0]
-    if any(len(frame) != len(first) for frame in frames):
+    if len({len(frame) for frame in frames}) != 1:
         return
+    first = frames[0]
     moved = np.any([(frame.positions != first.positions).any(axis=1) for frame in frames], axis=0)
     if moved.any() and not moved.all():
         still = np.flatnonzero(~moved)
@@ -200,17 +199,14 @@ def _refuse_held(frames: Sequence[Atoms], where: str) -> None:
 
 def temperature_of(trajectory: Trajectory) -> float | None:
     """The mean temperature of a trajectory, K; None where its positions are too sparse or too few for velocities."""
-    t = trajectory.moving
     if trajectory.differentiated:
-        every = np.full(len(t.numbers), True)
         try:
-            found = sampled(t.velocities, t.forces, t.masses, every, t.interval_fs) if t.samples else None
+            found = sampled_motion(trajectory, np.full(len(trajectory.numbers), True))
         except Unresolved:
             return None
-        sparse = found is not None and aliasing(replace(found, rounded=t.rounded, noise=t.noise_of(every)))
-        if t.samples < FEWEST_SAMPLES or sparse:
+        if found is not None and aliasing(found):
             return None
-    return float(t.temperatures.mean())
+    return float(trajectory.moving.temperatures.mean())
 
 
 def _trajectory(frames: Sequence[Atoms], interval_fs: float, labels: Sequence[FrameLabels]) -> Trajectory:

@@ -17,7 +17,6 @@ from ase.io.espresso_namelist.namelist import Namelist
 from ase.io.vasp import write_vasp
 from pydantic import Field
 
-from mlff_probes.cases.load import TO_BE_STATED
 from mlff_probes.cases.recording.lacking import Recordable, unlabelled
 from mlff_probes.core.errors import InputError, describe
 from mlff_probes.core.records import Record, Text
@@ -96,9 +95,9 @@ def write_inputs(
     """
     if directory.exists() and any(directory.iterdir()):
         raise InputError(directory, "is there already, and may hold results", "name another folder")
-    stated, found = case.table.reference.level_of_theory, settings.level_of_theory
-    if found and stated != TO_BE_STATED and found.casefold() != stated.casefold():
-        raise InputError("--settings", f"says {found}, and {case.file.name} {stated}", "both must be of one level")
+    if case.is_of_another_level(settings.level_of_theory):
+        stated = f"says {settings.level_of_theory}, and {case.file.name} {case.table.reference.level_of_theory}"
+        raise InputError("--settings", stated, "both must be of one level")
     try:
         return _written_inputs(case, wanted, code, settings, directory)
     except (OSError, InputError) as error:

@@ -15,7 +15,7 @@ from ase import Atoms
 from mlff_probes.cases.files import beside, read_frames
 from mlff_probes.cases.frames import CaseFrames, checked_frames, fingerprint
 from mlff_probes.cases.labels import USUAL, frame_labels
-from mlff_probes.cases.load import CaseFile, build_case, read_case_file
+from mlff_probes.cases.load import TO_BE_STATED, CaseFile, build_case, read_case_file
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import LabelKeys
@@ -53,6 +53,11 @@ class Recordable:
         info = self.frames[index].info
         keys = [f"{key} {float(info[key]):.4g}" for key in self.table.protocol.frame_keys if key in info]
         return f"frame {index}" + (f" ({', '.join(keys)})" if keys else "")
+
+    def is_of_another_level(self, level: str | None) -> bool:
+        """Whether `level` is known, and another one than the case states."""
+        stated = self.table.reference.level_of_theory
+        return bool(level) and stated != TO_BE_STATED and str(level).casefold() != stated.casefold()
 
     def hash(self, index: int) -> str:
         """The hash of the structure of a frame."""

@@ -138,9 +138,9 @@ class Recording:
             yield index, point
 
     def _check_level(self, point: Point, name: str) -> None:
-        stated, found = self.case.table.reference.level_of_theory, point.level_of_theory
-        if found and stated != TO_BE_STATED and found.casefold() != stated.casefold():
-            raise EvaluationError(f"{name} was computed with {found}, and {self.case.file.name} says {stated}")
+        if self.case.is_of_another_level(point.level_of_theory):
+            stated = f"{self.case.file.name} says {self.case.table.reference.level_of_theory}"
+            raise EvaluationError(f"{name} was computed with {point.level_of_theory}, and {stated}")
 
     def _check_kept(self, load: Callable[[], Calculator]) -> None:
         """Refuse to put computed energies beside those that a case carries, if they are not of one kind."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics
 from mlff_probes.methods.analysis import distances, rdf, statistics, vibrations
 from mlff_probes.methods.analysis.displacement import MSD, mean_squared_displacement
 from mlff_probes.methods.analysis.rmsd import rmsd
-from mlff_probes.methods.analysis.sampling import Sampled, aliasing, impossible, sampled
+from mlff_probes.methods.analysis.sampling import Sampled, aliasing, impossible, sampled_motion
 from mlff_probes.methods.analysis.statistics import Estimate, Unresolved
 
 Floats = NDArray[np.float64]
@@ -191,14 +191,7 @@ class Observables:
         None where no force acts.
         """
         if element not in self._sampled:
-            t = self.moving
-            if t.samples < vibrations.FEWEST_SAMPLES:
-                raise Unresolved(
-                    f"{t.samples} samples with velocities, at least {vibrations.FEWEST_SAMPLES} are needed"
-                )
-            found = sampled(t.velocities, t.forces, t.masses, self.mask(element), t.interval_fs)
-            if found is not None:
-                found = replace(found, rounded=t.rounded, noise=self.noise(element))
+            found = sampled_motion(self.trajectory, self.mask(element))
             self._refuse(None if found is None else aliasing(found))
             self._sampled[element] = found
         return self._sampled[element]

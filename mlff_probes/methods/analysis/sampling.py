@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import units
 from numpy.typing import ArrayLike, NDArray
 from scipy.integrate import trapezoid
 
-from mlff_probes.methods.analysis.vibrations import FS_THZ, bin_width, density_of_states, mean_frequency, weighted
+from mlff_probes.core.trajectory import Trajectory
+from mlff_probes.methods.analysis.statistics import Unresolved
+from mlff_probes.methods.analysis.vibrations import (
+    FEWEST_SAMPLES,
+    FS_THZ,
+    bin_width,
+    density_of_states,
+    mean_frequency,
+    weighted,
+)
 
 Floats = NDArray[np.float64]
 
@@ -149,6 +158,21 @@ def sampled(
     reach = highest_frequency(of_mask)
     fastest = int(np.argmax(reach))
     return Sampled(interval_fs, frequency, dos, second, exact, float(reach[fastest]), float(of_mask[fastest]))
+
+
+def sampled_motion(trajectory: Trajectory, mask: NDArray[np.bool_]) -> Sampled | None:
+    """What a trajectory shows of the vibrations of some atoms (`sampled`), by its samples whose velocities are known.
+
+    Raises
+    ------
+    Unresolved
+        If these are fewer than a spectrum needs.
+    """
+    t = trajectory.moving
+    if t.samples < FEWEST_SAMPLES:
+        raise Unresolved(f"{t.samples} samples with velocities, at least {FEWEST_SAMPLES} are needed")
+    found = sampled(t.velocities, t.forces, t.masses, mask, t.interval_fs)
+    return None if found is None else replace(found, rounded=t.rounded, noise=t.noise_of(mask))
 
 
 def rms_frequency(velocities: ArrayLike, forces: ArrayLike, masses: ArrayLike, mask: ArrayLike) -> float:

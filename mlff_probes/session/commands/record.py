@@ -227,16 +227,13 @@ def absolute(spec: str) -> tuple[str, Path]:
 
 def _case_file(given: str, directories: list[Path]) -> Path:
     """The TOML that is named by its path, or by the id of its case."""
+    from mlff_probes.cases.files import files_of
     from mlff_probes.core.data import DIRECTORY
 
     path = _path(given)
     if path.suffix == ".toml" and path.is_file():
         return path.resolve()
-    found = (
-        [file for directory in (*directories, DIRECTORY) for file in directory.glob(f"*/{path.name}.toml")]
-        if path.name == given
-        else []
-    )
+    found = files_of(given, (*directories, DIRECTORY)) if path.name == given else []
     if not found:
         where = ", ".join(map(str, directories)) or "the cases that come with mlff-probes"
         raise InputError("", f"there is no case '{given}'", f"name its TOML, or --reference=DIR; looked in {where}")
