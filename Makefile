@@ -22,11 +22,11 @@ probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecar
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
 	  --probe-scorecard=$(SCORECARD)/scorecard.md --probe-scorecard=$(SCORECARD)/scorecard.json $(ARGS)
 
-# Four workers keep two cores busy while tests wait and sleep; each with a thread for every core, they slow each other down.
+# Three workers that each compute small matrices with a thread for every core slow each other down.
 test: export OPENBLAS_NUM_THREADS ?= 1
 test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/dev.done  ## the project's own tests
-	$(BIN)/pytest tests -n 4 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
+	$(BIN)/pytest tests -n 3 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
 browser-test: $(VENV)/dev.done  ## the HTML page in a real browser: needs a Chromium, see CONTRIBUTING.md
 	$(BIN)/pytest browser $(ARGS)
