@@ -40,6 +40,8 @@ BONDS = {
 """Pairs that are no mean of their elements: depth in eV, distance of the minimum in A, stiffness in 1/A."""
 
 ELEMENTS = tuple(RADIUS_A)
+KINDS = 119
+"""Atomic numbers, 0 among them."""
 
 
 class Pairs(NamedTuple):
@@ -52,6 +54,17 @@ class Pairs(NamedTuple):
     z_second: np.ndarray
     ways: np.ndarray
     distances: np.ndarray
+
+
+class Lattice(NamedTuple):
+    """A cell, its inverse, the way to each of its images that counts, twice these, their squares, and the volume."""
+
+    cell: np.ndarray
+    inverse: np.ndarray
+    images: np.ndarray
+    doubled: np.ndarray
+    squared: np.ndarray
+    volume: float
 
 
 class Sound(AseCalculator):
@@ -68,17 +81,17 @@ class Sound(AseCalculator):
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
-        self.launch()
         self.results = self.evaluated(self.atoms)
+        self.launch()
 
     def batch(self, frames: Sequence[Atoms], forces: bool) -> list[tuple[float, np.ndarray | None]]:
         """Energy and, if wanted, forces of each frame."""
-        self.launch()
         found = [self.evaluated(frame) for frame in frames]
+        self.launch()
         return [(results["energy"], results["forces"] if forces else None) for results in found]
 
     def launch(self) -> None:
-        """Queue the work of a call, where there is a GPU."""
+        """Queue the work of a call, where there is a GPU; last, so that a slow host finds it at work."""
         if self.gpu is not None:
             self.gpu.launch(LAUNCH_S)
 
@@ -89,31 +102,36 @@ class Sound(AseCalculator):
         forces = summed(gradient, pairs.first, len(atoms)) - summed(gradient, pairs.second, len(atoms))
         results = {"energy": float(energy), "forces": forces.astype(self.dtype)}
         if atoms.cell.rank == 3:
-            virial = pairs.ways.T @ gradient / atoms.get_volume()
+            virial = pairs.ways.T @ gradient / self.lattice(atoms).volume
             results["stress"] = ((virial + virial.T) / 2).ravel()[[0, 4, 8, 5, 2, 1]]
         return results
 
     def pairs(self, atoms: Atoms) -> Pairs:
         """All pairs of `atoms` within the cutoff, whatever the cell and wherever the atoms lie in it."""
-        cell, inverse, images = self.lattice(atoms)
-        between = (atoms.positions[None] - atoms.positions[:, None]) @ inverse
+        cell, inverse, images, doubled, squared, _ = self.lattice(atoms)
+        between = (atoms.positions[None] - atoms.positions[:, None]).reshape(-1, 3) @ inverse
         between -= between.round() * atoms.pbc
-        between = (between @ cell).reshape(-1, 3)
-        squares = between @ (2 * images.T)  # |b + s|^2 = 2 b s + b^2 + s^2: far faster than all sums b + s
-        squares += (between**2).sum(axis=1)[:, None]
-        squares += (images**2).sum(axis=1)
-        pair, shift = np.divmod(np.flatnonzero((squares < self.cutoff**2) & (squares > SAME_PLACE_A2)), len(images))
+        between = between @ cell
+        squares = between @ doubled  # |b + s|^2 = 2 b s + b^2 + s^2: far faster than all sums b + s
+        squares += np.einsum("ij,ij->i", between, between)[:, None]
+        squares += squared
+        inside = squares < self.cutoff**2
+        inside &= squares > SAME_PLACE_A2
+        pair, shift = np.divmod(np.flatnonzero(inside), len(images))
         first, second = np.divmod(pair, len(atoms))
-        found = (between[pair] + images[shift]).astype(self.dtype)
+        found = (between.take(pair, axis=0) + images.take(shift, axis=0)).astype(self.dtype, copy=False)
+        distances = np.sqrt(np.einsum("ij,ij->i", found, found))
         z = atoms.numbers
-        return Pairs(len(atoms), first, second, z[first], z[second], found, np.sqrt((found**2).sum(axis=1)))
+        return Pairs(len(atoms), first, second, z.take(first), z.take(second), found, distances)
 
-    def lattice(self, atoms: Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Cell, its inverse, and the way to each of the `shifts`; of the last cell they are known."""
+    def lattice(self, atoms: Atoms) -> Lattice:
+        """What the cell alone decides; of the last cell it is known."""
         key = (atoms.cell.array.tobytes(), atoms.pbc.tobytes(), self.cutoff)
         if self.known[0] != key:
             cell = atoms.cell.complete().array
-            self.known = key, (cell, np.linalg.inv(cell), self.shifts(cell, atoms.pbc) @ cell)
+            images = self.shifts(cell, atoms.pbc) @ cell
+            squared = (images**2).sum(axis=1)
+            self.known = key, Lattice(cell, np.linalg.inv(cell), images, 2 * images.T, squared, atoms.cell.volume)
         return self.known[1]
 
     def shifts(self, cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
@@ -136,7 +154,7 @@ class Sound(AseCalculator):
     def energy(self, pairs: Pairs) -> tuple[float, np.ndarray]:
         """Energy, and its derivative with respect to the way of each pair, shape (n_pairs, 3)."""
         energies, slopes = self.pair_energies(pairs)
-        return energies.sum() / 2, (slopes / pairs.distances / 2)[:, None] * pairs.ways
+        return energies.sum() / 2, (slopes / (2 * pairs.distances))[:, None] * pairs.ways
 
     def pair_energies(self, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
         """Energy of each pair and its slope: a Morse well times a taper."""
@@ -150,30 +168,33 @@ class Sound(AseCalculator):
 
     def wells(self, pairs: Pairs) -> np.ndarray:
         """Depth, distance of the minimum and stiffness of each pair, shape (3, n_pairs)."""
-        return WELLS[:, pairs.z_first, pairs.z_second].astype(self.dtype)
+        return WELLS.take(pairs.z_first * KINDS + pairs.z_second, axis=1).astype(self.dtype, copy=False)
 
 
 def summed(values: np.ndarray, ends: np.ndarray, atoms: int) -> np.ndarray:
     """Sum of the `values` of all pairs, shape (n_pairs, ...), over those that end at each atom."""
     flat = values.reshape(len(values), -1)
-    found = np.stack([np.bincount(ends, column, atoms) for column in flat.T], axis=1)  # far faster than np.add.at
-    return found.reshape(atoms, *values.shape[1:])
+    columns = flat.shape[1]
+    places = (ends[:, None] * columns + np.arange(columns)).ravel()
+    return np.bincount(places, flat.ravel(), atoms * columns).reshape(atoms, *values.shape[1:])  # np.add.at is slow
 
 
 def tapered(energy: np.ndarray, slope: np.ndarray, distances: np.ndarray, cutoff: float):
     """Energy and slope times (1 - (r/r_c)^2)^3, which takes them to zero at the cutoff, and the curvature too."""
     inside = 1 - (distances / cutoff) ** 2
-    return energy * inside**3, slope * inside**3 - energy * 6 * inside**2 * distances / cutoff**2
+    square = inside * inside
+    cube = square * inside
+    return energy * cube, slope * cube - energy * square * distances * (6 / cutoff**2)
 
 
 def _wells() -> np.ndarray:
-    table = np.full((3, 119, 119), np.nan)
+    table = np.full((3, KINDS, KINDS), np.nan)
     for one in ELEMENTS:
         for other in ELEMENTS:
             mean = (np.sqrt(DEPTH_EV[one] * DEPTH_EV[other]), RADIUS_A[one] + RADIUS_A[other], STIFFNESS_PER_A)
             row = BONDS.get(tuple(sorted((one, other))), mean)
             table[:, atomic_numbers[one], atomic_numbers[other]] = row
-    return table
+    return table.reshape(3, -1)
 
 
 WELLS = _wells()
