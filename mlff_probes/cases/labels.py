@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +179,17 @@ class _Stored:
     file: str | Path
     name: str
 
+    @cached_property
+    def outdated(self) -> bool:
+        """Whether the results of its calculator are those of other atoms."""
+        calc = self.frame.calc
+        return hasattr(calc, "check_state") and bool(calc.check_state(self.frame))
+
     def by_name(self, what: str) -> dict[str, Any]:
         """All that may be such a label."""
         calc = self.frame.calc
         results = {name: value for name, value in (getattr(calc, "results", None) or {}).items() if value is not None}
-        if _usual(what, results) and hasattr(calc, "check_state") and calc.check_state(self.frame):
+        if _usual(what, results) and self.outdated:
             raise InputError(
                 self.file,
                 f"{self.name} has the energy of another structure: its calculator was used for other atoms since, or "

@@ -146,6 +146,8 @@ def unlabelled(frame: Atoms, forces: Floats) -> Mask:
     of the force. Where that direction is along no axis, all components that it has a part in lack something. A force
     under a constraint that has a part along that direction is a label like any other.
     """
+    if not frame.constraints:
+        return np.zeros((len(frame), 3), dtype=bool)
     length = np.linalg.norm(forces, axis=1)[:, None]
     freedom = Freedom.of(frame)
     found: Mask = freedom.held(len(frame)) & (np.abs(forces) <= ROUNDED * length)
