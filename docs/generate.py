@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_probes import cli, plugin
+from mlff_probes.calculators.families import families
 from mlff_probes.cases.load import load_cases
 from mlff_probes.cases.tolerances import Policy, load_policy
 from mlff_probes.core.case import BrokenCase, Case
@@ -77,6 +78,7 @@ def pages() -> dict[str, str]:
     sound = [case for case in cases if isinstance(case, Case)]
     return {
         "options": options(),
+        "families": families_page(),
         "quantities": quantities(sound),
         "tolerances": tolerances(),
         "cases": case_list(sound),
@@ -182,6 +184,36 @@ def options() -> str:
             "`addopts` of your `pyproject.toml` or into the environment variable `PYTEST_ADDOPTS`.",
         ]
     text += ["## Of the command `mlff-probes`", *commands()]
+    return "\n\n".join(text) + "\n"
+
+
+def families_page() -> str:
+    """The families of models that are known by name."""
+    text = [
+        "# Families of models",
+        "Written from `mlff_probes/calculators/families.toml`. `mlff-probes models` lists the same, and what is "
+        "installed. A level of theory is that of the data that a model was trained on.",
+    ]
+    for name, row in families().items():
+        about = [
+            ("install", code(row.install)),
+            ("environment", f"of its own: {row.own_environment}" if row.own_environment else ""),
+            (
+                "a file",
+                f"{row.files}: {code('path/to/file' if row.loader else f'{name}:path/to/file')}" if row.files else "",
+            ),
+            ("keys", ", ".join(map(code, row.options))),
+            ("licence", row.licence),
+            ("tried on", row.tried),
+        ]
+        text += [f"## {row.title}", table(("", ""), [line for line in about if line[1]])]
+        if row.models:
+            models = [
+                (code(f"{name}:{model}") + (" (default)" if model == row.default else ""), each.level_of_theory,
+                 "in the package" if each.in_package else "downloaded")
+                for model, each in row.models.items()
+            ]  # fmt: skip
+            text.append(table(("SPEC", "level of theory", "weights"), models))
     return "\n\n".join(text) + "\n"
 
 

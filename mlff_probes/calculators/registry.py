@@ -21,6 +21,7 @@ from typing import Any
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
+from mlff_probes.calculators.families import families, recognised
 from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
 from mlff_probes.calculators.interruption import none_swallowed
@@ -34,7 +35,8 @@ LOADERS = {
     "ase": "factory:load_ase",
     "py": "factory:load_py",
 }
-"""Where the families that come with the package are loaded; `installed.installed` has those of other packages."""
+"""Where families with code of their own are loaded; `families.families` has those that a table describes whole,
+`installed.installed` those of other packages, which win over the table."""
 
 FILE_FAMILIES = ("mace", "chgnet")
 
@@ -44,7 +46,7 @@ LOOKED_AT_BYTES = 4096
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
     "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
-    "returns any ASE calculator, or a calc.toml that names one"
+    "returns any ASE calculator, or a calc.toml that names one; `mlff-probes models` lists further families"
 )
 
 
@@ -125,10 +127,14 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:
-    if family not in LOADERS:
+    if family not in LOADERS and family in installed():
         if request.path is not None:
             hold_to_pins(request, request.path, sha256_of(request.path))
         return load_installed(request, family)
+    if family not in LOADERS:
+        from mlff_probes.calculators.loaders import named
+
+        return named.load(request, family)
     module, _, function = LOADERS[family].partition(":")
     load: Callable[[CalculatorRequest], Calculator] = getattr(
         import_module(f"mlff_probes.calculators.loaders.{module}"), function
@@ -185,11 +191,11 @@ def _family(request: CalculatorRequest) -> str:
 
 
 def _is_family(name: str) -> bool:
-    return name in LOADERS or name in installed()
+    return name in LOADERS or name in installed() or name in families()
 
 
 def _hint(name: str) -> str:
-    close = difflib.get_close_matches(name, [*LOADERS, *installed()], n=1)
+    close = difflib.get_close_matches(name, [*LOADERS, *installed(), *families()], n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 
 
@@ -209,6 +215,8 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
         raise InputError(f"--calculator={spec}", f"{path} is no checkpoint but a calculator file", "leave ,family= out")
     if path.suffix == ".py":
         raise InputError(f"--calculator={spec}", f"{path} is Python source", f"write py:{path}:factory")
+    if forced is None and (found := recognised(path, spec)):
+        return found
     names = _pickled_names(path, spec)
     if forced is not None:
         return forced
@@ -216,6 +224,8 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
         return "mace"
     if {"model_args", "atom_fea_dim", "bond_fea_dim"} <= names:
         return "chgnet"
+    if found := recognised(path, spec, pickled=names):
+        return found
     raise InputError(f"--calculator={spec}", f"{path} is a torch file of no known family", supported())
 
 

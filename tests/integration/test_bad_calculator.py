@@ -76,7 +76,7 @@ REFUSED_TOO = {
     "whole.model": ["whole.model is a torch file of no known family", *SUPPORTED],
     "bad.py": ["bad.py is Python source; write py:bad.py:factory"],
     "chgnet:9.9": ["there is no CHGNet '9.9' in its package", "0.3.0, 0.2.0, r2scan"],
-    "mace": ["MACE needs a checkpoint file; write --calculator=path/to.model"],
+    "mace": ["MACE needs a checkpoint file or the name of a model; write --calculator=path/to.model"],
     "ase:Nosuch": ["ASE has no calculator 'Nosuch'", "EMT, LennardJones"],
     "ase:EMT,device=cuda": ["run on the CPU, not on cuda"],
     "ase:EMT,colour=red": ["'ase:EMT' has no option 'colour'; it takes label, device"],

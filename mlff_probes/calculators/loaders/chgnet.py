@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
 from mlff_probes.calculators.checkpoints.safety import File, load_weights, read
 from mlff_probes.calculators.device import torch_device_of
+from mlff_probes.calculators.families import families
 from mlff_probes.calculators.identity import (
     cuda_facts,
     import_family,
@@ -25,11 +26,6 @@ from mlff_probes.core.records import CalculatorIdentity, Checkpoint
 if TYPE_CHECKING:
     from ase import Atoms
 
-LEVELS = {"0.3.0": "PBE", "0.2.0": "PBE", "r2scan": "r2SCAN"}
-"""Versions inside the package and what they learned. Materials Project GGA/GGA+U adds U to Cr only in
-oxides and fluorides, so for tellurides 0.2.0 and 0.3.0 are plain PBE."""
-
-DEFAULT_VERSION = "0.3.0"
 UNSEEN = ("Po", "At", "Rn", "Fr", "Ra")
 """CHGNet embeds Z = 1 to 94, but MPtrj holds 89 elements; these five it never saw (Deng et al., Nature
 Machine Intelligence 5, 1031 (2023))."""
@@ -72,7 +68,7 @@ def _identity(
     import torch
     from ase.data import chemical_symbols
 
-    request = file.request
+    request, known = file.request, families()["chgnet"].models
     return CalculatorIdentity(
         spec=request.spec,
         label=f"chgnet-{version}" if version else file.path.stem,
@@ -82,7 +78,7 @@ def _identity(
         checkpoint=checkpoint,
         parameters=int(model.n_params),
         elements=tuple(s for s in chemical_symbols[1:95] if s not in UNSEEN),
-        level_of_theory=request.level_of_theory or LEVELS.get(version or ""),
+        level_of_theory=request.level_of_theory or (known[version].level_of_theory if version else None),
         dtype="float32",
         device=device,
         device_name=device_name,
@@ -96,12 +92,13 @@ def _identity(
 def _version(request: CalculatorRequest) -> str | None:
     if request.path is not None:
         return None
-    version = request.version or DEFAULT_VERSION
-    if version not in LEVELS:
+    row = families()["chgnet"]
+    version = request.version or str(row.default)
+    if version not in row.models:
         raise InputError(
             f"--calculator={request.spec}",
             f"there is no CHGNet '{version}' in its package",
-            f"it holds {', '.join(LEVELS)}",
+            f"it holds {', '.join(row.models)}",
         )
     return version
 
@@ -109,7 +106,7 @@ def _version(request: CalculatorRequest) -> str | None:
 def _packaged_weights(version: str | None) -> Path:
     import chgnet
 
-    (weights,) = (Path(chgnet.__file__).parent / "pretrained" / (version or DEFAULT_VERSION)).glob("*.pth.tar")
+    (weights,) = (Path(chgnet.__file__).parent / "pretrained" / str(version)).glob("*.pth.tar")
     return weights
 
 

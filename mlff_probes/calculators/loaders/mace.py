@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
 from mlff_probes.calculators.checkpoints.safety import File, load_model, read, weights_only_kept
 from mlff_probes.calculators.device import torch_device_of
+from mlff_probes.calculators.families import families
 from mlff_probes.calculators.identity import cuda_facts, import_family, refuse_options, torch_device, versions
+from mlff_probes.calculators.loaders.named import weights_of
 from mlff_probes.calculators.stages import stage
 from mlff_probes.core.errors import InputError, describe
 from mlff_probes.core.records import CalculatorIdentity, Checkpoint
@@ -42,18 +44,19 @@ VERSIONED = (*PACKAGES, "cuequivariance-ops-torch-cu12", "cuequivariance-ops-tor
 
 
 def load(request: CalculatorRequest) -> Calculator:
-    """Load a MACE checkpoint file; options: `head`.
+    """Load a MACE checkpoint file, or a foundation model by its name (`mace:medium-mpa-0`); options: `head`.
 
     Raises
     ------
     InputError
-        If the file does not hold a MACE model, the kernels or the compile mode cannot be had, or the head is not one
-        of its heads. (MACE itself falls back to the last head with a log line: another level of theory than was asked
-        for.)
+        If there is no such model or it cannot be downloaded, the file does not hold a MACE model, the kernels or the
+        compile mode cannot be had, or the head is not one of its heads. (MACE itself falls back to the last head with
+        a log line: another level of theory than was asked for.)
     """
-    path = _checked_path(request)
+    _check(request)
     with weights_only_kept():
         import_family("mace.calculators", spec=request.spec, extra="mace")
+        path = request.path or _downloaded(request)
     device, device_name = torch_device(request.device, request.spec, request.gpu)
     accelerated = _accelerated(request, device)
     file = read(request, path)
@@ -79,14 +82,17 @@ def load(request: CalculatorRequest) -> Calculator:
     )
 
 
-def _checked_path(request: CalculatorRequest) -> Path:
-    """The path of the checkpoint; what can be refused before torch is imported is refused here."""
-    if request.path is None:
+def _check(request: CalculatorRequest) -> None:
+    """Refuse what can be refused before torch is imported."""
+    models = families()["mace"].models
+    named = f"there is no MACE model '{request.version}'"
+    if request.path is None and request.version not in models:
         raise InputError(
             f"--calculator={request.spec}",
-            "MACE needs a checkpoint file",
-            "write --calculator=path/to.model "
-            "(foundation models can be downloaded from the MACE project's release page)",
+            f"there is no MACE model '{request.version}'"
+            if request.version
+            else "MACE needs a checkpoint file or the name of a model",
+            f"write --calculator=path/to.model, or mace:NAME of {', '.join(models)}",
         )
     refuse_options(request.options, ("head",), spec=request.spec, family="mace")
     if os.environ.get(STRICT, "0").lower() in ("1", "y", "yes", "true"):
@@ -95,7 +101,13 @@ def _checked_path(request: CalculatorRequest) -> Path:
             f"{STRICT} is set, under which torch reads weights alone",
             "a MACE checkpoint is more than that, and checked before it is loaded: unset the variable for this run",
         )
-    return request.path
+
+
+def _downloaded(request: CalculatorRequest) -> Path:
+    """The file of a foundation model in MACE's own cache."""
+    path = weights_of(families()["mace"], str(request.version), request)
+    assert path is not None
+    return path
 
 
 def _ase_calculator(
@@ -144,16 +156,17 @@ def _identity(
     from ase.data import chemical_symbols
 
     request, kernels = file.request, file.request.kernels or PLAIN
+    named = families()["mace"].models.get(request.version or "")
     return CalculatorIdentity(
         spec=request.spec,
-        label=file.path.stem,
+        label=f"mace-{request.version}" if request.version else file.path.stem,
         family="mace",
         version=type(model).__name__,
         sha256=file.sha256,
         checkpoint=checkpoint,
         parameters=sum(p.numel() for p in model.parameters()),
         elements=tuple(chemical_symbols[int(z)] for z in model.atomic_numbers),
-        level_of_theory=request.level_of_theory,
+        level_of_theory=request.level_of_theory or (named.level_of_theory if named else None),
         dtype=dtype,
         device=device,
         device_name=device_name,

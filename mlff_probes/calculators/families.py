@@ -1,0 +1,218 @@
+"""Families of models that are known by name, as `families.toml` has them."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from mlff_probes.core.errors import InputError
+from mlff_probes.core.records import Record, Text
+from mlff_probes.core.toml import read_toml, validated
+
+TABLE = Path(__file__).parent / "families.toml"
+
+LOOKED_AT_BYTES = 256
+"""Of a file that may be text: enough for its first word."""
+
+
+def _callable(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", text):
+        raise PydanticCustomError("callable", "what is called is written package.module:callable")
+    return text
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise PydanticCustomError("pattern", f"not a regular expression ({error})") from error
+    return text
+
+
+Callable_ = Annotated[Text, AfterValidator(_callable)]
+Pattern = Annotated[Text, AfterValidator(_pattern)]
+
+
+class Model(Record):
+    """One released model of a family.
+
+    Attributes
+    ----------
+    level_of_theory
+        That of the data it was trained on.
+    in_package
+        Whether its weights, or parameters, are part of the package, so that nothing is downloaded.
+    arguments
+        What the factory is given beside the name; an option of the user's wins.
+    """
+
+    level_of_theory: Text
+    in_package: bool = False
+    arguments: dict[str, str | float | bool] = Field(default={})
+
+
+class Family(Record):
+    """A row of `families.toml`.
+
+    Attributes
+    ----------
+    title
+        What people call it.
+    package
+        The distribution that it needs; its version is noted in the scorecard.
+    install
+        The command that installs it.
+    own_environment
+        Why it cannot stand beside the other families; None where it can.
+    loader
+        ``module:function`` in `mlff_probes.calculators.loaders`, of a family with code of its own, which has no
+        `factory`, `argument` or `dtype`.
+    factory
+        What makes the ASE calculator, ``package.module:callable``.
+    argument
+        Its argument that takes the name of a model, or the path of a file.
+    weights
+        What gives the file of a model by its name, downloading it where it has to: then the scorecard has its hash.
+    device_argument
+        Its argument that takes the device; None for a family that computes on the CPU alone.
+    dtype
+        The precision in which it computes.
+    options
+        Further arguments that a user may give.
+    files
+        What kind of file it reads, in words; None for a family that reads none.
+    suffixes, first_line, pickled
+        How a file is recognised without ``,family=``: by the end of its name, by a regular expression that its first
+        line begins with, or by the package whose classes a torch file holds.
+    unpickles
+        Whether reading a file runs whatever code is in it.
+    licence
+        Of the code.
+    tried
+        On what this row was tried.
+    default
+        The model that the name of the family alone means; None where one must be named.
+    models
+        The released models.
+    """
+
+    title: Text
+    package: Text
+    install: Text
+    licence: Text
+    tried: Text
+    own_environment: Text | None = None
+    loader: Callable_ | None = None
+    factory: Callable_ | None = None
+    argument: Text | None = None
+    weights: Callable_ | None = None
+    device_argument: Text | None = None
+    dtype: Literal["float32", "float64"] | None = None
+    options: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    files: Text | None = None
+    suffixes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    first_line: Pattern | None = None
+    pickled: Text | None = None
+    unpickles: bool = False
+    default: Text | None = None
+    models: dict[str, Model] = Field(default={})
+
+    @model_validator(mode="after")
+    def _whole(self) -> Family:
+        how = {"factory": self.factory, "argument": self.argument, "dtype": self.dtype}
+        lacking = [key for key, value in how.items() if value is None]
+        if self.loader is None and lacking:
+            raise PydanticCustomError("lacking", f"'{lacking[0]}' is missing, which a family without a loader needs")
+        if self.loader is not None and len(lacking) < len(how):
+            raise PydanticCustomError("both", "a family with a loader of its own has no factory, argument or dtype")
+        if self.default is not None and self.default not in self.models:
+            raise PydanticCustomError("default", f"the default '{self.default}' is none of its models")
+        if not self.models and self.files is None:
+            raise PydanticCustomError("nothing", "it has neither models nor files")
+        return self
+
+    @property
+    def version(self) -> str | None:
+        """The installed version of its package; None where that is not installed."""
+        try:
+            return metadata.version(self.package)
+        except metadata.PackageNotFoundError:
+            return None
+
+    @property
+    def how_to_install(self) -> str:
+        """The command, and where an environment of its own is needed, why."""
+        return self.install + (
+            f" (in an environment of its own: {self.own_environment})" if self.own_environment else ""
+        )
+
+    def is_its_text(self, path: Path) -> bool:
+        """Whether a file is one of this family's, by its name or its first line."""
+        if path.name.lower().endswith(self.suffixes):
+            return True
+        if self.first_line is None:
+            return False
+        try:
+            with path.open("rb") as handle:
+                begin = handle.read(LOOKED_AT_BYTES).decode("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+        return re.match(self.first_line, begin) is not None
+
+
+def read_families(file: Path) -> dict[str, Family]:
+    """The rows of a table of families, by their names.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or a row is not what `Family` says; with the row and the key.
+    """
+    rows: dict[str, Any] = read_toml(file)
+    return {name: validated(Family, row, file, prefix=f"{name}.") for name, row in rows.items()}
+
+
+@cache
+def families() -> dict[str, Family]:
+    """The families of the package."""
+    return read_families(TABLE)
+
+
+def made_by_row() -> dict[str, Family]:
+    """Those of them that have no loader of their own."""
+    return {name: row for name, row in families().items() if row.loader is None}
+
+
+def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str | None:
+    """The family whose file `path` is; None for none.
+
+    Parameters
+    ----------
+    path
+        The file.
+    spec
+        The `--calculator` value, for the message.
+    pickled
+        The names in the pickle of a torch file; None for any other file.
+
+    Raises
+    ------
+    InputError
+        If several families recognise it.
+    """
+    if pickled is None:
+        found = [name for name, row in made_by_row().items() if row.is_its_text(path)]
+    else:
+        tops = {name.partition(".")[0] for name in pickled}
+        found = [name for name, row in made_by_row().items() if row.pickled in tops]
+    if len(found) > 1:
+        raise InputError(
+            f"--calculator={spec}", f"{path} may be a file of {' or '.join(found)}", f"say which: ,family={found[0]}"
+        )
+    return found[0] if found else None

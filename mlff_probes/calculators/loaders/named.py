@@ -1,0 +1,176 @@
+"""Families that `families.toml` describes whole: a model by its name (`sevennet:7net-0`), or a file (`nep:nep.txt`)."""
+
+from __future__ import annotations
+
+import inspect
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mlff_probes.calculators.base import Calculator, CalculatorRequest
+from mlff_probes.calculators.checkpoints.safety import hold_to_pins
+from mlff_probes.calculators.families import Family, Model, families
+from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256, torch_device
+from mlff_probes.calculators.spec import is_file
+from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
+from mlff_probes.core.errors import InputError, describe
+
+NO_ANSWER_S = 20.0
+"""A download that gets no answer for so long has no network."""
+
+
+def load(request: CalculatorRequest, name: str) -> Calculator:
+    """Load a model of the family `name`, which is a row of the table.
+
+    Raises
+    ------
+    InputError
+        If the package is not installed, there is no such model or file, weights cannot be downloaded, or a key cannot
+        be honoured.
+    """
+    family, where = families()[name], f"--calculator={request.spec}"
+    file, model = _chosen(request, name, family)
+    refuse_options(request.options, family.options, spec=request.spec, family=name)
+    refuse_acceleration(request, f"{family.title} is loaded without either")
+    if request.dtype not in (None, family.dtype):
+        problem = f"{family.title} computes in {family.dtype} only, {request.dtype} was asked for"
+        raise InputError(where, problem, "leave the dtype out")
+    if family.version is None:
+        raise InputError(where, f"the package '{family.package}' is not installed", family.how_to_install)
+    factory = _imported(family.factory, request, family)
+    if file is not None:
+        hold_to_pins(request, file, sha256(file))
+        if family.unpickles and not (request.pins or request.trust_checkpoint):
+            raise InputError(
+                where,
+                f"{family.title} runs whatever code is in {file}, and no check of ours knows what belongs there",
+                f"if it comes from somebody you trust, pin it with --probe-sha256={sha256(file)}, or add "
+                "--probe-trust-checkpoint",
+            )
+    arguments: dict[str, Any] = {**(model.arguments if model else {}), **request.options}
+    device = _device(request, family)
+    if family.device_argument:
+        arguments[family.device_argument] = device
+    weights = file or weights_of(family, _model_name(request, family), request)
+    assert family.argument is not None
+    arguments[family.argument] = str(weights or request.version or family.default)
+    calculator = built(lambda: factory(**_taken(factory, arguments)), request.spec)
+    check_ase(calculator, request, made_by=name)
+    return wrapped(
+        _at_level(request, model),
+        calculator,
+        label=request.path.stem if request.path else file.stem if file else f"{name}-{_model_name(request, family)}",
+        family=name,
+        version=None if file else _model_name(request, family),
+        elements=known_elements(calculator, request),
+        file=weights,
+        device=device,
+        dtype=family.dtype or "float64",
+        options={**(model.arguments if model else {}), **request.options},
+        packages=(family.package,),
+    )
+
+
+def _chosen(request: CalculatorRequest, name: str, family: Family) -> tuple[Path | None, Model | None]:
+    """The file that is named, or the model."""
+    where, version = f"--calculator={request.spec}", request.version
+    if request.path is not None:
+        if family.files is None:
+            raise InputError(where, f"the family '{name}' reads no file", f"its models are {_names(family)}")
+        return request.path, None
+    if version is None and family.default is None:
+        raise InputError(where, f"the family '{name}' has no model of its own", f"write {name}:FILE, {family.files}")
+    chosen = version or str(family.default)
+    if chosen in family.models:
+        return None, family.models[chosen]
+    place = request.folder / Path(chosen).expanduser()
+    if family.files is not None and is_file(str(place)):
+        return place, None
+    known = f"its models are {_names(family)}" if family.models else ""
+    reads = f"it reads {family.files} (looked from {request.folder})" if family.files else ""
+    raise InputError(where, f"the family '{name}' has no model '{chosen}'", "; ".join(filter(None, (known, reads))))
+
+
+def _names(family: Family) -> str:
+    return ", ".join(family.models)
+
+
+def _model_name(request: CalculatorRequest, family: Family) -> str:
+    return request.version or str(family.default)
+
+
+def _at_level(request: CalculatorRequest, model: Model | None) -> CalculatorRequest:
+    """The request with the level of theory of a named model, where the user states none."""
+    return replace(request, level_of_theory=request.level_of_theory or (model.level_of_theory if model else None))
+
+
+def _imported(place: str | None, request: CalculatorRequest, family: Family) -> Callable[..., Any]:
+    """What stands at ``package.module:name``."""
+    module, _, attribute = str(place).partition(":")
+    found = imported(lambda: import_module(module), request.spec, f"the package '{family.package}'")
+    if not hasattr(found, attribute):
+        raise InputError(
+            f"--calculator={request.spec}",
+            f"{family.package} {family.version} has no {module}.{attribute}, by which its models are loaded",
+            f"take another version of {family.package}, or load the model through a factory (py:…)",
+        )
+    made: Callable[..., Any] = getattr(found, attribute)
+    return made
+
+
+def _device(request: CalculatorRequest, family: Family) -> str:
+    if family.device_argument:
+        return torch_device(request.device, request.spec, request.gpu)[0]
+    if request.device not in (None, "auto", "cpu"):
+        raise InputError(f"--calculator={request.spec}", f"{family.title} runs on the CPU, not on {request.device}")
+    return "cpu"
+
+
+def weights_of(family: Family, name: str, request: CalculatorRequest) -> Path | None:
+    """The file of a named model, downloaded where it has to be; None where its package does not tell.
+
+    Raises
+    ------
+    InputError
+        If it cannot be had.
+    """
+    if family.weights is None:
+        return None
+    find = _imported(family.weights, request, family)
+    with _impatient():
+        try:
+            return Path(find(name))
+        except Exception as error:
+            raise InputError(
+                f"--calculator={request.spec}",
+                f"the weights of '{name}' cannot be had: {describe(error)}",
+                "without a network, download them elsewhere and name the file",
+            ) from error
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """No connection that is opened waits for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(NO_ANSWER_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _taken(factory: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, held against the signature of the factory: another version of its package may take others."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return arguments
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return arguments
+    if unknown := sorted(set(arguments) - set(parameters)):
+        raise InputError("", f"{factory.__name__}() of this version takes no argument '{unknown[0]}'")
+    return arguments

@@ -1,0 +1,326 @@
+"""Families of models by name: the table, what is loaded by it, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from ase.calculators.eam import EAM
+from mace_models import random_mace
+
+from mlff_probes import cli
+from mlff_probes.calculators import families
+from mlff_probes.calculators.checkpoints.safety import weights_only_kept
+from mlff_probes.calculators.registry import LOADERS, load_calculator
+from mlff_probes.core.errors import InputError
+
+TOY = '''
+"""A family whose models are Lennard-Jones, and its weights files with one number."""
+import pickle
+import socket
+from pathlib import Path
+
+from ase.calculators.lj import LennardJones
+
+made, waited = [], []
+
+
+class Toy(LennardJones):
+    def __init__(self, model, device=None, softness=1.0):
+        made.append({"model": model, "device": device, "softness": softness})
+        super().__init__(sigma=2.0, epsilon=float(Path(model).read_text().split()[1]) * softness)
+
+
+def weights(name):
+    waited.append(socket.getdefaulttimeout())
+    if name == "far":
+        raise OSError("no route to host")
+    return Path(__file__).parent / f"{name}.toy"
+'''
+ROW = """
+[toy]
+title = "Toys"
+package = "ase"
+install = "pip install toys"
+factory = "toy_models:Toy"
+argument = "model"
+weights = "toy_models:weights"
+dtype = "float64"
+options = ["softness"]
+files = "a toy"
+suffixes = [".toy"]
+licence = "none"
+tried = "here"
+default = "one"
+
+[toy.models]
+one = { level_of_theory = "PBE", in_package = true }
+soft = { level_of_theory = "r2SCAN", arguments = { softness = 0.5 } }
+far = { level_of_theory = "PBE" }
+"""
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Put another table of families in the place of ours; a package `toy_models` with weights can be imported."""
+    (tmp_path / "toy_models.py").write_text(TOY)
+    for name, number in {"one": 0.1, "soft": 0.2, "mine": 0.3}.items():
+        (tmp_path / f"{name}.toy").write_text(f"toy {number}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "toy_models", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    def written(text=ROW):
+        (tmp_path / "families.toml").write_text(textwrap.dedent(text))
+        monkeypatch.setattr(families, "TABLE", tmp_path / "families.toml")
+        families.families.cache_clear()
+        return tmp_path
+
+    yield written
+    families.families.cache_clear()
+
+
+def changed(old, new):
+    assert old in ROW
+    return ROW.replace(old, new)
+
+
+def refusal(spec, **options):
+    with pytest.raises(InputError) as refused:
+        load_calculator(spec, **options)
+    return str(refused.value)
+
+
+# ----------------------------------------------------------------------------------------------------------- the table
+
+
+def test_our_own_table_is_in_order_and_names_every_loader():
+    ours = families.read_families(families.TABLE)
+    assert {name: row.loader for name, row in ours.items() if row.loader} == {
+        name: place for name, place in LOADERS.items() if name in ("chgnet", "mace")
+    }
+    assert not set(families.made_by_row()) & set(LOADERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (changed('title = "Toys"', 'title = "Toys"\ncolour = "red"'), "toy.colour"),
+        (changed('factory = "toy_models:Toy"\n', ""), "'factory' is missing"),
+        (changed("toy_models:Toy", "toy_models.Toy"), "written package.module:callable"),
+        (changed('licence = "none"\n', 'licence = "none"\nloader = "toy:load"\n'), "a family with a loader of its own"),
+        (changed('default = "one"', 'default = "two"'), "the default 'two' is none of its models"),
+        (changed('licence = "none"', 'licence = "none"\nfirst_line = "["'), "not a regular expression"),
+        (changed('dtype = "float64"', 'dtype = "float16"'), "toy.dtype"),
+        (changed('one = { level_of_theory = "PBE", in_package = true }', "one = { in_package = true }"),
+         "toy.models.one.level_of_theory"),
+        (ROW.partition("[toy.models]")[0].replace('files = "a toy"\n', "").replace('default = "one"\n', ""),
+         "neither models nor files"),
+        ("[toy\n", "not valid TOML"),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_wrong_is_named(table, text, says):
+    file = table(text) / "families.toml"
+    with pytest.raises(InputError, match=r"families\.toml") as refused:
+        families.read_families(file)
+    assert says in str(refused.value)
+
+
+# ------------------------------------------------------------------------------------------------------------- loading
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "level", "file", "given"),
+    [
+        ("toy", "toy-one", "PBE", "one.toy", {"softness": 1.0}),
+        ("toy:one", "toy-one", "PBE", "one.toy", {"softness": 1.0}),
+        ("toy:soft", "toy-soft", "r2SCAN", "soft.toy", {"softness": 0.5}),
+        ("toy:soft,softness=0.25,level=PBEsol,label=mine", "mine", "PBEsol", "soft.toy", {"softness": 0.25}),
+        ("toy:mine.toy", "mine", None, "mine.toy", {"softness": 1.0}),
+        ("toy:./mine.toy", "mine", None, "mine.toy", {"softness": 1.0}),
+        ("mine.toy", "mine", None, "mine.toy", {"softness": 1.0}),
+        ("mine.toy,family=toy", "mine", None, "mine.toy", {"softness": 1.0}),
+    ],
+)
+def test_a_model_or_a_file_is_loaded_with_its_identity(table, spec, label, level, file, given):
+    folder = table()
+    calculator = load_calculator(spec)
+    identity = calculator.identity
+    assert (identity.label, identity.family, identity.level_of_theory) == (label, "toy", level)
+    assert identity.sha256 == hashlib.sha256((folder / file).read_bytes()).hexdigest()
+    assert (identity.dtype, identity.device) == ("float64", "cpu")
+    (made,) = sys.modules["toy_models"].made
+    assert (folder / made["model"]).resolve() == (folder / file).resolve()
+    assert {"softness": made["softness"]} == given
+    number = float((folder / file).read_text().split()[1])
+    assert calculator.ase.parameters.epsilon == pytest.approx(number * given["softness"])
+
+
+def test_the_same_model_can_be_had_once_more(table):
+    table()
+    assert load_calculator("toy:soft").fresh().identity.label == "toy-soft"
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "says"),
+    [
+        ("toy:none", {}, "has no model 'none'; its models are one, soft, far; it reads a toy (looked from"),
+        ("tow:one", {}, "did you mean toy?"),
+        ("toy:one,hardness=2", {}, "the family 'toy' has no option 'hardness'"),
+        ("toy:one", {"dtype": "float32"}, "Toys computes in float64 only, float32 was asked for"),
+        ("toy:one", {"device": "cuda"}, "Toys runs on the CPU, not on cuda"),
+        ("toy:one,compile=default", {}, "compile=default was asked for, but Toys is loaded without either"),
+        ("toy:far", {}, "the weights of 'far' cannot be had: OSError: no route to host"),
+        ("toy:mine.toy", {"sha256": ["0" * 64]}, "which --probe-sha256 does not name"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_had_is_refused_in_one_line(table, spec, options, says):
+    table()
+    said = refusal(spec, **options)
+    assert said.startswith(f"--calculator={spec}: ")
+    assert says in said
+    assert "\n" not in said
+
+
+def test_a_download_does_not_wait_for_ever_and_leaves_the_process_as_it_was(table):
+    table()
+    before = socket.getdefaulttimeout()
+    refusal("toy:far")
+    assert sys.modules["toy_models"].waited == [20.0]
+    assert socket.getdefaulttimeout() == before
+
+
+def test_a_package_that_is_not_there_is_named_with_the_command_that_installs_it(table):
+    table(changed('package = "ase"', 'package = "toys-of-nobody"\nown_environment = "it needs ASE 2"'))
+    said = refusal("toy:one")
+    assert "the package 'toys-of-nobody' is not installed" in said
+    assert "pip install toys (in an environment of its own: it needs ASE 2)" in said
+    assert "toy_models" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (
+            'factory = "toy_models:Toy"',
+            'factory = "toy_models:Gone"',
+            "has no toy_models.Gone, by which its models are",
+        ),
+        ('factory = "toy_models:Toy"', 'factory = "no_such_module:Toy"', "the package 'ase' cannot be imported"),
+        ('argument = "model"', 'argument = "path"', "Toy() of this version takes no argument 'path'"),
+    ],
+)
+def test_a_package_of_another_version_is_said_to_be_one(table, old, new, says):
+    table(changed(old, new))
+    assert says in refusal("toy:one")
+
+
+def test_a_file_that_holds_code_is_loaded_on_trust_or_by_its_hash(table):
+    folder = table(changed('licence = "none"', 'licence = "none"\nunpickles = true'))
+    own = hashlib.sha256((folder / "mine.toy").read_bytes()).hexdigest()
+    said = refusal("mine.toy")
+    assert "runs whatever code is in" in said
+    assert f"--probe-sha256={own}" in said
+    assert not sys.modules["toy_models"].made
+    assert load_calculator("mine.toy", sha256=[own]).identity.pinned
+    assert not load_calculator("mine.toy", trust_checkpoint=True).identity.pinned
+    assert load_calculator("toy:one").identity.sha256  # what the package brings is as trusted as the package
+
+
+def test_a_file_of_two_families_must_be_told_which(table):
+    table(ROW + ROW.replace("toy]", "joy]").replace("toy.models", "joy.models"))
+    assert "mine.toy may be a file of toy or joy; say which: ,family=toy" in refusal("mine.toy")
+    assert load_calculator("mine.toy,family=joy").identity.family == "joy"
+
+
+@pytest.mark.parametrize(
+    ("begin", "known"), [("toy5 3 H C O\n", True), ("toys\n", False), ("\xff\xfe", False), ("", False)]
+)
+def test_a_file_is_known_by_its_first_line(table, begin, known):
+    folder = table(changed('suffixes = [".toy"]', r'first_line = "toy\\d "'))
+    file = folder / "nep.txt"
+    file.write_text(begin, encoding="latin-1")
+    assert families.recognised(file, "nep.txt") == ("toy" if known else None)
+
+
+def test_a_torch_file_is_known_by_the_package_of_its_classes(table):
+    folder = table(changed('suffixes = [".toy"]', 'pickled = "toys"'))
+    assert families.recognised(folder / "x.pt", "x.pt", pickled={"toys.nn.Layer", "torch"}) == "toy"
+    assert families.recognised(folder / "x.pt", "x.pt", pickled={"toysmith.Layer", "torch"}) is None
+
+
+# -------------------------------------------------------------------------------------------------------- our own rows
+
+
+def test_an_eam_table_gives_the_numbers_of_ase(tmp_path):
+    r, rho = 0.01 * np.arange(600), 0.05 * np.arange(400)
+    taper = np.where(r < 5.5, (1 - (r / 5.5) ** 2) ** 3, 0.0)
+    columns = [-np.sqrt(rho), 3 * np.exp(-r) * taper, r * np.exp(-2 * (r - 2.5)) * taper]
+    head = "made\nby\nhand\n1 Cu\n400 0.05 600 0.01 5.5\n29 63.546 3.6 fcc\n"
+    (tmp_path / "cu.eam.alloy").write_text(head + "\n".join(f"{x:.16e}" for column in columns for x in column))
+    atoms = bulk("Cu", a=3.6, cubic=True)
+    atoms.rattle(0.05, seed=0)
+    plain = EAM(potential=str(tmp_path / "cu.eam.alloy"))
+    for spec in (f"{tmp_path}/cu.eam.alloy", f"eam:{tmp_path}/cu.eam.alloy"):
+        calculator = load_calculator(spec)
+        assert (calculator.identity.family, calculator.identity.elements) == ("eam", ("Cu",))
+        assert calculator.identity.label == "cu.eam"
+        assert calculator.ase.get_potential_energy(atoms) == plain.get_potential_energy(atoms)
+        np.testing.assert_array_equal(calculator.ase.get_forces(atoms), plain.get_forces(atoms))
+
+
+@pytest.mark.parametrize(("name", "level"), [("medium-mpa-0", "PBE"), ("mace-matpes-r2scan-0", "r2SCAN")])
+def test_a_foundation_mace_comes_through_its_own_cache_and_our_check(tmp_path, monkeypatch, name, level):
+    with weights_only_kept():
+        from mace.calculators import foundations_models
+
+    file, asked = random_mace(tmp_path / "cached.model"), []
+    monkeypatch.setattr(foundations_models, "download_mace_mp_checkpoint", lambda model: asked.append(model) or file)
+    identity = load_calculator(f"mace:{name}").identity
+    assert asked == [name]
+    assert (identity.label, identity.level_of_theory) == (f"mace-{name}", level)
+    assert identity.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert identity.checkpoint == "checked"
+    assert load_calculator(f"mace:{name},level=PBEsol").identity.level_of_theory == "PBEsol"
+    assert "which --probe-sha256 does not name" in refusal(f"mace:{name}", sha256=["0" * 64])
+
+
+def test_the_names_of_mace_are_those_of_its_package():
+    with weights_only_kept():
+        from mace.calculators.foundations_models import mace_mp_urls
+
+    assert set(families.families()["mace"].models) <= set(mace_mp_urls)
+
+
+def test_a_mace_that_is_none_of_its_names_gets_the_names():
+    said = refusal("mace:medium-mpa")
+    assert "there is no MACE model 'medium-mpa'" in said
+    assert "medium-mpa-0" in said
+    assert "MACE needs a checkpoint file or the name of a model" in refusal("mace")
+
+
+# ---------------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_lists_what_is_installed_and_what_is_not(table, capsys):
+    table(ROW + ROW.replace("toy]", "joy]").replace("toy.models", "joy.models").replace('"ase"', '"joys-of-nobody"'))
+    assert cli.main(["models"]) == 0
+    toy, joy = capsys.readouterr().out.split("\njoy\n")
+    assert "Toys, ase 3." in toy
+    assert "toy:one (PBE, default), toy:soft (r2SCAN, downloaded)" in toy
+    assert "toy:FILE or FILE, a toy" in toy
+    assert "not installed: pip install toys" in joy
+    assert cli.main(["models", "joy"]) == 0
+    assert capsys.readouterr().out.startswith("joy\n")
+    assert cli.main(["models", "coy"]) == 4
+    assert "there is no family 'coy'; there are toy, joy" in capsys.readouterr().err
+
+
+def test_every_line_of_the_list_fits_a_terminal(capsys):
+    cli.main(["models"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
