@@ -85,13 +85,11 @@ def load(request: CalculatorRequest) -> Calculator:
 def _check(request: CalculatorRequest) -> None:
     """Refuse what can be refused before torch is imported."""
     models = families()["mace"].models
-    named = f"there is no MACE model '{request.version}'"
     if request.path is None and request.version not in models:
+        unknown = f"there is no MACE model '{request.version}'"
         raise InputError(
             f"--calculator={request.spec}",
-            f"there is no MACE model '{request.version}'"
-            if request.version
-            else "MACE needs a checkpoint file or the name of a model",
+            unknown if request.version else "MACE needs a checkpoint file or the name of a model",
             f"write --calculator=path/to.model, or mace:NAME of {', '.join(models)}",
         )
     refuse_options(request.options, ("head",), spec=request.spec, family="mace")
