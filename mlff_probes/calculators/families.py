@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -35,7 +36,7 @@ def _pattern(text: str) -> str:
     return text
 
 
-Callable_ = Annotated[Text, AfterValidator(_callable)]
+Called = Annotated[Text, AfterValidator(_callable)]
 Pattern = Annotated[Text, AfterValidator(_pattern)]
 
 
@@ -49,12 +50,17 @@ class Model(Record):
     in_package
         Whether its weights, or parameters, are part of the package, so that nothing is downloaded.
     arguments
-        What the factory is given beside the name; an option of the user's wins.
+        What the factory is given beside the name; an option of the user's wins, and then the level is not known.
     """
 
     level_of_theory: Text
     in_package: bool = False
     arguments: dict[str, str | float | bool] = Field(default={})
+
+    def level_with(self, options: Mapping[str, Any]) -> str | None:
+        """The level of theory, None where the user's options change which of several levels a model computes on."""
+        own = all(options.get(key, value) == value for key, value in self.arguments.items())
+        return self.level_of_theory if own else None
 
 
 class Family(Record):
@@ -108,10 +114,10 @@ class Family(Record):
     licence: Text
     tried: Text
     own_environment: Text | None = None
-    loader: Callable_ | None = None
-    factory: Callable_ | None = None
+    loader: Called | None = None
+    factory: Called | None = None
     argument: Text | None = None
-    weights: Callable_ | None = None
+    weights: Called | None = None
     device_argument: Text | None = None
     dtype: Literal["float32", "float64"] | None = None
     options: Annotated[tuple[Text, ...], Field(strict=False)] = ()

@@ -140,6 +140,8 @@ def test_a_row_that_is_wrong_is_named(table, text, says):
         ("toy", "toy-one", "PBE", "one.toy", {"softness": 1.0}),
         ("toy:one", "toy-one", "PBE", "one.toy", {"softness": 1.0}),
         ("toy:soft", "toy-soft", "r2SCAN", "soft.toy", {"softness": 0.5}),
+        ("toy:soft,softness=0.5", "toy-soft", "r2SCAN", "soft.toy", {"softness": 0.5}),
+        ("toy:soft,softness=0.25", "toy-soft", None, "soft.toy", {"softness": 0.25}),  # as another modality would be
         ("toy:soft,softness=0.25,level=PBEsol,label=mine", "mine", "PBEsol", "soft.toy", {"softness": 0.25}),
         ("toy:mine.toy", "mine", None, "mine.toy", {"softness": 1.0}),
         ("toy:./mine.toy", "mine", None, "mine.toy", {"softness": 1.0}),
@@ -177,6 +179,7 @@ def test_the_same_model_can_be_had_once_more(table):
         ("toy:one,compile=default", {}, "compile=default was asked for, but Toys is loaded without either"),
         ("toy:far", {}, "the weights of 'far' cannot be had: OSError: no route to host"),
         ("toy:mine.toy", {"sha256": ["0" * 64]}, "which --probe-sha256 does not name"),
+        ("toy:soft", {"sha256": ["0" * 64]}, "which --probe-sha256 does not name"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_had_is_refused_in_one_line(table, spec, options, says):
@@ -229,7 +232,9 @@ def test_a_file_that_holds_code_is_loaded_on_trust_or_by_its_hash(table):
     assert not sys.modules["toy_models"].made
     assert load_calculator("mine.toy", sha256=[own]).identity.pinned
     assert not load_calculator("mine.toy", trust_checkpoint=True).identity.pinned
-    assert load_calculator("toy:one").identity.sha256  # what the package brings is as trusted as the package
+    assert load_calculator(
+        "toy:one", sha256=["0" * 64]
+    ).identity.sha256  # what the package brings is as trusted as the package
 
 
 def test_a_file_of_two_families_must_be_told_which(table):

@@ -210,6 +210,11 @@ def test_built_in_names_win(install):
     assert "installed packages add" not in supported()
 
 
+def test_a_family_of_a_package_wins_over_the_row_of_that_name(install):
+    install({"sevennet": "load"})
+    assert load_calculator("sevennet:7net-0").identity.versions["toy-package"] == "1.2"
+
+
 def test_messages_know_the_installed_families(install, tmp_path):
     install({"nequip": "load", "allegro": "load"})
     assert set(installed()) == {"nequip", "allegro"}

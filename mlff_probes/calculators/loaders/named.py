@@ -32,8 +32,40 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         If the package is not installed, there is no such model or file, weights cannot be downloaded, or a key cannot
         be honoured.
     """
-    family, where = families()[name], f"--calculator={request.spec}"
+    family = families()[name]
     file, model = _chosen(request, name, family)
+    _refuse(request, name, family)
+    factory = _imported(family.factory, request, family)
+    weights = file or weights_of(family, _model_name(request, family), request)
+    if weights is not None and not (model and model.in_package):
+        _hold(weights, request, family, trusted=file is None)
+    options = {**(model.arguments if model else {}), **request.options}
+    device = _device(request, family)
+    arguments = dict(options)
+    if family.device_argument:
+        arguments[family.device_argument] = device
+    arguments[str(family.argument)] = str(weights or _model_name(request, family))
+    calculator = built(lambda: factory(**_taken(factory, arguments)), request.spec)
+    check_ase(calculator, request, made_by=name)
+    level = request.level_of_theory or (model.level_with(request.options) if model else None)
+    return wrapped(
+        replace(request, level_of_theory=level),
+        calculator,
+        label=file.stem if file else f"{name}-{_model_name(request, family)}",
+        family=name,
+        version=None if file else _model_name(request, family),
+        elements=known_elements(calculator, request),
+        file=weights,
+        device=device,
+        dtype=str(family.dtype),
+        options=options,
+        packages=(family.package,),
+    )
+
+
+def _refuse(request: CalculatorRequest, name: str, family: Family) -> None:
+    """Refuse what can be refused before anything is imported."""
+    where = f"--calculator={request.spec}"
     refuse_options(request.options, family.options, spec=request.spec, family=name)
     refuse_acceleration(request, f"{family.title} is loaded without either")
     if request.dtype not in (None, family.dtype):
@@ -41,38 +73,18 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         raise InputError(where, problem, "leave the dtype out")
     if family.version is None:
         raise InputError(where, f"the package '{family.package}' is not installed", family.how_to_install)
-    factory = _imported(family.factory, request, family)
-    if file is not None:
-        hold_to_pins(request, file, sha256(file))
-        if family.unpickles and not (request.pins or request.trust_checkpoint):
-            raise InputError(
-                where,
-                f"{family.title} runs whatever code is in {file}, and no check of ours knows what belongs there",
-                f"if it comes from somebody you trust, pin it with --probe-sha256={sha256(file)}, or add "
-                "--probe-trust-checkpoint",
-            )
-    arguments: dict[str, Any] = {**(model.arguments if model else {}), **request.options}
-    device = _device(request, family)
-    if family.device_argument:
-        arguments[family.device_argument] = device
-    weights = file or weights_of(family, _model_name(request, family), request)
-    assert family.argument is not None
-    arguments[family.argument] = str(weights or request.version or family.default)
-    calculator = built(lambda: factory(**_taken(factory, arguments)), request.spec)
-    check_ase(calculator, request, made_by=name)
-    return wrapped(
-        _at_level(request, model),
-        calculator,
-        label=request.path.stem if request.path else file.stem if file else f"{name}-{_model_name(request, family)}",
-        family=name,
-        version=None if file else _model_name(request, family),
-        elements=known_elements(calculator, request),
-        file=weights,
-        device=device,
-        dtype=family.dtype or "float64",
-        options={**(model.arguments if model else {}), **request.options},
-        packages=(family.package,),
-    )
+
+
+def _hold(file: Path, request: CalculatorRequest, family: Family, *, trusted: bool) -> None:
+    """Hold a file to the pinned hashes, and to trust where reading it runs its code."""
+    found = sha256(file)
+    hold_to_pins(request, file, found)
+    if family.unpickles and not (trusted or request.pins or request.trust_checkpoint):
+        raise InputError(
+            f"--calculator={request.spec}",
+            f"{family.title} runs whatever code is in {file}, and no check of ours knows what belongs there",
+            f"if it comes from somebody you trust, pin it with --probe-sha256={found}, or add --probe-trust-checkpoint",
+        )
 
 
 def _chosen(request: CalculatorRequest, name: str, family: Family) -> tuple[Path | None, Model | None]:
@@ -101,11 +113,6 @@ def _names(family: Family) -> str:
 
 def _model_name(request: CalculatorRequest, family: Family) -> str:
     return request.version or str(family.default)
-
-
-def _at_level(request: CalculatorRequest, model: Model | None) -> CalculatorRequest:
-    """The request with the level of theory of a named model, where the user states none."""
-    return replace(request, level_of_theory=request.level_of_theory or (model.level_of_theory if model else None))
 
 
 def _imported(place: str | None, request: CalculatorRequest, family: Family) -> Callable[..., Any]:
