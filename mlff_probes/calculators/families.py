@@ -55,7 +55,7 @@ class Model(Record):
 
     level_of_theory: Text
     in_package: bool = False
-    arguments: dict[str, str | float | bool] = Field(default={})
+    arguments: dict[str, str | bool | int | float] = Field(default={})
 
     def level_with(self, options: Mapping[str, Any]) -> str | None:
         """The level of theory, None where the user's options change which of several levels a model computes on."""
