@@ -73,6 +73,7 @@ class Sound(AseCalculator):
     implemented_properties = ("energy", "forces", "stress")
     cutoff = CUTOFF_A
     gpu: FakeGpu | None = None
+    launch_s = LAUNCH_S
     known: tuple = (None, ())
 
     def __init__(self, dtype: str = "float64") -> None:
@@ -93,7 +94,7 @@ class Sound(AseCalculator):
     def launch(self) -> None:
         """Queue the work of a call, where there is a GPU; last, so that a slow host finds it at work."""
         if self.gpu is not None:
-            self.gpu.launch(LAUNCH_S)
+            self.gpu.launch(self.launch_s)
 
     def evaluated(self, atoms: Atoms) -> dict[str, float | np.ndarray]:
         """Energy (eV), forces (eV/A) and, in a cell, stress (eV/A^3, Voigt order) of `atoms`."""

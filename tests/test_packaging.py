@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "calculators/checkpoints/allowed.py": ["torch", "e3nn"],  # of a checkpoint of MACE, whose package brings e3nn
     "calculators/checkpoints/constructors.py": ["torch"],
     "calculators/calc_file.py": ["pydantic-core"],  # pydantic's own errors are raised from there
+    "calculators/families.py": ["pydantic-core"],
     "methods/simulation/choice.py": ["torch-sim-atomistic"],  # which both of these extras bring, too
     "methods/simulation/torch_engine.py": ["torch", "torch-sim-atomistic"],
     "scorecard/reports/csv.py": PROJECT["optional-dependencies"]["notebook"],
