@@ -115,7 +115,8 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
         return _loaded(replace(request, pins=same, **changes), family)
 
-    chosen_by_us = ("cuda",) if family not in (*FILE_FAMILIES, "chgnet") else ("cuda", "auto", None)
+    ours = family in families() and (family in LOADERS or family not in installed())
+    chosen_by_us = ("cuda", "auto", None) if ours else ("cuda",)
     return replace(
         calculator,
         identity=identity,

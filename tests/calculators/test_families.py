@@ -230,8 +230,11 @@ def test_a_file_that_holds_code_is_loaded_on_trust_or_by_its_hash(table):
     assert "runs whatever code is in" in said
     assert f"--probe-sha256={own}" in said
     assert not sys.modules["toy_models"].made
-    assert load_calculator("mine.toy", sha256=[own]).identity.pinned
-    assert not load_calculator("mine.toy", trust_checkpoint=True).identity.pinned
+    pinned = load_calculator("mine.toy", sha256=[own]).identity
+    trusted = load_calculator("mine.toy", trust_checkpoint=True).identity
+    assert (pinned.pinned, pinned.checkpoint) == (True, "unchecked")
+    assert (trusted.pinned, trusted.checkpoint) == (False, "unchecked")
+    assert load_calculator("toy:one").identity.checkpoint is None
     assert load_calculator(
         "toy:one", sha256=["0" * 64]
     ).identity.sha256  # what the package brings is as trusted as the package

@@ -37,7 +37,8 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     _refuse(request, name, family)
     factory = _imported(family.factory, request, family)
     weights = file or weights_of(family, _model_name(request, family), request)
-    if weights is not None and not (model and model.in_package):
+    brought = weights is not None and not (model and model.in_package)  # by the user or from the network
+    if weights is not None and brought:
         _hold(weights, request, family, trusted=file is None)
     options = {**(model.arguments if model else {}), **request.options}
     device = _device(request, family)
@@ -48,7 +49,7 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     calculator = built(lambda: factory(**_taken(factory, arguments)), request.spec)
     check_ase(calculator, request, made_by=name)
     level = request.level_of_theory or (model.level_with(request.options) if model else None)
-    return wrapped(
+    found = wrapped(
         replace(request, level_of_theory=level),
         calculator,
         label=file.stem if file else f"{name}-{_model_name(request, family)}",
@@ -61,6 +62,8 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         options=options,
         packages=(family.package,),
     )
+    unchecked = {"checkpoint": "unchecked"} if brought and family.unpickles else {}
+    return replace(found, identity=found.identity.model_copy(update=unchecked))
 
 
 def _refuse(request: CalculatorRequest, name: str, family: Family) -> None:
