@@ -95,7 +95,7 @@ class Family(Record):
         What kind of file it reads, in words; None for a family that reads none.
     suffixes, first_line, pickled
         How a file is recognised without ``,family=``: by the end of its name, by a regular expression that its first
-        line begins with, or by the package whose classes a torch file holds.
+        line begins with, or by strings all of which the pickle of a torch file holds.
     unpickles
         Whether reading a file runs whatever code is in it.
     licence
@@ -124,7 +124,7 @@ class Family(Record):
     files: Text | None = None
     suffixes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     first_line: Pattern | None = None
-    pickled: Text | None = None
+    pickled: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     unpickles: bool = False
     default: Text | None = None
     models: dict[str, Model] = Field(default={})
@@ -205,7 +205,7 @@ def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str
     spec
         The `--calculator` value, for the message.
     pickled
-        The names in the pickle of a torch file; None for any other file.
+        The strings in the pickle of a torch file; None for any other file.
 
     Raises
     ------
@@ -215,8 +215,7 @@ def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str
     if pickled is None:
         found = [name for name, row in made_by_row().items() if row.is_its_text(path)]
     else:
-        tops = {name.partition(".")[0] for name in pickled}
-        found = [name for name, row in made_by_row().items() if row.pickled in tops]
+        found = [name for name, row in made_by_row().items() if row.pickled and pickled.issuperset(row.pickled)]
     if len(found) > 1:
         raise InputError(
             f"--calculator={spec}", f"{path} may be a file of {' or '.join(found)}", f"say which: ,family={found[0]}"
