@@ -200,7 +200,9 @@ def families_page() -> str:
             ("environment", f"of its own: {row.own_environment}" if row.own_environment else ""),
             (
                 "a file",
-                f"{row.files}: {code('path/to/file' if row.loader else f'{name}:path/to/file')}" if row.files else "",
+                f"{row.files}: {code('path/to/file' if row.own_loader else f'{name}:path/to/file')}"
+                if row.files
+                else "",
             ),
             ("keys", ", ".join(map(code, row.options))),
             ("licence", row.licence),

@@ -169,7 +169,7 @@ class Sound(AseCalculator):
 
     def wells(self, pairs: Pairs) -> np.ndarray:
         """Depth, distance of the minimum and stiffness of each pair, shape (3, n_pairs)."""
-        return WELLS.take(pairs.z_first * KINDS + pairs.z_second, axis=1).astype(self.dtype, copy=False)
+        return WELLS.reshape(3, -1).take(pairs.z_first * KINDS + pairs.z_second, axis=1).astype(self.dtype, copy=False)
 
 
 def summed(values: np.ndarray, ends: np.ndarray, atoms: int) -> np.ndarray:
@@ -195,7 +195,7 @@ def _wells() -> np.ndarray:
             mean = (np.sqrt(DEPTH_EV[one] * DEPTH_EV[other]), RADIUS_A[one] + RADIUS_A[other], STIFFNESS_PER_A)
             row = BONDS.get(tuple(sorted((one, other))), mean)
             table[:, atomic_numbers[one], atomic_numbers[other]] = row
-    return table.reshape(3, -1)
+    return table
 
 
 WELLS = _wells()

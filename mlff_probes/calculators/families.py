@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from mlff_probes.calculators.identity import versions
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import Record, Text
 from mlff_probes.core.toml import read_toml, validated
@@ -76,9 +76,9 @@ class Family(Record):
         The command that installs it.
     own_environment
         Why it cannot stand beside the other families; None where it can.
-    loader
-        ``module:function`` in `mlff_probes.calculators.loaders`, of a family with code of its own, which has no
-        `factory`, `argument` or `dtype`.
+    own_loader
+        Whether a family has code of its own in `mlff_probes.calculators.loaders`, and so no `factory`, `argument` or
+        `dtype`.
     factory
         What makes the ASE calculator, ``package.module:callable``.
     argument
@@ -114,7 +114,7 @@ class Family(Record):
     licence: Text
     tried: Text
     own_environment: Text | None = None
-    loader: Called | None = None
+    own_loader: bool = False
     factory: Called | None = None
     argument: Text | None = None
     weights: Called | None = None
@@ -133,9 +133,9 @@ class Family(Record):
     def _whole(self) -> Family:
         how = {"factory": self.factory, "argument": self.argument, "dtype": self.dtype}
         lacking = [key for key, value in how.items() if value is None]
-        if self.loader is None and lacking:
+        if not self.own_loader and lacking:
             raise PydanticCustomError("lacking", f"'{lacking[0]}' is missing, which a family without a loader needs")
-        if self.loader is not None and len(lacking) < len(how):
+        if self.own_loader and len(lacking) < len(how):
             raise PydanticCustomError("both", "a family with a loader of its own has no factory, argument or dtype")
         if self.default is not None and self.default not in self.models:
             raise PydanticCustomError("default", f"the default '{self.default}' is none of its models")
@@ -146,10 +146,7 @@ class Family(Record):
     @property
     def version(self) -> str | None:
         """The installed version of its package; None where that is not installed."""
-        try:
-            return metadata.version(self.package)
-        except metadata.PackageNotFoundError:
-            return None
+        return versions(self.package).get(self.package)
 
     @property
     def how_to_install(self) -> str:
@@ -192,7 +189,7 @@ def families() -> dict[str, Family]:
 
 def made_by_row() -> dict[str, Family]:
     """Those of them that have no loader of their own."""
-    return {name: row for name, row in families().items() if row.loader is None}
+    return {name: row for name, row in families().items() if not row.own_loader}
 
 
 def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str | None:

@@ -115,7 +115,7 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
         return _loaded(replace(request, pins=same, **changes), family)
 
-    ours = family in families() and (family in LOADERS or family not in installed())
+    ours = family in FILE_FAMILIES or not (family in LOADERS or family in installed())
     chosen_by_us = ("cuda", "auto", None) if ours else ("cuda",)
     return replace(
         calculator,

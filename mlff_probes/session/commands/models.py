@@ -50,7 +50,7 @@ def _described(name: str, family: Family) -> str:
             )
         )
     if family.files:
-        lines.append(("" if family.loader else f"{name}:FILE or ") + f"FILE, {family.files}")
+        lines.append(("" if family.own_loader else f"{name}:FILE or ") + f"FILE, {family.files}")
     lines.append(f"licence {family.licence}; tried on {family.tried}")
     indented = [
         "\n".join(textwrap.wrap(line, WIDTH, initial_indent="    ", subsequent_indent="      ")) for line in lines
