@@ -218,6 +218,29 @@ def test_learned_forces_are_the_slope_of_the_learned_energy(hop):
         assert (above - below) / 2e-5 == pytest.approx(-model.predict(point[None])[1][0] @ way, rel=1e-5)
 
 
+def test_an_alloy_in_a_small_oblique_cell_is_learned_and_not_pushed_as_a_whole():
+    """Three elements of unequal number, and a cell so small that atoms are neighbours of their own images."""
+    atoms = bulk("Cu", a=3.7).repeat((2, 2, 1))
+    atoms.numbers[:2] = 47, 79
+    rng = np.random.default_rng(5)
+    band = atoms.positions + rng.normal(size=(12, len(atoms), 3)) * 0.1
+    energies, forces = emt(atoms)(band)
+    points = band.reshape(len(band), -1)
+    learned = LearnedPotential(atoms, points)
+    learned.fit(points, energies, forces.reshape(len(band), -1))
+    seen, pull = learned.linear.predict(points)
+    np.testing.assert_allclose(seen - seen[0], energies - energies[0], atol=0.1 * np.ptp(energies))
+    assert np.abs(pull - forces.reshape(pull.shape)).max() < 0.1 * np.abs(forces).max()
+    np.testing.assert_allclose(pull.reshape(band.shape).sum(axis=1), 0.0, atol=1e-10)
+    for one, energy, force in zip(points, seen, pull, strict=True):
+        alone, alone_pull = learned.linear.predict(one[None])
+        np.testing.assert_allclose(alone[0], energy, atol=1e-10)
+        np.testing.assert_allclose(alone_pull[0], force, atol=1e-10)
+    way = rng.normal(size=points.shape[1])
+    above, below = learned.linear.predict(np.array([points[3] + 1e-5 * way, points[3] - 1e-5 * way]))[0]
+    assert (above - below) / 2e-5 == pytest.approx(-pull[3] @ way, rel=1e-5)
+
+
 def test_the_process_gives_back_what_it_was_shown():
     rng = np.random.default_rng(3)
     points, centre = rng.normal(size=(5, 9)) * 0.4, rng.normal(size=9) * 0.1
