@@ -218,7 +218,7 @@ def labelled_frames(
     keys
         Names that the user states for labels; None to go by the usual ones (`frame_labels`).
     name
-        Names the origin of a frame of a file that comes without one; None for `origin_of`.
+        Says where a frame of a file that comes without an origin is from; None for `origin_of`.
 
     Raises
     ------
@@ -268,12 +268,15 @@ def _with_labels(
     name: Callable[[Atoms, Path], str] | None,
 ) -> list[tuple[Atoms, FrameLabels, Path, int]]:
     """All frames of some files with their places, and the labels, file and number of each."""
-    found = []
+    found, names = [], dict[str, str]()
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
             labels = frame_labels(frame, keys, file, index)
-            named = origin or (name(frame, file) if name else None)
-            frame.info |= _place(frame, named, file, index)
+            said = origin or (name(frame, file) if name else origin_of(frame))
+            frame.info |= _place(said, file, index)
+            if (other := names.setdefault(frame.info["origin"], said)) != said:
+                problem = f"the origins '{other}' and '{said}' would both be called '{frame.info['origin']}'"
+                raise InputError(file, problem, "give one of them another name")
             found.append((frame, labels, file, index))
     require_stated([labels for _, labels, _, _ in found], keys, [frame for frame, *_ in found], where)
     return found
@@ -307,13 +310,13 @@ def _unlabelled_frames(sources: Sequence[tuple[str | None, Path]]) -> list[Atoms
     unique: dict[Fingerprint, Atoms] = {}
     for origin, file in sources:
         for index, frame in enumerate(read_frames(file)):
-            frame.info |= _place(frame, origin, file, index)
+            frame.info |= _place(origin or origin_of(frame), file, index)
             unique.setdefault(fingerprint(frame), frame)
     return list(unique.values())
 
 
-def _place(frame: Atoms, origin: str | None, file: Path, index: int) -> dict[str, str]:
-    return {"origin": origin or origin_of(frame), "taken_from": f"{file.name}:{index}"}
+def _place(origin: str, file: Path, index: int) -> dict[str, str]:
+    return {"origin": slug(origin), "taken_from": f"{file.name}:{index}"}
 
 
 def _check_copy(first: Atoms, known: FrameLabels, labels: FrameLabels, file: Path, index: int) -> None:
@@ -360,7 +363,7 @@ def _sources(file: Path, origins: Mapping[str, str]) -> list[tuple[str | None, P
 
 def origin_of(frame: Atoms) -> str:
     """The origin that a frame names itself, as `origin` or `config_type`; `ALL` where it names none."""
-    return slug(str(frame.info.get("origin", frame.info.get("config_type", ALL))))
+    return str(frame.info.get("origin", frame.info.get("config_type", ALL)))
 
 
 def slug(name: str) -> str:

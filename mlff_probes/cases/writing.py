@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ase.io
@@ -18,25 +19,12 @@ from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 
 
-def write_case(
-    directory: Path,
-    id: str,
-    table: CaseFile,
-    frames: Sequence[Atoms] = (),
-    *,
-    beside: Mapping[str, Sequence[Atoms]] | None = None,
-    replace: bool = False,
-    recorded: bool = True,
-) -> tuple[Path, Case]:
-    """Write a case into `directory` as ``<family>/<id>.toml``, with its frames beside it.
+@dataclass(frozen=True)
+class Draft:
+    """A case that is to be written.
 
-    The case is written elsewhere in `directory` first, read back as the suite reads it, and moved into place when it
-    is whole: nothing is half-written, whether the case cannot be used or the disk is full.
-
-    Parameters
+    Attributes
     ----------
-    directory
-        The reference directory, made if need be.
     id
         Name of the case: letters, digits and ``_ . +``.
     table
@@ -46,44 +34,95 @@ def write_case(
         protocol that reads its frames from elsewhere or builds them.
     beside
         Frames of other files that the TOML names, by the name of the file (``.extxyz``).
-    replace
-        Whether a case of that name may be overwritten.
     recorded
         False for a case whose frames are still to get their energies: what it expects is checked as far as it can be.
+    """
+
+    id: str
+    table: CaseFile
+    frames: Sequence[Atoms] = ()
+    beside: Mapping[str, Sequence[Atoms]] = field(default_factory=dict)
+    recorded: bool = True
+
+    @property
+    def place(self) -> Path:
+        """Of its TOML in the reference directory."""
+        return Path(self.table.protocol.family, f"{self.id}.toml")
+
+    @property
+    def files(self) -> dict[str, Sequence[Atoms]]:
+        """All its frames, by the names of their files."""
+        return {**({f"{self.id}.extxyz": self.frames} if self.frames else {}), **self.beside}
+
+
+def write_case(directory: Path, draft: Draft, *, replace: bool = False) -> tuple[Path, Case]:
+    """`write_cases` of a single one."""
+    return write_cases(directory, [draft], replace=replace)[0]
+
+
+def write_cases(directory: Path, drafts: Sequence[Draft], *, replace: bool = False) -> list[tuple[Path, Case]]:
+    """Write cases into `directory` as ``<family>/<id>.toml``, each with its frames beside it: all of them, or none.
+
+    They are written elsewhere in `directory` first, read back as the suite reads them, and moved into place when all
+    are whole: nothing is half-written, whether a case cannot be used or the disk is full.
+
+    Parameters
+    ----------
+    directory
+        The reference directory, made if need be.
+    drafts
+        The cases.
+    replace
+        Whether cases of these names may be overwritten.
 
     Returns
     -------
-    Path, Case
-        The TOML file, and what it was read back as.
+    list of (Path, Case)
+        The TOML files, and what they were read back as.
 
     Raises
     ------
     InputError
-        If the name is none of a case or is taken (`check_id_is_free`), a file is there already, or the case cannot be
+        If a name is none of a case or is taken (`check_id_is_free`), a file is there already, or a case cannot be
         read back or written.
     """
-    check_id_is_free(directory, id, table.protocol.family, replace=replace)
-    folder = directory / table.protocol.family
-    final = folder / f"{id}.toml"
-    files = {**({f"{id}.extxyz": frames} if frames else {}), **(beside or {})}
-    taken = [file for name in (f"{id}.extxyz", *files) if (file := folder / name).exists()]
-    if taken and not replace:
-        raise InputError(taken[0], "is there already", "give another --id, or --replace to overwrite it")
+    for draft in drafts:
+        _check_place(directory, draft, replace=replace)
+    final = directory
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".writing-", dir=directory) as scratch:
-            written = Path(scratch) / table.protocol.family / final.name
-            written.parent.mkdir()
-            written.write_text(as_toml(table), encoding="utf-8")
-            for name, structures in files.items():
-                ase.io.write(written.with_name(name), list(structures), format="extxyz")
-            case = _read_back(written, final, recorded)
-            final.with_suffix(".provenance.json").unlink(missing_ok=True)  # it spoke of the frames that were there
-            for name in (*files, final.name):  # frames first: a case without them is broken
-                shutil.move(written.with_name(name), folder / name)
+            found = []
+            for draft in drafts:
+                final = directory / draft.place
+                found.append((final, _written(Path(scratch) / draft.place, draft, final)))
+            for draft in drafts:
+                final = directory / draft.place
+                final.parent.mkdir(exist_ok=True)
+                final.with_suffix(".provenance.json").unlink(missing_ok=True)  # it spoke of the frames that were there
+                for name in (*draft.files, final.name):  # frames first: a case without them is broken
+                    shutil.move(Path(scratch) / draft.place.with_name(name), final.with_name(name))
     except OSError as error:
         raise InputError(final, f"cannot be written ({error.strerror or error})", "nothing was left behind") from error
-    return final, case
+    return found
+
+
+def _check_place(directory: Path, draft: Draft, *, replace: bool) -> None:
+    """Refuse a name that is taken, and files that are there."""
+    check_id_is_free(directory, draft.id, draft.table.protocol.family, replace=replace)
+    folder = (directory / draft.place).parent
+    taken = [file for name in (f"{draft.id}.extxyz", *draft.files) if (file := folder / name).exists()]
+    if taken and not replace:
+        raise InputError(taken[0], "is there already", "give another --id, or --replace to overwrite it")
+
+
+def _written(file: Path, draft: Draft, final: Path) -> Case:
+    """Write a case to `file`, and read it back; what is wrong is said of the place where it is to be, `final`."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(as_toml(draft.table), encoding="utf-8")
+    for name, structures in draft.files.items():
+        ase.io.write(file.with_name(name), list(structures), format="extxyz")
+    return _read_back(file, final, draft.recorded)
 
 
 def check_id_is_free(directory: Path, id: str, family: str, *, replace: bool) -> None:

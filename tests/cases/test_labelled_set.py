@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from sound import Sound
 from mlff_probes.cases.importers.labelled_set import SetOptions, labelled_set, zero_of
 from mlff_probes.cases.importers.set_quantities import FEWEST, MOST_PARTS
 from mlff_probes.cases.importers.stress_check import by_differences, check_stresses
-from mlff_probes.cases.writing import write_case
+from mlff_probes.cases.writing import Draft, write_case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import LabelKeys
 from mlff_probes.core.records import State
@@ -71,7 +72,7 @@ def test_a_set_is_written_as_a_case_that_the_model_it_was_made_of_passes(tmp_pat
         ("md_300K", 12, 0, 12), ("neb", 10, 1, 10),
     ]  # fmt: skip
     assert found.parts[0].elements == ("Al", "Cu")
-    file, case = write_case(tmp_path / "cases", "mine", found.table, found.frames)
+    file, case = write_case(tmp_path / "cases", Draft("mine", found.table, found.frames))
     assert [f.info["origin"] for f in case.frames] == ["md_300K"] * 12 + ["neb"] * 10
     assert len(case.unlabelled) == 1  # which goes on counting among the samples
     judged = {"energy_mae", "stress_mae", "force_mae_Al", "energy_mae_of_neb"}
@@ -106,6 +107,15 @@ def test_several_files_name_the_origins_of_frames_that_name_none(tmp_path):
     tagged = [*frames(2, phase="hot"), *frames(3, symbols="Al2")]
     by = labelled_set([written(tmp_path, tagged)], SetOptions(level="PBE", by="phase"))
     assert [part.name for part in by.parts] == ["without_phase", "hot"]
+
+
+@pytest.mark.parametrize("names", [("md 300K", "md-300K"), ("hot", "hot?")])
+def test_two_origins_never_become_one_in_silence(tmp_path, names):
+    one, other = names
+    images = [*frames(2, config_type=one), *frames(3, symbols="Al2", config_type=other)]
+    says = rf"set\.extxyz: the origins '{re.escape(one)}' and '{re.escape(other)}' would both be called '(md_300K|hot)'"
+    with pytest.raises(InputError, match=says):
+        labelled_set([written(tmp_path, images)], PBE)
 
 
 def test_an_output_states_its_level_and_its_stress():

@@ -15,7 +15,7 @@ from mlff_probes.cases.builders.collisions import collision, nearest_to
 from mlff_probes.cases.builders.crystals import read_crystal
 from mlff_probes.cases.builders.sliding import Wanted, sliding_cases
 from mlff_probes.cases.load import UnrecordedError, load_case
-from mlff_probes.cases.writing import write_case
+from mlff_probes.cases.writing import Draft, write_case
 from mlff_probes.cli import main
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
@@ -173,7 +173,7 @@ def test_a_dopant_on_a_site_stays_beside_the_interface(tmp_path):
     across = first.cell[2, 2] / 2 - first.positions[:, 2]  # the interface is half-way to the next layer
     assert across[3] == across[first.numbers != 52].min()
     np.testing.assert_allclose(last.cell[2] - first.cell[2], first.cell[0] + first.cell[1] / 2, atol=1e-9)
-    write_case(tmp_path, case.id, case.table, case.frames, recorded=False)
+    write_case(tmp_path, Draft(case.id, case.table, case.frames, recorded=False))
     energies = np.array([repulsion(frame) for frame in case.frames])
     same = np.abs(energies[:, None] - energies) < 1e-8 * np.ptp(energies)
     assert (same == (np.array(found.equal)[:, None] == found.equal)).all()
@@ -196,7 +196,7 @@ def test_a_dopant_in_the_gap_goes_half_way_with_the_layer(tmp_path):
     raised = [frame for frame in relaxed.frames if frame.info["slide"] == 0]
     assert raised[1].positions[20, 2] - raised[0].positions[20, 2] == pytest.approx(0.1)
     for case in found.cases:
-        write_case(tmp_path, case.id, case.table, case.frames, recorded=False)
+        write_case(tmp_path, Draft(case.id, case.table, case.frames, recorded=False))
 
 
 def test_a_doped_crystal_is_shown(tmp_path, capsys):
@@ -299,5 +299,5 @@ def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ase.io, "write", full)
     with pytest.raises(InputError, match="No space left"):
-        write_case(tmp_path / "mine", "mine", case.table, case.frames, recorded=False)
+        write_case(tmp_path / "mine", Draft("mine", case.table, case.frames, recorded=False))
     assert not list((tmp_path / "mine").rglob("*.*"))

@@ -120,6 +120,7 @@ def test_a_real_dump_of_lammps_is_taken_for_what_it_resolves(here, capsys):
         ),
         ("twice.extxyz", STATED, "frames 12 to 15 repeat frames 8 to 11"),
         ("nothing.traj", STATED, "there is no such file"),
+        ("nothing.traj", [*STATED[:-1], "--picture=a.doc"], "--picture=a.doc: "),
         ("held.traj", STATED, "held.traj: constraints hold 1 atoms, which a simulation lets move"),
     ],
 )

@@ -46,6 +46,11 @@ def test_all_that_is_wrong_is_said(capsys, tmp_path):
     assert code == 4
     assert "there is no such file of frames" in said.out
     assert ran(capsys, "check", tmp_path / "nowhere")[0] == 4
+    code, said = ran(capsys, "check", "good", "--reference", tmp_path)
+    assert code == 0
+    assert said.out.splitlines()[-1] == "1 case is in order"
+    assert "ok     migration/cr_sb2te3_in_gap: " in ran(capsys, "check", "cr_sb2te3_in_gap")[1].out
+    assert "there is no such reference directory" in ran(capsys, "check", "nowhere")[1].err
 
 
 def test_a_case_is_shown_with_its_curve_and_a_picture(capsys, tmp_path):

@@ -19,7 +19,7 @@ from mlff_probes.cases.importers.path import Stated, as_id, band_table
 from mlff_probes.cases.labels import frame_labels, how_to_map
 from mlff_probes.cases.load import CaseFile, ExpectationTable, build_case
 from mlff_probes.cases.tolerances import load_policy
-from mlff_probes.cases.writing import write_case
+from mlff_probes.cases.writing import Draft, write_case
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.protocol import PURE, LabelKeys
@@ -123,7 +123,7 @@ def import_band(
     if relaxed:
         table, frames = _relaxed(table, path, where), [frames[0], frames[-1]]
         frames[-1].info["image"] = 1
-    file, case = write_case(directory, name, table, frames, replace=replace_it)
+    file, case = write_case(directory, Draft(name, table, frames), replace=replace_it)
     return ImportedPath(file, case, band, path)
 
 

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_probes.cases.files import found_files
-from mlff_probes.cases.frames import ALL, CaseFrames, labelled_frames, origin_of, slug
+from mlff_probes.cases.frames import ALL, CaseFrames, labelled_frames, origin_of
 from mlff_probes.cases.importers.codes.stated import Settings
 from mlff_probes.cases.importers.set_quantities import Part, parts_of, quantities_of
 from mlff_probes.cases.importers.settings import common_settings, read_settings
@@ -199,11 +199,11 @@ def _namer(files: Sequence[Path], by: str) -> Callable[[Atoms, Path], str]:
 
     def name(frame: Atoms, file: Path) -> str:
         if by:
-            return slug(str(frame.info.get(by, f"without_{by}")))
+            return str(frame.info.get(by, f"without {by}"))
         own = origin_of(frame)
         if own != ALL or len(files) == 1:
             return own
-        return slug(file.resolve().parent.name if FILE_NAMES.fullmatch(file.name) else file.name.split(".")[0])
+        return file.resolve().parent.name if FILE_NAMES.fullmatch(file.name) else file.name.split(".")[0]
 
     return name
 

@@ -47,7 +47,7 @@ def _frames(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.cases.files import found_files
     from mlff_probes.cases.frames import slug
     from mlff_probes.cases.importers.labelled_set import SetOptions, labelled_set
-    from mlff_probes.cases.writing import write_case
+    from mlff_probes.cases.writing import Draft, write_case
     from mlff_probes.core.protocol import LabelKeys
 
     stated = {what: getattr(parsed, f"uncertainty_{what}") for what in UNCERTAINTIES}
@@ -67,7 +67,7 @@ def _frames(parsed: argparse.Namespace) -> Iterator[str]:
     if parsed.check_stress:
         yield _checked(found, parsed.check_stress)
     id = parsed.id or slug(found_files(parsed.source)[0].name.split(".")[0])
-    file, case = write_case(parsed.to, id, found.table, found.frames, replace=parsed.replace)
+    file, case = write_case(parsed.to, Draft(id, found.table, found.frames), replace=parsed.replace)
     yield f"wrote {file} and {file.with_suffix('.extxyz').name}: {len(case.quantities)} quantities"
     yield next_command(parsed.to, id, case.tier)
 

@@ -35,11 +35,12 @@ def add(sources: argparse._SubParsersAction[Any]) -> None:
 def _trajectory(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.cases.frames import slug
     from mlff_probes.cases.importers.aimd import RunOptions, imported_run
-    from mlff_probes.cases.writing import write_case
+    from mlff_probes.cases.writing import Draft, write_case
     from mlff_probes.core.errors import InputError
     from mlff_probes.core.protocol import LabelKeys
-    from mlff_probes.session.showing import write_picture
+    from mlff_probes.session.showing import check_picture, picture_beside
 
+    check_picture(parsed)
     for name in ("timestep_fs", "interval_fs", "temperature"):
         if (given := getattr(parsed, name)) is not None and not 0 < given < float("inf"):
             raise InputError(f"--{name.replace('_', '-')}={given}", "must be larger than zero")
@@ -59,13 +60,13 @@ def _trajectory(parsed: argparse.Namespace) -> Iterator[str]:
     yield _as_table(found.findings)
     name = f"{id}_trajectory.extxyz"
     file, case = write_case(
-        parsed.to, id, found.table, [found.start], beside={name: found.frames}, replace=parsed.replace
+        parsed.to, Draft(id, found.table, [found.start], {name: found.frames}), replace=parsed.replace
     )
     for note in case.notes:
         if not note.startswith("Not in this case"):
             yield f"note: {note}"
-    drawn = not parsed.no_picture and write_picture(case, parsed.picture or file.with_suffix(".png"))
-    yield f"wrote {file}, its first frame and {name}" + (f"; picture: {drawn}" if drawn else "")
+    yield f"wrote {file}, its first frame and {name}"
+    yield from picture_beside(case, file, parsed)
     yield next_command(parsed.to, id, case.tier)
 
 

@@ -17,21 +17,31 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     """Add the parsers of `check` and `show`."""
     check = commands.add_parser("check", help="whether cases can be read, and all that is wrong with those that cannot")
     check.add_argument(
-        "where", nargs="+", type=_path_of, metavar="DIR", help="a reference directory, or the TOML of one case"
+        "where",
+        nargs="+",
+        type=_path_of,
+        metavar="DIR",
+        help="a reference directory, the TOML of one case, or its id",
     )
     check.add_argument(
         "--tolerances", metavar="FILE", type=_path_of, help="TOML with tolerances that override the policy"
     )
+    _add_references(check)
     check.set_defaults(command=_check)
     show = commands.add_parser("show", help="draw a case: the curve of its reference, or its structures")
     show.add_argument("case", metavar="CASE", help="the TOML of a case, or its id")
-    show.add_argument(
-        "--reference", action="append", default=[], type=_path_of, metavar="DIR", help="where it is looked for by id"
-    )
+    _add_references(show)
     show.add_argument(
         "-o", "--output", type=_path_of, metavar="FILE", help="picture (default: ID.png here); .png, .pdf or .svg"
     )
     show.set_defaults(command=_show)
+
+
+def _add_references(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reference", action="append", default=[], type=_path_of, metavar="DIR",
+        help="where a case is looked for by its id, beside those of the package",
+    )  # fmt: skip
 
 
 def _path_of(text: str) -> Path:
@@ -39,21 +49,24 @@ def _path_of(text: str) -> Path:
 
 
 def _check(parsed: argparse.Namespace) -> Iterator[str]:
+    from mlff_probes.cases.files import files_of
     from mlff_probes.cases.load import load_case
     from mlff_probes.cases.tolerances import load_policy
     from mlff_probes.core.case import BrokenCase
+    from mlff_probes.core.data import DIRECTORY
     from mlff_probes.session.assemble import all_cases
 
     policy = load_policy(parsed.tolerances)
     cases: list[Any] = []
     for where in parsed.where:
-        if where.suffix != ".toml":
+        by_id = [] if where.exists() else list(files_of(str(where), (*parsed.reference, DIRECTORY)))
+        if where.suffix != ".toml" and not by_id:
             cases += all_cases([where], policy)
-            continue
-        try:
-            cases.append(load_case(where, policy=policy))
-        except InputError as error:
-            cases.append(BrokenCase(id=where.name, family=where.resolve().parent.name, error=error))
+        for file in by_id or [where] * (where.suffix == ".toml"):
+            try:
+                cases.append(load_case(file, policy=policy))
+            except InputError as error:
+                cases.append(BrokenCase(id=file.name, family=file.resolve().parent.name, error=error))
     broken = [case for case in cases if isinstance(case, BrokenCase)]
     parsed.exit_code = BROKEN if broken else 0
     for case in cases:

@@ -199,14 +199,12 @@ def _way(made: Sliding) -> str:
 
 
 def _written(cases: tuple[Made, ...], parsed: argparse.Namespace) -> Iterator[str]:
-    from mlff_probes.cases.writing import check_id_is_free, write_case
+    from mlff_probes.cases.writing import Draft, write_cases
     from mlff_probes.core.protocol import LabelKeys
     from mlff_probes.session.showing import picture_beside
 
-    for made in cases:  # all or none
-        check_id_is_free(parsed.to, made.id, made.table.protocol.family, replace=parsed.replace)
-    for made in cases:
-        file, case = write_case(parsed.to, made.id, made.table, made.frames, replace=parsed.replace, recorded=False)
+    drafts = [Draft(made.id, made.table, made.frames, recorded=False) for made in cases]
+    for made, (file, case) in zip(cases, write_cases(parsed.to, drafts, replace=parsed.replace), strict=True):
         yield f"wrote {file}: {len(made.frames)} frames of {len(made.frames[0])} atoms"
         if made.drawn:
             yield from picture_beside(replace(case, frames=made.drawn), file, parsed)
