@@ -1,7 +1,7 @@
-"""Who answers all that the sound calculator was asked for a simulation just as that did is simulated just as that was.
+"""Who answers all that the sound calculator was asked for a simulation, or a band, just as that did fares just as that.
 
-A simulation is a function of the answers it gets. Half of the faults leave these alone in half of the simulations, to
-the last bit, and to ask for them once more takes a third of the time of a simulation.
+A simulation is a function of the answers it gets, and so is a band that relaxes. Half of the faults leave these alone
+in half of the cases, to the last bit, and to ask for them once more takes a third of the time, or less.
 """
 
 from __future__ import annotations

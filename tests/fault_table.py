@@ -292,7 +292,7 @@ def judged(
 ) -> Iterator[tuple[str, ProbeResult]]:
     """The results of all that is judged, each with the name of its probe.
 
-    Of who answers as the sound calculator did in one of its `known` simulations, they are what those of that are.
+    Of who answers as the sound calculator did in one of the `known` cases, they are what those of that are.
     """
     for case in cases:
         simulated = (known or {}).get(case.id)
@@ -303,10 +303,10 @@ def judged(
 
 
 def sound_simulations(cases: list[Case]) -> dict[str, Simulated]:
-    """What is judged of the sound calculator in the cases that simulate, by the names of these, for `judged`."""
+    """What is judged of the sound calculator in the cases that simulate or relax, by their names, for `judged`."""
     known = {}
     for case in cases:
-        if isinstance(case.protocol, MolecularDynamics):
+        if isinstance(case.protocol, MolecularDynamics) or case.id in OWN_CASES:
             asked: list[Any] = []
             calculator = noting(loaded(Sound, case), asked)
             known[case.id] = Simulated(list(judged_in(case, Sound, calculator)), asked)

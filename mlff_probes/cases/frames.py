@@ -29,7 +29,7 @@ from mlff_probes.cases.labels import (
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import BaseProtocol, FramesFrom, LabelKeys, frame_key
-from mlff_probes.core.structures import STATE, copied, is_lattice
+from mlff_probes.core.structures import copied, is_lattice, state_of
 from mlff_probes.core.trajectory import ReferenceDynamics
 from mlff_probes.measure.laws.protocols import Law
 from mlff_probes.measure.parity.measurement import UNLABELLED
@@ -374,7 +374,6 @@ def slug(name: str) -> str:
 def fingerprint(frame: Atoms) -> Fingerprint:
     """Equal for two copies of one structure, as files of limited precision write it."""
     numbers = [frame.positions, frame.cell.array, frame.get_initial_charges(), frame.get_initial_magnetic_moments()]
-    stated = {key.lower(): str(value) for key, value in frame.info.items() if key.lower() in STATE}
-    state = tuple(f"{key}={stated[key]}" for key in sorted(stated))
+    state = tuple(f"{key}={value}" for key, value in state_of(frame).items())
     rounded = tuple((array.round(6) + 0.0).tobytes() for array in numbers)  # + 0.0: no minus zero
     return frame.numbers.tobytes(), frame.pbc.tobytes(), rounded, state

@@ -84,6 +84,17 @@ def test_a_set_is_written_as_a_case_that_the_model_it_was_made_of_passes(tmp_pat
     assert file.with_suffix(".extxyz").exists()
 
 
+def test_a_charge_of_zero_makes_no_other_structure(tmp_path):
+    images = frames(12)
+    neutral, charged = images[0].copy(), images[1].copy()
+    for copy, charge, original in ((neutral, 0, images[0]), (charged, 1, images[1])):
+        copy.info["charge"] = charge
+        copy.calc = SinglePointCalculator(copy, **original.calc.results)
+    found = labelled_set([written(tmp_path, [*images, neutral, charged])], PBE)
+    assert "Frames left out: 1 copies." in " ".join(found.table.notes)
+    assert len(found.read.frames) == 13
+
+
 def test_only_the_labels_that_count_are_written_and_all_else_is_kept(tmp_path):
     (image,) = frames(1, charge=1)
     image.set_constraint(FixAtoms([0]))

@@ -23,12 +23,13 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.records import NOT_STATED, Measurement
 from mlff_probes.measure import BY_KIND
+from mlff_probes.measure.laws import tried
 from mlff_probes.measure.laws.derivatives import FORCE, STEPS, extrapolated, resolved
 from mlff_probes.measure.laws.examples import Worst
 from mlff_probes.measure.laws.tried import tried_structures
 from mlff_probes.measure.laws.wall import DISTANCES, _pairs, wall_height
 from mlff_probes.measure.measurement import measure_case
-from mlff_probes.methods.random_structures import LEFT, OUTSIDE, SKEWED, UNUSUAL, WIRE, unusual
+from mlff_probes.methods.random_structures import LEFT, OUTSIDE, SKEWED, UNUSUAL, WIRE, drawn, unusual
 from mlff_probes.session.suite import Suite
 
 STEPS_A = FORCE.largest_step * STEPS["float64"]
@@ -548,3 +549,25 @@ def test_structures_of_unknown_elements_alone_are_not_applicable(kind):
     for value in measured(model, kind, *CRYSTALS).values.values():
         assert value.problem.state == "not applicable"
         assert value.problem.reason.endswith("does not know Al, Cu")
+
+
+def test_random_structures_are_drawn_once_and_handed_out_as_copies(monkeypatch):
+    """The same for every calculator, and one that changes what it is given changes nobody else's."""
+    asked = []
+    monkeypatch.setattr(tried, "drawn", lambda *what: asked.append(what) or drawn(*what))
+    case = law("symmetry", *CRYSTALS, random_structures=True)
+    one, other = (tried_structures(load(kind), case, Worst({})) for kind in (Sound, faults.ForceUnit))
+    mine = one.examples(3, structures_alone, structures_alone)
+    numbers = [atoms.positions.copy() for atoms in mine]
+    often = len(asked)
+    mine[0].positions += 1.0
+    theirs = other.examples(3, structures_alone, structures_alone)
+    assert len(asked) == often > 0
+    for atoms, positions in zip(theirs, numbers, strict=True):
+        np.testing.assert_array_equal(atoms.positions, positions)
+    assert len(one.examples(5, structures_alone, structures_alone)) == 5
+    assert len(asked) > often
+
+
+def structures_alone(structures):
+    return structures

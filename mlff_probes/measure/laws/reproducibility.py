@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TypeVar
 
 from ase import Atoms
 
@@ -34,6 +35,8 @@ from mlff_probes.measure.laws.twins import (
 )
 from mlff_probes.measure.results import Result
 
+T = TypeVar("T")
+
 ROUNDS = 5
 """Calls of the first structure to a model loaded again: what is compiled on the way is compiled by then."""
 
@@ -54,8 +57,8 @@ def reproducibility(calculator: Calculator, case: Case[Reproducibility], conditi
     tried = tried_structures(calculator, case, worst)
     if tried is None:
         return no_structures(worst, calculator, case)
-    every = _distinct(tried.examples(case.protocol.examples, lambda structures: structures, lambda atoms: atoms))
-    structures = _two_at_least(without_refused(calculator, every, worst, calls, atoms=lambda atoms: atoms))
+    every = _distinct(tried.examples(case.protocol.examples, _themselves, _themselves))
+    structures = _two_at_least(without_refused(calculator, every, worst, calls, atoms=_themselves))
     forces = calculator.supplies("forces")
     single = partial(one_by_one, calculator, forces=forces, calls=calls)
     conditions.report(f"{len(structures)} structures, three times over")
@@ -131,6 +134,11 @@ def _distinct(structures: list[Atoms]) -> list[Atoms]:
         numbers = [(array.round(6) + 0.0).tobytes() for array in (atoms.positions, atoms.cell.array)]
         found.setdefault((atoms.numbers.tobytes(), atoms.pbc.tobytes(), *numbers), atoms)
     return list(found.values())
+
+
+def _themselves(structures: T) -> T:
+    """Examples that are structures and nothing else."""
+    return structures
 
 
 def _two_at_least(structures: list[Atoms]) -> list[Atoms]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from ase import Atoms
@@ -42,6 +44,9 @@ WAYS_OF_WRITING = (SKEWED, LEFT, OUTSIDE)
 
 NOT_THE_SIMPLEST = 4
 """So many examples of a kind are drawn for the last of them: the first is the simplest that there is."""
+
+MOST_DRAWN = 16
+"""For so many laws and sets of elements examples are kept: hypothesis takes half a second to draw them."""
 
 
 def tried_elements(calculator: Calculator, case: Case[Law]) -> list[str]:
@@ -89,8 +94,15 @@ class Tried:
         """So many examples, which `make` makes of structures and of which `atoms` gives the structure.
 
         Structures of all kinds that there can be are among them, if need be in the place of the last ones. Where there
-        are fewer examples than kinds, the rarest kinds are, and the first example stays.
+        are fewer examples than kinds, the rarest kinds are, and the first example stays. They are drawn once for all
+        calculators that are tried on the same; each gets its own copies.
         """
+        return copy.deepcopy(_drawn_once(pickle.dumps((self, number)), make, atoms))
+
+    def draw(
+        self, number: int, make: Callable[[st.SearchStrategy[Atoms]], st.SearchStrategy[E]], atoms: Callable[[E], Atoms]
+    ) -> list[E]:
+        """What `examples` hands out."""
         strategy = self.strategy()
         found = [] if strategy is None else drawn(make(strategy), number)
         kinds = [unusual(atoms(example)) for example in found]
@@ -102,6 +114,14 @@ class Tried:
             found[place] = drawn(make(of_kind), NOT_THE_SIMPLEST)[-1]
             kinds[place] = unusual(atoms(found[place]))
         return found
+
+
+@lru_cache(maxsize=MOST_DRAWN)
+def _drawn_once(of: bytes, make: Callable[[Any], Any], atoms: Callable[[Any], Atoms]) -> list[Any]:
+    """The examples of a pickled `Tried` and their number."""
+    tried, number = pickle.loads(of)
+    found: list[Any] = tried.draw(number, make, atoms)
+    return found
 
 
 def _place(kinds: Sequence[set[str]], kind: str) -> int | None:
