@@ -202,6 +202,7 @@ def labelled_frames(
     where: str,
     keys: LabelKeys | None = None,
     name: Callable[[Atoms, Path], str] | None = None,
+    read: Callable[[Path], list[Atoms]] = read_frames,
 ) -> CaseFrames:
     """All frames of some files that carry an energy and forces, each structure once, and those that do not.
 
@@ -219,6 +220,8 @@ def labelled_frames(
         Names that the user states for labels; None to go by the usual ones (`frame_labels`).
     name
         Says where a frame of a file that comes without an origin is from; None for `origin_of`.
+    read
+        Gives the structures of a file.
 
     Raises
     ------
@@ -228,7 +231,7 @@ def labelled_frames(
     """
     unique: dict[Fingerprint, tuple[Atoms, FrameLabels]] = {}
     left_out, unlabelled, seen = Counter[str](), list[Atoms](), set[str]()
-    for frame, labels, file, index in _with_labels(sources, keys or LabelKeys(), where, name):
+    for frame, labels, file, index in _with_labels(sources, keys or LabelKeys(), where, name, read):
         if _is_isolated_atom(frame):
             left_out["isolated atoms"] += 1
         elif not set(NEEDED) <= set(labels.values):
@@ -266,11 +269,12 @@ def _with_labels(
     keys: LabelKeys,
     where: str,
     name: Callable[[Atoms, Path], str] | None,
+    read: Callable[[Path], list[Atoms]],
 ) -> list[tuple[Atoms, FrameLabels, Path, int]]:
     """All frames of some files with their places, and the labels, file and number of each."""
     found, names = [], dict[str, str]()
     for origin, file in sources:
-        for index, frame in enumerate(read_frames(file)):
+        for index, frame in enumerate(read(file)):
             labels = frame_labels(frame, keys, file, index)
             said = origin or (name(frame, file) if name else origin_of(frame))
             frame.info |= _place(said, file, index)

@@ -28,6 +28,7 @@ from mlff_probes.core.records import State
 from mlff_probes.session.suite import Suite
 
 PBE = SetOptions(level="PBE")
+DATA = Path(__file__).parents[1] / "data"
 OF_ASE = Path(ase.test.__file__).parent / "testdata" / "vasp"
 
 
@@ -136,6 +137,14 @@ def test_an_output_states_its_level_and_its_stress():
     assert [part.stressed for part in found.parts] == [len(found.frames)]
     with pytest.raises(InputError, match="was computed with LDA, but --level says PBE"):
         labelled_set([str(OF_ASE / "vasprun_pstress.xml")], PBE)
+
+
+def test_single_points_of_cp2k_are_read_as_it_printed_them():
+    found = labelled_set([str(DATA / "cp2k" / "pbesol_d3.out.gz")], SetOptions(energy_reference="absolute"))
+    (frame,), stored = found.read.frames, found.read.stored
+    assert found.table.reference.level_of_theory == "PBEsol+D3(BJ)"
+    assert stored.forces[0].shape == (len(frame), 3)
+    assert frame.get_potential_energy() == stored.energies[0] < 0
 
 
 def test_an_output_is_called_as_its_folder(tmp_path):

@@ -208,7 +208,7 @@ def _of_file(file: Path) -> list[Image]:
     """All structures in one file, each with the settings that it, or an output beside it, states."""
     if documents.is_document(file):
         return [Image(atoms, f"image {index}", said) for index, (atoms, said) in enumerate(documents.read(file))]
-    frames = cp2k_structures.read_output(file) if cp2k_structures.is_output(file) else read_frames(file)
+    frames = cp2k_structures.read_any(file)
     settings = settings_of_each(file, len(frames))
     if not any(each.compared for each in settings):
         beside = [found for output in logs_beside(file) if (found := read_settings(output)).compared]

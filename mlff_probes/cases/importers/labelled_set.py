@@ -13,6 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_probes.cases.files import found_files
 from mlff_probes.cases.frames import ALL, CaseFrames, labelled_frames, origin_of
+from mlff_probes.cases.importers.codes.cp2k_structures import read_any
 from mlff_probes.cases.importers.codes.stated import Settings
 from mlff_probes.cases.importers.set_quantities import Part, parts_of, quantities_of
 from mlff_probes.cases.importers.settings import common_settings, read_settings
@@ -92,7 +93,8 @@ def labelled_set(sources: Sequence[str], options: SetOptions) -> LabelledSet:
     Parameters
     ----------
     sources
-        Files, or patterns of files, that ASE reads: extxyz, ``.db``, ``.traj``, vasprun.xml, OUTCAR.
+        Files, or patterns of files, that ASE reads: extxyz, ``.db``, ``.traj``, vasprun.xml, OUTCAR; or single points
+        that CP2K printed.
     options
         What the user states of it.
 
@@ -106,7 +108,7 @@ def labelled_set(sources: Sequence[str], options: SetOptions) -> LabelledSet:
     where = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     settings, level = _level(files, options.level, where)
     read = labelled_frames(
-        [(None, file) for file in files], where=where, keys=options.keys, name=_namer(files, options.by)
+        [(None, file) for file in files], where=where, keys=options.keys, name=_namer(files, options.by), read=read_any
     )
     if options.by and not any(options.by in frame.info for frame in (*read.frames, *read.unlabelled)):
         raise InputError(where, f"no frame has '{options.by}' in its comment line", f"they have {_keys_of(read)}")
@@ -115,27 +117,36 @@ def labelled_set(sources: Sequence[str], options: SetOptions) -> LabelledSet:
     if problem := protocol.frame_problem(read.frames):
         raise InputError(where, problem)
     parts = parts_of(read)
+    stated = ReferenceTable(level_of_theory=level, source=_source(files, settings))
+    table = _table(options, protocol, read, parts, stated, note=f'Energies count from "{reference}": {why}.')
+    return LabelledSet(table, _written(read, options.keys), parts, read, why)
+
+
+def _table(
+    options: SetOptions,
+    protocol: Parity,
+    read: CaseFrames,
+    parts: tuple[Part, ...],
+    reference: ReferenceTable,
+    *,
+    note: str,
+) -> CaseFile:
+    """The case file; `note` says where energies count from."""
     judged, reported, notes = quantities_of(protocol, read, parts)
-    table = CaseFile(
+    return CaseFile(
         schema_version=1,
         title=options.title or _title(read),
         material=options.material,
         tier=_tier(read.frames),
         protocol=protocol,
-        reference=ReferenceTable(level_of_theory=level, source=_source(files, settings)),
+        reference=reference,
         expectation=tuple(
             ExpectationTable(quantity=name, unit=unit, uncertainty=options.uncertainty.get(name.split("_")[0], 0.0))
             for name, unit in judged.items()
         ),
         report=tuple(reported),
-        notes=(
-            *(f"Import: {note}" for note in read.notes),
-            f'Energies count from "{reference}": {why}.',
-            *notes,
-            *_exact(options.uncertainty),
-        ),
+        notes=(*(f"Import: {each}" for each in read.notes), note, *notes, *_exact(options.uncertainty)),
     )
-    return LabelledSet(table, _written(read, options.keys), parts, read, why)
 
 
 def zero_of(frames: Sequence[Atoms]) -> tuple[EnergyReference, str]:

@@ -92,14 +92,19 @@ def check_stresses(calculator: Calculator, frames: Sequence[Atoms], stresses: Fl
     except EvaluationError as error:
         raise InputError(where, f"the stress cannot be checked: {error}", "check with another calculator") from error
     volumes = np.array([[frame.get_volume()] for frame in chosen])
+    return _recognised(labels, found, volumes, calculator.label, where)
+
+
+def _recognised(labels: Floats, found: Floats, volumes: Floats, label: str, where: str) -> Agreement:
+    """How far `labels` are from what a calculator `found`, both (n, 6) and in eV/A^3, if no other reading is nearer."""
     size = float(np.abs(found).mean())
     errors = {name: float(np.abs(read(labels, volumes) - found).mean()) for name, read in READINGS.items()}
     plain, nearest = errors[PLAIN], min(errors, key=errors.__getitem__)
-    off = f"off from finite differences of {calculator.label} by"
+    off = f"off from finite differences of {label} by"
     if errors[nearest] < min(ALIKE * size, CLEARLY * plain):
         raise InputError(
             where,
-            f"the stress of {len(rows)} frames looks like {nearest}: so read it is {off} "
+            f"the stress of {len(labels)} frames looks like {nearest}: so read it is {off} "
             f"{_part(errors[nearest] / size)}, and as it stands by {_part(plain / size)}",
             "write it in eV/A^3 with ASE's sign (positive where the cell wants to shrink), xx, yy, zz, yz, xz, xy",
         )
@@ -110,7 +115,7 @@ def check_stresses(calculator: Calculator, frames: Sequence[Atoms], stresses: Fl
             "or with another sign",
             "check with a calculator that is nearer to them, or leave --check-stress out",
         )
-    return Agreement(len(rows), plain / units.GPa, size / units.GPa)
+    return Agreement(len(labels), plain / units.GPa, size / units.GPa)
 
 
 def by_differences(calculator: Calculator, frame: Atoms) -> Floats:

@@ -20,7 +20,10 @@ def add(sources: argparse._SubParsersAction[Any]) -> None:
     """Add the parser of `import frames`."""
     parser = sources.add_parser("frames", help="a test set: frames with energies and forces, of any number of files")
     parser.add_argument(
-        "source", nargs="+", metavar="SOURCE", help="files or patterns: extxyz, .db, .traj, vasprun.xml, OUTCAR, …"
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="files or patterns: extxyz, .db, .traj, vasprun.xml, OUTCAR, outputs of CP2K, …",
     )
     add_common(parser, picture=False)
     for what, unit in UNCERTAINTIES.items():
@@ -75,7 +78,8 @@ def _frames(parsed: argparse.Namespace) -> Iterator[str]:
 def _said(found: LabelledSet) -> Iterator[str]:
     read, table = found.read, found.table
     atoms = sum(map(len, read.frames))
-    yield f"{len(read.frames):,} frames with {atoms:,} atoms are judged"
+    frames = "1 frame" if len(read.frames) == 1 else f"{len(read.frames):,} frames"
+    yield f"{frames} with {atoms:,} atoms {'is' if len(read.frames) == 1 else 'are'} judged"
     yield f"level of theory: {table.reference.level_of_theory}; {table.reference.source}"
     yield _as_table(found.parts)
     for note in table.notes:

@@ -48,6 +48,17 @@ def is_output(file: Path) -> bool:
         return False
 
 
+def read_any(file: Path) -> list[Atoms]:
+    """The structures of a file: `read_output` of what CP2K printed, else what ASE reads.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    return read_output(file) if is_output(file) else read_frames(file)
+
+
 def read_output(file: Path) -> list[Atoms]:
     """The structure of a single point with its energy (eV), forces (eV/A) and stress (eV/A^3, ASE's sign).
 
