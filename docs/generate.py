@@ -1,7 +1,6 @@
 """Pages that are written from the code, so that they cannot differ from it: options, quantities, tolerances, cases.
 
-`python docs/generate.py FOLDER` writes them into a folder. Sphinx does the same for `docs/generated/`, which git
-ignores.
+Sphinx writes them into `docs/generated/` (conf.py), which git ignores.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -453,7 +451,3 @@ def case_list(cases: Sequence[Case]) -> str:
         header = ("case", "title", "tier", "kind", "level of theory", "source")
         text += [f"## {FAMILY_TITLES.get(family, family.capitalize())}", table(header, rows)]
     return "\n\n".join(text) + "\n"
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))
