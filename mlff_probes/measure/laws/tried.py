@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +96,8 @@ class Tried:
         are fewer examples than kinds, the rarest kinds are, and the first example stays. They are drawn once for all
         calculators that are tried on the same; each gets its own copies.
         """
-        return copy.deepcopy(_drawn_once(pickle.dumps((self, number)), make, atoms))
+        found: list[E] = pickle.loads(_drawn_once(pickle.dumps((self, number)), make, atoms))
+        return found
 
     def draw(
         self, number: int, make: Callable[[st.SearchStrategy[Atoms]], st.SearchStrategy[E]], atoms: Callable[[E], Atoms]
@@ -117,11 +117,10 @@ class Tried:
 
 
 @lru_cache(maxsize=MOST_DRAWN)
-def _drawn_once(of: bytes, make: Callable[[Any], Any], atoms: Callable[[Any], Atoms]) -> list[Any]:
-    """The examples of a pickled `Tried` and their number."""
+def _drawn_once(of: bytes, make: Callable[[Any], Any], atoms: Callable[[Any], Atoms]) -> bytes:
+    """The examples, pickled, of a pickled `Tried` and their number."""
     tried, number = pickle.loads(of)
-    found: list[Any] = tried.draw(number, make, atoms)
-    return found
+    return pickle.dumps(tried.draw(number, make, atoms))
 
 
 def _place(kinds: Sequence[set[str]], kind: str) -> int | None:
