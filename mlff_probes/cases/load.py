@@ -27,6 +27,7 @@ from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError, OptionError, describe
 from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.levels import Level
 from mlff_probes.core.protocol import BaseProtocol, LabelKeys
 from mlff_probes.core.records import (
     Context,
@@ -61,7 +62,7 @@ class UnrecordedError(InputError):
 class ReferenceTable(Record):
     """`[reference]`: what holds for every expectation that does not say otherwise."""
 
-    level_of_theory: Text
+    level_of_theory: Level
     source: Text
 
 
@@ -72,7 +73,7 @@ class ExpectationTable(Record):
     unit: Text
     uncertainty: NonNegative
     value: Finite | None = None
-    level_of_theory: Text | None = None
+    level_of_theory: Level | None = None
     source: Text | None = None
     label: str = ""
     tolerance: ToleranceTable | None = None

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.levels import Level
 from mlff_probes.core.records import (
     JUDGED,
     CalculatorIdentity,
@@ -127,7 +128,7 @@ class CaseSummary(Record):
     title: Text
     material: str | None = None
     kind: Text
-    level_of_theory: Text
+    level_of_theory: Level
     source: Text
     elements: tuple[str, ...]
     protocol: dict[str, Any]

@@ -12,6 +12,7 @@ from mlff_probes.cases.known_failures import KnownFailures
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.judge import judge
+from mlff_probes.core.levels import same_level
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.records import (
     NOT_STATED,
@@ -206,7 +207,7 @@ class Suite:
         level = identity.level_of_theory
         if wanted is None or level is None or self.any_level_of_theory:
             return None
-        if wanted.casefold() in ("exact", NOT_STATED, level.casefold()):
+        if wanted.casefold() in ("exact", NOT_STATED) or same_level(wanted, level):
             return None
         named = (
             f" (named by {identity.dispersion}; if it adds none, say so with ,level=…)" if identity.dispersion else ""
