@@ -158,6 +158,18 @@ def of_structure(level: str, elements: Collection[str]) -> str:
     return str(Parts("PBE", hubbard, parts.dispersion))
 
 
-def of_structures(level: str, structures: Iterable[Collection[str]]) -> tuple[str, ...]:
-    """What a level is for some structures, given by their elements: each name once, in the order of its first."""
-    return tuple(dict.fromkeys(of_structure(level, elements) for elements in structures))
+def of_structures(level: str, structures: Iterable[Collection[str]]) -> str:
+    """What a level is for some structures, given by the elements of each: ``PBE``, or ``PBE and PBE+U``.
+
+    Of none it is its name.
+    """
+    return " and ".join(sorted({of_structure(level, elements) for elements in structures})) or level_name(level)
+
+
+def agree(one: str, other: str, structures: Iterable[Collection[str]]) -> bool:
+    """Whether two levels are the same for each of some structures, given by the elements of each.
+
+    Where there is no structure, a mixture is only what is called so.
+    """
+    pairs = [(of_structure(one, elements), of_structure(other, elements)) for elements in structures]
+    return all(same_level(*pair) for pair in pairs or [(one, other)])

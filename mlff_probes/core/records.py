@@ -235,7 +235,11 @@ class Verdict(Record):
 
 
 class ProbeResult(Record):
-    """One row of the scorecard: one calculator, one case, one quantity."""
+    """One row of the scorecard: one calculator, one case, one quantity.
+
+    `calculator_level` is the level of theory that a calculator of a mixture of levels (`MP`) has for the structures of
+    the case; empty for any other calculator, and for a law, which binds all levels.
+    """
 
     calculator: Text
     family: Text
@@ -245,6 +249,7 @@ class ProbeResult(Record):
     expectation: Expectation | None
     verdict: Verdict
     look_first: str = ""
+    calculator_level: str = ""
 
     def failing(self, *, strict: bool) -> bool:
         """Whether it makes a run fail; `strict`: also by what has no number, unless it is so by nature."""

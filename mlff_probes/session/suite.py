@@ -12,7 +12,7 @@ from mlff_probes.cases.known_failures import KnownFailures
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.judge import judge
-from mlff_probes.core.levels import same_level
+from mlff_probes.core.levels import agree, is_mixed, of_structures
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.records import (
     NOT_STATED,
@@ -146,9 +146,7 @@ class Suite:
         measured = self._measured(request)
         expectation = self.expectation(request)
         case = self._case[request.case]
-        of_case = case.level_of_theory if isinstance(case, Case) else None
-        level = expectation.level_of_theory if expectation else of_case
-        not_comparable = self._not_comparable(request.calculator, level)
+        not_comparable = self._not_comparable(request.calculator, case, expectation)
         why = case.blind.get(request.quantity, "") if isinstance(case, Case) else ""
         verdict = judge(measured, expectation, not_comparable=not_comparable, why_reported=why)
         if self.known_failures is not None:
@@ -169,6 +167,7 @@ class Suite:
             expectation=self.expectation(request),
             verdict=verdict,
             look_first=look_first,
+            calculator_level=self._level_in(request),
         )
 
     def expectation(self, request: ProbeRequest) -> Expectation | None:
@@ -201,21 +200,37 @@ class Suite:
             self._units[case.id] = case.protocol.units(case.frames)
         return self._units[case.id].get(quantity, "-")
 
-    def _not_comparable(self, calculator: str, wanted: str | None) -> str | None:
-        """Why a reference of the level of theory `wanted` does not bind a calculator; None where it does."""
+    def _level_in(self, request: ProbeRequest) -> str:
+        """The level of a calculator of a mixture of levels for the structures of a case; empty where none is meant."""
+        level, case = self._calculator[request.calculator].identity.level_of_theory, self._case[request.case]
+        expectation = self.expectation(request)
+        if level is None or expectation is None or _binds_all(expectation.level_of_theory) or not is_mixed(level):
+            return ""
+        assert isinstance(case, Case)
+        return of_structures(level, case.compositions)
+
+    def _not_comparable(self, calculator: str, case: Case | BrokenCase, expectation: Expectation | None) -> str | None:
+        """Why the reference of a quantity does not bind a calculator; None where it does."""
         identity = self._calculator[calculator].identity
         level = identity.level_of_theory
-        if wanted is None or level is None or self.any_level_of_theory:
+        if isinstance(case, BrokenCase) or level is None or self.any_level_of_theory:
             return None
-        if wanted.casefold() in ("exact", NOT_STATED) or same_level(wanted, level):
+        wanted = expectation.level_of_theory if expectation else case.level_of_theory
+        if _binds_all(wanted) or agree(level, wanted, case.compositions):
             return None
+        here = f" ({of_structures(level, case.compositions)} here)" if is_mixed(level) else ""
         named = (
             f" (named by {identity.dispersion}; if it adds none, say so with ,level=…)" if identity.dispersion else ""
         )
         return (
-            f"the reference is {wanted}, {calculator} learned {level}{named}; "
+            f"the reference is {wanted}, {calculator} learned {level}{here}{named}; "
             "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
         )
+
+
+def _binds_all(level: str) -> bool:
+    """Whether a reference of this level binds calculators of any: a law, or one whose level nobody stated."""
+    return level.casefold() in ("exact", NOT_STATED)
 
 
 def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:

@@ -5,7 +5,19 @@ import pytest
 from mlff_probes.calculators.families import families
 from mlff_probes.cases.importers.codes import ase_results, cp2k, espresso, vasp
 from mlff_probes.cases.load import ReferenceTable
-from mlff_probes.core.levels import DISPERSION, FUNCTIONALS, Parts, level_name, parts_of, same_level
+from mlff_probes.core.levels import (
+    DISPERSION,
+    FUNCTIONALS,
+    HUBBARD_ANIONS,
+    HUBBARD_METALS,
+    Parts,
+    agree,
+    level_name,
+    of_structure,
+    of_structures,
+    parts_of,
+    same_level,
+)
 from mlff_probes.core.records import CalculatorIdentity
 
 SPELLINGS = {
@@ -77,3 +89,46 @@ def test_whoever_states_a_level_states_its_name():
     assert all(
         level_name(m.level_of_theory) == m.level_of_theory for f in families().values() for m in f.models.values()
     )
+
+
+@pytest.mark.parametrize(
+    ("elements", "level"),
+    [
+        (("Li", "Fe", "P", "O"), "PBE+U"), (("Fe", "F"), "PBE+U"), (("Mo", "S"), "PBE"), (("Cr", "Sb", "Te"), "PBE"),
+        (("Ti", "O"), "PBE"), (("Cu", "O"), "PBE"), (("W",), "PBE"), (("W", "O"), "PBE+U"), ((), "PBE"),
+    ],
+)  # fmt: skip
+def test_what_the_materials_project_computes_a_structure_with(elements, level):
+    assert of_structure("MPtrj", elements) == level
+    assert of_structure("MP+D3(BJ)", elements) == f"{level}+D3(BJ)"
+    assert of_structure("pbe", elements) == "PBE"
+
+
+def test_the_elements_with_u_are_those_of_its_input_sets():
+    sets = pytest.importorskip("pymatgen.io.vasp.sets")
+    of_anions = sets.MPRelaxSet.CONFIG["INCAR"]["LDAUU"]
+    assert of_anions.keys() == HUBBARD_ANIONS
+    assert {frozenset(of_metals) for of_metals in of_anions.values()} == {HUBBARD_METALS}
+
+
+OXIDE, TELLURIDE = ("Fe", "O"), ("Cr", "Te")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "structures", "same"),
+    [
+        ("MP", "PBE", [TELLURIDE], True), ("MP", "PBE", [OXIDE], False), ("MP", "PBE+U", [OXIDE], True),
+        ("MP", "PBE+U", [TELLURIDE], False), ("MP", "PBE", [OXIDE, TELLURIDE], False), ("MP", "MP", [OXIDE], True),
+        ("MP", "PBE", [], False), ("MP", "MP", [], True), ("PBE", "MP", [TELLURIDE], True),
+        ("MP", "r2SCAN", [OXIDE], False), ("MP", "PBE+D3(BJ)", [TELLURIDE], False),
+        ("MP+D3(BJ)", "PBE+D3(BJ)", [TELLURIDE], True), ("PBE", "pbe", [], True), ("PBE", "PBE+U", [OXIDE], False),
+    ],
+)  # fmt: skip
+def test_levels_agree_for_each_of_some_structures(one, other, structures, same):
+    assert agree(one, other, structures) == same
+    assert agree(other, one, structures) == same
+
+
+def test_a_mixture_is_named_by_what_it_is_in_some_structures():
+    assert of_structures("MP", [OXIDE, TELLURIDE, OXIDE]) == "PBE and PBE+U"
+    assert of_structures("MP", []) == "MP"

@@ -190,7 +190,6 @@ def loaded(spec: str, case: Any) -> Any:
     """
     from mlff_probes.cases.load import TO_BE_STATED
     from mlff_probes.cases.recording.points import end
-    from mlff_probes.core.levels import same_level
     from mlff_probes.session.models import Loading
 
     calculator = Loading().load(spec)
@@ -206,7 +205,7 @@ def loaded(spec: str, case: Any) -> Any:
                 f"nobody says which level of theory it computes, {case.file.name} neither",
             )
             raise InputError(where, problem, 'add level_of_theory = "PBE", or whatever it is')
-    elif level is not None and not same_level(level, stated):
+    elif case.is_of_another_level(level):
         raise InputError(
             f"--calculator={spec}",
             f'computes {level}, and {case.file.name} says level_of_theory = "{stated}"',
