@@ -238,7 +238,7 @@ def build_case(
     except (ValueError, ArithmeticError) as error:
         raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
     expectations = tuple(_expectations(file, case, table, policy, units, recorded=recorded))
-    blind = {row.quantity: why for row in expectations if (why := _blind(case, row))}
+    blind = {row.quantity: why for row in expectations if (why := blindness(case, row))}
     return replace(
         case,
         expectations=tuple(row for row in expectations if row.quantity not in blind),
@@ -247,7 +247,7 @@ def build_case(
     )
 
 
-def _blind(case: Case, expectation: Expectation) -> str:
+def blindness(case: Case, expectation: Expectation) -> str:
     """Why the tolerance of an expectation would pass anything; "" where it does not."""
     if case.reference is None:
         return ""
