@@ -46,6 +46,7 @@ def with_dispersion(case: Case[Any], level: str) -> Case[Any]:
     moved = replace(case, stored=stored, level_of_theory=level, source=f"{case.source}; {added}")
     reference = reference_measurement(moved, list(case.reference.values))
     assert reference is not None
+    reference = reference.model_copy(update={"diagnostics": {**reference.diagnostics, "source": moved.source}})
     moved = replace(moved, reference=reference)
     expectations = tuple(_expectations(case, moved, reference))
     blind = {row.quantity: why for row in expectations if (why := _not_judged(moved, row, expectations))}

@@ -17,7 +17,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.records import State
 from mlff_probes.scorecard.model import RunOptions, Scorecard
-from mlff_probes.scorecard.reports import figures
+from mlff_probes.scorecard.reports import figures, markdown
 from mlff_probes.session.suite import Suite
 
 SLIDE = DIRECTORY / "sliding" / "sb2te3_fixed_gap_0.0.toml"
@@ -111,6 +111,9 @@ def test_the_scorecard_holds_and_draws_both_references(case):
     (summary,) = card.cases
     (corrected,) = summary.corrected
     assert (summary.level_of_theory, corrected.calculator) == ("PBE", LEVEL)
+    text = markdown.render(card)
+    assert "- Also at PBE+D3(BJ): mlff-probes: CP2K 2023.1, PBE, 8x8x4 k-points" in text
+    assert "D3(BJ) added by dftd3 " in text
     picture = figures.draw_cases(card, card.cases)
     (legend,) = (axes.get_legend() for axes in picture.subfigs[0].axes if axes.get_legend())
     assert {"PBE", LEVEL, "model"} == {text.get_text() for text in legend.get_texts()}
