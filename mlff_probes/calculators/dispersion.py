@@ -55,7 +55,7 @@ def term(functional: str, dispersion: str) -> Any:
     except ImportError as error:
         problem = f"{dispersion} is added by the package '{PACKAGE}', which is not installed"
         raise InputError("", problem, INSTALL) from error
-    found = DFTD3(method=functional.lower(), damping=damping)
+    found: Any = DFTD3(method=functional.lower(), damping=damping)
     try:
         found.get_potential_energy(Molecule("H2", positions=[[0, 0, 0], [0, 0, 0.74]]))
     except Exception as error:
