@@ -60,6 +60,20 @@ def test_short_range_wall(probe):
     probe.check()
 
 
+@pytest.mark.mlff_probe("stated_level")
+def test_stated_level(probe):
+    """Layers that a wide vacuum separates feel of each other what the stated level of theory has there.
+
+    A model whose level is not what it states is compared with references that are not its own: all its errors are
+    those of two functionals, too.
+
+    Look first at what is stated and what is felt. A functional alone is stated, and a tail is felt: the training data
+    had dispersion, or a term of it is added on the way; say so, with ,level=PBE+D3(BJ). D3 is stated, and the tail is
+    another: a term that is added twice, in other units, or cut off early. Neither: charges that do not add up to zero.
+    """
+    probe.check()
+
+
 @pytest.mark.mlff_probe("reproducibility")
 def test_reproducibility(probe):
     """The same structure has the same energy and forces in every call, whatever came before, alone or in a batch.

@@ -68,7 +68,9 @@ Written by `python tests/fault_table.py > docs/faults.md`.
 {probes}
 """
 
-EXAMPLES = {"symmetry": 12, "derivatives": 12, "smoothness": 8, "short_range_wall": 15, "reproducibility": 8}
+EXAMPLES = {
+    "symmetry": 12, "derivatives": 12, "smoothness": 8, "short_range_wall": 15, "stated_level": 3, "reproducibility": 8,
+}  # fmt: skip
 """Fewer than the package's own, so that a fault is through all laws in a second."""
 
 STRAINED, STRAINED_CELL_A = 6, 5.2

@@ -486,6 +486,9 @@ EXPECTED: dict[str, set[str]] = {
     "silent_fallback": {
         "inference.on_device",
     },
+    "unstated_dispersion": {
+        "physicality.stated_level",
+    },
     "forgetful_timer": {
         "inference.unsynchronised",
     },

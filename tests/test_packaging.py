@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "calculators/checkpoints/constructors.py": ["torch"],
     "calculators/calc_file.py": ["pydantic-core"],  # pydantic's own errors are raised from there
     "calculators/families.py": ["pydantic-core"],
+    "calculators/dispersion.py": PROJECT["optional-dependencies"]["dispersion"],
     "methods/simulation/choice.py": ["torch-sim-atomistic"],  # which both of these extras bring, too
     "methods/simulation/torch_engine.py": ["torch", "torch-sim-atomistic"],
     "scorecard/reports/csv.py": PROJECT["optional-dependencies"]["notebook"],

@@ -123,6 +123,8 @@ class CalculatorRequest:
         The family that the user named with ``family=``, for a file.
     label, level_of_theory, batch
         The keys of that name; None (True for `batch`) where they were not given.
+    dispersion
+        The term of dispersion that is added to what the model computes, a key of `dispersion.KEYS`.
     device, dtype
         The same, or else what `--probe-device` and `--probe-dtype` say: to be honoured or refused.
     compile_mode, kernels
@@ -151,6 +153,7 @@ class CalculatorRequest:
     dtype: str | None = None
     level_of_theory: str | None = None
     batch: bool = True
+    dispersion: str | None = None
     compile_mode: str | None = None
     kernels: str | None = None
     gpu: int = 0

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from mlff_probes.calculators.base import CalculatorRequest
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.levels import Level
 from mlff_probes.core.records import Record, Text
 from mlff_probes.core.toml import read_toml, validated
 
@@ -53,7 +54,7 @@ class CalculatorFile(Record):
 
     factory: Annotated[Text, AfterValidator(_factory)]
     label: Annotated[str, AfterValidator(_label)] | None = None
-    level_of_theory: Text | None = None
+    level_of_theory: Level | None = None
     elements: Annotated[tuple[Annotated[str, AfterValidator(_symbol)], ...], Field(min_length=1)] | None = None
     device: Text | None = None
     dtype: Literal["float32", "float64"] | None = None

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from mlff_probes.calculators.identity import versions
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.levels import Level
 from mlff_probes.core.records import Record, Text
 from mlff_probes.core.toml import read_toml, validated
 
@@ -53,7 +54,7 @@ class Model(Record):
         What the factory is given beside the name; an option of the user's wins, and then the level is not known.
     """
 
-    level_of_theory: Text
+    level_of_theory: Level
     in_package: bool = False
     arguments: dict[str, str | bool | int | float] = Field(default={})
 

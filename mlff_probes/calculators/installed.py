@@ -14,6 +14,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.identity import versions
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.levels import level_name
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
 
 GROUP = "mlff_probes.calculators"
@@ -99,7 +100,7 @@ def _stamped(
         "versions": versions(*packages) | found.identity.versions,
     }
     if request.level_of_theory is not None:
-        update["level_of_theory"] = request.level_of_theory
+        update["level_of_theory"] = level_name(request.level_of_theory)
     return replace(found, identity=found.identity.model_copy(update=update))
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
+from mlff_probes.calculators.dispersion import with_dispersion
 from mlff_probes.calculators.families import families, recognised
 from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
@@ -96,7 +97,7 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
     start, state = time.perf_counter(), ProcessState()
     with quiet(), weights_only_kept(), none_swallowed(), state.during():
         try:
-            calculator = _load(request, family)
+            calculator = with_dispersion(_load(request, family), request)
         except (ImportError, OSError) as error:
             raise InputError(f"--calculator={request.spec}", f"cannot be loaded: {describe(error)}") from error
     label = request.label or _slug(calculator.label)

@@ -15,6 +15,8 @@ from mlff_probes.core.errors import InputError
 _OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
 _OURS = ("label", "device", "dtype", "compile", "kernels", "family", "level", "batch")
 DTYPES = ("float32", "float64")
+ADDED = ("d3bj", "d3zero")
+"""Terms of dispersion that are added to what a calculator computes."""
 
 
 def parse_request(spec: str, *, device: str | None = None, dtype: str | None = None) -> CalculatorRequest:
@@ -24,7 +26,8 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     ----------
     spec
         ``SPEC[,key=value…]``. The keys `label`, `device`, `dtype`, `compile`, `kernels`, `family`, `level` (of
-        theory) and `batch` are the suite's; any other is handed to the calculator's own constructor.
+        theory) and `batch` are the suite's, and `dispersion` where its value is one of `ADDED`; any other is handed to
+        the calculator's own constructor.
     device, dtype
         What `--probe-device` and `--probe-dtype` say; a key of the spec or of the calculator file wins.
 
@@ -35,6 +38,8 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     """
     target, options = _split(spec)
     ours = {key: options.pop(key) for key in _OURS if key in options}
+    if options.get("dispersion") in ADDED:  # anything else may be a switch of the calculator's own
+        ours["dispersion"] = options.pop("dispersion")
     _check(spec, ours)
     request = CalculatorRequest(
         spec=spec,
@@ -46,6 +51,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
         dtype=ours.get("dtype"),
         level_of_theory=ours.get("level"),
         batch=ours.get("batch", "auto") != "off",
+        dispersion=ours.get("dispersion"),
         compile_mode=ours.get("compile"),
         kernels=ours.get("kernels"),
         options={key: literal(value) for key, value in options.items()},

@@ -19,6 +19,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from ase.symbols import Symbols
 
+from mlff_probes.core.levels import level_name
+
 MOST_PARTS = 3000
 """Objects that are looked at, the nearest to the calculator first: a large network has a thousand modules."""
 
@@ -215,7 +217,7 @@ def _is_on(value: Any) -> bool:
 def level_of_theory(found: list[Part]) -> str | None:
     """The level of theory that the calculator states, or else all of its parts that state one; None if none does."""
     said = [(part.place, getattr(part.found, "level_of_theory", None)) for part in found if is_calculator(part.found)]
-    levels = {level for place, level in said if isinstance(level, str)}
+    levels = {level_name(level) for _, level in said if isinstance(level, str)}
     own = next((level for place, level in said if not place), None)
     return own or (levels.pop() if len(levels) == 1 else None)
 

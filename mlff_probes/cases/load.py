@@ -27,6 +27,7 @@ from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.data import DIRECTORY, POLICY
 from mlff_probes.core.errors import InputError, OptionError, describe
 from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.levels import Level
 from mlff_probes.core.protocol import BaseProtocol, LabelKeys
 from mlff_probes.core.records import (
     Context,
@@ -61,7 +62,7 @@ class UnrecordedError(InputError):
 class ReferenceTable(Record):
     """`[reference]`: what holds for every expectation that does not say otherwise."""
 
-    level_of_theory: Text
+    level_of_theory: Level
     source: Text
 
 
@@ -72,7 +73,7 @@ class ExpectationTable(Record):
     unit: Text
     uncertainty: NonNegative
     value: Finite | None = None
-    level_of_theory: Text | None = None
+    level_of_theory: Level | None = None
     source: Text | None = None
     label: str = ""
     tolerance: ToleranceTable | None = None
@@ -237,7 +238,7 @@ def build_case(
     except (ValueError, ArithmeticError) as error:
         raise InputError(file, f"the stored energies cannot be worked up: {describe(error)}") from error
     expectations = tuple(_expectations(file, case, table, policy, units, recorded=recorded))
-    blind = {row.quantity: why for row in expectations if (why := _blind(case, row))}
+    blind = {row.quantity: why for row in expectations if (why := blindness(case, row))}
     return replace(
         case,
         expectations=tuple(row for row in expectations if row.quantity not in blind),
@@ -246,7 +247,7 @@ def build_case(
     )
 
 
-def _blind(case: Case, expectation: Expectation) -> str:
+def blindness(case: Case, expectation: Expectation) -> str:
     """Why the tolerance of an expectation would pass anything; "" where it does not."""
     if case.reference is None:
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Generic
 
 from ase import Atoms
@@ -50,6 +51,11 @@ class Case(Generic[P_co]):
     def elements(self) -> frozenset[str]:
         """Symbols of all elements in the frames."""
         return frozenset(s for frame in self.frames for s in frame.get_chemical_symbols())
+
+    @cached_property
+    def compositions(self) -> frozenset[frozenset[str]]:
+        """The elements of each frame, each set of them once."""
+        return frozenset(frozenset(frame.symbols.species()) for frame in self.frames)
 
     @property
     def quantities(self) -> tuple[str, ...]:

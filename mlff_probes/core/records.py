@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from mlff_probes.core.levels import Level, LevelName
+
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+]*$")]
 """A name that can stand in a pytest id; the hyphen is left out because it separates the parts there."""
@@ -73,7 +75,7 @@ class Expectation(Record):
     value: Finite
     unit: Text
     uncertainty: NonNegative
-    level_of_theory: Text
+    level_of_theory: Level
     source: Text
     tolerance: Tolerance
     minimum_share: MinimumShare | None = None
@@ -233,7 +235,11 @@ class Verdict(Record):
 
 
 class ProbeResult(Record):
-    """One row of the scorecard: one calculator, one case, one quantity."""
+    """One row of the scorecard: one calculator, one case, one quantity.
+
+    `calculator_level` is the level of theory that a calculator of a mixture of levels (`MP`) has for the structures of
+    the case; empty for any other calculator, and for a law, which binds all levels.
+    """
 
     calculator: Text
     family: Text
@@ -243,6 +249,7 @@ class ProbeResult(Record):
     expectation: Expectation | None
     verdict: Verdict
     look_first: str = ""
+    calculator_level: str = ""
 
     def failing(self, *, strict: bool) -> bool:
         """Whether it makes a run fail; `strict`: also by what has no number, unless it is so by nature."""
@@ -279,7 +286,7 @@ class CalculatorIdentity(Record):
     checkpoint: Checkpoint | None = None
     parameters: int | None = None
     elements: tuple[str, ...] | None = None
-    level_of_theory: str | None = None
+    level_of_theory: LevelName | None = None
     dispersion: Text | None = None
     dtype: Text
     device: Text

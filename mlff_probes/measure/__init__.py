@@ -12,8 +12,15 @@ from mlff_probes.measure.inference.figure import AGREEMENT, SPEED
 from mlff_probes.measure.inference.protocols import PathAgreement, Speed
 from mlff_probes.measure.inference.speed import speed
 from mlff_probes.measure.kind import Kind, Later, OnFrames
-from mlff_probes.measure.laws.figure import DERIVATIVES, REPRODUCIBILITY, SMOOTHNESS, SYMMETRY, WALL
-from mlff_probes.measure.laws.protocols import Derivatives, Reproducibility, ShortRangeWall, Smoothness, Symmetry
+from mlff_probes.measure.laws.figure import DERIVATIVES, REPRODUCIBILITY, SMOOTHNESS, STATED_LEVEL, SYMMETRY, WALL
+from mlff_probes.measure.laws.protocols import (
+    Derivatives,
+    Reproducibility,
+    ShortRangeWall,
+    Smoothness,
+    StatedLevel,
+    Symmetry,
+)
 from mlff_probes.measure.migration.figure import FIXED_PATH, RELAXED_PATH, VACANCY
 from mlff_probes.measure.migration.fixed_path import fixed_path
 from mlff_probes.measure.migration.protocols import FccVacancy, FixedPath, RelaxedPath
@@ -35,6 +42,7 @@ KINDS = (
     Kind(Derivatives, Later("laws.derivatives:derivatives"), DERIVATIVES),
     Kind(Smoothness, Later("laws.smoothness:smoothness"), SMOOTHNESS),
     Kind(ShortRangeWall, Later("laws.wall:short_range_wall"), WALL),
+    Kind(StatedLevel, Later("laws.level:stated_level"), STATED_LEVEL),
     Kind(Reproducibility, Later("laws.reproducibility:reproducibility"), REPRODUCIBILITY),
     Kind(
         MolecularDynamics,

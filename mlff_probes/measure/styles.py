@@ -21,6 +21,9 @@ MARKERS = "ovsD^<>P"
 REFERENCE: dict[str, Any] = {"color": REFERENCE_COLOR, "linewidth": 1.0, "marker": "o", "markersize": 3.5}
 """Thin and small, so that the curve of a calculator that is right shows behind it."""
 
+CORRECTED: dict[str, Any] = {**REFERENCE, "linestyle": "--", "markerfacecolor": "white", "zorder": 3}
+"""The reference at another level of theory, beside that of the case."""
+
 THINNEST, STEP, MOST_WIDER = 1.8, 1.2, 4.2
 """Line widths, points: of the last curve, how much wider each earlier one is, and the first at most."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from mlff_probes.core.case import BrokenCase, Case
+from mlff_probes.core.levels import Level
 from mlff_probes.core.records import (
     JUDGED,
     CalculatorIdentity,
@@ -115,11 +116,16 @@ def reference_fingerprint(case: Case) -> str:
     return found.hexdigest()[:16]
 
 
+NONE_CORRECTED: Mapping[str, Iterable[Measurement]] = {}
+"""No reference at a further level of theory."""
+
+
 class CaseSummary(Record):
     """What a reader of the scorecard needs to know of a case, the reference curves included.
 
     `fingerprint` is that of its structures, `reference_fingerprint` that of the energies, forces and curves it is
-    compared with; empty in scorecards that are older than these.
+    compared with; empty in scorecards that are older than these. `corrected` are its reference with terms of dispersion
+    added, as calculators of the run were judged by it, each under the name of its level of theory.
     """
 
     id: Text
@@ -127,7 +133,7 @@ class CaseSummary(Record):
     title: Text
     material: str | None = None
     kind: Text
-    level_of_theory: Text
+    level_of_theory: Level
     source: Text
     elements: tuple[str, ...]
     protocol: dict[str, Any]
@@ -137,9 +143,10 @@ class CaseSummary(Record):
     reference_diagnostics: dict[str, Any] = Field(default_factory=dict)
     fingerprint: str = ""
     reference_fingerprint: str = ""
+    corrected: tuple[Measurement, ...] = ()
 
     @classmethod
-    def of(cls, case: Case) -> CaseSummary:
+    def of(cls, case: Case, corrected: Iterable[Measurement] = ()) -> CaseSummary:
         """Summarise `case`."""
         reference = case.reference
         return cls(
@@ -158,6 +165,7 @@ class CaseSummary(Record):
             reference_diagnostics=reference.diagnostics if reference else {},
             fingerprint=fingerprint(case.frames),
             reference_fingerprint=reference_fingerprint(case),
+            corrected=tuple(corrected),
         )
 
 
@@ -238,11 +246,12 @@ class Scorecard(Record):
         interrupted_s: float = 0.0,
         baseline: str | None = None,
         compared: Callable[[Scorecard], tuple[Comparison, ...]] = lambda _: (),
+        corrected: Mapping[str, Iterable[Measurement]] = NONE_CORRECTED,
     ) -> Scorecard:
         """Assemble a scorecard: rows in a fixed order, comparisons, and the overall verdict.
 
         `baseline` is the calculator of the run that is measured to be compared with: its rows do not count. `compared`
-        makes the comparisons of a scorecard.
+        makes the comparisons of a scorecard. `corrected` are references at further levels of theory, by case.
         """
         identities = tuple(calculators)
         all_cases = list(cases)
@@ -267,7 +276,9 @@ class Scorecard(Record):
             interrupted=interrupted,
             options=options,
             calculators=identities,
-            cases=tuple(CaseSummary.of(c) for c in all_cases if isinstance(c, Case) and c.id in probed),
+            cases=tuple(
+                CaseSummary.of(c, corrected.get(c.id, ())) for c in all_cases if isinstance(c, Case) and c.id in probed
+            ),
             results=tuple(rows),
             measurements=tuple(made),
             replicates=_spreads(identities, rows),

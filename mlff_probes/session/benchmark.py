@@ -180,6 +180,7 @@ class Benchmark:
             cases=self._suite.cases,
             results=self._results.values(),
             measurements=self._suite.measurements.values(),
+            corrected=self._suite.corrected({row.case for row in self._results.values()}),
             options=self._options,
             selected=len(self._asked),
             measured_s=self._measured_s,

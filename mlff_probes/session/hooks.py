@@ -169,6 +169,7 @@ class ProbeRun:
             cases=self.suite.cases,
             results=self.found.results.values(),
             measurements=self.found.measurements.values(),
+            corrected=self.suite.corrected({row.case for row in self.found.results.values()}),
             options=self.options,
             selected=self.found.selected,
             measured_s=self.found.measured_s,

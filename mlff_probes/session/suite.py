@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator
+from mlff_probes.cases.dispersion import with_dispersion
 from mlff_probes.cases.known_failures import KnownFailures
 from mlff_probes.core.case import BrokenCase, Case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.judge import judge
+from mlff_probes.core.levels import agree, is_mixed, of_structures, parts_of
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.records import (
     NOT_STATED,
@@ -97,6 +99,7 @@ class Suite:
         self.cases = [c for c in self.cases if isinstance(c, BrokenCase) or c.tier in included]
         self._case = {case.id: case for case in self.cases}
         self._units: dict[str, dict[str, str]] = {}
+        self._corrected: dict[tuple[str, str], tuple[Case, str]] = {}
         self._calculator = {calculator.label: calculator for calculator in self.calculators}
 
     def requests(self, kind: str) -> list[ProbeRequest]:
@@ -125,7 +128,7 @@ class Suite:
         """The measurement behind some items: made on first use and then shared."""
         key = (calculator, case)
         if key not in self.measurements:
-            found = self._case[case]
+            found, _ = self._case_for(calculator, case)
             assert isinstance(found, Case)
             model = self._calculator[calculator]
 
@@ -144,10 +147,8 @@ class Suite:
         """Measure (or recall) and judge one quantity."""
         measured = self._measured(request)
         expectation = self.expectation(request)
-        case = self._case[request.case]
-        of_case = case.level_of_theory if isinstance(case, Case) else None
-        level = expectation.level_of_theory if expectation else of_case
-        not_comparable = self._not_comparable(request.calculator, level)
+        case, why_not = self._case_for(request.calculator, request.case)
+        not_comparable = self._not_comparable(request.calculator, case, expectation, why_not)
         why = case.blind.get(request.quantity, "") if isinstance(case, Case) else ""
         verdict = judge(measured, expectation, not_comparable=not_comparable, why_reported=why)
         if self.known_failures is not None:
@@ -168,6 +169,7 @@ class Suite:
             expectation=self.expectation(request),
             verdict=verdict,
             look_first=look_first,
+            calculator_level=self._level_in(request),
         )
 
     def expectation(self, request: ProbeRequest) -> Expectation | None:
@@ -175,7 +177,7 @@ class Suite:
 
         None for a quantity that is only reported.
         """
-        case = self._case[request.case]
+        case, _ = self._case_for(request.calculator, request.case)
         expectation = case.expectation(request.quantity) if isinstance(case, Case) else None
         measurement = self.measurements.get((request.calculator, request.case))
         if expectation is None or measurement is None:
@@ -200,21 +202,71 @@ class Suite:
             self._units[case.id] = case.protocol.units(case.frames)
         return self._units[case.id].get(quantity, "-")
 
-    def _not_comparable(self, calculator: str, wanted: str | None) -> str | None:
-        """Why a reference of the level of theory `wanted` does not bind a calculator; None where it does."""
+    def _case_for(self, calculator: str, case: str) -> tuple[Case | BrokenCase, str]:
+        """The case as a calculator is judged by it, and why its reference could not be brought to the same level.
+
+        A reference without dispersion becomes one with the term that the calculator states, where that can be added.
+        """
+        found, level = self._case[case], self._calculator[calculator].identity.level_of_theory
+        if isinstance(found, BrokenCase) or level is None or self.any_level_of_theory:
+            return found, ""
+        wanted = parts_of(of_structures(level, found.compositions))
+        if wanted is None or not wanted.dispersion:
+            return found, ""
+        if not agree(str(wanted._replace(dispersion="")), found.level_of_theory, found.compositions):
+            return found, ""
+        key = (case, str(wanted))
+        if key not in self._corrected:
+            try:
+                self._corrected[key] = with_dispersion(found, str(wanted)), ""
+            except InputError as error:
+                self._corrected[key] = found, str(error)
+        return self._corrected[key]
+
+    def corrected(self, cases: Collection[str]) -> dict[str, list[Measurement]]:
+        """The references that calculators are judged by beside those of some cases, by case: each under its level."""
+        found: dict[str, list[Measurement]] = {}
+        for calculator in self._calculator:
+            for id in cases:
+                case, _ = self._case_for(calculator, id)
+                if case is not self._case[id] and isinstance(case, Case) and case.reference is not None:
+                    known = found.setdefault(id, [])
+                    known += [case.reference] if case.reference not in known else []
+        return found
+
+    def _level_in(self, request: ProbeRequest) -> str:
+        """The level of a calculator of a mixture of levels for the structures of a case; empty where none is meant."""
+        level, case = self._calculator[request.calculator].identity.level_of_theory, self._case[request.case]
+        expectation = self.expectation(request)
+        if level is None or expectation is None or _binds_all(expectation.level_of_theory) or not is_mixed(level):
+            return ""
+        assert isinstance(case, Case)
+        return of_structures(level, case.compositions)
+
+    def _not_comparable(
+        self, calculator: str, case: Case | BrokenCase, expectation: Expectation | None, why_not: str
+    ) -> str | None:
+        """Why the reference of a quantity does not bind a calculator; None where it does."""
         identity = self._calculator[calculator].identity
         level = identity.level_of_theory
-        if wanted is None or level is None or self.any_level_of_theory:
+        if isinstance(case, BrokenCase) or level is None or self.any_level_of_theory:
             return None
-        if wanted.casefold() in ("exact", NOT_STATED, level.casefold()):
+        wanted = expectation.level_of_theory if expectation else case.level_of_theory
+        if _binds_all(wanted) or agree(level, wanted, case.compositions):
             return None
+        here = f" ({of_structures(level, case.compositions)} here)" if is_mixed(level) else ""
         named = (
             f" (named by {identity.dispersion}; if it adds none, say so with ,level=…)" if identity.dispersion else ""
         )
         return (
-            f"the reference is {wanted}, {calculator} learned {level}{named}; "
+            f"the reference is {wanted}, {calculator} learned {level}{here}{named}; {f'{why_not}; ' if why_not else ''}"
             "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
         )
+
+
+def _binds_all(level: str) -> bool:
+    """Whether a reference of this level binds calculators of any: a law, or one whose level nobody stated."""
+    return level.casefold() in ("exact", NOT_STATED)
 
 
 def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:

@@ -19,7 +19,7 @@ from mlff_probes.core.data import DIRECTORY
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-VERSIONS = {"0.3.0": (412_525, "PBE"), "0.2.0": (400_438, "PBE"), "r2scan": (412_525, "r2SCAN")}
+VERSIONS = {"0.3.0": (412_525, "MP"), "0.2.0": (400_438, "MP"), "r2scan": (412_525, "r2SCAN")}
 """Parameters and level of theory of the weights inside the package."""
 
 NEVER_SEEN = {"Po", "At", "Rn", "Fr", "Ra"}

@@ -280,7 +280,7 @@ def test_an_eam_table_gives_the_numbers_of_ase(tmp_path):
         np.testing.assert_array_equal(calculator.ase.get_forces(atoms), plain.get_forces(atoms))
 
 
-@pytest.mark.parametrize(("name", "level"), [("medium-mpa-0", "PBE"), ("mace-matpes-r2scan-0", "r2SCAN")])
+@pytest.mark.parametrize(("name", "level"), [("medium-mpa-0", "MP"), ("mace-matpes-r2scan-0", "r2SCAN")])
 def test_a_foundation_mace_comes_through_its_own_cache_and_our_check(tmp_path, monkeypatch, name, level):
     with weights_only_kept():
         from mace.calculators import foundations_models

@@ -227,7 +227,7 @@ def test_the_level_of_theory_of_a_calculator_with_dispersion_in_it(tmp_path):
     stated = load_calculator(f"py:{tmp_path}/calc.py:summed,level=PBE").identity
     assert (stated.level_of_theory, stated.dispersion) == ("PBE", None)
     own = load_calculator(f"py:{tmp_path}/calc.py:said").identity
-    assert (own.level_of_theory, own.dispersion) == ("PBE-D3(BJ)", None)
+    assert (own.level_of_theory, own.dispersion) == ("PBE+D3(BJ)", None)
 
 
 TERSOFF = TersoffParameters(*[1.0] * 14)

@@ -70,7 +70,7 @@ PBE = {"GGA": "PE", "LDAUTYPE": "2"}
         ({"METAGGA": "R2scan"}, "r2SCAN"),
         ({"GGA": "PE", "METAGGA": "F"}, "PBE"),
         (PBE | {"IVDW": "12"}, "PBE+D3(BJ)"),
-        (PBE | {"IVDW": "11"}, "PBE+D3"),
+        (PBE | {"IVDW": "11"}, "PBE+D3(0)"),
         (PBE | {"LDAU": "T", "LDAUL": "2 -1", "LDAUU": "5.3 0.0", "LDAUJ": "0 0"}, "PBE+U"),
         (PBE | {"LDAU": "T", "LDAUL": "2 -1", "LDAUU": "0.0 0.0", "LDAUJ": "0 0"}, "PBE"),
         (PBE | {"LDAU": "T", "LDAUL": "2 -1", "LDAUU": "4 0", "LDAUJ": "0 0", "IVDW": "13"}, "PBE+U+D4"),
@@ -104,7 +104,7 @@ def test_a_u_is_named_by_element_and_orbital():
         "  FREE ENERGIE OF THE ION-ELECTRON SYSTEM (eV)\n",
         " IVDW         = 12\n",
     ]
-    assert (vasp.outcar(echoed).hubbard_u, vasp.outcar(echoed).level) == ({"U f": "4.5"}, "PBE+U+D3")
+    assert (vasp.outcar(echoed).hubbard_u, vasp.outcar(echoed).level) == ({"U f": "4.5"}, "PBE+U+D3(0)")
 
 
 @pytest.mark.parametrize(

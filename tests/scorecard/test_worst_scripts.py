@@ -69,7 +69,7 @@ def last(pattern: str, text: str) -> float:
     return float(re.findall(pattern, text)[-1])
 
 
-NAMED_WHOLE = ("force_consistency", "stress_consistency", "energy_jump", "force_jump", "wall_deficit")
+NAMED_WHOLE = ("force_consistency", "stress_consistency", "energy_jump", "force_jump", "wall_deficit", "stated_level")
 
 
 @pytest.mark.parametrize(

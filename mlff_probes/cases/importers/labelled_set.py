@@ -19,6 +19,7 @@ from mlff_probes.cases.importers.set_quantities import Part, parts_of, quantitie
 from mlff_probes.cases.importers.settings import common_settings, read_settings
 from mlff_probes.cases.load import CaseFile, ExpectationTable, ReferenceTable
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.levels import level_name, same_level
 from mlff_probes.core.protocol import LabelKeys
 from mlff_probes.core.records import Tier
 from mlff_probes.core.structures import derived
@@ -190,11 +191,11 @@ def level_of(settings: Settings, stated: str, where: str) -> str:
     InputError
         If nobody says it, or they say different ones.
     """
-    if settings.level and stated and settings.level != stated:
+    if settings.level and stated and not same_level(settings.level, stated):
         raise InputError(
             where, f"was computed with {settings.level}, but --level says {stated}", "leave --level out, or mend it"
         )
-    level = stated or settings.level
+    level = level_name(stated or settings.level)
     if not level:
         raise InputError(where, "does not say at which level of theory it was computed", "say so: --level=PBE")
     return level

@@ -16,6 +16,7 @@ from mlff_probes.cases.load import CaseFile, ExpectationTable, ReferenceTable, b
 from mlff_probes.cases.tolerances import Policy, load_policy
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.levels import level_name, same_level
 from mlff_probes.core.protocol import ENERGY, LabelKeys
 from mlff_probes.core.records import NOT_STATED
 from mlff_probes.core.structures import copied
@@ -63,9 +64,10 @@ class Stated:
 
     def with_band(self, band: WholeBand, where: Path) -> Stated:
         """What is stated, and what the outputs of a band say of it."""
-        level, said = self.level_of_theory or band.settings.level or None, band.settings.level
+        said = band.settings.level
+        level = level_name(self.level_of_theory or said) or None
         notes = list(band.notes)
-        if level and said and level.casefold() != said.casefold():
+        if level and said and not same_level(level, said):
             notes.append(f"The level of theory is stated as {level}; the outputs say {said}.")
         made_by = f"nudged elastic band, {level}" if band.nudged and level else None
         source = "; ".join(filter(None, [str(band.settings), f"images of {where.name}"]))

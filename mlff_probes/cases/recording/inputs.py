@@ -19,6 +19,7 @@ from pydantic import Field
 
 from mlff_probes.cases.recording.lacking import Recordable, unlabelled
 from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.levels import Level
 from mlff_probes.core.records import Record, Text
 from mlff_probes.core.toml import read_toml, validated
 
@@ -32,7 +33,7 @@ NO_POTCAR = (
 class InputSettings(Record):
     """What `--settings=FILE` may say: the parameters of ASE's writer for the code."""
 
-    level_of_theory: Text | None = None
+    level_of_theory: Level | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -62,7 +63,7 @@ class Manifest(Record):
 
     case: Text
     code: Text
-    level_of_theory: Text | None = None
+    level_of_theory: Level | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     folders: tuple[InputFolder, ...]
 

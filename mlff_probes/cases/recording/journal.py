@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 
 from mlff_probes.cases.recording.provenance import Recorder
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.levels import LevelName
 from mlff_probes.core.records import Finite, NonNegative, Record, Text
 
 
@@ -48,7 +49,7 @@ class Point(Record):
     magmom: Finite | None = None
     code: Text
     converged: Text
-    level_of_theory: str | None = None
+    level_of_theory: LevelName | None = None
     settings: dict[str, str] = Field(default_factory=dict)
     inputs: dict[str, str] = Field(default_factory=dict)
     wall_s: NonNegative | None = None

@@ -18,6 +18,7 @@ from mlff_probes.cases.labels import USUAL, frame_labels
 from mlff_probes.cases.load import TO_BE_STATED, CaseFile, build_case, read_case_file
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.levels import agree
 from mlff_probes.core.protocol import LabelKeys
 from mlff_probes.core.structures import copied
 from mlff_probes.measure import BY_KIND
@@ -57,7 +58,8 @@ class Recordable:
     def is_of_another_level(self, level: str | None) -> bool:
         """Whether `level` is known, and another one than the case states."""
         stated = self.table.reference.level_of_theory
-        return bool(level) and stated != TO_BE_STATED and str(level).casefold() != stated.casefold()
+        structures = [frame.symbols.species() for frame in self.frames]
+        return bool(level) and stated != TO_BE_STATED and not agree(str(level), stated, structures)
 
     def hash(self, index: int) -> str:
         """The hash of the structure of a frame."""

@@ -11,6 +11,7 @@ import tomlkit
 from pydantic import Field
 
 from mlff_probes.calculators.calc_file import HERE
+from mlff_probes.core.levels import LevelName
 from mlff_probes.core.records import CalculatorIdentity, Record, Text
 from mlff_probes.core.version import installed_version
 
@@ -40,7 +41,7 @@ class Recorder(Record):
 
     calculator: Text
     arguments: dict[str, Any] = Field(default_factory=dict)
-    level_of_theory: str | None = None
+    level_of_theory: LevelName | None = None
     files: dict[str, str] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
 

@@ -120,5 +120,6 @@ def law_drawing(height: float) -> Drawing:
 SYMMETRY = law_drawing(5.4)
 DERIVATIVES = law_drawing(2.4)
 REPRODUCIBILITY = law_drawing(4.8)
+STATED_LEVEL = law_drawing(1.8)
 SMOOTHNESS = Drawing(_smoothness, lambda calculators: (5.2 + 4.2 * calculators, 4.8))
 WALL = Drawing(_wall, lambda calculators: (max(7.2 * calculators, 7.2), 10.8))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from mlff_probes.core.protocol import ENERGY, SMALL_FORCE, STRESS, BaseProtocol, FramesFrom, energy_and_force
+from mlff_probes.core.protocol import ENERGY, PURE, SMALL_FORCE, STRESS, BaseProtocol, FramesFrom, energy_and_force
 from mlff_probes.core.records import Text
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ class Law(BaseProtocol):
     random_structures
         Whether random structures are tried, too.
     examples
-        How many examples are drawn; for the short-range wall, the largest number of pairs of elements.
+        How many examples are drawn; for the short-range wall, the largest number of pairs of elements, for the stated
+        level that of elements.
     """
 
     structures: tuple[Text, ...] = ()
@@ -84,6 +85,14 @@ class ShortRangeWall(Law):
     kind: Literal["short_range_wall"]
 
     quantities: ClassVar[dict[str, str]] = {"wall_deficit": ENERGY}
+
+
+class StatedLevel(Law):
+    """What layers feel of each other across a vacuum, against the stated level. `examples` is the most elements."""
+
+    kind: Literal["stated_level"]
+
+    quantities: ClassVar[dict[str, str]] = {"stated_level": PURE}
 
 
 class Reproducibility(Law):

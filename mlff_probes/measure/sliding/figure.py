@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlff_probes.core.view import FigureView
 from mlff_probes.measure.kind import Drawing
-from mlff_probes.measure.styles import MOST_INSIDE, REFERENCE, legend, legend_room
+from mlff_probes.measure.styles import CORRECTED, MOST_INSIDE, REFERENCE, legend, legend_room
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,8 @@ def _relaxed_gap(figure: SubFigure, view: FigureView) -> None:
         axes.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
         axes.set_title(REGISTRY_TITLES[name], fontsize=9)
         axes.set_xlabel("gap (Å)")
-    depth = max((-v for v in view.reference.get("energy_crystal", [])), default=0.0)
+    references = [view.reference, *(m.arrays for m, style in view.curves if style is CORRECTED)]
+    depth = max((-v for reference in references for v in reference.get("energy_crystal", [])), default=0.0)
     if depth > 0:
         panels[0].set_ylim(-2.5 * depth, 3.5 * depth)  # the repulsive wall would hide the binding
     panels[0].set_ylabel("energy, crystal far apart = 0 (eV/cell)")

@@ -9,9 +9,10 @@ from mlff_probes.scorecard.model import CaseSummary
 
 
 def case_remarks(case: CaseSummary) -> list[str]:
-    """The notes of a case, the forces across its reference path, and published values that are not judged."""
+    """The notes of a case, what else its reference is, the forces across its path, and values that are not judged."""
     context = [f"Context, not judged: {c.what}: {c.value:g} {c.unit} ({c.source})." for c in case.context]
-    return [*case.notes, *perpendicular_force_lines(case), *context]
+    also = [f"Also at {each.calculator}: {each.diagnostics.get('source', '')}." for each in case.corrected]
+    return [*case.notes, *also, *perpendicular_force_lines(case), *context]
 
 
 def perpendicular_force_lines(case: CaseSummary) -> list[str]:

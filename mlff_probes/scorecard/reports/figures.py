@@ -14,10 +14,10 @@ from matplotlib.figure import Figure, SubFigure
 
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import describe
-from mlff_probes.core.view import FigureView, Row
+from mlff_probes.core.view import Curve, FigureView, Row
 from mlff_probes.measure import BY_KIND
 from mlff_probes.measure.kind import Drawing
-from mlff_probes.measure.styles import legend_room, own_settings, styled
+from mlff_probes.measure.styles import CORRECTED, legend_room, own_settings, styled
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
 from mlff_probes.scorecard.ranks import compared
 from mlff_probes.scorecard.reports import barriers
@@ -157,9 +157,17 @@ def view_of(card: Scorecard, case: CaseSummary) -> FigureView:
         level_of_theory=case.level_of_theory,
         reference=case.reference_arrays,
         reference_diagnostics=case.reference_diagnostics,
-        curves=styled(measured),
+        curves=(*styled(measured), *_corrected(case)),
         rows=tuple(Row(row.calculator, row.quantity, row.expectation) for row in card.results if row.case == case.id),
     )
+
+
+def _corrected(case: CaseSummary) -> tuple[Curve, ...]:
+    """The curves of the reference at further levels of theory, where a picture has a curve of the reference."""
+    drawing = _drawing(case)
+    if drawing is None or drawing.needs_a_model:
+        return ()
+    return tuple(Curve(reference, CORRECTED) for reference in case.corrected)
 
 
 def _drawing(case: CaseSummary) -> Drawing | None:

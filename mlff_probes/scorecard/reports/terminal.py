@@ -128,6 +128,23 @@ def _dropped(card: Scorecard) -> list[str]:
     return [f"dropped from structures made of others in {', '.join(cases)}: {said}" for said, cases in found.items()]
 
 
+def _mixtures(card: Scorecard) -> list[str]:
+    """At which of its levels a calculator of several was judged, and in which cases where these are not all."""
+    found = []
+    for identity in card.calculators:
+        cases: dict[str, dict[str, None]] = {}
+        for row in card.rows(identity.label):
+            if row.calculator_level:
+                cases.setdefault(row.calculator_level, {})[row.case] = None
+        said = [level + (f" in {', '.join(names)}" if len(cases) > 1 else "") for level, names in cases.items()]
+        if said:
+            found.append(
+                f"{identity.label} learned {identity.level_of_theory}, which depends on the structure: "
+                f"here it is {'; '.join(said)}"
+            )
+    return found
+
+
 def notes(card: Scorecard) -> list[str]:
     """What a reader must know of how this run was judged."""
     found = _overridden(card)
@@ -142,6 +159,7 @@ def notes(card: Scorecard) -> list[str]:
         for case in card.cases
         if case.level_of_theory == NOT_STATED and case.reference_arrays
     ]
+    found += _mixtures(card)
     found += _dropped(card)
     found += [
         f"the checkpoint of {identity.label} was refused by the check and loaded all the same "

@@ -19,6 +19,7 @@ TEMPLATES = {
     "energy_jump": "jump",
     "force_jump": "jump",
     "wall_deficit": "wall",
+    "stated_level": "level",
     "repeat": "repeat",
     "history": "history",
     "first_call": "first_call",

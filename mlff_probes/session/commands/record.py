@@ -205,7 +205,7 @@ def loaded(spec: str, case: Any) -> Any:
                 f"nobody says which level of theory it computes, {case.file.name} neither",
             )
             raise InputError(where, problem, 'add level_of_theory = "PBE", or whatever it is')
-    elif level is not None and level.casefold() != stated.casefold():
+    elif case.is_of_another_level(level):
         raise InputError(
             f"--calculator={spec}",
             f'computes {level}, and {case.file.name} says level_of_theory = "{stated}"',

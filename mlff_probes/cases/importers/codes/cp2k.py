@@ -18,7 +18,7 @@ FUNCTIONALS = {
 PARAMETRISED = {"PBESOL": "PBEsol", "REVPBE": "revPBE", "ORIG": "PBE", "RPBE": "RPBE"}
 """What PBE is with another PARAMETRIZATION, or where the output cites such a one."""
 
-DISPERSION = {"DFTD2": "D2", "DFTD3": "D3", "DFTD3(BJ)": "D3(BJ)", "DFTD4": "D4"}
+DISPERSION = {"DFTD2": "D2", "DFTD3": "D3(0)", "DFTD3(BJ)": "D3(BJ)", "DFTD4": "D4"}
 """TYPE of the pair potential."""
 
 PRINTED: dict[str, tuple[str, Callable[[str], str]]] = {
@@ -81,7 +81,7 @@ def _of_output(lines: list[str]) -> tuple[str, str]:
     if not said:
         return "", ""
     if "DFT-D3" in said:
-        return ("D3(BJ)" if "BJ Damping" in said else "D3"), ""
+        return ("D3(BJ)" if "BJ Damping" in said else "D3(0)"), ""
     if "DFT-D2" in said or "DFT-D4" in said:
         return ("D2" if "DFT-D2" in said else "D4"), ""
     return "", NONLOCAL

@@ -25,8 +25,8 @@ DISPERSION = {
 }  # fmt: skip
 """What is added, by what pw.x prints of it."""
 
-DAMPING = {"2": "D2", "3": "D3", "4": "D3(BJ)", "5": "D3M", "6": "D3M(BJ)"}
-"""dftd3_version of the input."""
+DAMPING = {"2": "D2", "3": "D3(0)", "4": "D3(BJ)", "5": "D3M(0)", "6": "D3M(BJ)"}
+"""dftd3_version of the input, 3 where it is not said."""
 
 INPUTS = (".in", ".pwi", ".inp")
 ANGULAR = "spdf"
@@ -83,7 +83,7 @@ def with_input(settings: Settings, inputs: Sequence[Path]) -> Settings:
     if settings.dispersion != "D3":
         return replace(settings, details=details)
     version = re.search(r"dftd3_version\s*=\s*(\d)", text)
-    damping = DAMPING.get(version[1], "D3") if version else "D3"
+    damping = DAMPING.get(version[1], "D3") if version else DAMPING["3"]
     unnamed = settings.unnamed or ("" if inputs else "with D3 of unknown damping")
     return replace(settings, details=details, dispersion=damping, unnamed=unnamed)
 
