@@ -26,7 +26,7 @@ from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
 from mlff_probes.calculators.interruption import none_swallowed
 from mlff_probes.calculators.process_state import ProcessState
-from mlff_probes.calculators.spec import parse_request
+from mlff_probes.calculators.spec import parse_request, with_keys
 from mlff_probes.core.errors import InputError, describe
 
 LOADERS = {
@@ -39,6 +39,9 @@ LOADERS = {
 `installed.installed` those of other packages, which win over the table."""
 
 FILE_FAMILIES = ("mace", "chgnet")
+
+ALL = "all"
+"""What the key of a head says for each of them."""
 
 LOOKED_AT_BYTES = 4096
 """Of a file that is no checkpoint: enough to tell text from anything else."""
@@ -86,19 +89,79 @@ def load_calculator(
         trust_checkpoint=trust_checkpoint,
         pins=checked_pins(sha256, option="sha256"),
     )
-    return _loaded(request, _family(request))
+    family = _family(request)
+    if (key := _key_of_all_heads(request, family)) is not None:
+        raise InputError(
+            f"--calculator={spec}", f"{key}={ALL} stands for several calculators, and one is meant here", "name a head"
+        )
+    return _loaded(request, family)
 
 
-def _loaded(request: CalculatorRequest, family: str) -> Calculator:
+def each_head(spec: str, *, trust_checkpoint: bool = False, sha256: Iterable[str] = ()) -> list[str]:
+    """The SPECs that a SPEC stands for: itself, or with ``head=all`` one for each head of its model.
+
+    A label that the user gave gets the name of the head behind it.
+
+    Parameters
+    ----------
+    spec, trust_checkpoint, sha256
+        As of `load_calculator`.
+
+    Raises
+    ------
+    InputError
+        As `load_calculator`, where all heads are meant.
+    """
+    request = parse_request(spec)
+    if ALL not in request.options.values():
+        return [spec]
+    family = _family(request)
+    if (key := _key_of_all_heads(request, family)) is None:
+        return [spec]
+    request = replace(request, trust_checkpoint=trust_checkpoint, pins=checked_pins(sha256, option="sha256"))
+    with _loading(request, ProcessState()):
+        heads = _heads(request, family)
+    label = request.label
+    return [with_keys(spec, **{key: h}, **({"label": f"{label}-{_slug(h)}"} if label else {})) for h in heads]
+
+
+def _heads(request: CalculatorRequest, family: str) -> list[str]:
+    if family == "mace":
+        from mlff_probes.calculators.loaders import mace
+
+        return mace.heads(request)
+    from mlff_probes.calculators.loaders import named
+
+    return named.heads(request, family)
+
+
+def _key_of_all_heads(request: CalculatorRequest, family: str) -> str | None:
+    """The key by which a request asks for all heads; None where it does not, or its family has none."""
+    if ALL not in request.options.values() or (family in installed() and family not in LOADERS):
+        return None
+    row = families().get(family)
+    if row is None or row.head_option is None:
+        return None
+    return next((key for key in ("head", row.head_option) if request.options.get(key) == ALL), None)
+
+
+@contextlib.contextmanager
+def _loading(request: CalculatorRequest, state: ProcessState) -> Iterator[None]:
+    """Around what reads a model."""
     # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
     # (measured: 12 ms a call become 1,600). This must be said before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    start, state = time.perf_counter(), ProcessState()
     with quiet(), weights_only_kept(), none_swallowed(), state.during():
         try:
-            calculator = _load(request, family)
+            yield
         except (ImportError, OSError) as error:
             raise InputError(f"--calculator={request.spec}", f"cannot be loaded: {describe(error)}") from error
+
+
+def _loaded(request: CalculatorRequest, family: str) -> Calculator:
+    start, state = time.perf_counter(), ProcessState()
+    with _loading(request, state):
+        calculator = _load(request, family)
     label = request.label or _slug(calculator.label)
     identity = calculator.identity
     pinned = identity.sha256 in request.pins
