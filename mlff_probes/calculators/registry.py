@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mlff_probes.calculators import committee
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
@@ -115,6 +116,8 @@ def each_head(spec: str, *, trust_checkpoint: bool = False, sha256: Iterable[str
     request = parse_request(spec)
     if ALL not in request.options.values():
         return [spec]
+    if committee.is_committee(request.target):  # whose members all have the heads of the first
+        request = committee.member_requests(request)[0]
     family = _family(request)
     if (key := _key_of_all_heads(request, family)) is None:
         return [spec]
@@ -164,20 +167,23 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         calculator = _load(request, family)
     label = request.label or _slug(calculator.label)
     identity = calculator.identity
-    pinned = identity.sha256 in request.pins
+    read = committee.hashes(identity)
+    pinned = bool(read) and set(read) <= set(request.pins)
     identity = identity.model_copy(
         update={
             "load_s": time.perf_counter() - start,
             "label": label,
             "pinned": pinned,
-            "left_behind": tuple(state.changed),
+            "left_behind": (*identity.left_behind, *state.changed),
         }
     )
 
     def fresh(**changes: Any) -> Calculator:
-        same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
+        same = read or request.pins  # not what the file may have become since
         return _loaded(replace(request, pins=same, **changes), family)
 
+    if family == committee.FAMILY:
+        return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
     ours = family in FILE_FAMILIES or not (family in LOADERS or family in installed())
     chosen_by_us = ("cuda", "auto", None) if ours else ("cuda",)
     return replace(
@@ -191,6 +197,8 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:
+    if family == committee.FAMILY:
+        return committee.load(request, lambda member: _loaded(member, _family(member)))
     if family not in LOADERS and family in installed():
         if request.path is not None:
             hold_to_pins(request, request.path, sha256_of(request.path))
@@ -229,6 +237,8 @@ def _slug(name: str) -> str:
 
 def _family(request: CalculatorRequest) -> str:
     forced, name = request.family, request.target.partition(":")[0]
+    if committee.is_committee(request.target):
+        return committee.FAMILY
     if forced is not None and not _is_family(forced):
         raise InputError(f"--calculator={request.spec}", f"unknown family '{forced}'{_hint(forced)}", supported())
     if request.path is not None:
