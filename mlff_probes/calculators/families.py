@@ -65,8 +65,7 @@ class Model(Record):
     @property
     def levels(self) -> str:
         """The level of theory in words, with heads that of each."""
-        each = ", ".join(f"{head} {level}" for head, level in self.heads.items())
-        return f"heads: {each}" if each else self.level_of_theory
+        return ", ".join(f"head {head}: {level}" for head, level in self.heads.items()) or self.level_of_theory
 
     def level_with(self, options: Mapping[str, Any], head_option: str | None) -> str | None:
         """The level of theory of the head that the user's options choose by `head_option`, or of a model without heads.

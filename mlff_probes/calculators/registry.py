@@ -50,7 +50,8 @@ LOOKED_AT_BYTES = 4096
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
     "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
-    "returns any ASE calculator, or a calc.toml that names one; `mlff-probes models` lists further families"
+    "returns any ASE calculator, or a calc.toml that names one, or several of these as committee=a.model+b.model; "
+    "`mlff-probes models` lists further families"
 )
 
 
@@ -116,6 +117,7 @@ def each_head(spec: str, *, trust_checkpoint: bool = False, sha256: Iterable[str
     request = parse_request(spec)
     if ALL not in request.options.values():
         return [spec]
+    label = request.label
     if committee.is_committee(request.target):  # whose members all have the heads of the first
         request = committee.member_requests(request)[0]
     family = _family(request)
@@ -124,7 +126,6 @@ def each_head(spec: str, *, trust_checkpoint: bool = False, sha256: Iterable[str
     request = replace(request, trust_checkpoint=trust_checkpoint, pins=checked_pins(sha256, option="sha256"))
     with _loading(request, ProcessState()):
         heads = _heads(request, family)
-    label = request.label
     return [with_keys(spec, **{key: h}, **({"label": f"{label}-{_slug(h)}"} if label else {})) for h in heads]
 
 

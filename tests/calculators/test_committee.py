@@ -16,6 +16,7 @@ from support import STORED, refusal
 from mlff_probes import evaluate, load_calculator
 from mlff_probes.calculators import evaluation
 from mlff_probes.calculators.evaluation import evaluate_with_stress
+from mlff_probes.calculators.registry import each_head
 from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.scorecard.reports import csv, markdown, terminal
 from mlff_probes.scorecard.reports.text import identity_lines
@@ -266,6 +267,8 @@ def test_files_are_batched_pinned_and_loaded_again(files, tmp_path, frames):
 
 @pytest.mark.usefixtures("one_thread")
 def test_files_that_match_are_a_committee_for_each_head(files):
-    found = loaded_models(f"committee={files[0].parent}/*.model,head=all", Loading())
+    pattern = f"committee={files[0].parent}/*.model"
+    assert each_head(f"{pattern},label=x,head=all") == [f"{pattern},label=x-{h},head={h}" for h in ("pbe", "r2scan")]
+    found = loaded_models(f"{pattern},head=all", Loading())
     assert [each.label for each in found] == ["a-pbe+b-pbe", "a-r2scan+b-r2scan"]
     assert [each.identity.options["head"] for each in found] == ["pbe", "r2scan"]

@@ -382,6 +382,7 @@ def test_the_head_is_handed_over_and_named_with_its_level(spec, label, level, ta
         ("toy:many", "the model has several heads, and none was chosen; add ,task=… with one of: mp, sc"),
         ("toy:many,head=x", "the model has no head 'x'; add ,task=… with one of: mp, sc"),
         ("toy:many,head=mp,task=mp", "the head is given twice, by 'head' and by 'task'"),
+        ("toy:one,head=mp", "the model has one head; leave its choice out"),
         ("toy:many,task=all", "task=all stands for several calculators, and one is meant here; name a head"),
     ],
 )
@@ -400,10 +401,16 @@ def test_all_heads_are_calculators_of_their_own():
     assert [each.label for each in named] == ["mine-mp", "mine-sc"]
 
 
-@pytest.mark.parametrize("spec", ["toy:one,head=all", "mine.toy,head=all"])
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("toy:one,head=all", "the model has one head"),
+        ("mine.toy,head=all", "which heads mine.toy has is not known here; name one: ,task=…"),
+    ],
+)
 @pytest.mark.usefixtures("with_heads")
-def test_all_heads_of_a_model_whose_heads_nobody_knows_are_refused(spec):
-    with pytest.raises(InputError, match=r"which heads .* has is not known here; name one: ,task=…"):
+def test_all_heads_of_a_model_whose_heads_nobody_knows_are_refused(spec, says):
+    with pytest.raises(InputError, match=says):
         loaded_models(spec, Loading())
 
 
@@ -439,4 +446,4 @@ def test_a_row_whose_heads_cannot_be_chosen_is_refused(table, old, new, says):
 @pytest.mark.usefixtures("with_heads")
 def test_the_command_lists_the_heads(capsys):
     assert cli.main(["models", "toy"]) == 0
-    assert "toy:soft (heads: mp PBE, sc r2SCAN, downloaded)" in " ".join(capsys.readouterr().out.split())
+    assert "toy:soft (head mp: PBE, head sc: r2SCAN, downloaded)" in " ".join(capsys.readouterr().out.split())

@@ -78,13 +78,19 @@ def heads(request: CalculatorRequest, name: str) -> list[str]:
     """
     family = families()[name]
     file, model = _chosen(request, name, family)
-    if model is None or not model.heads:
+    if model is None:
         raise InputError(
             f"--calculator={request.spec}",
-            f"which heads {file or request.target} has is not known here",
+            f"which heads {file} has is not known here",
             f"name one: ,{family.head_option}=…",
         )
+    if not model.heads:
+        raise _of_one_head(request)
     return list(model.heads)
+
+
+def _of_one_head(request: CalculatorRequest) -> InputError:
+    return InputError(f"--calculator={request.spec}", "the model has one head", "leave its choice out")
 
 
 def _with_head(request: CalculatorRequest, family: Family) -> CalculatorRequest:
@@ -101,6 +107,8 @@ def _head(request: CalculatorRequest, family: Family, model: Model | None, optio
     """The head in use; None where a model has none, as far as the table says."""
     own, known = family.head_option, list(model.heads) if model else []
     chosen = None if own is None else options.get(own)
+    if not known and model is not None and own in request.options:
+        raise _of_one_head(request)
     if not known:
         return None if chosen is None else str(chosen)
     if str(chosen) not in known:

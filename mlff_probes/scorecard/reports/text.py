@@ -317,8 +317,8 @@ def doubt_lines(card: Scorecard, calculator: str) -> list[str]:
     for measurement in card.measurements:
         known = {name: value for name in SPREAD if (value := measurement.values.get(name)) and value.value is not None}
         if measurement.calculator == calculator and known:
-            said = [f"{measured_text(value)} of the {name.partition('_')[0]} ({value.samples})" for name, value in
-                    known.items()]  # fmt: skip
+            said = [f"{measured_text(value)} of the {name.partition('_')[0]} ({value.samples})"
+                    for name, value in known.items()]  # fmt: skip
             found.append(f"{measurement.case}: spread over members against error, rank correlation {', '.join(said)}")
     return found
 
