@@ -209,7 +209,7 @@ def families_page() -> str:
         text += [f"## {row.title}", table(("", ""), [line for line in about if line[1]])]
         if row.models:
             models = [
-                (code(f"{name}:{model}") + (" (default)" if model == row.default else ""), each.level_of_theory,
+                (code(f"{name}:{model}") + (" (default)" if model == row.default else ""), each.levels,
                  "in the package" if each.in_package else "downloaded")
                 for model, each in row.models.items()
             ]  # fmt: skip

@@ -276,7 +276,7 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.core.protocol import LabelKeys
     from mlff_probes.measure.parity.worst_frames import worst_frames
     from mlff_probes.scorecard.files import check_path
-    from mlff_probes.session.models import Loading, loaded_models
+    from mlff_probes.session.models import Loading, one_model
 
     (spec, *more), directories = parsed.calculator, _directories(parsed)
     if more:
@@ -298,7 +298,7 @@ def _worst(parsed: argparse.Namespace) -> Iterator[str]:
         device=parsed.device, dtype=parsed.dtype, trust_checkpoint=parsed.trust_checkpoint,
         sha256=checked_pins(parsed.sha256, option="--sha256"), pin_option="--sha256",
     )  # fmt: skip
-    (calculator,) = loaded_models(spec, loading)
+    calculator = one_model(spec, loading)
     with quiet():
         found = worst_frames(
             calculator, read.frames, read.stored, parsed.count, by=parsed.by, reference=parsed.energy_reference

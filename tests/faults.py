@@ -661,6 +661,31 @@ class Batched(Sound):
         return [(energy * factor, f * factor if forces else None) for energy, f in super().batch(frames, forces)]
 
 
+class FirstHead(Sound):
+    """In a batch the first head of several answers, whichever is in use.
+
+    A wrapper that was written for models of one head: what goes through it is of another level of theory.
+    """
+
+    first_head = 1.001
+
+    def batch(self, frames, forces):
+        batch = super().batch(frames, forces)
+        return [(energy * self.first_head, f * self.first_head if forces else None) for energy, f in batch]
+
+
+class FirstMember(Sound):
+    """A committee judges its first member alone.
+
+    The mean over the members is right, and each of them by itself is off.
+    """
+
+    members = (1.6, 0.4)
+
+    def evaluated(self, atoms):
+        return scaled(super().evaluated(atoms), self.members[0])
+
+
 class GivesOut(Counting):
     """After many calls there are only NaN.
 

@@ -73,6 +73,8 @@ class Calculator:
         Around each model call: what may end it (`mlff_probes.calculators.limits`).
     state
         What it changed of the process, and has in its calls.
+    members
+        Those of a committee, of which it is the mean; none of any other calculator.
     bench
         The structure through which it is asked where it has no batched pass.
     """
@@ -89,6 +91,7 @@ class Calculator:
     other_kernels: tuple[str, ...] = ()
     can_compile: bool = False
     guard: Guard = unguarded
+    members: tuple[Calculator, ...] = ()
     state: ProcessState = field(default_factory=ProcessState, compare=False, repr=False)
     bench: Bench = field(default_factory=Bench, compare=False, repr=False)
 

@@ -75,13 +75,21 @@ def evaluate(
         start = clock()
         found, batches = _passes(model, frames, (forces, stress), name)
         elapsed = model.device.now(clock) - start
+    mean = _checked(found, frames, (forces, stress), name)
+    apart = zip(*(row[3] for row in found), strict=True) if model.members else ()
+    members = tuple(_checked(list(each), frames, (forces, stress), name) for each in apart)
+    return replace(mean, calls=len(frames), batches=batches, model_s=elapsed, members=members)
+
+
+def _checked(
+    found: Sequence[tuple[Any, ...]], frames: Sequence[Atoms], wanted: tuple[bool, bool], name: Callable[[int], str]
+) -> Evaluation:
+    """Energies, and forces and stresses where these are `wanted`, as numbers of the right shapes."""
+    forces, stress = wanted
     return Evaluation(
         energies=np.array([_checked_energy(values[0], name(row)) for row, values in enumerate(found)]),
         forces=tuple(_checked_forces(v[1], frames[row], name(row)) for row, v in enumerate(found)) if forces else None,
         stresses=np.array([_checked_stress(v[2], name(row)) for row, v in enumerate(found)]) if stress else None,
-        calls=len(frames),
-        batches=batches,
-        model_s=elapsed,
     )
 
 
@@ -106,20 +114,30 @@ def evaluate_with_stress(
 def _with_stress(
     calculator: Calculator | Any, frames: Sequence[Atoms], stressed: NDArray[np.bool_], forces: bool
 ) -> Evaluation:
-    calls, stresses = Calls(), np.full((len(frames), 6), np.nan)
-    energies, all_forces = np.full(len(frames), np.nan), dict[int, Floats]()
+    calls, parts = Calls(), list[tuple[list[int], Evaluation]]()
     for stress in (True, False):
-        rows = np.flatnonzero(stressed == stress).tolist()
-        names = [f"frame {row}" for row in rows]
-        found = calls.add(
-            evaluate(calculator, [frames[row] for row in rows], forces=forces, stress=stress, name=names.__getitem__)
-        )
-        energies[rows] = found.energies
-        all_forces |= dict(zip(rows, found.forces or (), strict=False))
-        if found.stresses is not None:
-            stresses[rows] = found.stresses
-    ordered = tuple(all_forces[row] for row in range(len(frames))) if forces else None
-    return replace(calls.evaluation(), energies=energies, forces=ordered, stresses=stresses)
+        if rows := np.flatnonzero(stressed == stress).tolist():
+            names = [f"frame {row}" for row in rows]
+            some = [frames[row] for row in rows]
+            found = evaluate(calculator, some, forces=forces, stress=stress, name=names.__getitem__)
+            parts.append((rows, calls.add(found)))
+    whole, sums = _merged(parts), calls.evaluation()
+    members = [_merged([(rows, part.members[n]) for rows, part in parts]) for n in range(len(parts[0][1].members))]
+    return replace(whole, calls=sums.calls, batches=sums.batches, model_s=sums.model_s, members=tuple(members))
+
+
+def _merged(parts: Sequence[tuple[list[int], Evaluation]]) -> Evaluation:
+    """One evaluation of several, each with the rows of its frames; no stress is NaN."""
+    rows = [row for some, _ in parts for row in some]
+    energies, stresses = np.full(len(rows), np.nan), np.full((len(rows), 6), np.nan)
+    forces = dict[int, Floats]()
+    for some, part in parts:
+        energies[some] = part.energies
+        forces |= dict(zip(some, part.forces or (), strict=False))
+        if part.stresses is not None:
+            stresses[some] = part.stresses
+    ordered = tuple(forces[row] for row in range(len(rows))) if forces else None
+    return Evaluation(energies, ordered, stresses=stresses)
 
 
 def _passes(
@@ -163,9 +181,7 @@ def _forward(
     where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
     try:
         with none_swallowed(), model.guard(where, len(rows)):
-            if model.batch is not None:
-                return _of_batch(model.batch([frames[row] for row in rows], wanted[0]), len(rows))
-            return [_single(model, frames[row], *wanted) for row in rows]
+            return _answers(model, [frames[row] for row in rows], wanted)
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
     except (KeyboardInterrupt, TimeUp):
@@ -178,6 +194,49 @@ def _forward(
     release()
     size = f"{_atoms(frames, rows)} atoms in " + ("one structure" if len(rows) == 1 else f"{len(rows)} structures")
     raise OutOfMemoryError(f"out of memory on {memory} with {size} ({where}): {said}")
+
+
+def _answers(model: Calculator, frames: Sequence[Atoms], wanted: tuple[bool, bool]) -> list[tuple[Any, ...]]:
+    """(energy, forces, stress) of each frame as the model gives them, and what each member gives of a committee."""
+    if model.members:
+        return of_members(model.members, frames, wanted, batched=model.batch is not None)
+    if model.batch is not None:
+        return _of_batch(model.batch(frames, wanted[0]), len(frames))
+    return [_single(model, frame, *wanted) for frame in frames]
+
+
+def of_members(
+    members: Sequence[Calculator], frames: Sequence[Atoms], wanted: tuple[bool, bool], *, batched: bool
+) -> list[tuple[Any, ...]]:
+    """(energy, forces, stress, each member's own) of each frame: the mean over the members of a committee.
+
+    Parameters
+    ----------
+    members
+        Each is asked in the state of the process that is its own.
+    frames
+        ASE atoms; never modified.
+    wanted
+        Whether forces and the stress are; else there is None in their place.
+    batched
+        Whether each member is asked through its own batched pass.
+    """
+    apart = []
+    for member in members:
+        model = member if batched else replace(member, batch=None)
+        with model.state.during():
+            apart.append(_answers(model, frames, wanted))
+    return [(*_mean(each), each) for each in zip(*apart, strict=True)]
+
+
+def _mean(each: Sequence[tuple[Any, ...]]) -> tuple[Any, Any, Any]:
+    """The mean energy, forces and stress of what members say of one frame; None for what they were not asked for."""
+    columns = list(zip(*(pair if len(pair) > 2 else (*pair, None) for pair in each), strict=True))
+    energy, forces, stress = (
+        None if any(part is None for part in column) else np.mean([np.asarray(part, dtype=float) for part in column], 0)
+        for column in columns[:3]
+    )
+    return energy, forces, stress
 
 
 def _of_batch(found: Sequence[tuple[Any, Any]], asked: int) -> list[tuple[Any, ...]]:

@@ -51,17 +51,32 @@ class Model(Record):
     in_package
         Whether its weights, or parameters, are part of the package, so that nothing is downloaded.
     arguments
-        What the factory is given beside the name; an option of the user's wins, and then the level is not known.
+        What the factory is given beside the name; an option of the user's wins, and then the level is not known, but
+        for that of a head.
+    heads
+        Its heads (modalities, tasks), each with the level of theory of the data that it was trained on. The argument
+        `head_option` of the family names the one that is in use where nobody chooses.
     """
 
     level_of_theory: Level
     in_package: bool = False
     arguments: dict[str, str | bool | int | float] = Field(default={})
+    heads: dict[Text, Level] = Field(default={})
 
-    def level_with(self, options: Mapping[str, Any]) -> str | None:
-        """The level of theory, None where the user's options change which of several levels a model computes on."""
-        own = all(options.get(key, value) == value for key, value in self.arguments.items())
-        return self.level_of_theory if own else None
+    @property
+    def levels(self) -> str:
+        """The level of theory in words, with heads that of each."""
+        return ", ".join(f"head {head}: {level}" for head, level in self.heads.items()) or self.level_of_theory
+
+    def level_with(self, options: Mapping[str, Any], head_option: str | None) -> str | None:
+        """The level of theory of the head that the user's options choose by `head_option`, or of a model without heads.
+
+        None where other options change which of several levels a model computes on.
+        """
+        fixed = {key: value for key, value in self.arguments.items() if not (self.heads and key == head_option)}
+        head = (self.arguments | dict(options)).get(head_option or "")
+        own = all(options.get(key, value) == value for key, value in fixed.items())
+        return self.heads.get(str(head), self.level_of_theory) if own else None
 
 
 class Family(Record):
@@ -92,6 +107,9 @@ class Family(Record):
         The precision in which it computes.
     options
         Further arguments that a user may give.
+    head_option
+        That of them which chooses one of several heads of a model (a modality, a task); it may be written as
+        ``head=`` too.
     files
         What kind of file it reads, in words; None for a family that reads none.
     suffixes, first_line, pickled
@@ -122,6 +140,7 @@ class Family(Record):
     device_argument: Text | None = None
     dtype: Literal["float32", "float64"] | None = None
     options: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    head_option: Text | None = None
     files: Text | None = None
     suffixes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     first_line: Pattern | None = None
@@ -140,6 +159,11 @@ class Family(Record):
             raise PydanticCustomError("both", "a family with a loader of its own has no factory, argument or dtype")
         if self.default is not None and self.default not in self.models:
             raise PydanticCustomError("default", f"the default '{self.default}' is none of its models")
+        if self.head_option is not None and self.head_option not in self.options:
+            raise PydanticCustomError("head", f"the head_option '{self.head_option}' is none of its options")
+        headless = [name for name, model in self.models.items() if model.heads and self.head_option is None]
+        if headless:
+            raise PydanticCustomError("heads", f"'{headless[0]}' has heads, and no head_option says how one is chosen")
         if not self.models and self.files is None:
             raise PydanticCustomError("nothing", "it has neither models nor files")
         return self

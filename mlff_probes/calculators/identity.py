@@ -88,6 +88,15 @@ def cuda_facts(device: str) -> dict[str, Any]:
     return {"tf32": tf32, "cuda": torch.version.cuda, "driver": driver}
 
 
+def same_model(one: CalculatorIdentity, other: CalculatorIdentity) -> bool:
+    """Whether two identities are of one model: written alike, of one file, or of one factory with the same options."""
+    if one.spec == other.spec:
+        return True
+    if one.sha256 is None or (one.sha256, one.sha256_of) != (other.sha256, other.sha256_of):
+        return False
+    return one.sha256_of is None or (one.options, one.files) == (other.options, other.files)
+
+
 def path_not_stated(identity: CalculatorIdentity, *, of: tuple[str, ...] = ("device", "dtype")) -> str | None:
     """What of a calculator's path (the fields `of`) nobody stated, and how to state it; None if all is stated."""
     what = {"device": "on which device", "dtype": "in which precision"}

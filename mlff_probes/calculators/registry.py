@@ -18,6 +18,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from mlff_probes.calculators import committee
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
@@ -27,7 +28,7 @@ from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
 from mlff_probes.calculators.interruption import none_swallowed
 from mlff_probes.calculators.process_state import ProcessState
-from mlff_probes.calculators.spec import parse_request
+from mlff_probes.calculators.spec import parse_request, with_keys
 from mlff_probes.core.errors import InputError, describe
 
 LOADERS = {
@@ -41,13 +42,17 @@ LOADERS = {
 
 FILE_FAMILIES = ("mace", "chgnet")
 
+ALL = "all"
+"""What the key of a head says for each of them."""
+
 LOOKED_AT_BYTES = 4096
 """Of a file that is no checkpoint: enough to tell text from anything else."""
 
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
     "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
-    "returns any ASE calculator, or a calc.toml that names one; `mlff-probes models` lists further families"
+    "returns any ASE calculator, or a calc.toml that names one, or several of these as committee=a.model+b.model; "
+    "`mlff-probes models` lists further families"
 )
 
 
@@ -87,35 +92,102 @@ def load_calculator(
         trust_checkpoint=trust_checkpoint,
         pins=checked_pins(sha256, option="sha256"),
     )
-    return _loaded(request, _family(request))
+    family = _family(request)
+    if (key := _key_of_all_heads(request, family)) is not None:
+        raise InputError(
+            f"--calculator={spec}", f"{key}={ALL} stands for several calculators, and one is meant here", "name a head"
+        )
+    return _loaded(request, family)
 
 
-def _loaded(request: CalculatorRequest, family: str) -> Calculator:
+def each_head(spec: str, *, trust_checkpoint: bool = False, sha256: Iterable[str] = ()) -> list[str]:
+    """The SPECs that a SPEC stands for: itself, or with ``head=all`` one for each head of its model.
+
+    A label that the user gave gets the name of the head behind it.
+
+    Parameters
+    ----------
+    spec, trust_checkpoint, sha256
+        As of `load_calculator`.
+
+    Raises
+    ------
+    InputError
+        As `load_calculator`, where all heads are meant.
+    """
+    request = parse_request(spec)
+    if ALL not in request.options.values():
+        return [spec]
+    label = request.label
+    if committee.is_committee(request.target):  # whose members all have the heads of the first
+        request = committee.member_requests(request)[0]
+    family = _family(request)
+    if (key := _key_of_all_heads(request, family)) is None:
+        return [spec]
+    request = replace(request, trust_checkpoint=trust_checkpoint, pins=checked_pins(sha256, option="sha256"))
+    with _loading(request, ProcessState()):
+        heads = _heads(request, family)
+    return [with_keys(spec, **{key: h}, **({"label": f"{label}-{_slug(h)}"} if label else {})) for h in heads]
+
+
+def _heads(request: CalculatorRequest, family: str) -> list[str]:
+    if family == "mace":
+        from mlff_probes.calculators.loaders import mace
+
+        return mace.heads(request)
+    from mlff_probes.calculators.loaders import named
+
+    return named.heads(request, family)
+
+
+def _key_of_all_heads(request: CalculatorRequest, family: str) -> str | None:
+    """The key by which a request asks for all heads; None where it does not, or its family has none."""
+    if ALL not in request.options.values() or (family in installed() and family not in LOADERS):
+        return None
+    row = families().get(family)
+    if row is None or row.head_option is None:
+        return None
+    return next((key for key in ("head", row.head_option) if request.options.get(key) == ALL), None)
+
+
+@contextlib.contextmanager
+def _loading(request: CalculatorRequest, state: ProcessState) -> Iterator[None]:
+    """Around what reads a model."""
     # Spinning OpenMP threads slow a model down a hundredfold as soon as another process wants a core
     # (measured: 12 ms a call become 1,600). This must be said before torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    start, state = time.perf_counter(), ProcessState()
     with quiet(), weights_only_kept(), none_swallowed(), state.during():
         try:
-            calculator = with_dispersion(_load(request, family), request)
+            yield
         except (ImportError, OSError) as error:
             raise InputError(f"--calculator={request.spec}", f"cannot be loaded: {describe(error)}") from error
+
+
+def _loaded(request: CalculatorRequest, family: str) -> Calculator:
+    start, state = time.perf_counter(), ProcessState()
+    with _loading(request, state):
+        calculator = _load(request, family)
+        if family != committee.FAMILY:  # whose members have the term each
+            calculator = with_dispersion(calculator, request)
     label = request.label or _slug(calculator.label)
     identity = calculator.identity
-    pinned = identity.sha256 in request.pins
+    read = committee.hashes(identity)
+    pinned = bool(read) and set(read) <= set(request.pins)
     identity = identity.model_copy(
         update={
             "load_s": time.perf_counter() - start,
             "label": label,
             "pinned": pinned,
-            "left_behind": tuple(state.changed),
+            "left_behind": (*identity.left_behind, *state.changed),
         }
     )
 
     def fresh(**changes: Any) -> Calculator:
-        same = (identity.sha256,) if identity.sha256 else request.pins  # not what the file may have become since
+        same = read or request.pins  # not what the file may have become since
         return _loaded(replace(request, pins=same, **changes), family)
 
+    if family == committee.FAMILY:
+        return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
     ours = family in FILE_FAMILIES or not (family in LOADERS or family in installed())
     chosen_by_us = ("cuda", "auto", None) if ours else ("cuda",)
     return replace(
@@ -129,6 +201,8 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:
+    if family == committee.FAMILY:
+        return committee.load(request, lambda member: _loaded(member, _family(member)))
     if family not in LOADERS and family in installed():
         if request.path is not None:
             hold_to_pins(request, request.path, sha256_of(request.path))
@@ -167,6 +241,8 @@ def _slug(name: str) -> str:
 
 def _family(request: CalculatorRequest) -> str:
     forced, name = request.family, request.target.partition(":")[0]
+    if committee.is_committee(request.target):
+        return committee.FAMILY
     if forced is not None and not _is_family(forced):
         raise InputError(f"--calculator={request.spec}", f"unknown family '{forced}'{_hint(forced)}", supported())
     if request.path is not None:

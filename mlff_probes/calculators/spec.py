@@ -61,6 +61,12 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     return replace(request, device=request.device or device, dtype=request.dtype or dtype)
 
 
+def with_keys(spec: str, **keys: str) -> str:
+    """`spec` with some of its keys at other values."""
+    target, options = _split(spec)
+    return target + "".join(f",{key}={value}" for key, value in (options | keys).items())
+
+
 def _split(spec: str) -> tuple[str, dict[str, str]]:
     """The target and the keys behind it; an existing file may itself hold what looks like a key."""
     target, options = os.path.expanduser(spec.strip()), dict[str, str]()  # noqa: PTH111 - it need not be a path

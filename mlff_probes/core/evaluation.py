@@ -23,6 +23,8 @@ class Evaluation:
     stresses
         Shape (n_frames, 6), float64, eV/A^3, in the order xx, yy, zz, yz, xz, xy and with the sign of ASE: positive
         where the cell wants to shrink; NaN for frames of which none is known or was asked for, None for none at all.
+    members
+        What each member of a committee said, of which all else is the mean; none of any other model.
     calls
         Model calls: the number of structures that went through the model.
     batches
@@ -38,6 +40,7 @@ class Evaluation:
     batches: int = 0
     model_s: float = 0.0
     stresses: Floats | None = None
+    members: tuple[Evaluation, ...] = ()
 
     @property
     def stressed(self) -> NDArray[np.bool_]:

@@ -168,7 +168,8 @@ class Value(Record):
     `degrees_of_freedom`, where they are known. `upper_bound` says that the truth lies anywhere below `value`. `also`
     holds the same number in other units, for instance ``{"J/m^2": 0.125}``; `note` says what it was seen on. `samples`
     says what an aggregated number stands on; None for one that leaves nothing out. `caveat` is what nobody should read
-    the number without.
+    the number without. `spread` is the standard deviation of the numbers that the members of a committee give, each
+    alone; None for any other model.
     """
 
     value: Finite | None
@@ -177,6 +178,7 @@ class Value(Record):
     degrees_of_freedom: Annotated[float, Field(ge=1)] | None = None
     upper_bound: bool = False
     also: dict[str, Finite] = {}
+    spread: NonNegative | None = None
     note: str = ""
     caveat: str = ""
     samples: Samples | None = None

@@ -19,6 +19,7 @@ from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.protocol import BaseProtocol
 from mlff_probes.core.records import Measurement
 from mlff_probes.core.view import FigureView
+from mlff_probes.measure.committee import with_spread
 from mlff_probes.measure.results import Result
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ class OnFrames:
         stressed = np.zeros(len(frames), dtype=bool)
         if case.stored is not None and case.protocol.uses_stress(case.quantities) and calculator.supplies("stress"):
             stressed[: len(case.frames)] = case.stored.stressed
-        return self.work_up(case, evaluate_with_stress(calculator, frames, stressed, forces=forces))
+        evaluation = evaluate_with_stress(calculator, frames, stressed, forces=forces)
+        found = self.work_up(case, evaluation)
+        members = [self.work_up(case, each) for each in evaluation.members]
+        return with_spread(found, members) if members else found
 
     def reference(self, case: Case[Any], _: Sequence[str]) -> Result | None:
         """Work up the energies and forces that are stored with the frames; None without any."""

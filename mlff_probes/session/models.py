@@ -11,7 +11,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE
 from mlff_probes.calculators.checkpoints.safety import check_pins_used
 from mlff_probes.calculators.identity import cuda_devices, path_not_stated
-from mlff_probes.calculators.registry import load_calculator
+from mlff_probes.calculators.registry import each_head, load_calculator
 from mlff_probes.calculators.wrapping import known_elements, wrapped
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
@@ -55,6 +55,10 @@ class Loading:
     pin_option: str = "--probe-sha256"
     tell_apart: str = "add ,label=… to tell them apart"
 
+    def each_head(self, spec: str) -> list[str]:
+        """The SPECs that a SPEC stands for: with ``head=all`` one for each head of its model."""
+        return each_head(spec, trust_checkpoint=self.trust_checkpoint, sha256=self.sha256)
+
     def load(self, spec: str) -> Calculator:
         """The calculator that a SPEC names."""
         return load_calculator(
@@ -81,7 +85,7 @@ def loaded_models(models: Models, loading: Loading, *, baseline: str | None = No
         named = [(None, models)]
     if not named:
         raise InputError("", "no model is named", "write for instance model='chgnet' or model='path/to.model'")
-    found = [_calculator(label, each, loading) for label, each in named]
+    found = [calculator for label, each in named for calculator in _calculators(label, each, loading)]
     if baseline is not None:
         found.append(_baseline(baseline, loading))
     check_pins_used(loading.sha256, [calculator.identity for calculator in found], option=loading.pin_option)
@@ -94,6 +98,19 @@ def loaded_models(models: Models, loading: Loading, *, baseline: str | None = No
     return found
 
 
+def one_model(spec: str, loading: Loading) -> Calculator:
+    """The calculator that a SPEC names, where one is meant.
+
+    Raises
+    ------
+    InputError
+        As `loaded_models`, and if it names several (``head=all``).
+    """
+    calculator = loading.load(spec)
+    check_pins_used(loading.sha256, [calculator.identity], option=loading.pin_option)
+    return calculator
+
+
 def _baseline(spec: str, loading: Loading) -> Calculator:
     try:
         return loading.load(spec)
@@ -103,21 +120,22 @@ def _baseline(spec: str, loading: Loading) -> Calculator:
         raise error.at(f"{BASELINE}={spec}") from error
 
 
-def _calculator(label: str | None, model: Model, loading: Loading) -> Calculator:
+def _calculators(label: str | None, model: Model, loading: Loading) -> list[Calculator]:
+    """The calculator that `model` names, or one for each of its heads."""
     if label is not None and not (isinstance(label, str) and LABEL.fullmatch(label)):
         raise InputError(f"model={{{label!r}: …}}", LABEL_RULE)
     if isinstance(model, str | os.PathLike):
         spec = os.fspath(model)
-        return loading.load(f"{spec},label={label}" if label else spec)
+        return [loading.load(each) for each in loading.each_head(f"{spec},label={label}" if label else spec)]
     for name in ("device", "dtype"):
         if (value := getattr(loading, name)) is not None:
             raise InputError(
                 "", f"{name}='{value}' cannot be given to a calculator that is made already", "leave it out"
             )
     if not isinstance(model, Calculator):
-        return _bare(label, model)
+        return [_bare(label, model)]
     identity = model.identity.model_copy(update={"label": label or model.label})
-    return replace(model, identity=identity, labelled=model.labelled or label is not None)
+    return [replace(model, identity=identity, labelled=model.labelled or label is not None)]
 
 
 def _bare(label: str | None, model: Any) -> Calculator:

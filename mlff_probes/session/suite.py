@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.identity import same_model
 from mlff_probes.cases.dispersion import with_dispersion
 from mlff_probes.cases.known_failures import KnownFailures
 from mlff_probes.core.case import BrokenCase, Case
@@ -285,7 +286,7 @@ def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:
             if not all(c.labelled for c in calculators if c.label == label):
                 raise InputError("", f"two calculators are called '{label}'", "add ,label=… to tell them apart")
             twins = [c.identity for c in calculators if c.label == label and c is not calculator]
-            if any(_same_model(twin, identity) for twin in twins):
+            if any(same_model(twin, identity) for twin in twins):
                 raise InputError("", f"two replicates called '{label}' are the same: --calculator={identity.spec}")
             seen[label] += 1
             name = f"{label}.{seen[label]}"
@@ -296,12 +297,3 @@ def number_replicates(calculators: Sequence[Calculator]) -> list[Calculator]:
             identity = identity.model_copy(update={"label": name, "replicate_of": label})
         found.append(replace(calculator, identity=identity))
     return found
-
-
-def _same_model(one: CalculatorIdentity, other: CalculatorIdentity) -> bool:
-    """Whether two identities are of one model: written alike, of one file, or of one factory with the same options."""
-    if one.spec == other.spec:
-        return True
-    if one.sha256 is None or (one.sha256, one.sha256_of) != (other.sha256, other.sha256_of):
-        return False
-    return one.sha256_of is None or (one.options, one.files) == (other.options, other.files)

@@ -16,8 +16,10 @@ from mace_models import random_mace
 from mlff_probes import cli
 from mlff_probes.calculators import families
 from mlff_probes.calculators.checkpoints.safety import weights_only_kept
-from mlff_probes.calculators.registry import LOADERS, load_calculator
+from mlff_probes.calculators.registry import LOADERS, each_head, load_calculator
 from mlff_probes.core.errors import InputError
+from mlff_probes.scorecard.reports.text import identity_lines
+from mlff_probes.session.models import Loading, loaded_models
 
 TOY = '''
 """A family whose models are Lennard-Jones, and its weights files with one number."""
@@ -330,3 +332,118 @@ def test_the_command_lists_what_is_installed_and_what_is_not(table, capsys):
 def test_every_line_of_the_list_fits_a_terminal(capsys):
     cli.main(["models"])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
+# --------------------------------------------------------------------------------------------------------------- heads
+
+HEADS = changed('options = ["softness"]', 'options = ["softness", "task"]\nhead_option = "task"').replace(
+    'soft = { level_of_theory = "r2SCAN", arguments = { softness = 0.5 } }',
+    'soft = { level_of_theory = "PBE", arguments = { softness = 0.5, task = "mp" }, heads.mp = "PBE", '
+    'heads.sc = "r2SCAN" }\nmany = { level_of_theory = "PBE", heads.mp = "PBE", heads.sc = "r2SCAN" }',
+)
+TASKS = TOY.replace("softness=1.0):", 'softness=1.0, task="one task"):').replace(
+    '"softness": softness}', '"softness": softness, "task": task}'
+)
+
+
+@pytest.fixture
+def with_heads(table):
+    folder = table(HEADS)
+    (folder / "toy_models.py").write_text(TASKS)
+    (folder / "many.toy").write_text("toy 0.4")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("spec", "label", "level", "task"),
+    [
+        ("toy:soft", "toy-soft-mp", "PBE", "mp"),  # the default, which is said
+        ("toy:soft,task=sc", "toy-soft-sc", "r2SCAN", "sc"),
+        ("toy:soft,head=sc", "toy-soft-sc", "r2SCAN", "sc"),
+        ("toy:soft,head=sc,softness=0.1", "toy-soft-sc", None, "sc"),
+        ("toy:many,head=mp", "toy-many-mp", "PBE", "mp"),
+        ("toy:mine.toy,head=sc", "mine-sc", None, "sc"),
+        ("toy:one", "toy-one", "PBE", "one task"),
+    ],
+)
+@pytest.mark.usefixtures("with_heads")
+def test_the_head_is_handed_over_and_named_with_its_level(spec, label, level, task):
+    identity = load_calculator(spec).identity
+    assert (identity.label, identity.level_of_theory) == (label, level)
+    assert sys.modules["toy_models"].made[-1]["task"] == task
+    if task != "one task":
+        assert identity.options["task"] == task
+        assert f", task {task}" in identity_lines(identity)[1]
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("toy:many", "the model has several heads, and none was chosen; add ,task=… with one of: mp, sc"),
+        ("toy:many,head=x", "the model has no head 'x'; add ,task=… with one of: mp, sc"),
+        ("toy:many,head=mp,task=mp", "the head is given twice, by 'head' and by 'task'"),
+        ("toy:one,head=mp", "the model has one head; leave its choice out"),
+        ("toy:many,task=all", "task=all stands for several calculators, and one is meant here; name a head"),
+    ],
+)
+@pytest.mark.usefixtures("with_heads")
+def test_a_head_that_cannot_be_had_is_refused_with_those_that_can(spec, says):
+    assert refusal(spec) == f"--calculator={spec}: {says}"
+    assert "toy_models" not in sys.modules
+
+
+@pytest.mark.usefixtures("with_heads")
+def test_all_heads_are_calculators_of_their_own():
+    found = loaded_models(["toy:many,head=all", "toy:one"], Loading())
+    assert [each.label for each in found] == ["toy-many-mp", "toy-many-sc", "toy-one"]
+    assert [each.identity.level_of_theory for each in found] == ["PBE", "r2SCAN", "PBE"]
+    named = loaded_models({"mine": "toy:many,task=all"}, Loading())
+    assert [each.label for each in named] == ["mine-mp", "mine-sc"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("toy:one,head=all", "the model has one head"),
+        ("mine.toy,head=all", "which heads mine.toy has is not known here; name one: ,task=…"),
+    ],
+)
+@pytest.mark.usefixtures("with_heads")
+def test_all_heads_of_a_model_whose_heads_nobody_knows_are_refused(spec, says):
+    with pytest.raises(InputError, match=says):
+        loaded_models(spec, Loading())
+
+
+def test_a_baseline_is_one_head(with_heads):
+    with pytest.raises(InputError, match=r"--probe-baseline=toy:many,head=all: head=all stands for several"):
+        loaded_models("toy:one", Loading(), baseline="toy:many,head=all")
+
+
+def test_what_means_all_to_somebody_else_is_handed_over(table):
+    (table() / "own.py").write_text(
+        "from ase.calculators.lj import LennardJones\n"
+        "def make(head):\n"
+        "    assert head == 'all'\n"
+        "    return LennardJones()\n"
+    )
+    assert each_head("py:./own.py:make,head=all") == ["py:./own.py:make,head=all"]
+    (found,) = loaded_models("py:./own.py:make,head=all", Loading())
+    assert found.identity.options == {"head": "all"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('head_option = "task"', 'head_option = "modal"', "the head_option 'modal' is none of its options"),
+        ('head_option = "task"\n', "", "'soft' has heads, and no head_option says how one is chosen"),
+    ],
+)
+def test_a_row_whose_heads_cannot_be_chosen_is_refused(table, old, new, says):
+    with pytest.raises(InputError, match=says):
+        families.read_families(table(HEADS.replace(old, new)) / "families.toml")
+
+
+@pytest.mark.usefixtures("with_heads")
+def test_the_command_lists_the_heads(capsys):
+    assert cli.main(["models", "toy"]) == 0
+    assert "toy:soft (head mp: PBE, head sc: r2SCAN, downloaded)" in " ".join(capsys.readouterr().out.split())

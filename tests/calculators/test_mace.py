@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 import zipfile
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -20,8 +21,11 @@ from support import refusal
 
 from mlff_probes import evaluate, load_calculator, load_cases, measure_case
 from mlff_probes.calculators.loaders.mace import _why_not
+from mlff_probes.cases.load import load_case
 from mlff_probes.core.data import DIRECTORY
-from mlff_probes.core.errors import EvaluationError
+from mlff_probes.core.errors import EvaluationError, InputError
+from mlff_probes.scorecard.reports.text import identity_lines
+from mlff_probes.session.models import Loading, loaded_models
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -191,6 +195,40 @@ def test_the_head_decides_the_numbers(two_heads, frames):
 def test_a_head_called_default_is_the_default(tmp_path):
     path = random_mace(tmp_path / "tuned.model", heads=("pt_head", "Default"))
     assert load_calculator(str(path)).identity.options == {"head": "Default"}
+
+
+def test_each_head_of_a_file_is_a_calculator_of_its_own(two_heads, checkpoint, frames):
+    found = loaded_models([f"{two_heads},head=all", f"{checkpoint},head=all"], Loading())
+    assert [each.label for each in found] == ["two-pbe", "two-r2scan", "tiny"]
+    for head, calculator in zip(("pbe", "r2scan"), found, strict=False):
+        assert calculator.identity.spec == f"{two_heads},head={head}"
+        alone = load_calculator(f"{two_heads},head={head}")
+        assert largest_difference(evaluate(calculator, frames[:1]), evaluate(alone, frames[:1])) == (0.0, 0.0)
+        assert f", head {head}" in identity_lines(calculator.identity)[1]
+    labelled = loaded_models(f"{two_heads},label=mine,head=all", Loading(sha256=(alone.identity.sha256,)))
+    assert [(each.label, each.identity.pinned) for each in labelled] == [("mine-pbe", True), ("mine-r2scan", True)]
+    with pytest.raises(InputError, match="which --probe-sha256 does not name"):
+        loaded_models(f"{two_heads},head=all", Loading(sha256=("0" * 64,)))
+
+
+def test_a_batch_of_another_head_is_seen(two_heads, frames):
+    calculator = load_calculator(f"{two_heads},head=r2scan")
+    silent = replace(calculator, batch=load_calculator(f"{two_heads},head=pbe").batch)
+    case = replace(load_case(DIRECTORY / "inference" / "path_agreement.toml"), frames=tuple(frames[:2]))
+    for model, agrees in ((calculator, True), (silent, False)):
+        values = measure_case(model, case).values
+        for quantity in ("batch_energy", "batch_force", "plainest_energy", "plainest_force"):
+            assert (values[quantity].value < 0.01) == agrees, quantity
+
+
+def test_a_compiled_model_answers_with_the_head_in_use(two_heads, frames, compilations):
+    eager = load_calculator(f"{two_heads},head=r2scan")
+    compiled = load_calculator(f"{two_heads},head=r2scan,compile=default")
+    assert compilations
+    energy, force = largest_difference(evaluate(eager, frames[:2]), evaluate(compiled, frames[:2]))
+    assert energy < 1e-6
+    assert force < 1e-5
+    assert compiled.fresh(compile_mode=None).identity.options == {"head": "r2scan"}
 
 
 def test_an_unknown_key_is_refused(checkpoint):

@@ -22,6 +22,7 @@ from mlff_probes.calculators.base import CalculatorRequest
 from mlff_probes.calculators.checkpoints.embedded_code import RefusedError
 from mlff_probes.calculators.checkpoints.pickle_names import modern, named
 from mlff_probes.calculators.checkpoints.torchscript import ZIP_START
+from mlff_probes.calculators.committee import hashes
 from mlff_probes.core.errors import InputError, OptionError
 from mlff_probes.core.records import CalculatorIdentity, Checkpoint
 
@@ -167,7 +168,7 @@ def check_pins_used(pins: Iterable[str], identities: Iterable[CalculatorIdentity
     OptionError
         With the hashes that were found.
     """
-    found = {identity.sha256: identity.label for identity in identities if identity.sha256}
+    found = {sha256: identity.label for identity in identities for sha256 in hashes(identity)}
     for pin in pins:
         if pin not in found:
             has = ", ".join(f"{label} has {sha256}" for sha256, label in found.items()) or "none is read from a file"

@@ -53,10 +53,7 @@ def load(request: CalculatorRequest) -> Calculator:
         compile mode cannot be had, or the head is not one of its heads. (MACE itself falls back to the last head with
         a log line: another level of theory than was asked for.)
     """
-    _check(request)
-    with weights_only_kept():
-        import_family("mace.calculators", spec=request.spec, extra="mace")
-        path = request.path or _downloaded(request)
+    path = _path(request)
     device, device_name = torch_device(request.device, request.spec, request.gpu)
     accelerated = _accelerated(request, device)
     file = read(request, path)
@@ -82,17 +79,37 @@ def load(request: CalculatorRequest) -> Calculator:
     )
 
 
+def heads(request: CalculatorRequest) -> list[str]:
+    """The names of the heads of a model, in its own order.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or the file does not hold one.
+    """
+    model, _ = _model(read(request, _path(request)))
+    return _names(model)
+
+
+def _path(request: CalculatorRequest) -> Path:
+    """The file of the model, which is downloaded where it has to be."""
+    _check(request)
+    with weights_only_kept():
+        import_family("mace.calculators", spec=request.spec, extra="mace")
+        return request.path or _downloaded(request)
+
+
 def _check(request: CalculatorRequest) -> None:
     """Refuse what can be refused before torch is imported."""
-    models = families()["mace"].models
-    if request.path is None and request.version not in models:
+    row = families()["mace"]
+    if request.path is None and request.version not in row.models:
         unknown = f"there is no MACE model '{request.version}'"
         raise InputError(
             f"--calculator={request.spec}",
             unknown if request.version else "MACE needs a checkpoint file or the name of a model",
-            f"write --calculator=path/to.model, or mace:NAME of {', '.join(models)}",
+            f"write --calculator=path/to.model, or mace:NAME of {', '.join(row.models)}",
         )
-    refuse_options(request.options, ("head",), spec=request.spec, family="mace")
+    refuse_options(request.options, row.options, spec=request.spec, family="mace")
     if os.environ.get(STRICT, "0").lower() in ("1", "y", "yes", "true"):
         raise InputError(
             f"--calculator={request.spec}",
@@ -154,10 +171,11 @@ def _identity(
     from ase.data import chemical_symbols
 
     request, kernels = file.request, file.request.kernels or PLAIN
+    name = f"mace-{request.version}" if request.version else file.path.stem
     named = families()["mace"].models.get(request.version or "")
     return CalculatorIdentity(
         spec=request.spec,
-        label=f"mace-{request.version}" if request.version else file.path.stem,
+        label=f"{name}-{head}" if len(_names(model)) > 1 else name,
         family="mace",
         version=type(model).__name__,
         sha256=file.sha256,
@@ -261,17 +279,21 @@ def _model(file: File) -> tuple[Any, Checkpoint]:
     return model, checkpoint
 
 
+def _names(model: Any) -> list[str]:
+    return [str(head) for head in getattr(model, "heads", ["Default"])]
+
+
 def _head(request: CalculatorRequest, model: Any) -> str:
-    heads = [str(head) for head in getattr(model, "heads", ["Default"])]
+    known = _names(model)
     wanted = request.options.get("head")
     if wanted is None:
-        if len(heads) == 1:
-            return heads[0]
-        wanted = next((head for head in heads if head.lower() == "default"), None)
-    if wanted is None or str(wanted) not in heads:
+        if len(known) == 1:
+            return known[0]
+        wanted = next((head for head in known if head.lower() == "default"), None)
+    if wanted is None or str(wanted) not in known:
         said = "has several heads and none is called default" if wanted is None else f"has no head '{wanted}'"
         raise InputError(
-            f"--calculator={request.spec}", f"the checkpoint {said}", f"add ,head=… with one of: {', '.join(heads)}"
+            f"--calculator={request.spec}", f"the checkpoint {said}", f"add ,head=… with one of: {', '.join(known)}"
         )
     return str(wanted)
 

@@ -33,14 +33,16 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         be honoured.
     """
     family = families()[name]
+    request = _with_head(request, family)
     file, model = _chosen(request, name, family)
     _refuse(request, name, family)
+    options = {**(model.arguments if model else {}), **request.options}
+    head = _head(request, family, model, options)
     factory = _imported(family.factory, request, family)
     weights = file or weights_of(family, _model_name(request, family), request)
     brought = weights is not None and not (model and model.in_package)  # by the user or from the network
     if weights is not None and brought:
         _hold(weights, request, family, trusted=file is None)
-    options = {**(model.arguments if model else {}), **request.options}
     device = _device(request, family)
     arguments = dict(options)
     if family.device_argument:
@@ -48,11 +50,11 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     arguments[str(family.argument)] = str(weights or _model_name(request, family))
     calculator = built(lambda: factory(**_taken(factory, arguments)), request.spec)
     check_ase(calculator, request, made_by=name)
-    level = request.level_of_theory or (model.level_with(request.options) if model else None)
+    level = request.level_of_theory or (model.level_with(request.options, family.head_option) if model else None)
     found = wrapped(
         replace(request, level_of_theory=level),
         calculator,
-        label=file.stem if file else f"{name}-{_model_name(request, family)}",
+        label="-".join([file.stem if file else f"{name}-{_model_name(request, family)}", *([head] if head else [])]),
         family=name,
         version=None if file else _model_name(request, family),
         elements=known_elements(calculator, request),
@@ -64,6 +66,57 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     )
     unchecked = {"checkpoint": "unchecked"} if brought and family.unpickles else {}
     return replace(found, identity=found.identity.model_copy(update=unchecked))
+
+
+def heads(request: CalculatorRequest, name: str) -> list[str]:
+    """The heads of a model of the family `name`, in the order of the table.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or the table does not know its heads.
+    """
+    family = families()[name]
+    file, model = _chosen(request, name, family)
+    if model is None:
+        raise InputError(
+            f"--calculator={request.spec}",
+            f"which heads {file} has is not known here",
+            f"name one: ,{family.head_option}=…",
+        )
+    if not model.heads:
+        raise _of_one_head(request)
+    return list(model.heads)
+
+
+def _of_one_head(request: CalculatorRequest) -> InputError:
+    return InputError(f"--calculator={request.spec}", "the model has one head", "leave its choice out")
+
+
+def _with_head(request: CalculatorRequest, family: Family) -> CalculatorRequest:
+    """The request with the head under the name that the family has for it."""
+    own, options = family.head_option, dict(request.options)
+    if own is None or "head" in family.options or "head" not in options:
+        return request
+    if own in options:
+        raise InputError(f"--calculator={request.spec}", f"the head is given twice, by 'head' and by '{own}'")
+    return replace(request, options=options | {own: options.pop("head")})
+
+
+def _head(request: CalculatorRequest, family: Family, model: Model | None, options: dict[str, Any]) -> str | None:
+    """The head in use; None where a model has none, as far as the table says."""
+    own, known = family.head_option, list(model.heads) if model else []
+    chosen = None if own is None else options.get(own)
+    if not known and model is not None and own in request.options:
+        raise _of_one_head(request)
+    if not known:
+        return None if chosen is None else str(chosen)
+    if str(chosen) not in known:
+        said = "several heads, and none was chosen" if chosen is None else f"no head '{chosen}'"
+        raise InputError(
+            f"--calculator={request.spec}", f"the model has {said}", f"add ,{own}=… with one of: {', '.join(known)}"
+        )
+    return str(chosen)
 
 
 def _refuse(request: CalculatorRequest, name: str, family: Family) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import NonFiniteError
 from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.progress import Report
 from mlff_probes.core.protocol import ENERGY, FRACTION, LENGTH
 from mlff_probes.core.records import Value, as_lists
+from mlff_probes.measure.committee import with_spread
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.migration.fixed_path import path_fraction
 from mlff_probes.measure.migration.protocols import RelaxedPath
@@ -67,6 +69,11 @@ class _Path:
     runs: list[BandRun] = field(default_factory=list)
     first: list[list[Atoms]] = field(default_factory=list)
     notes: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def images(self) -> list[Atoms]:
+        """All images of the relaxed bands, from the first site to the last."""
+        return [self.sites[0], *(image for run in self.runs for image in run.images[1:])]
 
     @property
     def caveat(self) -> str:
@@ -143,6 +150,8 @@ def relaxed_path(calculator: Calculator, case: Case[RelaxedPath], conditions: Co
       over all 3 n_atoms components, A;
     - `model_calls` structures that went through the model, endpoints included; always given.
 
+    Of a committee, the spread of an energy is that of its members along the path that their mean relaxed.
+
     Raises
     ------
     EvaluationError
@@ -154,7 +163,8 @@ def relaxed_path(calculator: Calculator, case: Case[RelaxedPath], conditions: Co
         outcome = relaxation.sites(unwrapped(case.frames)) or relaxation.bands()
     except NonFiniteError as error:
         outcome = Outcome("non-finite", str(error), 0)
-    return _result(protocol, outcome, relaxation.path, relaxation.calls)
+    result = _result(protocol, outcome, relaxation.path, relaxation.calls)
+    return _with_members(calculator, relaxation, result) if calculator.members and outcome.converged else result
 
 
 class _Relaxation:
@@ -245,24 +255,39 @@ def _result(protocol: RelaxedPath, outcome: Outcome, path: _Path, calls: Calls) 
     values: dict[str, Value] = {}
     arrays = _histories(path)
     if outcome.converged:
-        images = [path.sites[0], *(image for run in path.runs for image in run.images[1:])]
         energies = np.concatenate([path.runs[0].energies[:1], *(run.energies[1:] for run in path.runs)])
-        energies = energies - energies[0]
-        position, top, sites = path_fraction(tuple(images)), int(np.argmax(energies)), path.site_caveat
+        energies, position = energies - energies[0], path_fraction(tuple(path.images))
         moved = [
             float(np.linalg.norm(now.positions - then.positions))
             for run, first in zip(path.runs, path.first, strict=True)
             for now, then in zip(run.images[1:-1], first[1:-1], strict=True)
         ]
         values = {
-            "barrier": Value(value=float(energies[top]), unit=ENERGY, caveat=path.caveat),
-            "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY, caveat=sites),
-            "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY, caveat=sites),
-            "saddle_position": Value(value=float(position[top]), unit=FRACTION, caveat=sites),
+            **_along(path, energies, position),
             "path_distance": Value(value=float(np.mean(moved)), unit=LENGTH),
         }
         arrays |= as_lists({"path_fraction": position, "energy": energies})
     return relaxation_result(outcome, calls, protocol.quantities, values, arrays)
+
+
+def _along(path: _Path, energies: Floats, position: Floats) -> dict[str, Value]:
+    """What is read off the energies of all images, eV, and off where these are."""
+    energies, top, sites = energies - energies[0], int(np.argmax(energies)), path.site_caveat
+    return {
+        "barrier": Value(value=float(energies[top]), unit=ENERGY, caveat=path.caveat),
+        "reverse_barrier": Value(value=float(energies[top] - energies[-1]), unit=ENERGY, caveat=sites),
+        "reaction_energy": Value(value=float(energies[-1]), unit=ENERGY, caveat=sites),
+        "saddle_position": Value(value=float(position[top]), unit=FRACTION, caveat=sites),
+    }
+
+
+def _with_members(calculator: Calculator, relaxation: _Relaxation, result: Result) -> Result:
+    """The result of a committee with its spread, for which the images of the relaxed path are evaluated once more."""
+    path, calls = relaxation.path, relaxation.calls
+    found = calls.add(evaluate(calculator, path.images, forces=False, name=lambda row: f"image {row} of the path"))
+    position = path_fraction(tuple(path.images))
+    members = [Result(_along(path, each.energies, position), {}, each) for each in found.members]
+    return with_spread(replace(result, evaluation=calls.evaluation()), members)
 
 
 def _histories(path: _Path) -> dict[str, list[Any]]:

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.protocol import PURE
 from mlff_probes.core.records import Samples, Value, as_lists
 from mlff_probes.core.structures import is_lattice
+from mlff_probes.measure.parity.doubt import NO_COMMITTEE, force_spread, spread_correlation
 from mlff_probes.measure.parity.energies import (
     ALONE,
     EnergyErrors,
@@ -21,7 +23,7 @@ from mlff_probes.measure.parity.energies import (
     centred_energies,
     energy_errors,
 )
-from mlff_probes.measure.parity.protocols import FEATURELESS, Parity
+from mlff_probes.measure.parity.protocols import FEATURELESS, SPREAD, Parity
 from mlff_probes.measure.results import Result, missing, not_supplied
 from mlff_probes.methods.constraints import ZEROED, labels_alone
 
@@ -72,7 +74,9 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     - `force_cosine` mean over atoms with |F'| >= `DIRECTED_EV_A` of the cosine between F and F' (zero for
       an atom on which the model sees no force), as Open Catalyst's metric of this name;
     - `stress_mae` mean over the frames that carry a stress, and over its six components xx, yy, zz, yz, xz, xy, of
-      |sigma - sigma'|, GPa.
+      |sigma - sigma'|, GPa;
+    - `energy_spread_correlation`, `force_spread_correlation` Spearman's rank correlation, over frames, of the spread of
+      a committee (standard deviation over its members, of e_k and of F) with the size of the error of its mean.
 
     `force_…_X` are over the atoms of element X, `…_of_o` over the frames of origin o. Force components that a
     constraint zeroed are no labels and left out.
@@ -87,7 +91,9 @@ def parity(case: Case[Parity], evaluation: Evaluation) -> Result:
     values = {}
     for quantity, unit in case.protocol.units(case.frames).items():
         metric, *part = case.protocol.split(quantity)
-        if metric.startswith("energy"):
+        if metric in SPREAD:
+            values[quantity] = _doubt(metric, case, evaluation, labelled.frames(*part))
+        elif metric.startswith("energy"):
             without = int(unlabelled.frames(*part).sum())
             values[quantity] = _energy(metric, errors.per_atom[labelled.frames(*part)], unit, zero, without)
         elif metric == "stress_mae":
@@ -234,6 +240,24 @@ def _stress(case: Case[Parity], evaluation: Evaluation, mine: Mask, unit: str, u
     left_out = {UNSTRESSED: without.count(True), UNLABELLED: unlabelled, NO_LATTICE: without.count(False)}
     samples = _samples("frames", len(errors), left_out)
     return Value(value=float(errors.mean()), unit=unit, samples=samples)
+
+
+def _doubt(metric: str, case: Case[Parity], evaluation: Evaluation, mine: Mask) -> Value:
+    """Whether the members of a committee differ most where their mean is wrong most, in some of the frames."""
+    members = evaluation.members
+    if not members:
+        return not_supplied(PURE, NO_COMMITTEE, by_nature=True)
+    assert case.stored is not None
+    if metric == "energy_spread_correlation":
+        zero, stored = case.protocol.energy_reference, case.stored.energies
+        mean, *apart = (energy_errors(case.frames, e.energies - stored, zero).per_atom for e in (evaluation, *members))
+        return spread_correlation(np.std(apart, axis=0, ddof=1)[mine], mean[mine])
+    if evaluation.forces is None:
+        return not_supplied(PURE, "the calculator implements no forces")
+    assert case.stored.forces is not None
+    reference = labelled_forces(case.frames, case.stored.forces)
+    errors = frame_force_rmse(evaluation.forces, reference)
+    return spread_correlation(force_spread(members, reference)[mine], errors[mine])
 
 
 def _samples(what: str, used: int, left_out: Mapping[str, int]) -> Samples:

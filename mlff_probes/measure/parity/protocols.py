@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+SPREAD = {"energy_spread_correlation": PURE, "force_spread_correlation": PURE}
+"""Of a committee: whether its members differ most where their mean is wrong most."""
+
 FEATURELESS = "a model that sees nothing"
 """Diagnostic of the labels: by how much such a model is off, by quantity."""
 
@@ -49,6 +52,7 @@ class Parity(BaseProtocol, LabelKeys):
         "force_rmse": SMALL_FORCE,
         "force_cosine": PURE,
         "stress_mae": STRESS,
+        **SPREAD,
     }
 
     def split(self, quantity: str) -> tuple[str, str, str]:
@@ -61,7 +65,8 @@ class Parity(BaseProtocol, LabelKeys):
         """All that this protocol measures on `frames`: quantity -> unit."""
         elements = sorted({symbol for frame in frames for symbol in set(frame.get_chemical_symbols())})
         origins = dict.fromkeys(str(frame.info["origin"]) for frame in frames)
-        of_atoms = {name: unit for name, unit in self.quantities.items() if name.startswith("force")}
+        of_frames = [name for name in self.quantities if name.startswith(("energy", "stress")) or name in SPREAD]
+        of_atoms = {name: unit for name, unit in self.quantities.items() if name not in of_frames}
         by_element = {f"{name}_{element}": unit for element in elements for name, unit in of_atoms.items()}
         by_origin = {f"{name}_of_{origin}": unit for origin in origins for name, unit in self.quantities.items()}
         return self.quantities | by_element | by_origin

@@ -36,7 +36,8 @@ COLUMNS = (
     "level_of_theory",
     "source",
 )
-"""`spread` and `replicates` are filled in rows that hold the mean of several checkpoints, and only there.
+"""`replicates` is filled in rows that hold the mean over several checkpoints of one label, and only there; `spread` is
+there, and in those of a committee.
 
 `samples` of `samples_of` are those that a number stands on; `samples_left_out` says why not on more.
 """
@@ -91,6 +92,7 @@ def _row(result: ProbeResult, group: str | None) -> dict[str, Any]:
         "measured_uncertainty": measured.uncertainty if measured else None,
         "upper_bound": True if measured and measured.upper_bound else None,
         **_samples(measured),
+        "spread": measured.spread if measured else None,
         "unit": measured.unit if measured else None,
         "deviation": result.verdict.deviation,
         "verdict": result.verdict.state.value,

@@ -98,6 +98,7 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
         lines += ["", f"Speed: {report.path}.", "", *_table(SPEED_COLUMNS, report.rows), ""]
         lines += [f"- {line}." for line in report.lines]
     made = [f"- Compared {line}." for line in fmt.agreement_lines(card, identity.label)]
+    made += [f"- Doubted {line}." for line in fmt.doubt_lines(card, identity.label)]
     made += [f"- Simulated {line}." for line in fmt.simulation_lines(card, identity.label)]
     lines += ["", *made] if made else []
     for family in card.families(identity.label):

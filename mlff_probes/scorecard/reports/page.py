@@ -467,6 +467,7 @@ def _model(card: Scorecard, identity: CalculatorIdentity) -> dict[str, Any]:
         for said in speed_reports(card, identity)
     ]  # fmt: skip
     made = [f"Compared {line}." for line in fmt.agreement_lines(card, label)]
+    made += [f"Doubted {line}." for line in fmt.doubt_lines(card, label)]
     made += [f"Simulated {line}." for line in fmt.simulation_lines(card, label)]
     head, *lines = fmt.identity_lines(identity)
     return {"label": label, "lines": [head, *map(str.strip, lines)], "speed": speed, "made": made}

@@ -106,6 +106,7 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
         for report in speed_reports(card, identity):
             parts += _speed(report)
         parts += [Text(f"compared {line}") for line in fmt.agreement_lines(card, identity.label)]
+        parts += [Text(f"doubted {line}") for line in fmt.doubt_lines(card, identity.label)]
         parts += [Text(f"simulated {line}") for line in fmt.simulation_lines(card, identity.label)]
         parts.append(Text())
     parts += _spreads(card)

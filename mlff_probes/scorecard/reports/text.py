@@ -7,6 +7,7 @@ import math
 from mlff_probes.core.records import EAGER_FAMILIES, CalculatorIdentity, Checkpoint, ProbeResult, State, Value
 from mlff_probes.core.text import visible
 from mlff_probes.core.units import number
+from mlff_probes.measure.parity.protocols import SPREAD
 from mlff_probes.scorecard.chance import Scatter
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard, Spread
@@ -31,7 +32,7 @@ CHECKPOINT: dict[Checkpoint, str] = {
 
 
 def measured_text(measured: Value | None, *, tolerance: float = math.inf) -> str:
-    """A measured number with its uncertainty, or as the upper bound that it is."""
+    """A measured number with its uncertainty and its spread over a committee, or as the upper bound that it is."""
     if measured is None:
         return number(None, "")
     text = number(measured.value, measured.unit, tolerance=tolerance)
@@ -39,9 +40,11 @@ def measured_text(measured: Value | None, *, tolerance: float = math.inf) -> str
         return text
     if measured.upper_bound:
         return f"<{text}"
-    if measured.uncertainty is None:
-        return text
-    return f"{text}±{number(measured.uncertainty, measured.unit, tolerance=tolerance)}"
+    if measured.uncertainty is not None:
+        text += f"±{number(measured.uncertainty, measured.unit, tolerance=tolerance)}"
+    if measured.spread is not None:
+        text += f" (members ±{number(measured.spread, measured.unit, tolerance=tolerance)})"
+    return text
 
 
 def left_out(measured: Value | None) -> str:
@@ -306,6 +309,18 @@ def left_behind(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
         for what in measurement.diagnostics.get("left_behind", ())
     ]
     return list(dict.fromkeys([*identity.left_behind, *in_calls]))
+
+
+def doubt_lines(card: Scorecard, calculator: str) -> list[str]:
+    """Whether the members of a committee differ most where their mean is wrong most, by case."""
+    found = []
+    for measurement in card.measurements:
+        known = {name: value for name in SPREAD if (value := measurement.values.get(name)) and value.value is not None}
+        if measurement.calculator == calculator and known:
+            said = [f"{measured_text(value)} of the {name.partition('_')[0]} ({value.samples})"
+                    for name, value in known.items()]  # fmt: skip
+            found.append(f"{measurement.case}: spread over members against error, rank correlation {', '.join(said)}")
+    return found
 
 
 def simulation_lines(card: Scorecard, calculator: str) -> list[str]:

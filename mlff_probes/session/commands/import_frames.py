@@ -110,7 +110,7 @@ def _checked(found: LabelledSet, spec: str) -> str:
     from mlff_probes.calculators.registry import quiet
     from mlff_probes.cases.importers.stress_check import check_stresses
     from mlff_probes.core.errors import InputError
-    from mlff_probes.session.models import Loading, loaded_models
+    from mlff_probes.session.models import Loading, one_model
 
     stored = found.read.stored
     assert stored is not None
@@ -119,7 +119,7 @@ def _checked(found: LabelledSet, spec: str) -> str:
         raise InputError(
             "--check-stress", "no frame carries a stress", "leave it out, or say where it is: --stress-key"
         )
-    (calculator,) = loaded_models(spec, Loading())
+    calculator = one_model(spec, Loading())
     with quiet():
         agreement = check_stresses(
             calculator, [found.read.frames[row] for row in rows], stored.stresses[rows], "--check-stress"

@@ -43,7 +43,7 @@ def _described(name: str, family: Family) -> str:
     if family.models:
         lines.append(
             ", ".join(
-                f"{name}:{model} ({row.level_of_theory}"
+                f"{name}:{model} ({row.levels}"
                 + (", default" if model == family.default else "")
                 + (")" if row.in_package else ", downloaded)")
                 for model, row in family.models.items()
