@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ LOOKED_AT_BYTES = 256
 
 OF_THE_MODEL = "of the model"
 """As `dtype`: a model computes in the precision in which it was made, and says so itself or not at all."""
+
+
+PICKLED_BY_CHGNET = ("model_args", "atom_fea_dim", "bond_fea_dim")
 
 
 def _callable(text: str) -> str:
@@ -198,6 +202,27 @@ def _entries(path: Path) -> list[str]:
         return []
 
 
+def strings_in(pickled: bytes) -> set[str]:
+    """The strings in a pickle, module names among them; nothing is unpickled.
+
+    Raises
+    ------
+    ValueError
+        If it is no pickle.
+    """
+    return {word for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str) for word in arg.split(" ")[:1]}
+
+
+def pickled_in(path: Path) -> set[str]:
+    """The strings in the pickle of a torch zip file; none where a file is no such thing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            first = next((entry for entry in archive.namelist() if entry.endswith("data.pkl")), None)
+            return strings_in(archive.read(first)) if first else set()
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
+        return set()
+
+
 def read_families(file: Path) -> dict[str, Family]:
     """The rows of a table of families, by their names.
 
@@ -221,6 +246,32 @@ def made_by_row() -> dict[str, Family]:
     return {name: row for name, row in families().items() if not row.own_loader}
 
 
+def _by_text(path: Path) -> list[str]:
+    return [name for name, row in made_by_row().items() if row.is_its_own(path)]
+
+
+def _by_pickle(names: set[str]) -> list[str]:
+    if any(name == "mace" or name.startswith("mace.") for name in names):
+        return ["mace"]
+    if names.issuperset(PICKLED_BY_CHGNET):
+        return ["chgnet"]
+    return [name for name, row in made_by_row().items() if row.pickled and names.issuperset(row.pickled)]
+
+
+def refuse_foreign(path: Path, name: str, spec: str) -> None:
+    """Refuse a file that is recognised as one of another family than `name`.
+
+    Raises
+    ------
+    InputError
+        With the family that reads it.
+    """
+    found = _by_text(path) or _by_pickle(pickled_in(path))
+    if found and name not in found:
+        whose = f"{path} is a file of {' or '.join(found)}, not of {name}"
+        raise InputError(f"--calculator={spec}", whose, f"write --calculator={path}")
+
+
 def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str | None:
     """The family whose file `path` is; None for none.
 
@@ -238,10 +289,7 @@ def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str
     InputError
         If several families recognise it.
     """
-    if pickled is None:
-        found = [name for name, row in made_by_row().items() if row.is_its_own(path)]
-    else:
-        found = [name for name, row in made_by_row().items() if row.pickled and pickled.issuperset(row.pickled)]
+    found = _by_pickle(pickled) if pickled is not None else _by_text(path)
     if len(found) > 1:
         raise InputError(
             f"--calculator={spec}", f"{path} may be a file of {' or '.join(found)}", f"say which: ,family={found[0]}"

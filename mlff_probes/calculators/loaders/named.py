@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.checkpoints.safety import hold_to_pins
-from mlff_probes.calculators.families import OF_THE_MODEL, Family, Model, families
+from mlff_probes.calculators.families import OF_THE_MODEL, Family, Model, families, refuse_foreign
 from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256, torch_device
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
@@ -23,7 +24,8 @@ from mlff_probes.core.records import NOT_STATED
 NO_ANSWER_S = 20.0
 """A download that gets no answer for so long has no network."""
 
-NO_DTYPE = "leave the dtype out"
+UNREAD = (AttributeError, ImportError, KeyError, TypeError, UnpicklingError)
+"""What packages raise at a file in which something is that this version of theirs does not know."""
 
 
 def load(request: CalculatorRequest, name: str) -> Calculator:
@@ -38,20 +40,18 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     family = families()[name]
     file, model = _chosen(request, name, family)
     _refuse(request, name, family, model)
+    if file is not None:
+        refuse_foreign(file, name, request.spec)
     factory = _imported(family.factory, request, family)
     weights = file or weights_of(family, _model_name(request, family), request)
     brought = weights is not None and not (model and model.in_package)  # by the user or from the network
     if weights is not None and brought:
         _hold(weights, request, family, trusted=file is None)
     options = {**(model.arguments if model else {}), **request.options}
-    device = _device(request, family)
-    arguments = dict(options)
-    if family.device_argument:
-        arguments[family.device_argument] = device
-    dtype = _dtype(request, family, model)
-    if family.dtype_argument:
-        arguments[family.dtype_argument] = dtype
-    arguments[str(family.argument)] = str(file or (None if family.by_name else weights) or _model_name(request, family))
+    device, dtype = _device(request, family), _dtype(request, family, model)
+    given = file or (None if family.by_name else weights) or _model_name(request, family)
+    path = {family.device_argument: device, family.dtype_argument: dtype}
+    arguments = options | {key: value for key, value in path.items() if key} | {str(family.argument): str(given)}
     calculator = _built(factory, arguments, file, request, family)
     check_ase(calculator, request, made_by=name)
     level = request.level_of_theory or (model.level_with(request.options) if model else None)
@@ -68,8 +68,7 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         options=options,
         packages=(family.package,),
     )
-    if request.dtype not in (None, found.identity.dtype):
-        raise InputError(f"--calculator={request.spec}", _other_dtype(request, family, found.identity.dtype), NO_DTYPE)
+    _refuse_dtype(request, name, found.identity.dtype)
     update: dict[str, Any] = {"checkpoint": "unchecked"} if brought and family.unpickles else {}
     if file is not None and family.names_files:
         update["files"] = found.identity.files | files_named_in(file)
@@ -81,8 +80,8 @@ def _refuse(request: CalculatorRequest, name: str, family: Family, model: Model 
     where = f"--calculator={request.spec}"
     refuse_options(request.options, family.options, spec=request.spec, family=name)
     refuse_acceleration(request, f"{family.title} is loaded without either")
-    if (dtype := _dtype(request, family, model)) not in (NOT_STATED, request.dtype or dtype):
-        raise InputError(where, _other_dtype(request, family, dtype), NO_DTYPE)
+    if (dtype := _dtype(request, family, model)) != NOT_STATED:
+        _refuse_dtype(request, name, dtype)
     if family.version is None:
         raise InputError(where, f"the package '{family.package}' is not installed", family.how_to_install)
 
@@ -95,19 +94,27 @@ def _dtype(request: CalculatorRequest, family: Family, model: Model | None) -> s
     return NOT_STATED if own == OF_THE_MODEL else own
 
 
-def _other_dtype(request: CalculatorRequest, family: Family, dtype: str) -> str:
-    does = "does not say in which precision it computes" if dtype == NOT_STATED else f"computes in {dtype} only"
-    return f"{family.title} {does}, {request.dtype} was asked for"
+def _refuse_dtype(request: CalculatorRequest, name: str, dtype: str) -> None:
+    """Refuse another precision than the one in which a family computes."""
+    if request.dtype not in (None, dtype):
+        does = "does not say in which precision it computes" if dtype == NOT_STATED else f"computes in {dtype} only"
+        problem = f"the family '{name}' {does}, {request.dtype} was asked for"
+        raise InputError(f"--calculator={request.spec}", problem, "leave the dtype out")
 
 
 def _built(
-    factory: Callable[..., Any], arguments: dict[str, Any], file: Path | None, request: CalculatorRequest, family: Family
+    factory: Callable[..., Any],
+    arguments: dict[str, Any],
+    file: Path | None,
+    request: CalculatorRequest,
+    family: Family,
 ) -> Any:
     """The calculator; of a file that its package cannot read, what the reason may be."""
     try:
         return built(lambda: factory(**_taken(factory, arguments)), request.spec)
     except InputError as error:
-        if file is None or error.remedy:
+        unread = isinstance(error.__cause__, UNREAD) or "state_dict" in error.problem
+        if file is None or error.remedy or not unread:
             raise
         remedy = f"it may be a file of another version than the installed {family.package} {family.version}, or none"
         raise InputError(error.where, f"{file}: {error.problem}", remedy) from error

