@@ -203,6 +203,8 @@ def families_page() -> str:
                 else "",
             ),
             ("keys", ", ".join(map(code, row.options))),
+            ("precision", (row.dtype or "") + (", or the one asked for" if row.dtype_argument else "")),
+            ("device", "" if row.own_loader else "any of torch's" if row.device_argument else "CPU"),
             ("licence", row.licence),
             ("tried on", row.tried),
         ]

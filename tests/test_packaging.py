@@ -182,7 +182,10 @@ def imported(file):
     return {module: set(map(distribution, owners()[module])) for module in modules}
 
 
-FILES = sorted(file for file in PACKAGE.rglob("*.py") if PACKAGE / "probes" not in file.parents)
+RECIPES = PACKAGE / "calculators" / "loaders" / "recipes.py"
+"""What it imports is what the rows of `families.toml` name, and is looked for when a family is asked for."""
+
+FILES = sorted(file for file in PACKAGE.rglob("*.py") if PACKAGE / "probes" not in file.parents and file != RECIPES)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.relative_to(PACKAGE).as_posix())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickletools
 import re
+import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -21,6 +23,12 @@ TABLE = Path(__file__).parent / "families.toml"
 
 LOOKED_AT_BYTES = 256
 """Of a file that may be text: enough for its first word."""
+
+OF_THE_MODEL = "of the model"
+"""As `dtype`: a model computes in the precision in which it was made, and says so itself or not at all."""
+
+
+PICKLED_BY_CHGNET = ("model_args", "atom_fea_dim", "bond_fea_dim")
 
 
 def _callable(text: str) -> str:
@@ -50,6 +58,8 @@ class Model(Record):
         That of the data it was trained on.
     in_package
         Whether its weights, or parameters, are part of the package, so that nothing is downloaded.
+    dtype
+        The precision in which it computes, where that is not its family's.
     arguments
         What the factory is given beside the name; an option of the user's wins, and then the level is not known, but
         for that of a head.
@@ -60,6 +70,7 @@ class Model(Record):
 
     level_of_theory: Level
     in_package: bool = False
+    dtype: Literal["float32", "float64"] | None = None
     arguments: dict[str, str | bool | int | float] = Field(default={})
     heads: dict[Text, Level] = Field(default={})
 
@@ -101,10 +112,14 @@ class Family(Record):
         Its argument that takes the name of a model, or the path of a file.
     weights
         What gives the file of a model by its name, downloading it where it has to: then the scorecard has its hash.
+    by_name
+        Whether the factory is given the name of a model all the same, and not that file.
     device_argument
         Its argument that takes the device; None for a family that computes on the CPU alone.
     dtype
-        The precision in which it computes.
+        The precision in which it computes; where `dtype_argument` is set, unless another is asked for.
+    dtype_argument
+        Its argument that takes the precision; None for a family that computes in one alone.
     options
         Further arguments that a user may give.
     head_option
@@ -112,9 +127,12 @@ class Family(Record):
         ``head=`` too.
     files
         What kind of file it reads, in words; None for a family that reads none.
-    suffixes, first_line, pickled
+    suffixes, first_line, members, pickled
         How a file is recognised without ``,family=``: by the end of its name, by a regular expression that its first
-        line begins with, or by strings all of which the pickle of a torch file holds.
+        line begins with, by the end of the name of an entry of a zip archive, or by strings all of which the pickle of
+        a torch file holds.
+    names_files
+        Whether words in a file that are the names of files beside it name parts of the model, whose hashes are noted.
     unpickles
         Whether reading a file runs whatever code is in it.
     licence
@@ -137,14 +155,18 @@ class Family(Record):
     factory: Called | None = None
     argument: Text | None = None
     weights: Called | None = None
+    by_name: bool = False
     device_argument: Text | None = None
-    dtype: Literal["float32", "float64"] | None = None
+    dtype: Literal["float32", "float64", "of the model"] | None = None
+    dtype_argument: Text | None = None
     options: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     head_option: Text | None = None
     files: Text | None = None
     suffixes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     first_line: Pattern | None = None
+    members: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     pickled: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    names_files: bool = False
     unpickles: bool = False
     default: Text | None = None
     models: dict[str, Model] = Field(default={})
@@ -180,9 +202,11 @@ class Family(Record):
             f" (in an environment of its own: {self.own_environment})" if self.own_environment else ""
         )
 
-    def is_its_text(self, path: Path) -> bool:
-        """Whether a file is one of this family's, by its name or its first line."""
+    def is_its_own(self, path: Path) -> bool:
+        """Whether a file is one of this family's, by its name, its first line or the entries of an archive."""
         if path.name.lower().endswith(self.suffixes):
+            return True
+        if self.members and any(entry.endswith(self.members) for entry in _entries(path)):
             return True
         if self.first_line is None:
             return False
@@ -192,6 +216,36 @@ class Family(Record):
         except (OSError, UnicodeDecodeError):
             return False
         return re.match(self.first_line, begin) is not None
+
+
+def _entries(path: Path) -> list[str]:
+    """The names in a zip archive; none where a file is no such thing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return []
+
+
+def strings_in(pickled: bytes) -> set[str]:
+    """The strings in a pickle, module names among them; nothing is unpickled.
+
+    Raises
+    ------
+    ValueError
+        If it is no pickle.
+    """
+    return {word for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str) for word in arg.split(" ")[:1]}
+
+
+def pickled_in(path: Path) -> set[str]:
+    """The strings in the pickle of a torch zip file; none where a file is no such thing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            first = next((entry for entry in archive.namelist() if entry.endswith("data.pkl")), None)
+            return strings_in(archive.read(first)) if first else set()
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
+        return set()
 
 
 def read_families(file: Path) -> dict[str, Family]:
@@ -217,6 +271,32 @@ def made_by_row() -> dict[str, Family]:
     return {name: row for name, row in families().items() if not row.own_loader}
 
 
+def _by_text(path: Path) -> list[str]:
+    return [name for name, row in made_by_row().items() if row.is_its_own(path)]
+
+
+def _by_pickle(names: set[str]) -> list[str]:
+    if any(name == "mace" or name.startswith("mace.") for name in names):
+        return ["mace"]
+    if names.issuperset(PICKLED_BY_CHGNET):
+        return ["chgnet"]
+    return [name for name, row in made_by_row().items() if row.pickled and names.issuperset(row.pickled)]
+
+
+def refuse_foreign(path: Path, name: str, spec: str) -> None:
+    """Refuse a file that is recognised as one of another family than `name`.
+
+    Raises
+    ------
+    InputError
+        With the family that reads it.
+    """
+    found = _by_text(path) or _by_pickle(pickled_in(path))
+    if found and name not in found:
+        whose = f"{path} is a file of {' or '.join(found)}, not of {name}"
+        raise InputError(f"--calculator={spec}", whose, f"write --calculator={path}")
+
+
 def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str | None:
     """The family whose file `path` is; None for none.
 
@@ -234,10 +314,7 @@ def recognised(path: Path, spec: str, *, pickled: set[str] | None = None) -> str
     InputError
         If several families recognise it.
     """
-    if pickled is None:
-        found = [name for name, row in made_by_row().items() if row.is_its_text(path)]
-    else:
-        found = [name for name, row in made_by_row().items() if row.pickled and pickled.issuperset(row.pickled)]
+    found = _by_pickle(pickled) if pickled is not None else _by_text(path)
     if len(found) > 1:
         raise InputError(
             f"--calculator={spec}", f"{path} may be a file of {' or '.join(found)}", f"say which: ,family={found[0]}"

@@ -7,7 +7,6 @@ import difflib
 import io
 import logging
 import os
-import pickletools
 import re
 import time
 import warnings
@@ -23,7 +22,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
 from mlff_probes.calculators.dispersion import with_dispersion
-from mlff_probes.calculators.families import families, recognised
+from mlff_probes.calculators.families import families, recognised, strings_in
 from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
 from mlff_probes.calculators.interruption import none_swallowed
@@ -298,10 +297,6 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
     names = _pickled_names(path, spec)
     if forced is not None:
         return forced
-    if any(name == "mace" or name.startswith("mace.") for name in names):
-        return "mace"
-    if {"model_args", "atom_fea_dim", "bond_fea_dim"} <= names:
-        return "chgnet"
     if found := recognised(path, spec, pickled=names):
         return found
     raise InputError(f"--calculator={spec}", f"{path} is a torch file of no known family", supported())
@@ -322,7 +317,7 @@ def _pickled_names(path: Path, spec: str) -> set[str]:
             if not pickles:
                 raise InputError(f"--calculator={spec}", f"{path} is a zip file, but no torch checkpoint", supported())
             data = archive.read(pickles[0])
-        return {word for _, arg, _ in pickletools.genops(data) if isinstance(arg, str) for word in arg.split(" ")[:1]}
+        return strings_in(data)
     except InputError:
         raise
     except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:

@@ -173,7 +173,7 @@ def test_the_same_model_can_be_had_once_more(table):
         ("toy:none", {}, "has no model 'none'; its models are one, soft, far; it reads a toy (looked from"),
         ("tow:one", {}, "did you mean toy?"),
         ("toy:one,hardness=2", {}, "the family 'toy' has no option 'hardness'"),
-        ("toy:one", {"dtype": "float32"}, "Toys computes in float64 only, float32 was asked for"),
+        ("toy:one", {"dtype": "float32"}, "the family 'toy' computes in float64 only, float32 was asked for"),
         ("toy:one", {"device": "cuda"}, "Toys runs on the CPU, not on cuda"),
         ("toy:one,compile=default", {}, "compile=default was asked for, but Toys is loaded without either"),
         ("toy:far", {}, "the weights of 'far' cannot be had: OSError: no route to host"),

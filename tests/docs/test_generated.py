@@ -8,6 +8,7 @@ import re
 import pytest
 from doc_pages import ROOT, anchors
 
+from mlff_probes.calculators.families import families
 from mlff_probes.cases.load import load_cases
 from mlff_probes.cases.tolerances import load_policy
 from mlff_probes.measure import KINDS
@@ -64,3 +65,11 @@ def test_every_tolerance_and_every_case_is_there(pages):
         assert tolerance.reason in pages["tolerances"]
     for case in load_cases():
         assert f"| `{case.id}` | {case.title} | {case.tier} |" in pages["cases"]
+
+
+def test_every_family_of_models_is_there_with_its_models_and_what_it_was_tried_on(pages):
+    sections = pages["families"].split("\n## ")
+    for name, row in families().items():
+        (section,) = (section for section in sections if section.startswith(f"{row.title}\n"))
+        assert f"| tried on | {row.tried} |" in section
+        assert all(f"`{name}:{model}`" in section for model in row.models)

@@ -9,18 +9,23 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.checkpoints.safety import hold_to_pins
-from mlff_probes.calculators.families import Family, Model, families
+from mlff_probes.calculators.families import OF_THE_MODEL, Family, Model, families, refuse_foreign
 from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256, torch_device
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
 from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.records import NOT_STATED
 
 NO_ANSWER_S = 20.0
 """A download that gets no answer for so long has no network."""
+
+UNREAD = (AttributeError, ImportError, KeyError, TypeError, UnpicklingError)
+"""What packages raise at a file in which something is that this version of theirs does not know."""
 
 
 def load(request: CalculatorRequest, name: str) -> Calculator:
@@ -35,7 +40,9 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     family = families()[name]
     request = _with_head(request, family)
     file, model = _chosen(request, name, family)
-    _refuse(request, name, family)
+    _refuse(request, name, family, model)
+    if file is not None:
+        refuse_foreign(file, name, request.spec)
     options = {**(model.arguments if model else {}), **request.options}
     head = _head(request, family, model, options)
     factory = _imported(family.factory, request, family)
@@ -43,12 +50,11 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     brought = weights is not None and not (model and model.in_package)  # by the user or from the network
     if weights is not None and brought:
         _hold(weights, request, family, trusted=file is None)
-    device = _device(request, family)
-    arguments = dict(options)
-    if family.device_argument:
-        arguments[family.device_argument] = device
-    arguments[str(family.argument)] = str(weights or _model_name(request, family))
-    calculator = built(lambda: factory(**_taken(factory, arguments)), request.spec)
+    device, dtype = _device(request, family), _dtype(request, family, model)
+    given = file or (None if family.by_name else weights) or _model_name(request, family)
+    path = {family.device_argument: device, family.dtype_argument: dtype}
+    arguments = options | {key: value for key, value in path.items() if key} | {str(family.argument): str(given)}
+    calculator = _built(factory, arguments, file, request, family)
     check_ase(calculator, request, made_by=name)
     level = request.level_of_theory or (model.level_with(request.options, family.head_option) if model else None)
     found = wrapped(
@@ -60,12 +66,15 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         elements=known_elements(calculator, request),
         file=weights,
         device=device,
-        dtype=str(family.dtype),
+        dtype=dtype,
         options=options,
         packages=(family.package,),
     )
-    unchecked = {"checkpoint": "unchecked"} if brought and family.unpickles else {}
-    return replace(found, identity=found.identity.model_copy(update=unchecked))
+    _refuse_dtype(request, name, found.identity.dtype)
+    update: dict[str, Any] = {"checkpoint": "unchecked"} if brought and family.unpickles else {}
+    if file is not None and family.names_files:
+        update["files"] = found.identity.files | files_named_in(file)
+    return replace(found, identity=found.identity.model_copy(update=update))
 
 
 def heads(request: CalculatorRequest, name: str) -> list[str]:
@@ -119,16 +128,55 @@ def _head(request: CalculatorRequest, family: Family, model: Model | None, optio
     return str(chosen)
 
 
-def _refuse(request: CalculatorRequest, name: str, family: Family) -> None:
+def _refuse(request: CalculatorRequest, name: str, family: Family, model: Model | None) -> None:
     """Refuse what can be refused before anything is imported."""
     where = f"--calculator={request.spec}"
     refuse_options(request.options, family.options, spec=request.spec, family=name)
     refuse_acceleration(request, f"{family.title} is loaded without either")
-    if request.dtype not in (None, family.dtype):
-        problem = f"{family.title} computes in {family.dtype} only, {request.dtype} was asked for"
-        raise InputError(where, problem, "leave the dtype out")
+    if (dtype := _dtype(request, family, model)) != NOT_STATED:
+        _refuse_dtype(request, name, dtype)
     if family.version is None:
         raise InputError(where, f"the package '{family.package}' is not installed", family.how_to_install)
+
+
+def _dtype(request: CalculatorRequest, family: Family, model: Model | None) -> str:
+    """The precision in which a model computes, as far as the table knows it, or it can be had as it is asked for."""
+    if family.dtype_argument and request.dtype:
+        return request.dtype
+    own = (model.dtype if model else None) or str(family.dtype)
+    return NOT_STATED if own == OF_THE_MODEL else own
+
+
+def _refuse_dtype(request: CalculatorRequest, name: str, dtype: str) -> None:
+    """Refuse another precision than the one in which a family computes."""
+    if request.dtype not in (None, dtype):
+        does = "does not say in which precision it computes" if dtype == NOT_STATED else f"computes in {dtype} only"
+        problem = f"the family '{name}' {does}, {request.dtype} was asked for"
+        raise InputError(f"--calculator={request.spec}", problem, "leave the dtype out")
+
+
+def _built(
+    factory: Callable[..., Any],
+    arguments: dict[str, Any],
+    file: Path | None,
+    request: CalculatorRequest,
+    family: Family,
+) -> Any:
+    """The calculator; of a file that its package cannot read, what the reason may be."""
+    try:
+        return built(lambda: factory(**_taken(factory, arguments)), request.spec)
+    except InputError as error:
+        unread = isinstance(error.__cause__, UNREAD) or "state_dict" in error.problem
+        if file is None or error.remedy or not unread:
+            raise
+        remedy = f"it may be a file of another version than the installed {family.package} {family.version}, or none"
+        raise InputError(error.where, f"{file}: {error.problem}", remedy) from error
+
+
+def files_named_in(file: Path) -> dict[str, str]:
+    """The hashes of the files beside a text file that words in it name."""
+    words = sorted(set(file.read_text(encoding="utf-8").split()))
+    return {word: sha256(file.parent / word) for word in words if "." in word and is_file(str(file.parent / word))}
 
 
 def _hold(file: Path, request: CalculatorRequest, family: Family, *, trusted: bool) -> None:
