@@ -135,6 +135,11 @@ class Family(Record):
         Whether words in a file that are the names of files beside it name parts of the model, whose hashes are noted.
     unpickles
         Whether reading a file runs whatever code is in it.
+    batch
+        What makes a batched pass (a `BatchFunction`) of the ASE calculator, ``package.module:callable``; None where
+        there is none.
+    one_a_size
+        Whether a calculator reads its model again for another number of atoms, so that there is one for each.
     licence
         Of the code.
     tried
@@ -168,6 +173,8 @@ class Family(Record):
     pickled: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     names_files: bool = False
     unpickles: bool = False
+    batch: Called | None = None
+    one_a_size: bool = False
     default: Text | None = None
     models: dict[str, Model] = Field(default={})
 

@@ -273,7 +273,8 @@ class CalculatorIdentity(Record):
     the calculator which by its name adds dispersion, where nobody stated a level of theory. `dtype` to
     `threads`, `compile_mode` to `driver` and `versions` are the path that its numbers take: `compile_mode` None stands
     for eager, `kernels` names the library of its tensor products, `tf32` says whether float32 products are rounded to
-    TF32; None for what the family does not have or state. `left_behind` names what of the process its loading changed:
+    TF32; None for what the family does not have or state. `no_batches` says why the batches that its family has are not
+    used. `left_behind` names what of the process its loading changed:
     the calculator has it so in its calls, and all else as it was before.
     """
 
@@ -295,6 +296,7 @@ class CalculatorIdentity(Record):
     device_name: Text
     threads: int
     batched: bool = False
+    no_batches: Text | None = None
     compile_mode: str | None = None
     kernels: str | None = None
     tf32: bool | None = None

@@ -16,6 +16,8 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.checkpoints.safety import hold_to_pins
 from mlff_probes.calculators.families import OF_THE_MODEL, Family, Model, families, refuse_foreign
 from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256, torch_device
+from mlff_probes.calculators.loaders.batches import with_batches
+from mlff_probes.calculators.loaders.one_a_size import OneASize
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
 from mlff_probes.core.errors import InputError, describe
@@ -54,7 +56,11 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     given = file or (None if family.by_name else weights) or _model_name(request, family)
     path = {family.device_argument: device, family.dtype_argument: dtype}
     arguments = options | {key: value for key, value in path.items() if key} | {str(family.argument): str(given)}
-    calculator = _built(factory, arguments, file, request, family)
+
+    def make() -> Any:
+        return _built(factory, arguments, file, request, family)
+
+    calculator = make()
     check_ase(calculator, request, made_by=name)
     level = request.level_of_theory or (model.level_with(request.options, family.head_option) if model else None)
     found = wrapped(
@@ -74,7 +80,13 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     update: dict[str, Any] = {"checkpoint": "unchecked"} if brought and family.unpickles else {}
     if file is not None and family.names_files:
         update["files"] = found.identity.files | files_named_in(file)
-    return replace(found, identity=found.identity.model_copy(update=update))
+    found = replace(found, identity=found.identity.model_copy(update=update))
+    if family.one_a_size:
+        found = replace(found, ase=OneASize(calculator, make))
+    if family.batch is None or not request.batch:
+        return found
+    batch = _imported(family.batch, request, family)
+    return with_batches(found, built(lambda: batch(calculator), request.spec))
 
 
 def heads(request: CalculatorRequest, name: str) -> list[str]:

@@ -250,7 +250,8 @@ def identity_lines(identity: CalculatorIdentity) -> list[str]:
     lines = [
         f"calculator {identity.label}: {identity.spec}",
         f"  {family}, {parameters}, {known}, {level}{options}",
-        f"  {path_line(identity)}, {'batched' if identity.batched else 'one frame a call'}",
+        f"  {path_line(identity)}, {'batched' if identity.batched else 'one frame a call'}"
+        + (f" ({identity.no_batches})" if identity.no_batches else ""),
     ]
     if identity.sha256:
         of = f" of {identity.sha256_of}" if identity.sha256_of else ""

@@ -1,0 +1,50 @@
+"""A calculator made of others, one for each number of atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+
+MOST = 32
+"""Sizes that are kept, those that were asked for last."""
+
+
+class OneASize(Calculator):  # type: ignore[misc]
+    """For a family whose objects take long to change their number of atoms: reading the model file again, for instance.
+
+    Parameters
+    ----------
+    first
+        A calculator, which will have the first size.
+    another
+        Makes another one.
+    most
+        Sizes that are kept.
+    """
+
+    def __init__(self, first: Any, another: Callable[[], Any], *, most: int = MOST) -> None:
+        super().__init__()
+        self.implemented_properties = list(first.implemented_properties)
+        self._spare, self._another, self._most = [first], another, most
+        self.calculators: dict[int, Any] = {}
+
+    def calculate(
+        self, atoms: Atoms | None = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
+        """Let the calculator of this size calculate."""
+        super().calculate(atoms, properties, system_changes)
+        calculator = self._of(len(self.atoms))
+        calculator.calculate(self.atoms, list(properties), all_changes)
+        self.results = dict(calculator.results)
+
+    def _of(self, size: int) -> Any:
+        found = self.calculators.pop(size, None)
+        if found is None:
+            if len(self.calculators) >= self._most:  # the one whose turn is longest ago
+                self.calculators.pop(next(iter(self.calculators)))
+            found = self._spare.pop() if self._spare else self._another()
+        self.calculators[size] = found
+        return found
