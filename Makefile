@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
+FAMILIES := .venv-families
 DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)
 
 # Without bytecode each of the processes to come would compile the packages, and this one, again.
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: probe test browser-test lint docs docs-links schema bench references package clean
+.PHONY: probe test test-families browser-test lint docs docs-links schema bench references package clean
 
 probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
@@ -27,6 +28,10 @@ test: export OPENBLAS_NUM_THREADS ?= 1
 test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/dev.done  ## the project's own tests
 	$(BIN)/pytest tests -n 3 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
+
+# In an environment of their own, since sevenn needs e3nn 0.5 or newer, and mace-torch 0.4.4.
+test-families: $(FAMILIES)/done  ## families whose weights come with a package, for real: SevenNet, and NEP89 through calorine
+	NEP_MODEL=$(FAMILIES)/nep89.txt $(FAMILIES)/bin/pytest tests/families/*.py $(ARGS)
 
 browser-test: $(VENV)/dev.done  ## the HTML page in a real browser: needs a Chromium, see CONTRIBUTING.md
 	$(BIN)/pytest browser $(ARGS)
@@ -74,5 +79,16 @@ $(VENV)/%.done: pyproject.toml constraints.txt | $(BIN)/python
 	  --editable ".[$(if $(filter dev,$*),dev,all)]"
 	@touch $@ $(if $(filter dev,$*),$(VENV)/probe.done)
 
+# NepTrainKit, which nobody installs here, has the file of NEP89.
+$(FAMILIES)/done: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m venv $(FAMILIES)
+	grep -v '^e3nn=' constraints.txt > $(FAMILIES)/constraints.txt
+	$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(FAMILIES)/constraints.txt \
+	  sevenn calorine torch-sim-atomistic --editable .
+	$(FAMILIES)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
+	  --dest $(FAMILIES) neptrainkit
+	tar -xzf $(FAMILIES)/neptrainkit-*.tar.gz -C $(FAMILIES) --strip-components=4 --wildcards '*/Config/nep89.txt'
+	@touch $@
+
 clean:
-	rm -rf $(VENV) dist scorecard docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(FAMILIES) dist scorecard docs/_build docs/generated .pytest_cache .mypy_cache .ruff_cache

@@ -224,15 +224,23 @@ def level_of_theory(found: list[Part]) -> str | None:
 
 def precision(found: list[Part]) -> str | None:
     """The precision of all parameters of the networks in a calculator; None where there are none, or several."""
-    torch = sys.modules.get("torch")
-    kinds = {
-        str(parameter.dtype).removeprefix("torch.")
-        for part in found
-        if torch is not None and isinstance(part.found, torch.nn.Module)
-        for parameter in part.found.parameters(recurse=False)
-        if parameter.is_floating_point()
-    }
+    kinds = {str(each.dtype).removeprefix("torch.") for each in _parameters(found) if each.is_floating_point()}
     return kinds.pop() if len(kinds) == 1 else None
+
+
+def whereabouts(found: list[Part]) -> str | None:
+    """The device on which all parameters of the networks in a calculator lie; None where there are none, or several."""
+    places = {str(each.device) for each in _parameters(found)}
+    return places.pop() if len(places) == 1 else None
+
+
+def _parameters(found: list[Part]) -> Iterator[Any]:
+    """The parameters of the networks in a calculator."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        for part in found:
+            if isinstance(part.found, torch.nn.Module):
+                yield from part.found.parameters(recurse=False)
 
 
 def packages_of(found: list[Part]) -> tuple[str, ...]:

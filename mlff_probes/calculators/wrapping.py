@@ -24,6 +24,7 @@ from mlff_probes.calculators.tree import (
     packages_of,
     parts,
     precision,
+    whereabouts,
 )
 from mlff_probes.core.errors import InputError, describe
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
@@ -97,7 +98,7 @@ def wrapped(
         )
     tree = parts(calculator)
     level, added = _level_of_theory(calculator, request, tree)
-    device = _device(calculator, request, device)
+    device = _device(calculator, request, tree, device)
     torch = sys.modules.get("torch")
     gpu = torch is not None and device.startswith("cuda") and torch.cuda.is_available()
     identity = CalculatorIdentity(
@@ -129,20 +130,31 @@ def wrapped(
     )
 
 
-def _device(calculator: Any, request: CalculatorRequest, handed_over: str) -> str:
-    """The device on which a calculator computes: the one it states, or else the one that was handed over."""
-    said = stated_device(calculator)
-    asked = NOT_STATED if handed_over == "auto" else handed_over
-    if NOT_STATED in (said, asked):
-        return asked if said == NOT_STATED else said
-    (said_kind, _, said_number), (kind, _, number) = said.partition(":"), asked.partition(":")
-    if said_kind != kind or (said_number and number and said_number != number):
-        raise InputError(
-            f"--calculator={request.spec}",
-            f"device {asked} was asked for, but the calculator says (attribute 'device') that it computes on {said}",
-            "ask for that one, or mend what makes the calculator",
-        )
-    return said if said_number else asked
+def _device(calculator: Any, request: CalculatorRequest, tree: list[Part], handed_over: str) -> str:
+    """The device on which a calculator computes.
+
+    The one on which the parameters of its networks lie, or the one it states, or else the one that was handed over.
+    """
+    found = NOT_STATED if handed_over == "auto" else handed_over
+    for said, how in (
+        (stated_device(calculator), "the calculator says (attribute 'device') that it computes on"),
+        (device_name(whereabouts(tree)), "the parameters of its model lie on"),
+    ):
+        if NOT_STATED not in (found, said) and not _same_device(found, said):
+            raise InputError(
+                f"--calculator={request.spec}",
+                f"device {found} was asked for, but {how} {said}",
+                "ask for that one, or mend what makes the calculator",
+            )
+        if said != NOT_STATED and (found == NOT_STATED or ":" in said):
+            found = said
+    return found
+
+
+def _same_device(one: str, other: str) -> bool:
+    """Whether two names may be those of one device: without its number a name is that of any of its kind."""
+    (kind, _, number), (other_kind, _, other_number) = one.partition(":"), other.partition(":")
+    return kind == other_kind and not (number and other_number and number != other_number)
 
 
 def _device_name(device: str, torch: Any) -> str:
@@ -180,7 +192,12 @@ def _stated_elements(calculator: Any) -> tuple[str, ...] | None:
 
 def stated_device(calculator: Any) -> str:
     """`device` of a calculator (a name, or torch's own) where it says one that we know."""
-    found = DEVICE.fullmatch(str(getattr(calculator, "device", NOT_STATED)))
+    return device_name(getattr(calculator, "device", None))
+
+
+def device_name(said: Any) -> str:
+    """A device by the name that we know it by: numbered where it is one of several."""
+    found = DEVICE.fullmatch(str(said))
     if found is None:
         return NOT_STATED
     return found[0] if found[1] == "cuda" else found[1]

@@ -198,6 +198,36 @@ def test_where_a_calculator_computes_is_what_it_says_or_else_what_was_asked(sour
     assert load_calculator(spec, device=asked).identity.device == device
 
 
+@pytest.mark.parametrize(("asked", "said"), [(None, "none"), ("cpu", "cpu"), ("cpu", "none")])
+def test_where_the_parameters_lie_is_where_a_calculator_computes(source, monkeypatch, asked, said):
+    from ase.calculators.lj import LennardJones
+
+    monkeypatch.setattr(LennardJones, "device", said, raising=False)
+    monkeypatch.setattr(LennardJones, "__init__", with_model(LennardJones.__init__))
+    assert load_calculator("py:calc.py:make", device=asked).identity.device == "cpu"
+
+
+@pytest.mark.parametrize("said", ["cuda", "cuda:1", "none"])
+def test_a_model_that_stayed_on_the_cpu_is_refused_on_another_device(source, monkeypatch, said):
+    from ase.calculators.lj import LennardJones
+
+    monkeypatch.setattr(LennardJones, "device", said, raising=False)
+    monkeypatch.setattr(LennardJones, "__init__", with_model(LennardJones.__init__))
+    with pytest.raises(InputError, match=r"device cuda:1 was asked for, but the parameters of its model lie on cpu"):
+        load_calculator("py:calc.py:on_path", device="cuda:1")
+
+
+def with_model(init):
+    """A constructor after which a calculator has a network."""
+    import torch
+
+    def made(self, *arguments, **keys):
+        init(self, *arguments, **keys)
+        self.model = torch.nn.Linear(1, 1)
+
+    return made
+
+
 def test_the_device_of_torch_is_a_device(source, monkeypatch):
     import torch
     from ase.calculators.lj import LennardJones

@@ -106,7 +106,7 @@ class ChannelsInnermost(torch.nn.Module):
     @staticmethod
     def fits(part: Any) -> bool:
         """Whether a part of a model is a convolution that this one can stand for."""
-        product = getattr(part, "convolution", None)
+        product: Any = getattr(part, "convolution", None)
         if type(part).__name__ != "IrrepsConvolution" or type(product).__name__ != "TensorProduct":
             return False
         plain = all(each.connection_mode == "uvu" and each.has_weight for each in product.instructions)
@@ -149,7 +149,8 @@ class ChannelsInnermost(torch.nn.Module):
         if x.shape[1] == 1:  # fewer products when the weights come first
             parts = zip(rows, coupling.split(sizes, dim=1), strict=True)
             return [(row, torch.bmm(part, x * weights[row].unsqueeze(1))) for row, part in parts]
-        parts = zip(rows, torch.bmm(coupling, x).split(sizes, dim=1), strict=True)
+        products: Any = torch.bmm(coupling, x)
+        parts = zip(rows, products.split(sizes, dim=1), strict=True)
         return [(row, part * weights[row].unsqueeze(1)) for row, part in parts]
 
 
