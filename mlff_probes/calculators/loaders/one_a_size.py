@@ -12,7 +12,7 @@ MOST = 96
 """Sizes that are kept, those that were asked for last: one of NEP89 takes 9 MB, and the laws ask for some dozens."""
 
 
-class OneASize(Calculator):  # type: ignore[misc]
+class OneASize(Calculator):
     """For a family whose objects take long to change their number of atoms: reading the model file again, for instance.
 
     Parameters
@@ -26,7 +26,7 @@ class OneASize(Calculator):  # type: ignore[misc]
     """
 
     def __init__(self, first: Any, another: Callable[[], Any], *, most: int = MOST) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.implemented_properties = list(first.implemented_properties)
         self._spare, self._another, self._most = [first], another, most
         self.calculators: dict[int, Any] = {}
@@ -35,7 +35,8 @@ class OneASize(Calculator):  # type: ignore[misc]
         self, atoms: Atoms | None = None, properties: Any = ("energy",), system_changes: Any = all_changes
     ) -> None:
         """Let the calculator of this size calculate."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        assert self.atoms is not None
         calculator = self._of(len(self.atoms))
         calculator.calculate(self.atoms, list(properties), all_changes)
         self.results = dict(calculator.results)
