@@ -6,6 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 from sevenn.calculator import SevenNetCalculator
 
 from mlff_probes import evaluate, load_calculator
@@ -28,7 +29,7 @@ def frames():
     """Structures of 5 to 84 atoms, of several elements in one batch, and one slab in a vacuum."""
     every = [frame for file in sorted(DIRECTORY.glob("*/*.extxyz")) for frame in ase.io.read(file, ":")]
     telluride = next(frame for frame in every if len(frame) == 21 and "Cr" in frame.symbols)
-    other = next(frame for frame in every if "Cu" in frame.symbols)
+    other = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
     slab = every[0].copy()
     slab.center(vacuum=6.0, axis=2)
     slab.pbc = (True, True, False)
