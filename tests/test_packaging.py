@@ -26,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 MAY_IMPORT = {
     "calculators/loaders/chgnet.py": PROJECT["optional-dependencies"]["chgnet"],
     "calculators/loaders/mace.py": PROJECT["optional-dependencies"]["mace"],
+    "calculators/loaders/sevennet.py": ["torch", "e3nn", "sevenn"],  # once a model of SevenNet is asked for
     "calculators/device.py": ["torch"],  # which both of these extras bring
     "calculators/identity.py": ["torch"],  # which both of these extras bring
     "calculators/checkpoints/safety.py": ["torch"],
@@ -179,7 +180,8 @@ def imported(file):
         elif isinstance(node, ast.ImportFrom):
             names.add(node.module)
     modules = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"mlff_probes"}
-    return {module: set(map(distribution, owners()[module])) for module in modules}
+    # of a package that stands in an environment of its own, the name of the module is that of the distribution
+    return {module: set(map(distribution, owners().get(module, [module]))) for module in modules}
 
 
 RECIPES = PACKAGE / "calculators" / "loaders" / "recipes.py"
