@@ -198,7 +198,7 @@ def matcalc(put, file):
 def sevennet(put, file):
     put("sevenn.calculator", SevenNetCalculator=Calc)
     put("sevenn.util", pretrained_name_to_path=called("download", file))
-    return "sevennet:7net-mf-0", [
+    return "sevennet:7net-mf-0,batch=off", [  # its batches have stand-ins of their own, in test_family_batches
         ("download", ("7net-mf-0",), {}), ("calculator", (), {"model": str(file), "modal": "PBE", "device": "cpu"}),
     ]  # fmt: skip
 
