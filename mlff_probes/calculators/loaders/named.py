@@ -16,8 +16,6 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.checkpoints.safety import hold_to_pins
 from mlff_probes.calculators.families import OF_THE_MODEL, Family, Model, families, refuse_foreign
 from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256, torch_device
-from mlff_probes.calculators.loaders.batches import with_batches
-from mlff_probes.calculators.loaders.one_a_size import OneASize
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
 from mlff_probes.core.errors import InputError, describe
@@ -82,9 +80,13 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         update["files"] = found.identity.files | files_named_in(file)
     found = replace(found, identity=found.identity.model_copy(update=update))
     if family.one_a_size:
+        from mlff_probes.calculators.loaders.one_a_size import OneASize
+
         found = replace(found, ase=OneASize(calculator, make))
     if family.batch is None or not request.batch:
         return found
+    from mlff_probes.calculators.loaders.batches import with_batches
+
     batch = _imported(family.batch, request, family)
     return with_batches(found, built(lambda: batch(calculator), request.spec))
 
