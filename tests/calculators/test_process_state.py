@@ -101,7 +101,7 @@ def leaky(tmp_path, monkeypatch):
     (tmp_path / "leaky.py").write_text(FACTORY)
     with ProcessState().during(), np.errstate(invalid="warn"):
         yield lambda change, when: load_calculator(f"py:./leaky.py:make,change={change},when={when}")
-        for module in list(sys.modules.values()):  # a guard of torch's that is collected later would act in another test
+        for module in list(sys.modules.values()):  # a guard collected later acts in another test
             if getattr(module, "__file__", None) == str(tmp_path / "leaky.py"):
                 vars(module).pop("kept", None)
 
