@@ -31,6 +31,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!mlff_probes\.).*"),
     (r"py:class", r"mlff_probes\..*\.[A-Z](_co)?"),  # type variables
+    (r"py:class", r"mlff_probes\..*\.[a-z_]+"),  # functions that validate what is annotated with them
 ]
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]

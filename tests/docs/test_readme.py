@@ -113,7 +113,8 @@ def rows(text: str, verdicts: tuple[str, ...] = ("passed", "failed")) -> dict[tu
         words = MARKED.sub("", line).split()
         while words and words[0] in FAMILIES:
             words.pop(0)
-        if words and re.match("|".join(map(re.escape, CASES)), words[0]):
+        named = words and re.match("|".join(map(re.escape, CASES)), words[0])
+        if named and not re.match(r"[<+-]?\d|—", " ".join(words[1:])):  # that is a quantity of the same name
             case = words.pop(0)
         if len(words) > 6 and words[-1] in verdicts:
             found[case, words[0]] = words[1:]
