@@ -14,7 +14,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "example").glob("*.md")),
 ]
-WRITTEN = {ROOT / "docs" / "generated" / f"{name}.md" for name in ("options", "quantities", "tolerances", "cases")}
+WRITTEN = {ROOT / "docs" / "generated" / f"{name}.md" for name in ("options", "quantities", "tolerances", "cases", "families")}
 """Pages that `make docs` writes from the code; `tests/docs/test_generated.py` looks at them."""
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")

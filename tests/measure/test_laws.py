@@ -261,7 +261,7 @@ def test_a_calculator_without_stress(model):
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_a_calculator_that_names_no_elements_is_tried_on_the_structures_given(kind):
-    model = plain(Sound(), elements=None)
+    model = plain(Sound(), elements=None, level_of_theory="PBE")
     found = measured(model, kind, *CRYSTALS, random_structures=True)
     assert "measured" in states(found).values()
     assert "error" not in states(found).values()
