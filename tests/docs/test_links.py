@@ -14,7 +14,8 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "example").glob("*.md")),
 ]
-WRITTEN = {ROOT / "docs" / "generated" / f"{name}.md" for name in ("options", "quantities", "tolerances", "cases", "families")}
+BY_CODE = ("options", "quantities", "tolerances", "cases", "families")
+WRITTEN = {ROOT / "docs" / "generated" / f"{name}.md" for name in BY_CODE}
 """Pages that `make docs` writes from the code; `tests/docs/test_generated.py` looks at them."""
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
