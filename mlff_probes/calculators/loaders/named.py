@@ -79,6 +79,12 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     if file is not None and family.names_files:
         update["files"] = found.identity.files | files_named_in(file)
     found = replace(found, identity=found.identity.model_copy(update=update))
+    return _for_many(found, make, request, family)
+
+
+def _for_many(found: Calculator, make: Callable[[], Any], request: CalculatorRequest, family: Family) -> Calculator:
+    """The calculator as its row evaluates many structures: with one object a size, or in batches."""
+    calculator = found.ase
     if family.one_a_size:
         from mlff_probes.calculators.loaders.one_a_size import OneASize
 

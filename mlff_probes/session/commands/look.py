@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_probes.core.errors import InputError
+from mlff_probes.session.commands.common import path_of
 
 BROKEN = 4
 """Exit code where a case cannot be read, as for all unusable input."""
@@ -19,12 +20,12 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     check.add_argument(
         "where",
         nargs="+",
-        type=_path_of,
+        type=path_of,
         metavar="DIR",
         help="a reference directory, the TOML of one case, or its id",
     )
     check.add_argument(
-        "--tolerances", metavar="FILE", type=_path_of, help="TOML with tolerances that override the policy"
+        "--tolerances", metavar="FILE", type=path_of, help="TOML with tolerances that override the policy"
     )
     _add_references(check)
     check.set_defaults(command=_check)
@@ -32,20 +33,16 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
     show.add_argument("case", metavar="CASE", help="the TOML of a case, or its id")
     _add_references(show)
     show.add_argument(
-        "-o", "--output", type=_path_of, metavar="FILE", help="picture (default: ID.png here); .png, .pdf or .svg"
+        "-o", "--output", type=path_of, metavar="FILE", help="picture (default: ID.png here); .png, .pdf or .svg"
     )
     show.set_defaults(command=_show)
 
 
 def _add_references(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--reference", action="append", default=[], type=_path_of, metavar="DIR",
+        "--reference", action="append", default=[], type=path_of, metavar="DIR",
         help="where a case is looked for by its id, beside those of the package",
     )  # fmt: skip
-
-
-def _path_of(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def _check(parsed: argparse.Namespace) -> Iterator[str]:
@@ -60,9 +57,10 @@ def _check(parsed: argparse.Namespace) -> Iterator[str]:
     cases: list[Any] = []
     for where in parsed.where:
         by_id = [] if where.exists() else list(files_of(str(where), (*parsed.reference, DIRECTORY)))
-        if where.suffix != ".toml" and not by_id:
+        files = by_id or ([where] if where.suffix == ".toml" else [])
+        if not files:
             cases += all_cases([where], policy)
-        for file in by_id or [where] * (where.suffix == ".toml"):
+        for file in files:
             try:
                 cases.append(load_case(file, policy=policy))
             except InputError as error:
