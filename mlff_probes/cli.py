@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mlff_probes.core.data import lost_links
 from mlff_probes.core.errors import InputError
+from mlff_probes.session.commands.common import path_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -106,18 +107,20 @@ def _add_list(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("case", nargs="*", metavar="CASE", help="only these cases (default: all)")
     _add_reference(parser)
     parser.add_argument(
-        "--tolerances", metavar="FILE", type=_path, help="TOML with tolerances that override the policy"
+        "--tolerances", metavar="FILE", type=path_of, help="TOML with tolerances that override the policy"
     )
     parser.set_defaults(command=_list)
 
 
 def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("compare", help="a scorecard against an older one; exit code 1 for a regression")
-    parser.add_argument("old", type=_path, metavar="OLD.json", help="the baseline")
-    parser.add_argument("new", type=_path, metavar="NEW.json", help="what is compared with it")
+    parser.add_argument("old", type=path_of, metavar="OLD.json", help="the baseline")
+    parser.add_argument("new", type=path_of, metavar="NEW.json", help="what is compared with it")
     parser.add_argument("--baseline", metavar="LABEL", help="which calculator of OLD (default: its only one)")
     parser.add_argument("--calculator", metavar="LABEL", help="which calculator of NEW (default: all)")
-    parser.add_argument("--tolerances", metavar="FILE", type=_path, help="TOML whose [regression] overrides the policy")
+    parser.add_argument(
+        "--tolerances", metavar="FILE", type=path_of, help="TOML whose [regression] overrides the policy"
+    )
     parser.add_argument(
         "--fail-on", choices=("tolerance", "regression", "both"), default="both", help="(default: both)"
     )
@@ -126,15 +129,15 @@ def _add_compare(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _add_report(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("report", help="one HTML page of one or several scorecards, pictures included")
-    parser.add_argument("scorecards", nargs="+", type=_path, metavar="FILE.json", help="what --probe-scorecard wrote")
-    parser.add_argument("-o", "--output", type=_path, default=Path("report.html"), help="(default: report.html)")
+    parser.add_argument("scorecards", nargs="+", type=path_of, metavar="FILE.json", help="what --probe-scorecard wrote")
+    parser.add_argument("-o", "--output", type=path_of, default=Path("report.html"), help="(default: report.html)")
     parser.set_defaults(command=_report)
 
 
 def _add_worst(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("worst-frames", help="write the labelled frames on which a model is most wrong")
     parser.add_argument(
-        "frames", nargs="*", metavar="FILE", type=_path, help="labelled frames (default: the parity cases)"
+        "frames", nargs="*", metavar="FILE", type=path_of, help="labelled frames (default: the parity cases)"
     )
     parser.add_argument(
         "--calculator", required=True, action="append", metavar="SPEC", help="as for pytest --calculator=SPEC"
@@ -147,7 +150,7 @@ def _add_worst(commands: argparse._SubParsersAction[Parser]) -> None:
         default="composition",
         help="what is taken off the energy errors (default: one offset per composition)",
     )
-    parser.add_argument("-o", "--output", type=_path, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
+    parser.add_argument("-o", "--output", type=path_of, default=Path("worst.extxyz"), help="(default: worst.extxyz)")
     parser.add_argument("--case", metavar="CASE", help="only the frames of this parity case")
     for what in ("energy", "forces", "stress"):
         parser.add_argument(
@@ -174,13 +177,13 @@ def _add_worst(commands: argparse._SubParsersAction[Parser]) -> None:
 
 def _add_annotate(commands: argparse._SubParsersAction[Parser]) -> None:
     parser = commands.add_parser("annotate", help="print what failed in a scorecard as annotations of GitHub Actions")
-    parser.add_argument("scorecard", type=_path, metavar="SCORECARD.json")
+    parser.add_argument("scorecard", type=path_of, metavar="SCORECARD.json")
     parser.set_defaults(command=_annotate)
 
 
 def _add_reference(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--reference", action="append", default=[], type=_path, metavar="DIR", help="add the cases of DIR; repeatable"
+        "--reference", action="append", default=[], type=path_of, metavar="DIR", help="add the cases of DIR; repeatable"
     )
     parser.add_argument("--reference-only", action="store_true", help="leave out the cases that come with mlff-probes")
 
@@ -329,10 +332,6 @@ def _annotate(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.scorecard.reports.annotations import annotate
 
     yield from annotate(read(parsed.scorecard))
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def _count(text: str) -> int:

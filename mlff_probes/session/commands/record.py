@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlff_probes.core.errors import InputError
+from mlff_probes.session.commands.common import path_of
 
 if TYPE_CHECKING:
     from mlff_probes.cases.recording.journal import Point
@@ -33,22 +34,18 @@ def add(commands: Any) -> None:
         "--keep", action="store_true", help="keep what the code wrote, in .ID.recording beside the case"
     )
     parser.add_argument(
-        "--reference", action="append", default=[], type=_path, metavar="DIR", help="where cases are looked for by id"
+        "--reference", action="append", default=[], type=path_of, metavar="DIR", help="where cases are looked for by id"
     )
     parser.add_argument(
         "--write-inputs", nargs=2, metavar=("CODE", "DIR"), help="write inputs of vasp, espresso or cp2k for a cluster"
     )
-    parser.add_argument("--settings", type=_path, metavar="FILE", help="TOML with the [parameters] of these inputs")
-    parser.add_argument("--collect", type=_path, metavar="DIR", help="take in what was computed from these inputs")
+    parser.add_argument("--settings", type=path_of, metavar="FILE", help="TOML with the [parameters] of these inputs")
+    parser.add_argument("--collect", type=path_of, metavar="DIR", help="take in what was computed from these inputs")
     parser.set_defaults(command=_record)
 
 
 class CompleteError(InputError):
     """A case that lacks nothing: an error where it is the only one."""
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser()
 
 
 def _record(parsed: argparse.Namespace) -> Iterator[str]:
@@ -105,7 +102,7 @@ def _write_inputs(file: Path, parsed: argparse.Namespace) -> Iterator[str]:
     if not wanted:
         raise CompleteError(file, "lacks nothing", "--replace writes inputs of frames that have an energy, too")
     settings = read_settings_file(parsed.settings) if parsed.settings else InputSettings()
-    folder = _path(directory) / file.stem
+    folder = path_of(directory) / file.stem
     by_hand = write_inputs(case, wanted, code, settings, folder)
     yield f"wrote inputs of {len(wanted)} frames for {code} to {folder}"
     yield from by_hand
@@ -230,7 +227,7 @@ def _case_file(given: str, directories: list[Path]) -> Path:
     from mlff_probes.cases.files import files_of
     from mlff_probes.core.data import DIRECTORY
 
-    path = _path(given)
+    path = path_of(given)
     if path.suffix == ".toml" and path.is_file():
         return path.resolve()
     found = files_of(given, (*directories, DIRECTORY)) if path.name == given else []
