@@ -15,7 +15,7 @@ import ase.io
 import pytest
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
-from forks import run_in_fork, start_forks
+from forks import Fork, start_forks
 from outer_runs import UNRELAXED
 
 from mlff_probes.core.data import DIRECTORY
@@ -198,11 +198,6 @@ def probes(directory, *args):
     return "--pyargs", "mlff_probes.probes", card, *ALONE, *UNRELAXED, *args
 
 
-def start_probes_in(directory, *args):
-    """Start the probes in `directory`, in a fresh interpreter."""
-    return start_in(directory, *probes(directory, *args))
-
-
 def record(target):
     """Copy the package's cases to `target` and put the sound calculator's energies and forces into their frames.
 
@@ -281,15 +276,16 @@ def inner_environment():
 
 
 @pytest.fixture(scope="session")
-def run_probes_in(recorded):
-    """Run the probes in a directory, in a fork."""
+def start_probes(recorded):
+    """Start the probes in a directory, in a fork, for a test that sends a signal."""
     start_forks(DIRECTORY, recorded)
+    return lambda directory, *args: Fork([str(arg) for arg in probes(directory, *args)], directory, environment())
 
-    def run(directory, *args):
-        done = run_in_fork([str(arg) for arg in probes(directory, *args)], directory, environment(), TIMEOUT_S)
-        return without_internal_failure(Run(*done, Path(directory)))
 
-    return run
+@pytest.fixture(scope="session")
+def run_probes_in(start_probes):
+    """Run the probes in a directory, in a fork."""
+    return lambda directory, *args: wait_for(start_probes(directory, *args), directory)
 
 
 @pytest.fixture
@@ -301,13 +297,7 @@ def run_probes(tmp_path, run_probes_in):
 @pytest.fixture(scope="session")
 def run_fresh_probes_in():
     """The same in a fresh interpreter, for tests of what is about the process."""
-    return lambda directory, *args: wait_for(start_probes_in(directory, *args), directory)
-
-
-@pytest.fixture(scope="session")
-def start_probes():
-    """`start_probes_in`, for a test that sends a signal."""
-    return start_probes_in
+    return lambda directory, *args: run_in(directory, *probes(directory, *args))
 
 
 @pytest.fixture(scope="session")

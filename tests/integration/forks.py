@@ -2,22 +2,28 @@
 
 The process is multiprocessing's fork server. Neither torch nor a plugin of pytest's that would notice is imported
 before the fork. It has also parsed the structures of the references that most runs read (`parsed.py`). Each run has its
-own session, folder, environment and standard streams.
-Where a test is about the process itself (signals, limits, workers that die, what is imported when, warnings as errors),
-it has a fresh interpreter instead: `start_probes_in` of `conftest.py`.
+own session, folder, environment and standard streams, and its workers (`-n 2`) are forks too, made before it begins.
+Where a test is about the interpreter itself (limits, what is imported when, warnings as errors), it has a fresh one
+instead: `run_fresh_probes_in` of `conftest.py`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import forkserver, get_context
 from pathlib import Path
+from typing import IO
 from unittest import mock
+
+from execnet import gateway_io
 
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload([
@@ -31,11 +37,14 @@ FORKS.set_forkserver_preload([
     "mlff_probes.measure.laws.symmetry", "mlff_probes.measure.laws.wall", "mlff_probes.measure.migration.relaxed_path",
     "mlff_probes.measure.migration.vacancy", "mlff_probes.session.start", "numpy", "pdb", "platformdirs.unix",
     "pydantic.main", "pydantic.types", "pytest", "rich._emoji_codes", "rich.console", "rich.table", "scipy.integrate",
-    "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xml.etree.ElementTree", "parsed",
+    "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xdist.plugin", "xdist.remote",
+    "xdist.workermanage", "xml.etree.ElementTree", "parsed",
 ])  # fmt: skip
 TESTS = str(Path(__file__).parents[1])
 REFERENCES = "PARSED_ONCE"
 """An environment variable of the fork server: the reference directories that it parses."""
+DEATHS = 4
+"""Workers that may die and be replaced by a fork; a fresh interpreter takes the place of any further one."""
 
 
 def start_forks(*references: Path) -> None:
@@ -45,26 +54,43 @@ def start_forks(*references: Path) -> None:
         forkserver.ensure_running()
 
 
-def run_in_fork(
-    args: Sequence[str], folder: Path, environment: Mapping[str, str], timeout_s: float
-) -> tuple[int, str, str]:
-    """`python -P -m pytest ARGS` in `folder`: exit code, standard output, standard error.
+class Fork:
+    """`python -P -m pytest ARGS` in `folder` and `environment`, begun; to be used as a `subprocess.Popen` of it."""
 
-    Raises
-    ------
-    TimeoutError
-        After `timeout_s`; the run, and what it started, is killed then.
-    """
-    with tempfile.TemporaryDirectory() as place:
-        streams = [Path(place, name) for name in ("out", "errors")]
-        process = FORKS.Process(target=become_pytest, args=(list(args), folder, dict(environment), streams))
-        process.start()
-        process.join(timeout_s)
-        if process.exitcode is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.join()
-            raise TimeoutError(f"pytest {' '.join(args)} took more than {timeout_s} s")
-        return (process.exitcode, *(stream.read_text(encoding="utf-8") for stream in streams))
+    def __init__(self, args: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+        self.place = tempfile.TemporaryDirectory()
+        self.streams = [Path(self.place.name, name) for name in ("out", "errors")]
+        self.args = list(args)
+        given = (self.args, folder, dict(environment), self.streams)
+        self.process = FORKS.Process(target=become_pytest, args=given)
+        self.process.start()
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its group."""
+        return int(self.process.pid or 0)
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code, once it has ended."""
+        return self.process.exitcode
+
+    poll = returncode.fget
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it wrote to standard output and to standard error.
+
+        Raises
+        ------
+        subprocess.TimeoutExpired
+            If it has not ended after `timeout`, s.
+        """
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+        said, wrong = (file.read_text(encoding="utf-8") if file.exists() else "" for file in self.streams)
+        self.place.cleanup()
+        return said, wrong
 
 
 def become_pytest(args: list[str], folder: Path, environment: dict[str, str], streams: list[Path]) -> None:
@@ -79,4 +105,62 @@ def become_pytest(args: list[str], folder: Path, environment: dict[str, str], st
     os.environ.clear()
     os.environ.update(environment)
     sys.argv[:] = ["pytest", *args]
+    if "-n" in args:
+        spare = [spare_worker() for _ in range(int(args[args.index("-n") + 1]) + DEATHS)]
+        gateway_io.Popen2IOMaster.__init__ = forked_first(spare)  # type: ignore[method-assign]
     runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+
+
+@dataclass
+class Worker:
+    """A process that waits to become a worker, in the place of the `subprocess.Popen` of execnet."""
+
+    pid: int
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+
+    def wait(self) -> int:
+        """Its exit status."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self) -> None:
+        """End it."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def spare_worker() -> Worker:
+    """Fork a worker, before any thread; it reads its folder and environment, and then what execnet sends."""
+    (its_in, ours_in), (ours_out, its_out) = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(its_in)
+        os.close(its_out)
+        return Worker(pid, os.fdopen(ours_in, "wb"), os.fdopen(ours_out, "rb"))
+    try:
+        os.dup2(its_in, 0)
+        os.dup2(its_out, 1)
+        os.closerange(3, 256)
+        sys.stdin, sys.stdout, sys.argv[:] = os.fdopen(0), os.fdopen(1, "w"), ["-c"]
+        if told := sys.stdin.readline():
+            folder, environment = json.loads(told)
+            os.chdir(folder)
+            os.environ.clear()
+            os.environ.update(environment)
+            exec(eval(sys.stdin.readline()), {"__name__": "__main__"})
+    finally:
+        os._exit(0)
+
+
+def forked_first(spare: list[Worker]):
+    """What makes the channel to a worker: a spare one if there is one, otherwise the interpreter that is asked for."""
+    interpreter = gateway_io.Popen2IOMaster.__init__
+
+    def made(self: gateway_io.Popen2IOMaster, args: Sequence[str], execmodel) -> None:
+        if not spare:
+            interpreter(self, args, execmodel)
+            return
+        self.popen = worker = spare.pop()
+        worker.stdin.write(json.dumps([str(Path.cwd()), dict(os.environ)]).encode() + b"\n")
+        gateway_io.Popen2IO.__init__(self, worker.stdin, worker.stdout, execmodel=execmodel)
+
+    return made

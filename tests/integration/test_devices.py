@@ -46,18 +46,18 @@ def folder(tmp_path, sound):
     return tmp_path
 
 
-def test_each_worker_computes_on_a_device_of_its_own(folder, run_fresh_probes_in, recorded_only):
+def test_each_worker_computes_on_a_device_of_its_own(folder, run_probes_in, recorded_only):
     (folder / "conftest.py").write_text(TWO_DEVICES)
     args = (*recorded_only, *CASES, "-n", "2", "--dist", "each", "--probe-device=cuda")
-    run = run_fresh_probes_in(folder, "--calculator=py:./calc.py:on", *args)
+    run = run_probes_in(folder, "--calculator=py:./calc.py:on", *args)
     assert run.code == pytest.ExitCode.OK, run.output
     assert sorted((folder / "devices.log").read_text().split()) == ["cuda", "cuda", "cuda:1"]  # the controller too
 
 
-def test_the_scorecard_names_the_device_of_each_measurement(folder, run_fresh_probes_in, recorded_only):
+def test_the_scorecard_names_the_device_of_each_measurement(folder, run_probes_in, recorded_only):
     (folder / "conftest.py").write_text(TWO_DEVICES)
     args = (*recorded_only, *CASES, "-n", "2", "--probe-device=cuda")
-    run = run_fresh_probes_in(folder, "--calculator=py:./calc.py:on", *args)
+    run = run_probes_in(folder, "--calculator=py:./calc.py:on", *args)
     assert run.code == pytest.ExitCode.OK, run.output
     assert {m.diagnostics["device"] for m in run.card.measurements} == {"cuda", "cuda:1"}
 
@@ -67,10 +67,10 @@ def test_nobody_loads_torch_to_count_devices(folder, run_fresh_probes_in, record
     assert run_fresh_probes_in(folder, "--calculator=py:./calc.py:no_torch", *args).code == pytest.ExitCode.OK
 
 
-def test_a_required_device(folder, run_fresh_probes_in, recorded_only):
+def test_a_required_device(folder, run_probes_in, recorded_only):
     (folder / "conftest.py").write_text(TWO_DEVICES.replace("workers.places", "models"))
     args = ("--probe-require-device=cuda", *recorded_only, *CASES)
-    run = run_fresh_probes_in(folder, "--calculator=py:./calc.py:on,device=cuda:1", *args)
+    run = run_probes_in(folder, "--calculator=py:./calc.py:on,device=cuda:1", *args)
     assert run.code == pytest.ExitCode.OK, run.output
     assert run.card.options.require_device == "cuda"
 

@@ -100,14 +100,14 @@ def test_own():
 
 
 @pytest.fixture(scope="module", params=WORKERS)
-def hanging(request, tmp_path_factory, sound, recorded, supercells, run_fresh_probes_in):
+def hanging(request, tmp_path_factory, sound, recorded, supercells, run_probes_in):
     """All of them in one run, among a test of the user's own that pytest-timeout ends, and its longer timers."""
     folder = tmp_path_factory.mktemp("hanging")
     (folder / "calc.py").write_text(sound + HANGING)
     (folder / "test_own.py").write_text(OWN)
     specs = [f"--calculator=py:./calc.py:{calculator}" for calculator in CALCULATORS]
     references = ("--probe-reference-only", f"--probe-reference={recorded}", f"--probe-reference={supercells}")
-    return run_fresh_probes_in(
+    return run_probes_in(
         folder, *specs, *references, f"--probe-timeout={LIMIT_S:g}",
         "test_own.py", "--timeout=50", "-o", "faulthandler_timeout=1", *CASES, *WORKERS[request.param],
     )  # fmt: skip

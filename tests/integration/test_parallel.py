@@ -13,6 +13,9 @@ from mlff_probes.session.workers.exchange import KILLED
 DISTS = {"load": 2, "loadfile": 2, "loadscope": 3, "loadgroup": 2, "worksteal": 3, "each": 2}
 """How tests are spread, over how many workers."""
 
+FRESH = "load"
+"""The one of these whose controller and workers are fresh interpreters, as a user's are, and no forks."""
+
 IN_GAP, SLIDE, SUPERCELLS = "cr_sb2te3_in_gap", "sb2te3_fixed_gap_0.0", "sb2te3_20_atoms"
 CASES = ("-k", "cr_sb2te3_in_gap or sb2te3_fixed_gap_0.0 or 20_atoms or own")
 SIZE = {IN_GAP: 7, SLIDE: 6, SUPERCELLS: 1}
@@ -95,7 +98,7 @@ def test_own(number):
 
 
 @pytest.fixture(scope="module")
-def run_in_folder(tmp_path_factory, run_fresh_probes_in, counted, recorded, supercells):
+def run_in_folder(tmp_path_factory, run_probes_in, run_fresh_probes_in, counted, recorded, supercells):
     """Run the probes of three cases in a folder of their own, with a temporary directory inside it."""
 
     def run(name, calculators, *args):
@@ -108,7 +111,8 @@ def run_in_folder(tmp_path_factory, run_fresh_probes_in, counted, recorded, supe
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("TMPDIR", str(folder / "tmp"))
             patch.delenv("OMP_NUM_THREADS", raising=False)
-            return run_fresh_probes_in(folder, *specs, *reference, *CASES, *args)
+            run_in = run_fresh_probes_in if name == FRESH else run_probes_in
+            return run_in(folder, *specs, *reference, *CASES, *args)
 
     return run
 
