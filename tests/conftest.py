@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import ase_lists
 import pytest
 from filelock import FileLock
+
+ase_lists.use()
 
 FIRST = ("test_fault_matrix.py", "integration", "test_readme.py", "independent")
 """Files, and folders of files, that take longest: begun last, one of them would be waited for by idle workers."""

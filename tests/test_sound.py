@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, neighborlist
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.neighborlist import neighbor_list
 from ase.stress import voigt_6_to_full_3x3_stress
 from sound import CUTOFF_A, ELEMENTS, WELLS, Sound
@@ -103,3 +106,18 @@ def test_in_float32_it_is_the_same_but_for_rounding():
     for name in ("energy", "forces", "stress"):
         np.testing.assert_allclose(single[name], double[name], rtol=1e-5, atol=1e-4)
         assert not np.array_equal(single[name], double[name])
+
+
+@pytest.mark.parametrize(("name", "symbol", "a"), [("emt", "Cu", 3.6), ("lj", "Te", 4.4)])
+def test_the_list_of_neighbours_lent_to_ase_gives_what_its_own_gives(name, symbol, a, monkeypatch):
+    atoms = bulk(symbol, "fcc", a=a).repeat((2, 1, 3))
+    atoms.rattle(0.2, seed=1)
+    make = {"emt": EMT, "lj": lambda: LennardJones(sigma=3.0, rc=7.0, smooth=True)}[name]
+    found = []
+    for own in (False, True):
+        if own:
+            monkeypatch.setattr(f"ase.calculators.{name}.NeighborList", neighborlist.NeighborList)
+        atoms.calc = make()
+        found.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
+    for here, there in zip(*found, strict=True):
+        assert here == pytest.approx(there, abs=1e-10)

@@ -391,7 +391,8 @@ def test_a_pin_is_a_hash_of_something(checkpoint):
 def test_the_scorecard_says_what_was_trusted(checkpoint, tmp_path, marker):
     path = poisoned(checkpoint, tmp_path / "evil.model", Call(exec, source(marker)))
     found = hashlib.sha256(path.read_bytes()).hexdigest()
-    card = Benchmark(model=path, sha256=found, trust_checkpoint=True).run("inference").scorecard
+    bench = Benchmark(model=path, sha256=found, trust_checkpoint=True, migration_path="cr_sb2te3_in_gap")
+    card = bench.run().scorecard
     assert (card.options.trust_checkpoint, card.options.sha256) == (True, (found,))
     assert (card.calculators[0].checkpoint, card.calculators[0].pinned) == ("unchecked", True)
     for report in (terminal.render(card), markdown.render(card)):

@@ -8,23 +8,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forks
 from doc_pages import page
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-PROGRAMS = {
-    "pytest": [sys.executable, "-P", "-m", "pytest"],
-    "mlff-probes": [sys.executable, "-P", "-m", "mlff_probes.cli"],
-    "python": [sys.executable],
-}
+MODULES = {"pytest": "pytest", "mlff-probes": "mlff_probes.cli"}
 
 
 def run(line: str, folder: Path) -> str:
     """Run one line of a shell block and check its exit code; what it printed."""
     command, _, expected = line.partition("# exit code")
     program, *arguments = shlex.split(command)
-    done = subprocess.run(
-        [*PROGRAMS[program], *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=300
-    )
+    if program == "python":
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    else:
+        done = forks.run([MODULES[program], *arguments], folder)
     assert done.returncode == int(expected or 0), f"{line}\n{done.stdout}{done.stderr}"
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout

@@ -11,9 +11,9 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
+import forks
 import pytest
 from doc_pages import ROOT, blocks, commands, page
 from outer_runs import UNRELAXED
@@ -83,10 +83,7 @@ def run(trained_mace_file, tmp_path_factory):
         command = command.replace("path/to.model", str(trained_mace_file)).replace("scorecard/both", f"{folder}/both")
         # what takes long is run once, by `.ci/run`
         command += "" if " -k " in command else f" {shlex.join(UNRELAXED)}"
-        done = subprocess.run(
-            [sys.executable, "-m", *shlex.split(command), f"--probe-scorecard={folder}/card.json", "-p", "no:randomly"],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = forks.run([*shlex.split(command), f"--probe-scorecard={folder}/card.json", "-p", "no:randomly"], ROOT)
         assert done.returncode in (0, 1), done.stdout + done.stderr
         return done.stdout, folder
 
@@ -226,9 +223,7 @@ def test_our_own_commands_run(command, measured, tmp_path):
     command = command.replace("scorecard/scorecard.json", str(card)).replace("docs/", f"{ROOT}/docs/")
     program, *arguments = shlex.split(command)
     assert program == "mlff-probes"
-    done = subprocess.run(
-        [sys.executable, "-m", "mlff_probes.cli", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = forks.run(["mlff_probes.cli", *arguments], tmp_path)
     if arguments[0] == "compare":
         assert done.returncode == 1, done.stderr
         assert "newly failing" in done.stdout or "worse" in done.stdout
@@ -240,5 +235,6 @@ def test_our_own_commands_run(command, measured, tmp_path):
 def test_the_notebook_lines_run(tmp_path):
     (lines,) = blocks("README.md", "python")
     assert [lines] == blocks("docs/running.md", "python")
-    subprocess.run([sys.executable, "-W", "ignore", "-c", lines], cwd=tmp_path, check=True)
+    done = forks.run(["-c", lines], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "cr_sb2te3_in_gap,barrier" in (tmp_path / "results" / "barrier_comparison.csv").read_text()

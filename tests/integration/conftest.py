@@ -15,7 +15,7 @@ import ase.io
 import pytest
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
-from forks import Fork, start_forks
+from forks import Fork, server
 from outer_runs import UNRELAXED
 
 from mlff_probes.core.data import DIRECTORY
@@ -32,33 +32,15 @@ for garbage at the end: what cannot be raised then stands on standard error."""
 LENNARD_JONES = {"sigma": 3.6, "epsilon": 0.02, "rc": 6.0, "ro": 5.0, "smooth": True}
 """Smooth, fast, and with every minimum of E(gap) inside the sampled gaps, so that each quantity has a value."""
 
+MODELS = ("=chgnet", ".model")
+"""What tells that a run loads a model of a package that takes seconds to import."""
+
 CELL = DIRECTORY / "inference" / "sb2te3_speed.extxyz"
 """Five atoms of Sb2Te3."""
 
 SOUND = f'''
 """A calculator that is sound, though no good model of anything."""
-import numpy as np
 from ase.calculators import lj
-
-from mlff_probes.methods.neighbours import neighbours
-
-
-class Found:
-    """The list of neighbours that Lennard-Jones asks for, made by vesin: ASE's, in Python, takes 3/4 of its time."""
-
-    def __init__(self, radii, **rest):
-        self.cutoff = 2 * radii[0]
-
-    def update(self, atoms):
-        self.pairs = neighbours(atoms.positions, atoms.cell.complete().array, atoms.pbc, self.cutoff)
-        self.begins = np.searchsorted(self.pairs.first, range(len(atoms) + 1))
-
-    def get_neighbors(self, atom):
-        its = slice(*self.begins[atom : atom + 2])
-        return self.pairs.second[its], self.pairs.cells[its]
-
-
-lj.NeighborList = Found
 
 
 class Sound(lj.LennardJones):
@@ -278,8 +260,14 @@ def inner_environment():
 @pytest.fixture(scope="session")
 def start_probes(recorded):
     """Start the probes in a directory, in a fork, for a test that sends a signal."""
-    start_forks(DIRECTORY, recorded)
-    return lambda directory, *args: Fork([str(arg) for arg in probes(directory, *args)], directory, environment())
+    plain = server((DIRECTORY, recorded))
+
+    def start(directory, *args):
+        loads = any(word in str(arg) for arg in args for word in MODELS)
+        forks = server(models=True) if loads else plain
+        return Fork(["pytest", *probes(directory, *args)], directory, environment(), forks)
+
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -10,10 +11,9 @@ import time
 
 import ase.io
 import pytest
-from forks import FORKS
+from forks import Fork, server
 
 from mlff_probes.cases.load import load_case
-from mlff_probes.cli import main
 from mlff_probes.core.data import DIRECTORY
 
 SLOW = """
@@ -35,9 +35,10 @@ KILLS = 3
 SEED = 7
 
 
-def recorded(*arguments):
-    """What a process of its own runs."""
-    raise SystemExit(main(["record", *arguments]))
+def record(case):
+    """A process of its own that records."""
+    calculator = f"--calculator=py:{case.parents[1] / 'calc.py'}:Slow"
+    return Fork(["mlff_probes.cli", "record", case, calculator], case.parent, os.environ, server())
 
 
 def points(case):
@@ -62,24 +63,21 @@ def test_a_kill_loses_the_point_in_flight_at_most(case):
     moments = random.Random(SEED)
     print(f"seed {SEED}")
     calls, kills = case.parents[1] / "calls", 0
-    arguments = (str(case), f"--calculator=py:{case.parents[1] / 'calc.py'}:Slow")
     while kills < KILLS and not case.with_suffix(".provenance.json").exists():
-        process = FORKS.Process(target=recorded, args=arguments)
         before = calls.stat().st_size if calls.exists() else 0
-        process.start()
-        while (calls.stat().st_size if calls.exists() else 0) == before and process.is_alive():
+        process = record(case)
+        while (calls.stat().st_size if calls.exists() else 0) == before and process.poll() is None:
             time.sleep(0.005)
         time.sleep(moments.uniform(0.0, 0.15))
-        process.kill()
-        process.join()
-        kills += process.exitcode == -signal.SIGKILL
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        kills += process.returncode == -signal.SIGKILL
         if (kept := points(case)) is not None:
             assert calls.stat().st_size - kills <= kept <= calls.stat().st_size
     assert kills == KILLS
-    again = FORKS.Process(target=recorded, args=arguments)
-    again.start()
-    again.join(60)
-    assert again.exitcode == 0
+    again = record(case)
+    again.communicate(60)
+    assert again.returncode == 0
     assert len(load_case(case).frames) == 12
     assert calls.stat().st_size <= 12 + KILLS
     assert len(json.loads(case.with_suffix(".provenance.json").read_text())["points"]) == 12
@@ -88,11 +86,10 @@ def test_a_kill_loses_the_point_in_flight_at_most(case):
 
 
 def test_sigterm_leaves_what_is_there_and_says_so(case):
-    process = FORKS.Process(target=recorded, args=(str(case), f"--calculator=py:{case.parents[1] / 'calc.py'}:Slow"))
-    process.start()
-    while not points(case) and process.is_alive():
+    process = record(case)
+    while not points(case) and process.poll() is None:
         time.sleep(0.005)
-    process.terminate()
-    process.join(60)
-    assert process.exitcode == 130
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(60)
+    assert process.returncode == 130
     assert 1 <= points(case) < 12

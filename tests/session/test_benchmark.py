@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import shutil
-import subprocess
-import sys
 from collections import Counter
 
 import ase.io
+import forks
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
@@ -57,9 +56,7 @@ def test_the_quick_start_of_migrationbench_runs_as_it_stands(tmp_path, trained_m
     (tmp_path / "data" / "neb" / "path_1").mkdir()
     for index, frame in enumerate(frames):
         ase.io.write(tmp_path / "data" / "neb" / "path_1" / f"image_{index}.extxyz", frame, format="extxyz")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", QUICK_START], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = forks.run(["-c", QUICK_START], tmp_path)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stdout + done.stderr
     with (tmp_path / "results" / "barrier_comparison.csv").open() as file:
         rows = {row["quantity"]: row for row in csv.DictReader(file)}
@@ -79,8 +76,7 @@ def test_all_cases_of_the_material():
 def test_same_numbers_as_pytest(tmp_path):
     card = tmp_path / "card.json"
     options = ["--calculator=ase:LennardJones,sigma=3.6,rc=6", f"--probe-scorecard={card}", "-k", "sliding or parity"]
-    command = [sys.executable, "-m", "pytest", "--pyargs", "mlff_probes.probes", *options, "-q", "-p", "no:randomly"]
-    subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    forks.run(["pytest", "--pyargs", "mlff_probes.probes", *options, "-q", "-p", "no:randomly"], tmp_path)
     bench = Benchmark(model=LennardJones(sigma=3.6, rc=6)).run("sliding", "parity")
     there = {(r.case, r.quantity): (r.measured, r.verdict.state) for r in read(card).results}
     here = {(r.case, r.quantity): (r.measured, r.verdict.state) for r in bench.scorecard.results}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 
 import ase.io
+import forks
 import pytest
 from ase.build import bulk
 
@@ -35,10 +34,8 @@ def test_no_other_case_is_judged(cases, chosen):
     assert ("(-" in command) is (chosen != ["lonely_case"])
     program, *options = shlex.split(command)
     assert program == "pytest"
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--collect-only", "-q"], cwd=cases, capture_output=True, text=True,
-        check=True,
-    )  # fmt: skip
+    run = forks.run(["pytest", *options, "--collect-only", "-q"], cases)
+    assert run.returncode == 0, run.stdout + run.stderr
     expected = {f"{id}-{row}" for id in chosen for row in load_case(cases / "sliding" / f"{id}.toml").quantities}
     found = {line.partition("chgnet-0.3.0-")[2].removesuffix("]") for line in run.stdout.splitlines() if "[" in line}
     assert found == expected

@@ -1,10 +1,10 @@
-"""Runs pytest in forks of a process that has imported what such a run needs, which is most of a short run's time.
+"""Runs Python in forks of a process that has imported what such a run needs, which is most of a short run's time.
 
-The process is multiprocessing's fork server. Neither torch nor a plugin of pytest's that would notice is imported
-before the fork. It has also parsed the structures of the references that most runs read (`parsed.py`). Each run has its
-own session, folder, environment and standard streams, and its workers (`-n 2`) are forks too, made before it begins.
-Where a test is about the interpreter itself (limits, what is imported when, warnings as errors), it has a fresh one
-instead: `run_fresh_probes_in` of `conftest.py`.
+The process is a fork server of multiprocessing's: one without torch and without a plugin of pytest's that would notice,
+and one that has imported models as well. They have also parsed the structures of the references that most runs read
+(`parsed.py`). Each run has its own session, folder, environment and standard streams, and its workers (`-n 2`) are
+forks too, made before it begins. Where a test is about the interpreter itself (limits, what is imported when, warnings
+as errors), it has a fresh one instead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import forkserver, get_context
 from pathlib import Path
 from typing import IO
@@ -25,8 +26,9 @@ from unittest import mock
 
 from execnet import gateway_io
 
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload([
+from mlff_probes.core.data import DIRECTORY
+
+PACKAGE = [
     "_pytest.faulthandler", "_pytest.helpconfig", "_pytest.junitxml", "_pytest.pastebin", "_pytest.setupplan",
     "_pytest.skipping", "_pytest.stepwise", "_pytest.threadexception", "_pytest.tracemalloc", "_pytest.unittest",
     "_pytest.warnings", "ase.build", "ase.calculators.emt", "ase.calculators.lj", "ase.calculators.mixing",
@@ -39,31 +41,40 @@ FORKS.set_forkserver_preload([
     "pydantic.main", "pydantic.types", "pytest", "rich._emoji_codes", "rich.console", "rich.table", "scipy.integrate",
     "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xdist.plugin", "xdist.remote",
     "xdist.workermanage", "xml.etree.ElementTree", "parsed",
-])  # fmt: skip
-TESTS = str(Path(__file__).parents[1])
+]  # fmt: skip
+MODELS = ["imported_models"]
+TESTS = str(Path(__file__).parent)
 REFERENCES = "PARSED_ONCE"
-"""An environment variable of the fork server: the reference directories that it parses."""
+"""An environment variable of a fork server: the reference directories that it parses."""
 DEATHS = 4
 """Workers that may die and be replaced by a fork; a fresh interpreter takes the place of any further one."""
 
 
-def start_forks(*references: Path) -> None:
-    """Start the fork server, unless it runs, and let it parse the structures of some reference directories."""
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    with mock.patch.dict(os.environ, {"PYTHONPATH": path, REFERENCES: os.pathsep.join(map(str, references))}):
-        forkserver.ensure_running()
+@lru_cache
+def server(references: tuple[Path, ...] = (DIRECTORY,), *, models: bool = False) -> forkserver.ForkServer:
+    """A fork server that has parsed the structures of some reference directories, and has imported models or not."""
+    found = forkserver.ForkServer()
+    found.set_forkserver_preload(PACKAGE + MODELS * models)
+    path = os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])
+    told = {"PYTHONPATH": path, REFERENCES: os.pathsep.join(map(str, references))}
+    with mock.patch.dict(os.environ, told | {"OMP_NUM_THREADS": "1"} if models else told):  # no threads before a fork
+        found.ensure_running()
+    return found
 
 
 class Fork:
-    """`python -P -m pytest ARGS` in `folder` and `environment`, begun; to be used as a `subprocess.Popen` of it."""
+    """`python -P -m MODULE ARGS` in `folder` and `environment`, begun; to be used as a `subprocess.Popen` of it."""
 
-    def __init__(self, args: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], folder: Path, environment: Mapping[str, str], forks: forkserver.ForkServer
+    ) -> None:
         self.place = tempfile.TemporaryDirectory()
         self.streams = [Path(self.place.name, name) for name in ("out", "errors")]
-        self.args = list(args)
+        self.args = [str(word) for word in command]
         given = (self.args, folder, dict(environment), self.streams)
-        self.process = FORKS.Process(target=become_pytest, args=given)
-        self.process.start()
+        self.process = get_context("forkserver").Process(target=become, args=given)
+        with mock.patch.object(forkserver, "connect_to_new_process", forks.connect_to_new_process):
+            self.process.start()
 
     @property
     def pid(self) -> int:
@@ -75,7 +86,9 @@ class Fork:
         """Its exit code, once it has ended."""
         return self.process.exitcode
 
-    poll = returncode.fget
+    def poll(self) -> int | None:
+        """The same."""
+        return self.returncode
 
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """What it wrote to standard output and to standard error.
@@ -93,8 +106,16 @@ class Fork:
         return said, wrong
 
 
-def become_pytest(args: list[str], folder: Path, environment: dict[str, str], streams: list[Path]) -> None:
-    """Make this process what `python -P -m pytest ARGS` would be in `folder` and `environment`, and run that."""
+def run(command: Sequence[str], folder: Path, *, models: bool = True) -> subprocess.CompletedProcess[str]:
+    """`python -P -m MODULE ARGS` (or `-c TEXT`) in `folder`, as `subprocess.run` does it, in a fork."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    fork = Fork(command, folder, kept, server(models=models))
+    said, wrong = fork.communicate(300.0)
+    return subprocess.CompletedProcess(fork.args, int(fork.returncode or 0), said, wrong)
+
+
+def become(command: list[str], folder: Path, environment: dict[str, str], streams: list[Path]) -> None:
+    """Make this process what `python -P -m MODULE ARGS` would be in `folder` and `environment`, and run that."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born deaf to it
     for stream, number in zip(streams, (1, 2), strict=True):
@@ -104,11 +125,14 @@ def become_pytest(args: list[str], folder: Path, environment: dict[str, str], st
     sys.path[:] = own + [entry for entry in sys.path if entry and not entry.startswith(TESTS) and entry not in own]
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv[:] = ["pytest", *args]
-    if "-n" in args:
-        spare = [spare_worker() for _ in range(int(args[args.index("-n") + 1]) + DEATHS)]
+    sys.argv[:] = command
+    if "-n" in command:
+        spare = [spare_worker() for _ in range(int(command[command.index("-n") + 1]) + DEATHS)]
         gateway_io.Popen2IOMaster.__init__ = forked_first(spare)  # type: ignore[method-assign]
-    runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+    if command[0] == "-c":
+        exec(command[1], {"__name__": "__main__"})
+    else:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
 
 
 @dataclass
