@@ -84,8 +84,9 @@ def load_model(file: File) -> tuple[Any, Checkpoint]:
     """
     import torch
 
-    from mlff_probes.calculators.checkpoints import unpickling
+    from mlff_probes.calculators.checkpoints import torchscript, unpickling
 
+    torchscript.operators_with.cache_clear()
     try:
         unpickling.rehearse(_pickle(file.data))
         model = torch.load(

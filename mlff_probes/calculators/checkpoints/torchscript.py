@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import re
+import sys
+from functools import lru_cache
 
 from mlff_probes.calculators.checkpoints.embedded_code import TENSOR_OPERATIONS, RefusedError
 from mlff_probes.calculators.checkpoints.pickle_names import named
@@ -54,7 +56,7 @@ def check_torchscript(data: bytes) -> None:
         members = {name: reader.get_record(name) for name in reader.get_all_records()}
     except RuntimeError as error:
         raise RefusedError(f"TorchScript that cannot be read ({str(error).splitlines()[0]})") from error
-    operators = _operators()  # asked again each time: a package that is imported later may add some
+    operators = operators_with(len(sys.modules))
     for name, content in members.items():
         if not _ARCHIVE_MEMBER.fullmatch(name):
             raise RefusedError(f"the file {name!r} in a TorchScript archive")
@@ -80,8 +82,13 @@ def _check_torchscript_code(content: bytes, operators: frozenset[str]) -> None:
         raise RefusedError(f"TorchScript that calls {', '.join(sorted(beyond))}")
 
 
-def _operators() -> frozenset[str]:
-    """The names of all operators that TorchScript can call in this process, without their namespace."""
+@lru_cache(maxsize=1)
+def operators_with(modules: int) -> frozenset[str]:
+    """The names of all operators that TorchScript can call in this process, without their namespace.
+
+    A package may add some when it is imported, so that they are asked for again with each number of `modules` that are
+    loaded, and, by `cache_clear`, for each file.
+    """
     import torch
 
     return frozenset(schema.name.rpartition("::")[2] for schema in torch._C._jit_get_all_schemas())
