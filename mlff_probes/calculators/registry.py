@@ -63,6 +63,7 @@ def load_calculator(
     gpu: int = 0,
     trust_checkpoint: bool = False,
     sha256: Iterable[str] = (),
+    shelf: Shelf | None = None,
 ) -> Calculator:
     """Load the calculator that `spec` names.
 
@@ -79,6 +80,8 @@ def load_calculator(
         Load a checkpoint that the check refuses all the same, with whatever code is in it.
     sha256
         If any are given, a checkpoint file must have one of these hashes.
+    shelf
+        Models that may be shared with other calculators; None to load one that nobody else has.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def load_calculator(
         raise InputError(
             f"--calculator={spec}", f"{key}={ALL} stands for several calculators, and one is meant here", "name a head"
         )
-    return _loaded(request, family)
+    return _loaded(request, family, shelf)
 
 
 def each_head(spec: str, *, trust_checkpoint: bool = False, sha256: Iterable[str] = ()) -> list[str]:
@@ -162,46 +165,72 @@ def _loading(request: CalculatorRequest, state: ProcessState) -> Iterator[None]:
             raise InputError(f"--calculator={request.spec}", f"cannot be loaded: {describe(error)}") from error
 
 
-def _loaded(request: CalculatorRequest, family: str) -> Calculator:
-    start, state = time.perf_counter(), ProcessState()
-    with _loading(request, state):
-        calculator = _load(request, family)
-        if family != committee.FAMILY:  # whose members have the term each
-            calculator = with_dispersion(calculator, request)
-    label = request.label or _slug(calculator.label)
+class Shelf:
+    """The models that were loaded for one run: what is asked for twice is loaded once.
+
+    What a factory or another package makes is not among them: whether two of it may be one is not known here.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, tuple[Calculator, ProcessState]] = {}
+
+    def get(
+        self, request: CalculatorRequest, family: str, load: Callable[[], tuple[Calculator, ProcessState]]
+    ) -> tuple[Calculator, ProcessState]:
+        """What was loaded for a request that differs at most in its label, and what that changed; else `load` it."""
+        if not _is_ours(family):
+            return load()
+        path = request.path and request.path.resolve()
+        # as text, in which 1 and true are not equal
+        key = repr(replace(request, spec="", label=None, path=path, target="" if path else request.target))
+        if key not in self._loaded:
+            self._loaded[key] = load()
+        return self._loaded[key]
+
+
+def _is_ours(family: str) -> bool:
+    """Whether a family is loaded by code of this package, from a model that others made."""
+    return family in FILE_FAMILIES or not (family in LOADERS or family in installed() or family == committee.FAMILY)
+
+
+def _loaded(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Calculator:
+    """The calculator that was asked for: of what lies on the shelf where that will do, with a name of its own."""
+    start = time.perf_counter()
+
+    def load() -> tuple[Calculator, ProcessState]:
+        state = ProcessState()
+        with _loading(request, state):
+            found = _load(request, family, shelf)
+            # the members of a committee have the term each
+            return (found if family == committee.FAMILY else with_dispersion(found, request)), state
+
+    calculator, state = load() if shelf is None else shelf.get(request, family, load)
     identity = calculator.identity
     read = committee.hashes(identity)
-    pinned = bool(read) and set(read) <= set(request.pins)
     identity = identity.model_copy(
         update={
+            "spec": request.spec,
             "load_s": time.perf_counter() - start,
-            "label": label,
-            "pinned": pinned,
+            "label": request.label or _slug(calculator.label),
+            "pinned": bool(read) and set(read) <= set(request.pins),
             "left_behind": (*identity.left_behind, *state.changed),
         }
     )
 
     def fresh(**changes: Any) -> Calculator:
         same = read or request.pins  # not what the file may have become since
-        return _loaded(replace(request, pins=same, **changes), family)
+        return _loaded(replace(request, pins=same, **changes), family, None)
 
+    found = replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
     if family == committee.FAMILY:
-        return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
-    ours = family in FILE_FAMILIES or not (family in LOADERS or family in installed())
-    chosen_by_us = ("cuda", "auto", None) if ours else ("cuda",)
-    return replace(
-        calculator,
-        identity=identity,
-        device_given_out=request.device in chosen_by_us,
-        labelled=request.label is not None,
-        fresh=fresh,
-        state=state,
-    )
+        return found
+    chosen_by_us = ("cuda", "auto", None) if _is_ours(family) else ("cuda",)
+    return replace(found, device_given_out=request.device in chosen_by_us)
 
 
-def _load(request: CalculatorRequest, family: str) -> Calculator:
+def _load(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Calculator:
     if family == committee.FAMILY:
-        return committee.load(request, lambda member: _loaded(member, _family(member)))
+        return committee.load(request, lambda member: _loaded(member, _family(member), shelf))
     if family not in LOADERS and family in installed():
         if request.path is not None:
             hold_to_pins(request, request.path, sha256_of(request.path))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.identity import same_model
+from mlff_probes.calculators.memory import release
 from mlff_probes.cases.dispersion import with_dispersion
 from mlff_probes.cases.known_failures import KnownFailures
 from mlff_probes.core.case import BrokenCase, Case
@@ -131,7 +132,7 @@ class Suite:
         if key not in self.measurements:
             found, _ = self._case_for(calculator, case)
             assert isinstance(found, Case)
-            model = self._calculator[calculator]
+            model = self._loaded(calculator)
 
             def make() -> Measurement:
                 shared = self.untimed(model.identity)
@@ -143,6 +144,23 @@ class Suite:
 
             self.measurements[key] = self.once(calculator, case, make)
         return self.measurements[key]
+
+    def give_back(self, calculators: Collection[str]) -> None:
+        """Give back the memory of models that can be loaded again, as they are if they are asked for after all."""
+        for label in calculators:
+            if self._calculator[label].fresh is not None:
+                self._calculator[label] = self._calculator[label].unloaded
+        self.calculators = list(self._calculator.values())
+        release()
+
+    def _loaded(self, calculator: str) -> Calculator:
+        """A calculator with its model."""
+        found = self._calculator[calculator]
+        if found.ase is None:
+            assert found.fresh is not None
+            self._calculator[calculator] = found = replace(found.fresh(), identity=found.identity)
+            self.calculators = list(self._calculator.values())
+        return found
 
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
         """Measure (or recall) and judge one quantity."""

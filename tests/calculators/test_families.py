@@ -167,6 +167,22 @@ def test_the_same_model_can_be_had_once_more(table):
     assert load_calculator("toy:soft").fresh().identity.label == "toy-soft"
 
 
+def test_a_model_that_is_asked_for_twice_is_loaded_once_and_a_law_gets_its_own(table):
+    folder = table()
+    asked = ["one.toy", f"{folder}/one.toy,label=same", "committee=./one.toy+mine.toy", "toy:soft"]
+    others = ["one.toy,batch=off,label=loop", "py:toy_models:Toy,model=one.toy", "py:toy_models:Toy,model=one.toy,label=b"]
+    found = loaded_models([*asked, *others], Loading(), baseline="toy:soft,label=old")
+    one, same, both, soft, unbatched, made, again, old = found
+    assert one.ase is same.ase is both.members[0].ase is not unbatched.ase
+    assert soft.ase is old.ase
+    assert made.ase is not again.ase  # what a factory does is its own business
+    assert len(sys.modules["toy_models"].made) == 6
+    assert [each.label for each in (one, same, both, old)] == ["one", "same", "one+mine", "old"]
+    assert [each.identity.spec for each in (same, old)] == [asked[1], "toy:soft,label=old"]
+    assert same.fresh().ase is not one.ase
+    assert load_calculator("one.toy").ase is not one.ase
+
+
 @pytest.mark.parametrize(
     ("spec", "options", "says"),
     [
