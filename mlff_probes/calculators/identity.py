@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlff_probes.calculators.calc_file import ADDED
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
 from mlff_probes.core.version import installed_version
@@ -161,7 +162,17 @@ def refuse_options(options: dict[str, Any], known: tuple[str, ...], *, spec: str
     """Refuse a key that the family does not know, rather than ignoring it."""
     unknown = sorted(set(options) - set(known))
     if unknown:
-        takes = ", ".join(["label", "device", "dtype", "compile", "kernels", "level", "batch", *known])
+        ours = [
+            "label",
+            "device",
+            "dtype",
+            "compile",
+            "kernels",
+            "level",
+            "batch",
+            f"dispersion ({' or '.join(ADDED)})",
+        ]
+        takes = ", ".join([*ours, *known])
         raise InputError(
             f"--calculator={spec}", f"the family '{family}' has no option '{unknown[0]}'", f"it takes {takes}"
         )

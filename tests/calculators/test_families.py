@@ -170,7 +170,8 @@ def test_the_same_model_can_be_had_once_more(table):
 def test_a_model_that_is_asked_for_twice_is_loaded_once_and_a_law_gets_its_own(table):
     folder = table()
     asked = ["one.toy", f"{folder}/one.toy,label=same", "committee=./one.toy+mine.toy", "toy:soft"]
-    others = ["one.toy,batch=off,label=loop", "py:toy_models:Toy,model=one.toy", "py:toy_models:Toy,model=one.toy,label=b"]
+    factory = "py:toy_models:Toy,model=one.toy"
+    others = ["one.toy,batch=off,label=loop", factory, f"{factory},label=again"]
     found = loaded_models([*asked, *others], Loading(), baseline="toy:soft,label=old")
     one, same, both, soft, unbatched, made, again, old = found
     assert one.ase is same.ase is both.members[0].ase is not unbatched.ase

@@ -64,7 +64,10 @@ REFUSED = {
     "factory that returns nothing": (["py:./bad.py:nothing"], ["nothing() returned None", "no ASE calculator"]),
     "float64 CHGNet": (["chgnet,dtype=float64"], ["CHGNet computes in float32 only", "leave the dtype out"]),
     "float32 EMT": (["ase:EMT,dtype=float32"], ["compute in float64, not float32"]),
-    "unknown key": (["chgnet,colour=red"], ["the family 'chgnet' has no option 'colour'; it takes label, device"]),
+    "unknown key": (
+        ["chgnet,colour=red"],
+        ["the family 'chgnet' has no option 'colour'; it takes label, device", "batch, dispersion (d3bj or d3zero)"],
+    ),
     "one label twice": (["ase:EMT", "ase:EMT"], ["two calculators are called 'EMT'", ",label=…"]),
 }
 """Judged by exit code and rendering, with and without workers."""
