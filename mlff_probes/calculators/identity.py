@@ -178,6 +178,24 @@ def refuse_options(options: dict[str, Any], known: tuple[str, ...], *, spec: str
         )
 
 
+def refuse_device(request: CalculatorRequest, who: str) -> None:
+    """Refuse another device than the CPU for `who` runs on nothing else."""
+    if request.device not in (None, "auto", "cpu"):
+        problem = f"{who} runs on the CPU only, {request.device} was asked for"
+        raise InputError(f"--calculator={request.spec}", problem, "leave the device out, or add ,device=cpu")
+
+
+def refuse_dtype(request: CalculatorRequest, who: str, dtype: str) -> None:
+    """Refuse another precision than the one in which `who` computes."""
+    if request.dtype in (None, dtype):
+        return
+    if dtype == NOT_STATED:
+        does, remedy = "does not say in which precision it computes", "leave the dtype out"
+    else:
+        does, remedy = f"computes in {dtype} only", f"leave the dtype out, or add ,dtype={dtype} to this calculator"
+    raise InputError(f"--calculator={request.spec}", f"{who} {does}, {request.dtype} was asked for", remedy)
+
+
 def refuse_acceleration(request: CalculatorRequest, reason: str) -> None:
     """Refuse the keys `compile` and `kernels` for a family that has neither; `reason` says that it has not."""
     for key, wanted in (("compile", request.compile_mode), ("kernels", request.kernels)):

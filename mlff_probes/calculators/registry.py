@@ -10,7 +10,6 @@ import os
 import re
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -22,7 +21,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
 from mlff_probes.calculators.dispersion import with_dispersion
-from mlff_probes.calculators.families import families, recognised, strings_in
+from mlff_probes.calculators.families import families, pickled_in, recognised
 from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
 from mlff_probes.calculators.interruption import none_swallowed
@@ -43,9 +42,6 @@ FILE_FAMILIES = ("mace", "chgnet")
 
 ALL = "all"
 """What the key of a head says for each of them."""
-
-LOOKED_AT_BYTES = 4096
-"""Of a file that is no checkpoint: enough to tell text from anything else."""
 
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
@@ -323,48 +319,12 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
         raise InputError(f"--calculator={spec}", f"{path} is Python source", f"write py:{path}:factory")
     if forced is None and (found := recognised(path, spec)):
         return found
-    names = _pickled_names(path, spec)
+    try:
+        names = pickled_in(path)
+    except InputError as error:
+        raise InputError(f"--calculator={spec}", error.problem, error.remedy or supported()) from error
     if forced is not None:
         return forced
     if found := recognised(path, spec, pickled=names):
         return found
     raise InputError(f"--calculator={spec}", f"{path} is a torch file of no known family", supported())
-
-
-def _pickled_names(path: Path, spec: str) -> set[str]:
-    """The strings in the pickle of a torch zip file, module names among them; nothing is unpickled."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if any(name.endswith("/constants.pkl") for name in names):
-                raise InputError(
-                    f"--calculator={spec}",
-                    f"{path} is a TorchScript archive, which cannot be asked for forces of an ASE structure",
-                    "name the checkpoint it was exported from",
-                )
-            pickles = [name for name in names if name.endswith("data.pkl")]
-            if not pickles:
-                raise InputError(f"--calculator={spec}", f"{path} is a zip file, but no torch checkpoint", supported())
-            data = archive.read(pickles[0])
-        return strings_in(data)
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
-        what = _as_text(path) or f"corrupt, cut short, or of a family that is not known here ({describe(error)})"
-        raise InputError(
-            f"--calculator={spec}", f"{path} is no readable checkpoint: it is {what}", supported()
-        ) from error
-
-
-def _as_text(path: Path) -> str:
-    """What a file is that holds no checkpoint, where it is empty or text: how it begins tells what kind; else empty."""
-    try:
-        begin = path.open("rb").read(LOOKED_AT_BYTES)
-        lines = begin.decode("utf-8", errors="strict" if len(begin) < LOOKED_AT_BYTES else "ignore").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return ""
-    if not begin:
-        return "empty: cut short, or never written"
-    first = next((line.strip() for line in lines if line.strip()), "")
-    plain = all(each.isprintable() or each.isspace() for line in lines for each in line)
-    return f"a text file, which begins with '{first[:60]}'; a calculator that reads it is named by py:" if plain else ""

@@ -191,7 +191,7 @@ def test_a_model_that_is_asked_for_twice_is_loaded_once_and_a_law_gets_its_own(t
         ("tow:one", {}, "did you mean toy?"),
         ("toy:one,hardness=2", {}, "the family 'toy' has no option 'hardness'"),
         ("toy:one", {"dtype": "float32"}, "the family 'toy' computes in float64 only, float32 was asked for"),
-        ("toy:one", {"device": "cuda"}, "Toys runs on the CPU, not on cuda"),
+        ("toy:one", {"device": "cuda"}, "the family 'toy' runs on the CPU only, cuda was asked for"),
         ("toy:one,compile=default", {}, "compile=default was asked for, but Toys is loaded without either"),
         ("toy:far", {}, "the weights of 'far' cannot be had: OSError: no route to host"),
         ("toy:mine.toy", {"sha256": ["0" * 64]}, "which --probe-sha256 does not name"),
@@ -337,7 +337,7 @@ def test_the_command_lists_what_is_installed_and_what_is_not(table, capsys):
     assert cli.main(["models"]) == 0
     toy, joy = capsys.readouterr().out.split("\njoy\n")
     assert "Toys, ase 3." in toy
-    assert "toy:one (PBE, default), toy:soft (r2SCAN, downloaded)" in toy
+    assert "toy:one (default), PBE, in the package; toy:soft, r2SCAN, downloaded" in toy
     assert "toy:FILE or FILE, a toy" in toy
     assert "not installed: pip install toys" in joy
     assert cli.main(["models", "joy"]) == 0
@@ -463,4 +463,4 @@ def test_a_row_whose_heads_cannot_be_chosen_is_refused(table, old, new, says):
 @pytest.mark.usefixtures("with_heads")
 def test_the_command_lists_the_heads(capsys):
     assert cli.main(["models", "toy"]) == 0
-    assert "toy:soft (head mp: PBE, head sc: r2SCAN, downloaded)" in " ".join(capsys.readouterr().out.split())
+    assert "toy:soft, head mp: PBE, head sc: r2SCAN, downloaded" in " ".join(capsys.readouterr().out.split())
