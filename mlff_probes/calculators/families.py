@@ -137,6 +137,9 @@ class Family(Record):
     head_option
         That of them which chooses one of several heads of a model (a modality, a task); it may be written as
         ``head=`` too.
+    heads
+        What gives the heads of a file by its path; None where the package is not asked. It reads the file, as loading
+        it does.
     files
         What kind of file it reads, in words; None for a family that reads none.
     suffixes, first_line, members, pickled
@@ -178,6 +181,7 @@ class Family(Record):
     dtype_argument: Text | None = None
     options: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     head_option: Text | None = None
+    heads: Called | None = None
     files: Text | None = None
     suffixes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     first_line: Pattern | None = None
@@ -202,6 +206,8 @@ class Family(Record):
             raise PydanticCustomError("default", f"the default '{self.default}' is none of its models")
         if self.head_option is not None and self.head_option not in self.options:
             raise PydanticCustomError("head", f"the head_option '{self.head_option}' is none of its options")
+        if self.heads is not None and self.head_option is None:
+            raise PydanticCustomError("heads", "heads of files are given, and no head_option says how one is chosen")
         headless = [name for name, model in self.models.items() if model.heads and self.head_option is None]
         if headless:
             raise PydanticCustomError("heads", f"'{headless[0]}' has heads, and no head_option says how one is chosen")

@@ -431,6 +431,25 @@ def test_all_heads_of_a_model_whose_heads_nobody_knows_are_refused(spec, says):
         loaded_models(spec, Loading())
 
 
+def test_all_heads_of_a_file_are_those_that_its_package_reads_in_it(with_heads, table):
+    asked = 'head_option = "task"\nheads = "toy_models:heads_of"\nunpickles = true'
+    folder = table(HEADS.replace('head_option = "task"', asked))
+    code = TASKS + "\n\ndef heads_of(file): return Path(file).read_text().split()[2:]\n"
+    (folder / "toy_models.py").write_text(code)
+    (folder / "two.toy").write_text("toy 0.4 mp sc")
+    with pytest.raises(InputError, match=r"runs whatever code is in two\.toy"):
+        each_head("two.toy,head=all")
+    assert each_head("two.toy,head=all", trust_checkpoint=True) == ["two.toy,head=mp", "two.toy,head=sc"]
+    with pytest.raises(InputError, match="the model has one head"):
+        each_head("toy:mine.toy,head=all", trust_checkpoint=True)
+
+
+def test_tasks_of_uma_are_heads():
+    assert [each.rpartition("=")[2] for each in each_head("uma:uma-s-1p1,head=all")] == [
+        "omat", "omol", "oc20", "odac", "omc",
+    ]  # fmt: skip
+
+
 def test_a_baseline_is_one_head(with_heads):
     with pytest.raises(InputError, match=r"--probe-baseline=toy:many,head=all: head=all stands for several"):
         loaded_models("toy:one", Loading(), baseline="toy:many,head=all")

@@ -106,24 +106,31 @@ def _for_many(found: Calculator, make: Callable[[], Any], request: CalculatorReq
 
 
 def heads(request: CalculatorRequest, name: str) -> list[str]:
-    """The heads of a model of the family `name`, in the order of the table.
+    """The heads of a model of the family `name`, in the order of the table, or in that of its file.
 
     Raises
     ------
     InputError
-        If there is no such model, or the table does not know its heads.
+        If there is no such model, it has one head, or nobody says which it has.
     """
     family = families()[name]
     file, model = _chosen(request, name, family)
-    if model is None:
-        raise InputError(
-            f"--calculator={request.spec}",
-            f"which heads {file} has is not known here",
-            f"name one: ,{family.head_option}=…",
-        )
-    if not model.heads:
+    found = list(model.heads) if model is not None else _heads_of_file(Path(str(file)), request, name, family)
+    if not found:
         raise _of_one_head(request)
-    return list(model.heads)
+    return found
+
+
+def _heads_of_file(file: Path, request: CalculatorRequest, name: str, family: Family) -> list[str]:
+    """The heads of a file as its package says them: it is read for that, and held to trust as if it were loaded."""
+    if family.heads is None:
+        remedy = f"name one: ,{family.head_option}=…"
+        raise InputError(f"--calculator={request.spec}", f"which heads {file} has is not known here", remedy)
+    _refuse(replace(request, options={}), name, family, None)
+    find = _imported(family.heads, request, family)
+    _hold(file, request, family, trusted=False)
+    found: list[str] = _read(lambda: [str(head) for head in find(str(file))], file, request, family)
+    return found
 
 
 def _of_one_head(request: CalculatorRequest) -> InputError:
@@ -182,9 +189,14 @@ def _built(
     request: CalculatorRequest,
     family: Family,
 ) -> Any:
-    """The calculator; of a file that its package cannot read, what the reason may be."""
+    """The calculator that a factory makes."""
+    return _read(lambda: factory(**_taken(factory, arguments)), file, request, family)
+
+
+def _read(step: Callable[[], Any], file: Path | None, request: CalculatorRequest, family: Family) -> Any:
+    """What a step gives that may read a file; where its package cannot, with what the reason may be."""
     try:
-        return built(lambda: factory(**_taken(factory, arguments)), request.spec)
+        return built(step, request.spec)
     except InputError as error:
         unread = isinstance(error.__cause__, UNREAD) or "state_dict" in error.problem
         if file is None or error.remedy or not unread:
