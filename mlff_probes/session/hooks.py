@@ -16,8 +16,9 @@ from mlff_probes.scorecard.reports import terminal
 from mlff_probes.scorecard.reports.text import identity_lines, verdict_line
 from mlff_probes.session.findings import Findings, count
 from mlff_probes.session.fixture import RESULT, Probe
+from mlff_probes.session.forecast import Forecast
 from mlff_probes.session.gate import Gate
-from mlff_probes.session.progress import terminal_progress
+from mlff_probes.session.progress import teller, terminal_progress
 from mlff_probes.session.sending import send
 from mlff_probes.session.suite import ProbeRequest, Suite
 from mlff_probes.session.turns import Turns
@@ -83,12 +84,15 @@ class ProbeRun:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
-        self.suite.progress = terminal_progress(session.config) or self.suite.progress
+        progress = terminal_progress(session.config)
+        self.suite.progress = progress or self.suite.progress
         requests = [request for item in session.items if (request := _request(item))]
         if not hasattr(session.config, "workerinput"):
             count(self.found, self.gate, requests)
         if requests:
             self.turns.begin(requests)
+        if say := teller(session.config, progress):
+            self.suite.foretell = Forecast(self.suite, requests, say)
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator
@@ -79,6 +80,14 @@ def no_progress(calculator: str, case: str) -> AbstractContextManager[Report]:
     return nullcontext(silent)
 
 
+Foretell = Callable[[str, str, float], None]
+"""Told, of a calculator without batches and a simulation of it, what a model call takes there, in seconds."""
+
+
+def foretell_nothing(calculator: str, case: str, call_s: float) -> None:
+    """Nobody asks how long simulations will take."""
+
+
 @dataclass
 class Suite:
     """The calculators and cases of a run, and the measurements made so far."""
@@ -94,6 +103,7 @@ class Suite:
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     once: Once = made_here
     untimed: Untimed = timed
+    foretell: Foretell = foretell_nothing
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -124,6 +134,10 @@ class Suite:
                 found += [ProbeRequest(calculator.label, case.id, quantity) for quantity in quantities]
         return found
 
+    def case(self, id: str) -> Case | BrokenCase:
+        """A case by its name."""
+        return self._case[id]
+
     def measurable(self, case: str) -> bool:
         """Whether the file of a case could be read."""
         return isinstance(self._case[case], Case)
@@ -141,7 +155,7 @@ class Suite:
                 with self.progress(calculator, case) as report:
                     return measure_case(
                         model, found, report=report, timeout=self.timeout, store=self.store, shared=shared,
-                        seed=self.seed,
+                        seed=self.seed, paced=partial(self.foretell, calculator, case),
                     )  # fmt: skip
 
             self.measurements[key] = self.once(calculator, case, make)
