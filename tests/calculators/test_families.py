@@ -6,6 +6,7 @@ import hashlib
 import socket
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -212,6 +213,26 @@ def test_a_download_does_not_wait_for_ever_and_leaves_the_process_as_it_was(tabl
     refusal("toy:far")
     assert sys.modules["toy_models"].waited == [20.0]
     assert socket.getdefaulttimeout() == before
+
+
+@pytest.fixture
+def silent_server(monkeypatch):
+    """The address of a server that takes connections and answers nothing."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("fetch", ["requests.get(URL)", "urllib.request.urlopen(URL)"])
+def test_a_server_that_does_not_answer_is_given_up(table, monkeypatch, silent_server, fetch):
+    pytest.importorskip(fetch.rpartition(".")[0])
+    code = TOY.replace('raise OSError("no route to host")', fetch.replace("URL", repr(silent_server)))
+    (table() / "toy_models.py").write_text(f"import {fetch.rpartition('.')[0]}\n{code}")
+    monkeypatch.setattr("mlff_probes.calculators.loaders.named.NO_ANSWER_S", 0.1)
+    start, settimeout = time.monotonic(), socket.socket.settimeout
+    assert "the weights of 'far' cannot be had: " in refusal("toy:far")
+    assert time.monotonic() - start < 2
+    assert socket.socket.settimeout is settimeout
 
 
 def test_a_package_that_is_not_there_is_named_with_the_command_that_installs_it(table):

@@ -296,12 +296,18 @@ def weights_of(family: Family, name: str, request: CalculatorRequest) -> Path | 
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """No connection that is opened waits for ever."""
-    before = socket.getdefaulttimeout()
+    """No connection that is opened waits for ever, nor one of requests, which tells its sockets to do so."""
+    before, as_told = socket.getdefaulttimeout(), socket.socket.settimeout
+
+    def settimeout(self: socket.socket, value: float | None) -> None:
+        as_told(self, NO_ANSWER_S if value is None else value)
+
     socket.setdefaulttimeout(NO_ANSWER_S)
+    socket.socket.settimeout = settimeout  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
+        del socket.socket.settimeout  # of the class that inherits it
         socket.setdefaulttimeout(before)
 
 
