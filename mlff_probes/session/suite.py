@@ -172,8 +172,7 @@ class Suite:
     def _loaded(self, calculator: str) -> Calculator:
         """A calculator with its model."""
         found = self._calculator[calculator]
-        if found.ase is None:
-            assert found.fresh is not None
+        if found.ase is None and found.fresh is not None:
             self._calculator[calculator] = found = replace(found.fresh(), identity=found.identity)
             self.calculators = list(self._calculator.values())
         return found
