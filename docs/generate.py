@@ -193,29 +193,11 @@ def families_page() -> str:
         "installed. A level of theory is that of the data that a model was trained on.",
     ]
     for name, row in families().items():
-        about = [
-            ("install", code(row.install)),
-            ("environment", f"of its own: {row.own_environment}" if row.own_environment else ""),
-            (
-                "a file",
-                f"{row.files}: {code('path/to/file' if row.own_loader else f'{name}:path/to/file')}"
-                if row.files
-                else "",
-            ),
-            ("keys", ", ".join(map(code, row.options))),
-            ("precision", (row.dtype or "") + (", or the one asked for" if row.dtype_argument else "")),
-            ("device", "" if row.own_loader else "any of torch's" if row.device_argument else "CPU"),
-            ("licence", row.licence),
-            ("tried on", row.tried),
-        ]
-        text += [f"## {row.title}", table(("", ""), [line for line in about if line[1]])]
+        alone = [("environment", f"of its own: {row.own_environment}")] if row.own_environment else []
+        about = [("install", code(row.install)), *alone, *row.about(name)]
+        text += [f"## {row.title}", table(("", ""), about)]
         if row.models:
-            models = [
-                (code(f"{name}:{model}") + (" (default)" if model == row.default else ""), each.levels,
-                 "in the package" if each.in_package else "downloaded")
-                for model, each in row.models.items()
-            ]  # fmt: skip
-            text.append(table(("SPEC", "level of theory", "weights"), models))
+            text.append(table(("SPEC", "level of theory", "weights"), row.released(name)))
     return "\n\n".join(text) + "\n"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,11 @@ class Calculator:
     def supplies(self, name: str) -> bool:
         """Whether the calculator implements the ASE property `name` (True if it does not say)."""
         return self.properties is None or name in self.properties
+
+    @property
+    def unloaded(self) -> Calculator:
+        """All but the model, which others may hold; `fresh` loads it once more."""
+        return replace(self, ase=None, batch=None, members=(), bench=Bench())
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ from mlff_probes.core.toml import read_toml, validated
 SUFFIX = ".toml"
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 LABEL_RULE = "a label is made of letters, digits and _ . + -"
+ADDED = ("d3bj", "d3zero")
+"""Terms of dispersion that are added to what a calculator computes."""
+
 HERE = "{here}"
 """Stands for the folder of the file in any text of `[arguments]`."""
 
@@ -60,6 +63,7 @@ class CalculatorFile(Record):
     dtype: Literal["float32", "float64"] | None = None
     compile: Text | None = None
     kernels: Text | None = None
+    dispersion: Literal["d3bj", "d3zero"] | None = None
     arguments: Annotated[dict[str, Any], AfterValidator(_arguments)] = Field(default_factory=dict)
 
 
@@ -85,6 +89,7 @@ def described(request: CalculatorRequest, file: Path) -> CalculatorRequest:
         dtype=request.dtype or said.dtype,
         compile_mode=request.compile_mode or said.compile,
         kernels=request.kernels or said.kernels,
+        dispersion=request.dispersion or said.dispersion,
         options=_placed(said.arguments, str(request.folder)) | request.options,
     )
 

@@ -16,8 +16,8 @@ from ase import Atoms as Molecule
 from ase.calculators.mixing import SumCalculator
 
 from mlff_probes.calculators.base import BatchFunction, Calculator, CalculatorRequest
+from mlff_probes.calculators.calc_file import ADDED
 from mlff_probes.calculators.identity import versions
-from mlff_probes.calculators.spec import ADDED
 from mlff_probes.calculators.tree import has_dispersion
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.levels import Parts, of_structure, parts_of

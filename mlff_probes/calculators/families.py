@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlff_probes.calculators.identity import versions
-from mlff_probes.core.errors import InputError
+from mlff_probes.core.errors import InputError, describe
 from mlff_probes.core.levels import Level
 from mlff_probes.core.records import Record, Text
 from mlff_probes.core.toml import read_toml, validated
@@ -23,6 +24,9 @@ TABLE = Path(__file__).parent / "families.toml"
 
 LOOKED_AT_BYTES = 256
 """Of a file that may be text: enough for its first word."""
+
+TEXT_BYTES = 4096
+"""Of a file that is no checkpoint: enough to tell text from anything else."""
 
 OF_THE_MODEL = "of the model"
 """As `dtype`: a model computes in the precision in which it was made, and says so itself or not at all."""
@@ -90,6 +94,14 @@ class Model(Record):
         return self.heads.get(str(head), self.level_of_theory) if own else None
 
 
+class Released(NamedTuple):
+    """A released model as lists of models show it: by what it is named, its level of theory, where its weights are."""
+
+    spec: str
+    level: str
+    weights: str
+
+
 class Family(Record):
     """A row of `families.toml`.
 
@@ -125,6 +137,9 @@ class Family(Record):
     head_option
         That of them which chooses one of several heads of a model (a modality, a task); it may be written as
         ``head=`` too.
+    heads
+        What gives the heads of a file by its path; None where the package is not asked. It reads the file, as loading
+        it does.
     files
         What kind of file it reads, in words; None for a family that reads none.
     suffixes, first_line, members, pickled
@@ -166,6 +181,7 @@ class Family(Record):
     dtype_argument: Text | None = None
     options: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     head_option: Text | None = None
+    heads: Called | None = None
     files: Text | None = None
     suffixes: Annotated[tuple[Text, ...], Field(strict=False)] = ()
     first_line: Pattern | None = None
@@ -190,6 +206,8 @@ class Family(Record):
             raise PydanticCustomError("default", f"the default '{self.default}' is none of its models")
         if self.head_option is not None and self.head_option not in self.options:
             raise PydanticCustomError("head", f"the head_option '{self.head_option}' is none of its options")
+        if self.heads is not None and self.head_option is None:
+            raise PydanticCustomError("heads", "heads of files are given, and no head_option says how one is chosen")
         headless = [name for name, model in self.models.items() if model.heads and self.head_option is None]
         if headless:
             raise PydanticCustomError("heads", f"'{headless[0]}' has heads, and no head_option says how one is chosen")
@@ -201,6 +219,31 @@ class Family(Record):
     def version(self) -> str | None:
         """The installed version of its package; None where that is not installed."""
         return versions(self.package).get(self.package)
+
+    def released(self, name: str) -> list[Released]:
+        """The released models of a family of this name, the default marked as such."""
+        return [
+            Released(
+                f"`{name}:{model}`" + (" (default)" if model == self.default else ""),
+                each.levels,
+                "in the package" if each.in_package else "downloaded",
+            )
+            for model, each in self.models.items()
+        ]
+
+    def about(self, name: str) -> list[tuple[str, str]]:
+        """What else is to be said of a family of this name, each with what it is about."""
+        files = "`FILE`" if self.own_loader else f"`{name}:FILE` or `FILE`"
+        device = "any of torch's" if self.device_argument else "CPU"
+        said = [
+            ("a file", f"{files}, {self.files}" if self.files else ""),
+            ("keys", ", ".join(f"`{option}`" for option in self.options)),
+            ("precision", (self.dtype or "") + (", or the one asked for" if self.dtype_argument else "")),
+            ("device", "" if self.own_loader else device),
+            ("licence", self.licence),
+            ("tried on", self.tried),
+        ]
+        return [(what, text) for what, text in said if text]
 
     @property
     def how_to_install(self) -> str:
@@ -234,25 +277,49 @@ def _entries(path: Path) -> list[str]:
         return []
 
 
-def strings_in(pickled: bytes) -> set[str]:
-    """The strings in a pickle, module names among them; nothing is unpickled.
-
-    Raises
-    ------
-    ValueError
-        If it is no pickle.
-    """
+def _strings_in(pickled: bytes) -> set[str]:
+    """The strings in a pickle; a ValueError if it is none."""
     return {word for _, arg, _ in pickletools.genops(pickled) if isinstance(arg, str) for word in arg.split(" ")[:1]}
 
 
 def pickled_in(path: Path) -> set[str]:
-    """The strings in the pickle of a torch zip file; none where a file is no such thing."""
+    """The strings in the pickle of a torch zip file, module names among them; nothing is unpickled.
+
+    Raises
+    ------
+    InputError
+        If a file is no checkpoint of torch, with what it is.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            first = next((entry for entry in archive.namelist() if entry.endswith("data.pkl")), None)
-            return strings_in(archive.read(first)) if first else set()
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError):
-        return set()
+            names = archive.namelist()
+            if any(name.endswith("/constants.pkl") for name in names):
+                problem = f"{path} is a TorchScript archive, which cannot be asked for forces of an ASE structure"
+                raise InputError("", problem, "name the checkpoint it was exported from")
+            first = next((name for name in names if name.endswith("data.pkl")), None)
+            if first is None:
+                raise InputError("", f"{path} is a zip file, but no torch checkpoint")
+            return _strings_in(archive.read(first))
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
+        what = _as_text(path) or f"corrupt, cut short, or of a family that is not known here ({describe(error)})"
+        raise InputError("", f"{path} is no readable checkpoint: it is {what}") from error
+
+
+def _as_text(path: Path) -> str:
+    """What a file is that holds no checkpoint, where it is empty or text: how it begins tells what kind; else empty."""
+    try:
+        with path.open("rb") as handle:
+            begin = handle.read(TEXT_BYTES)
+        lines = begin.decode("utf-8", errors="strict" if len(begin) < TEXT_BYTES else "ignore").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    if not begin:
+        return "empty: cut short, or never written"
+    first = next((line.strip() for line in lines if line.strip()), "")
+    plain = all(each.isprintable() or each.isspace() for line in lines for each in line)
+    return f"a text file, which begins with '{first[:60]}'; a calculator that reads it is named by py:" if plain else ""
 
 
 def read_families(file: Path) -> dict[str, Family]:
@@ -298,7 +365,10 @@ def refuse_foreign(path: Path, name: str, spec: str) -> None:
     InputError
         With the family that reads it.
     """
-    found = _by_text(path) or _by_pickle(pickled_in(path))
+    found = _by_text(path)
+    if not found:
+        with contextlib.suppress(InputError):  # no checkpoint of torch, which may be right for this family
+            found = _by_pickle(pickled_in(path))
     if found and name not in found:
         whose = f"{path} is a file of {' or '.join(found)}, not of {name}"
         raise InputError(f"--calculator={spec}", whose, f"write --calculator={path}")

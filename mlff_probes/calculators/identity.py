@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlff_probes.calculators.calc_file import ADDED
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
 from mlff_probes.core.version import installed_version
@@ -161,10 +162,38 @@ def refuse_options(options: dict[str, Any], known: tuple[str, ...], *, spec: str
     """Refuse a key that the family does not know, rather than ignoring it."""
     unknown = sorted(set(options) - set(known))
     if unknown:
-        takes = ", ".join(["label", "device", "dtype", "compile", "kernels", "level", "batch", *known])
+        ours = [
+            "label",
+            "device",
+            "dtype",
+            "compile",
+            "kernels",
+            "level",
+            "batch",
+            f"dispersion ({' or '.join(ADDED)})",
+        ]
+        takes = ", ".join([*ours, *known])
         raise InputError(
             f"--calculator={spec}", f"the family '{family}' has no option '{unknown[0]}'", f"it takes {takes}"
         )
+
+
+def refuse_device(request: CalculatorRequest, who: str) -> None:
+    """Refuse another device than the CPU for `who` runs on nothing else."""
+    if request.device not in (None, "auto", "cpu"):
+        problem = f"{who} runs on the CPU only, {request.device} was asked for"
+        raise InputError(f"--calculator={request.spec}", problem, "leave the device out, or add ,device=cpu")
+
+
+def refuse_dtype(request: CalculatorRequest, who: str, dtype: str) -> None:
+    """Refuse another precision than the one in which `who` computes."""
+    if request.dtype in (None, dtype):
+        return
+    if dtype == NOT_STATED:
+        does, remedy = "does not say in which precision it computes", "leave the dtype out"
+    else:
+        does, remedy = f"computes in {dtype} only", f"leave the dtype out, or add ,dtype={dtype} to this calculator"
+    raise InputError(f"--calculator={request.spec}", f"{who} {does}, {request.dtype} was asked for", remedy)
 
 
 def refuse_acceleration(request: CalculatorRequest, reason: str) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import time
 import warnings
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -22,7 +21,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import SUFFIX
 from mlff_probes.calculators.checkpoints.safety import checked_pins, hold_to_pins, weights_only_kept
 from mlff_probes.calculators.dispersion import with_dispersion
-from mlff_probes.calculators.families import families, recognised, strings_in
+from mlff_probes.calculators.families import families, pickled_in, recognised
 from mlff_probes.calculators.identity import sha256 as sha256_of
 from mlff_probes.calculators.installed import installed, load_installed
 from mlff_probes.calculators.interruption import none_swallowed
@@ -44,9 +43,6 @@ FILE_FAMILIES = ("mace", "chgnet")
 ALL = "all"
 """What the key of a head says for each of them."""
 
-LOOKED_AT_BYTES = 4096
-"""Of a file that is no checkpoint: enough to tell text from anything else."""
-
 SUPPORTED = (
     "supported are a MACE checkpoint file, a CHGNet checkpoint file, chgnet, chgnet:0.2.0, chgnet:r2scan, ase:EMT "
     "(any of ASE's own), and for everything else py:package.module:factory or py:./file.py:factory, where factory() "
@@ -63,6 +59,7 @@ def load_calculator(
     gpu: int = 0,
     trust_checkpoint: bool = False,
     sha256: Iterable[str] = (),
+    shelf: Shelf | None = None,
 ) -> Calculator:
     """Load the calculator that `spec` names.
 
@@ -79,6 +76,8 @@ def load_calculator(
         Load a checkpoint that the check refuses all the same, with whatever code is in it.
     sha256
         If any are given, a checkpoint file must have one of these hashes.
+    shelf
+        Models that may be shared with other calculators; None to load one that nobody else has.
 
     Raises
     ------
@@ -96,7 +95,7 @@ def load_calculator(
         raise InputError(
             f"--calculator={spec}", f"{key}={ALL} stands for several calculators, and one is meant here", "name a head"
         )
-    return _loaded(request, family)
+    return _loaded(request, family, shelf)
 
 
 def each_head(spec: str, *, trust_checkpoint: bool = False, sha256: Iterable[str] = ()) -> list[str]:
@@ -162,46 +161,72 @@ def _loading(request: CalculatorRequest, state: ProcessState) -> Iterator[None]:
             raise InputError(f"--calculator={request.spec}", f"cannot be loaded: {describe(error)}") from error
 
 
-def _loaded(request: CalculatorRequest, family: str) -> Calculator:
-    start, state = time.perf_counter(), ProcessState()
-    with _loading(request, state):
-        calculator = _load(request, family)
-        if family != committee.FAMILY:  # whose members have the term each
-            calculator = with_dispersion(calculator, request)
-    label = request.label or _slug(calculator.label)
+class Shelf:
+    """The models that were loaded for one run: what is asked for twice is loaded once.
+
+    What a factory or another package makes is not among them: whether two of it may be one is not known here.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: dict[str, tuple[Calculator, ProcessState]] = {}
+
+    def get(
+        self, request: CalculatorRequest, family: str, load: Callable[[], tuple[Calculator, ProcessState]]
+    ) -> tuple[Calculator, ProcessState]:
+        """What was loaded for a request that differs at most in its label, and what that changed; else `load` it."""
+        if not _is_ours(family):
+            return load()
+        path = request.path and request.path.resolve()
+        # as text, in which 1 and true are not equal
+        key = repr(replace(request, spec="", label=None, path=path, target="" if path else request.target))
+        if key not in self._loaded:
+            self._loaded[key] = load()
+        return self._loaded[key]
+
+
+def _is_ours(family: str) -> bool:
+    """Whether a family is loaded by code of this package, from a model that others made."""
+    return family in FILE_FAMILIES or not (family in LOADERS or family in installed() or family == committee.FAMILY)
+
+
+def _loaded(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Calculator:
+    """The calculator that was asked for: of what lies on the shelf where that will do, with a name of its own."""
+    start = time.perf_counter()
+
+    def load() -> tuple[Calculator, ProcessState]:
+        state = ProcessState()
+        with _loading(request, state):
+            found = _load(request, family, shelf)
+            # the members of a committee have the term each
+            return (found if family == committee.FAMILY else with_dispersion(found, request)), state
+
+    calculator, state = load() if shelf is None else shelf.get(request, family, load)
     identity = calculator.identity
     read = committee.hashes(identity)
-    pinned = bool(read) and set(read) <= set(request.pins)
     identity = identity.model_copy(
         update={
+            "spec": request.spec,
             "load_s": time.perf_counter() - start,
-            "label": label,
-            "pinned": pinned,
+            "label": request.label or _slug(calculator.label),
+            "pinned": bool(read) and set(read) <= set(request.pins),
             "left_behind": (*identity.left_behind, *state.changed),
         }
     )
 
     def fresh(**changes: Any) -> Calculator:
         same = read or request.pins  # not what the file may have become since
-        return _loaded(replace(request, pins=same, **changes), family)
+        return _loaded(replace(request, pins=same, **changes), family, None)
 
+    found = replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
     if family == committee.FAMILY:
-        return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
-    ours = family in FILE_FAMILIES or not (family in LOADERS or family in installed())
-    chosen_by_us = ("cuda", "auto", None) if ours else ("cuda",)
-    return replace(
-        calculator,
-        identity=identity,
-        device_given_out=request.device in chosen_by_us,
-        labelled=request.label is not None,
-        fresh=fresh,
-        state=state,
-    )
+        return found
+    chosen_by_us = ("cuda", "auto", None) if _is_ours(family) else ("cuda",)
+    return replace(found, device_given_out=request.device in chosen_by_us)
 
 
-def _load(request: CalculatorRequest, family: str) -> Calculator:
+def _load(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Calculator:
     if family == committee.FAMILY:
-        return committee.load(request, lambda member: _loaded(member, _family(member)))
+        return committee.load(request, lambda member: _loaded(member, _family(member), shelf))
     if family not in LOADERS and family in installed():
         if request.path is not None:
             hold_to_pins(request, request.path, sha256_of(request.path))
@@ -294,48 +319,12 @@ def _file_family(path: Path, spec: str, forced: str | None) -> str:
         raise InputError(f"--calculator={spec}", f"{path} is Python source", f"write py:{path}:factory")
     if forced is None and (found := recognised(path, spec)):
         return found
-    names = _pickled_names(path, spec)
+    try:
+        names = pickled_in(path)
+    except InputError as error:
+        raise InputError(f"--calculator={spec}", error.problem, error.remedy or supported()) from error
     if forced is not None:
         return forced
     if found := recognised(path, spec, pickled=names):
         return found
     raise InputError(f"--calculator={spec}", f"{path} is a torch file of no known family", supported())
-
-
-def _pickled_names(path: Path, spec: str) -> set[str]:
-    """The strings in the pickle of a torch zip file, module names among them; nothing is unpickled."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-            if any(name.endswith("/constants.pkl") for name in names):
-                raise InputError(
-                    f"--calculator={spec}",
-                    f"{path} is a TorchScript archive, which cannot be asked for forces of an ASE structure",
-                    "name the checkpoint it was exported from",
-                )
-            pickles = [name for name in names if name.endswith("data.pkl")]
-            if not pickles:
-                raise InputError(f"--calculator={spec}", f"{path} is a zip file, but no torch checkpoint", supported())
-            data = archive.read(pickles[0])
-        return strings_in(data)
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as error:
-        what = _as_text(path) or f"corrupt, cut short, or of a family that is not known here ({describe(error)})"
-        raise InputError(
-            f"--calculator={spec}", f"{path} is no readable checkpoint: it is {what}", supported()
-        ) from error
-
-
-def _as_text(path: Path) -> str:
-    """What a file is that holds no checkpoint, where it is empty or text: how it begins tells what kind; else empty."""
-    try:
-        begin = path.open("rb").read(LOOKED_AT_BYTES)
-        lines = begin.decode("utf-8", errors="strict" if len(begin) < LOOKED_AT_BYTES else "ignore").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return ""
-    if not begin:
-        return "empty: cut short, or never written"
-    first = next((line.strip() for line in lines if line.strip()), "")
-    plain = all(each.isprintable() or each.isspace() for line in lines for each in line)
-    return f"a text file, which begins with '{first[:60]}'; a calculator that reads it is named by py:" if plain else ""

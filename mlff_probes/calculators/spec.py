@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mlff_probes.calculators.base import CalculatorRequest
-from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE, SUFFIX, described
+from mlff_probes.calculators.calc_file import ADDED, LABEL, LABEL_RULE, SUFFIX, described
 from mlff_probes.core.errors import InputError
 
 _OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
 _OURS = ("label", "device", "dtype", "compile", "kernels", "family", "level", "batch")
 DTYPES = ("float32", "float64")
-ADDED = ("d3bj", "d3zero")
-"""Terms of dispersion that are added to what a calculator computes."""
 
 
 def parse_request(spec: str, *, device: str | None = None, dtype: str | None = None) -> CalculatorRequest:

@@ -5,7 +5,7 @@ That holds for given structures only. What was relaxed without the term would ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import starmap
 from typing import Any
@@ -19,14 +19,16 @@ from mlff_probes.cases.load import blindness
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.evaluation import Evaluation, Floats
-from mlff_probes.core.levels import parts_of
+from mlff_probes.core.levels import Parts, parts_of
 from mlff_probes.core.records import Expectation, Measurement
 from mlff_probes.measure.measurement import reference_measurement
 from mlff_probes.methods.constraints import unlabelled
 
 
-def with_dispersion(case: Case[Any], level: str) -> Case[Any]:
-    """A case whose reference is of `level`, which is that of the case with a term of dispersion.
+def with_dispersion(case: Case[Any], level: str) -> tuple[Case[Any], dict[str, str]]:
+    """A case whose reference is of `level`, that of the case with a term of dispersion, and what could not be moved.
+
+    The latter says by quantity why its expectation stays at the level of the case.
 
     Energies, forces and stresses that are stored with its frames get the term; what the suite works out of them is
     worked out anew. Expectations whose value is stated, and laws, stay as they are.
@@ -48,14 +50,12 @@ def with_dispersion(case: Case[Any], level: str) -> Case[Any]:
     assert reference is not None
     reference = reference.model_copy(update={"diagnostics": {**reference.diagnostics, "source": moved.source}})
     moved = replace(moved, reference=reference)
-    expectations = tuple(_expectations(case, moved, reference))
+    stay = {row.quantity: why for row in case.expectations if (why := _why_unmoved(case, row, reference, parts))}
+    expectations = tuple(row if row.quantity in stay else _moved(case, row, moved) for row in case.expectations)
     blind = {row.quantity: why for row in expectations if (why := _not_judged(moved, row, expectations))}
-    return replace(
-        moved,
-        expectations=tuple(row for row in expectations if row.quantity not in blind),
-        reports=(*blind, *moved.reports),
-        blind={**moved.blind, **blind},
-    )
+    judged = tuple(row for row in expectations if row.quantity not in blind)
+    reports, reasons = (*blind, *moved.reports), {**moved.blind, **blind}
+    return replace(moved, expectations=judged, reports=reports, blind=reasons), stay
 
 
 def _not_judged(moved: Case[Any], row: Expectation, rows: Sequence[Expectation]) -> str:
@@ -83,15 +83,25 @@ def _sum(frame: Atoms, force: Floats, added: Floats) -> Floats:
     return np.where(unlabelled(frame, force), force, force + added)
 
 
-def _expectations(case: Case[Any], moved: Case[Any], reference: Measurement) -> Iterator[Expectation]:
-    """The expectations, those that are read off the stored energies with what these now yield."""
-    before = case.reference.values if case.reference else {}
-    for row in case.expectations:
-        known = reference.values.get(row.quantity)
-        moves = row.quantity in before and row.level_of_theory == case.level_of_theory
-        if not moves or known is None or known.value is None:
-            yield row
-            continue
-        value = row.value if case.protocol.is_distance(row.quantity) else known.value
-        source = f"{row.source}{moved.source.removeprefix(case.source)}"
-        yield row.model_copy(update={"value": value, "level_of_theory": moved.level_of_theory, "source": source})
+def _why_unmoved(case: Case[Any], row: Expectation, reference: Measurement, parts: Parts) -> str:
+    """Why an expectation at the level of a case stays as it is; empty where it moves, or has another level."""
+    if row.level_of_theory != case.level_of_theory:
+        return ""
+    if case.reference is None or row.quantity not in case.reference.values:
+        return f"its value is stated, and not worked out of energies to which {parts.dispersion} could be added"
+    known = reference.values.get(row.quantity)
+    if known is not None and known.value is not None:
+        return ""
+    why = f": {known.problem.reason}" if known is not None and known.problem else ""
+    return f"with {parts.dispersion} the reference has no number for it{why}"
+
+
+def _moved(case: Case[Any], row: Expectation, moved: Case[Any]) -> Expectation:
+    """An expectation with what the stored energies now yield, where it is read off them."""
+    if row.level_of_theory != case.level_of_theory:
+        return row
+    assert moved.reference is not None
+    distance = case.protocol.is_distance(row.quantity)
+    value = row.value if distance else moved.reference.values[row.quantity].value
+    source = f"{row.source}{moved.source.removeprefix(case.source)}"
+    return row.model_copy(update={"value": value, "level_of_theory": moved.level_of_theory, "source": source})

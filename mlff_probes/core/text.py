@@ -9,6 +9,13 @@ CONTROLS = dict.fromkeys(
 tab and line feed."""
 
 
+def duration(seconds: float) -> str:
+    """About how long: ``40 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
 def visible(text: str) -> str:
     """`text` as it can be shown: names and messages come from files and models, and must move no cursor."""
     return text.translate(CONTROLS)

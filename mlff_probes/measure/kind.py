@@ -15,7 +15,7 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.evaluation import evaluate_with_stress
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Evaluation
-from mlff_probes.core.progress import Report, silent
+from mlff_probes.core.progress import Paced, Report, silent, unheard
 from mlff_probes.core.protocol import BaseProtocol
 from mlff_probes.core.records import Measurement
 from mlff_probes.core.view import FigureView
@@ -38,11 +38,14 @@ class Conditions:
         The directory where trajectories are kept and looked for; None to keep none.
     shared
         Why the machine is not ours alone, so that nothing is timed; empty where it is.
+    paced
+        Told what a call takes in a simulation of a calculator that evaluates one structure a call.
     """
 
     report: Report = silent
     store: Path | None = None
     shared: str = ""
+    paced: Paced = unheard
 
 
 QUIET = Conditions()

@@ -16,7 +16,7 @@ from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.limits import Limit, TimeUp, forget
 from mlff_probes.core.case import Case
 from mlff_probes.core.errors import EvaluationError, describe
-from mlff_probes.core.progress import Report, silent
+from mlff_probes.core.progress import Paced, Report, silent, unheard
 from mlff_probes.core.records import Measurement, Problem
 from mlff_probes.core.structures import DroppedState
 from mlff_probes.measure import BY_KIND
@@ -33,6 +33,7 @@ def measure_case(
     store: Path | None = None,
     shared: str = "",
     seed: int = 0,
+    paced: Paced = unheard,
 ) -> Measurement:
     """Measure all quantities of `case` with `calculator`, in one go; `report` is told of the steps of what takes long.
 
@@ -41,15 +42,15 @@ def measure_case(
     than there is, or more than `timeout` seconds (None: as many as it takes). Trajectories of simulations are kept in
     the directory `store`, and simulations that were interrupted resumed from there (None: nothing is kept). Nothing is
     timed where the machine is `shared` with others: the reason, or empty where it is not. Simulations with another
-    `seed` are made of other random numbers.
+    `seed` are made of other random numbers; `paced` is told what a call takes in one of a calculator without batches.
     """
     case = replace(case, protocol=case.protocol.reseeded(seed))
     if timeout is None:
-        return _measured(calculator, case, clock, Conditions(report, store, shared))
+        return _measured(calculator, case, clock, Conditions(report, store, shared, paced))
     start = clock()
     with Limit(timeout) as limit:
         try:
-            conditions = Conditions(limit.listen(report), store, shared)
+            conditions = Conditions(limit.listen(report), store, shared, paced)
             return _measured(replace(calculator, guard=limit.call), case, clock, conditions)
         except TimeUp:
             pass  # below, where nothing is left of what the model was doing

@@ -16,10 +16,12 @@ from mlff_probes.scorecard.reports import terminal
 from mlff_probes.scorecard.reports.text import identity_lines, verdict_line
 from mlff_probes.session.findings import Findings, count
 from mlff_probes.session.fixture import RESULT, Probe
+from mlff_probes.session.forecast import Forecast
 from mlff_probes.session.gate import Gate
-from mlff_probes.session.progress import terminal_progress
+from mlff_probes.session.progress import teller, terminal_progress
 from mlff_probes.session.sending import send
 from mlff_probes.session.suite import ProbeRequest, Suite
+from mlff_probes.session.turns import Turns
 from mlff_probes.session.wanted import WantedFiles, account
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class ProbeRun:
 
     def __init__(self, suite: Suite, compared: Gate, options: RunOptions, found: Findings, wanted: WantedFiles) -> None:
         self.suite, self.gate, self.options, self.found, self.wanted = suite, compared, options, found, wanted
+        self.turns = Turns(suite, compared.live)
         self.shipped: set[tuple[str, str]] = set()
         self.card: Scorecard | None = None
         self.messages: list[str] = []
@@ -71,20 +74,31 @@ class ProbeRun:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
-        """Drop the placeholder that pytest makes of a probe without any case in this tier; begin with the baseline.
+        """Drop the placeholder that pytest makes of a probe without any case in this tier; let calculators take turns.
 
-        What a calculator is compared with is then measured, and may die, in its own items, whatever order they have.
+        The baseline begins: it is then measured, and may die, in its own items, whatever order they have.
         """
         items[:] = [item for item in items if not (_is_probe(item) and _request(item) is None)]
         yield
-        if self.gate.live is not None:
-            items.sort(key=lambda item: (request := _request(item)) is None or request.calculator != self.gate.live)
+        items[:] = self.turns.in_order(items, _request)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
-        self.suite.progress = terminal_progress(session.config) or self.suite.progress
+        progress = terminal_progress(session.config)
+        self.suite.progress = progress or self.suite.progress
+        requests = [request for item in session.items if (request := _request(item))]
         if not hasattr(session.config, "workerinput"):
-            count(self.found, self.gate, [request for item in session.items if (request := _request(item))])
+            count(self.found, self.gate, requests)
+        if requests:
+            self.turns.begin(requests)
+        if say := teller(session.config, progress):
+            self.suite.foretell = Forecast(self.suite, requests, say)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Give back the memory of a model that is not needed any more."""
+        if request := _request(item):
+            self.turns.ended(request)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -11,7 +11,7 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE
 from mlff_probes.calculators.checkpoints.safety import check_pins_used
 from mlff_probes.calculators.identity import cuda_devices, path_not_stated
-from mlff_probes.calculators.registry import each_head, load_calculator
+from mlff_probes.calculators.registry import Shelf, each_head, load_calculator
 from mlff_probes.calculators.wrapping import known_elements, wrapped
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
@@ -59,16 +59,16 @@ class Loading:
         """The SPECs that a SPEC stands for: with ``head=all`` one for each head of its model."""
         return each_head(spec, trust_checkpoint=self.trust_checkpoint, sha256=self.sha256)
 
-    def load(self, spec: str) -> Calculator:
-        """The calculator that a SPEC names."""
+    def load(self, spec: str, shelf: Shelf | None = None) -> Calculator:
+        """The calculator that a SPEC names, its model shared with others that are on the `shelf`."""
         return load_calculator(
             spec, device=self.device, dtype=self.dtype, gpu=self.gpu, trust_checkpoint=self.trust_checkpoint,
-            sha256=self.sha256,
+            sha256=self.sha256, shelf=shelf,
         )  # fmt: skip
 
 
 def loaded_models(models: Models, loading: Loading, *, baseline: str | None = None) -> list[Calculator]:
-    """Load or wrap what `models` names, and then what `baseline` names, if anything.
+    """Load or wrap what `models` names, and then what `baseline` names, if anything; a model that comes twice once.
 
     Raises
     ------
@@ -85,9 +85,10 @@ def loaded_models(models: Models, loading: Loading, *, baseline: str | None = No
         named = [(None, models)]
     if not named:
         raise InputError("", "no model is named", "write for instance model='chgnet' or model='path/to.model'")
-    found = [calculator for label, each in named for calculator in _calculators(label, each, loading)]
+    shelf = Shelf()
+    found = [calculator for label, each in named for calculator in _calculators(label, each, loading, shelf)]
     if baseline is not None:
-        found.append(_baseline(baseline, loading))
+        found.append(_baseline(baseline, loading, shelf))
     check_pins_used(loading.sha256, [calculator.identity for calculator in found], option=loading.pin_option)
     for calculator in found:
         _check_device(calculator.identity, loading.require_device)
@@ -111,22 +112,23 @@ def one_model(spec: str, loading: Loading) -> Calculator:
     return calculator
 
 
-def _baseline(spec: str, loading: Loading) -> Calculator:
+def _baseline(spec: str, loading: Loading, shelf: Shelf) -> Calculator:
     try:
-        return loading.load(spec)
+        return loading.load(spec, shelf)
     except InputError as error:
         if error.where != f"--calculator={spec}":
             raise
         raise error.at(f"{BASELINE}={spec}") from error
 
 
-def _calculators(label: str | None, model: Model, loading: Loading) -> list[Calculator]:
+def _calculators(label: str | None, model: Model, loading: Loading, shelf: Shelf) -> list[Calculator]:
     """The calculator that `model` names, or one for each of its heads."""
     if label is not None and not (isinstance(label, str) and LABEL.fullmatch(label)):
         raise InputError(f"model={{{label!r}: …}}", LABEL_RULE)
     if isinstance(model, str | os.PathLike):
         spec = os.fspath(model)
-        return [loading.load(each) for each in loading.each_head(f"{spec},label={label}" if label else spec)]
+        wanted = f"{spec},label={label}" if label else spec
+        return [loading.load(each, shelf) for each in loading.each_head(wanted)]
     for name in ("device", "dtype"):
         if (value := getattr(loading, name)) is not None:
             raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ class TerminalProgress:
 
     def __init__(self, reporter: Any, capture: Any) -> None:
         self._reporter, self._past_capture = reporter, capture.global_and_fixture_disabled
+        self._line: Live | None = None
 
     @contextmanager
     def __call__(self, calculator: str, case: str) -> Iterator[Report]:
@@ -32,7 +33,7 @@ class TerminalProgress:
         console = Console(file=self._reporter._tw._file, force_terminal=True, force_interactive=True)
         # without a thread of its own, which would write while pytest captures
         line = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
-        last = 0.0
+        self._line, last = line, 0.0
 
         def report(text: str) -> None:
             nonlocal last
@@ -51,6 +52,36 @@ class TerminalProgress:
         finally:
             with self._past_capture():
                 line.stop()
+            self._line = None
+
+    def say(self, text: str) -> None:
+        """Say what stays, above the line of progress where that is shown."""
+        with self._past_capture():
+            if self._line is not None and self._line.is_started:
+                self._line.console.print(Text(visible(text)))
+            else:
+                _write_line(self._reporter, text)
+
+
+def _write_line(reporter: Any, text: str) -> None:
+    reporter.ensure_newline()
+    reporter.write_line(visible(text))
+
+
+def teller(config: pytest.Config, progress: TerminalProgress | None) -> Callable[[str], None] | None:
+    """What says a sentence that stays, on a terminal or in a log; None where nobody reads: in a worker, with `-q`."""
+    reporter: Any = config.pluginmanager.getplugin("terminalreporter")
+    if progress is not None:
+        return progress.say
+    if reporter is None or hasattr(config, "workerinput") or config.option.verbose < 0:
+        return None
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+
+    def say(text: str) -> None:
+        with capture.global_and_fixture_disabled():
+            _write_line(reporter, text)
+
+    return say
 
 
 def terminal_progress(config: pytest.Config) -> TerminalProgress | None:

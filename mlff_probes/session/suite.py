@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.identity import same_model
+from mlff_probes.calculators.memory import release
 from mlff_probes.cases.dispersion import with_dispersion
 from mlff_probes.cases.known_failures import KnownFailures
 from mlff_probes.core.case import BrokenCase, Case
@@ -34,6 +36,8 @@ from mlff_probes.measure.measurement import measure_case
 CASE_FILE = "case_file"
 """The quantity under which a case file that cannot be read is reported."""
 
+MIXED_CASE = "a case with structures of both is judged whole, by a reference of MP or not at all"
+"""Said of a case for whose structures a mixture of levels is one here and another there."""
 
 Once = Callable[[str, str, Callable[[], Measurement]], Measurement]
 """Make the measurement of a calculator and a case, or have it from another process."""
@@ -76,6 +80,14 @@ def no_progress(calculator: str, case: str) -> AbstractContextManager[Report]:
     return nullcontext(silent)
 
 
+Foretell = Callable[[str, str, float], None]
+"""Told, of a calculator without batches and a simulation of it, what a model call takes there, in seconds."""
+
+
+def foretell_nothing(calculator: str, case: str, call_s: float) -> None:
+    """Nobody asks how long simulations will take."""
+
+
 @dataclass
 class Suite:
     """The calculators and cases of a run, and the measurements made so far."""
@@ -91,6 +103,7 @@ class Suite:
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     once: Once = made_here
     untimed: Untimed = timed
+    foretell: Foretell = foretell_nothing
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -100,7 +113,7 @@ class Suite:
         self.cases = [c for c in self.cases if isinstance(c, BrokenCase) or c.tier in included]
         self._case = {case.id: case for case in self.cases}
         self._units: dict[str, dict[str, str]] = {}
-        self._corrected: dict[tuple[str, str], tuple[Case, str]] = {}
+        self._corrected: dict[tuple[str, str], tuple[Case, dict[str, str]]] = {}
         self._calculator = {calculator.label: calculator for calculator in self.calculators}
 
     def requests(self, kind: str) -> list[ProbeRequest]:
@@ -121,6 +134,10 @@ class Suite:
                 found += [ProbeRequest(calculator.label, case.id, quantity) for quantity in quantities]
         return found
 
+    def case(self, id: str) -> Case | BrokenCase:
+        """A case by its name."""
+        return self._case[id]
+
     def measurable(self, case: str) -> bool:
         """Whether the file of a case could be read."""
         return isinstance(self._case[case], Case)
@@ -131,25 +148,41 @@ class Suite:
         if key not in self.measurements:
             found, _ = self._case_for(calculator, case)
             assert isinstance(found, Case)
-            model = self._calculator[calculator]
+            model = self._loaded(calculator)
 
             def make() -> Measurement:
                 shared = self.untimed(model.identity)
                 with self.progress(calculator, case) as report:
                     return measure_case(
                         model, found, report=report, timeout=self.timeout, store=self.store, shared=shared,
-                        seed=self.seed,
+                        seed=self.seed, paced=partial(self.foretell, calculator, case),
                     )  # fmt: skip
 
             self.measurements[key] = self.once(calculator, case, make)
         return self.measurements[key]
+
+    def give_back(self, calculators: Collection[str]) -> None:
+        """Give back the memory of models that can be loaded again, as they are if they are asked for after all."""
+        for label in calculators:
+            if self._calculator[label].fresh is not None:
+                self._calculator[label] = self._calculator[label].unloaded
+        self.calculators = list(self._calculator.values())
+        release()
+
+    def _loaded(self, calculator: str) -> Calculator:
+        """A calculator with its model."""
+        found = self._calculator[calculator]
+        if found.ase is None and found.fresh is not None:
+            self._calculator[calculator] = found = replace(found.fresh(), identity=found.identity)
+            self.calculators = list(self._calculator.values())
+        return found
 
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
         """Measure (or recall) and judge one quantity."""
         measured = self._measured(request)
         expectation = self.expectation(request)
         case, why_not = self._case_for(request.calculator, request.case)
-        not_comparable = self._not_comparable(request.calculator, case, expectation, why_not)
+        not_comparable = self._not_comparable(request.calculator, case, expectation, why_not.get(request.quantity, ""))
         why = case.blind.get(request.quantity, "") if isinstance(case, Case) else ""
         verdict = judge(measured, expectation, not_comparable=not_comparable, why_reported=why)
         if self.known_failures is not None:
@@ -203,25 +236,25 @@ class Suite:
             self._units[case.id] = case.protocol.units(case.frames)
         return self._units[case.id].get(quantity, "-")
 
-    def _case_for(self, calculator: str, case: str) -> tuple[Case | BrokenCase, str]:
-        """The case as a calculator is judged by it, and why its reference could not be brought to the same level.
+    def _case_for(self, calculator: str, case: str) -> tuple[Case | BrokenCase, dict[str, str]]:
+        """The case as a calculator is judged by it, and by quantity why its reference is not of the same level.
 
         A reference without dispersion becomes one with the term that the calculator states, where that can be added.
         """
         found, level = self._case[case], self._calculator[calculator].identity.level_of_theory
         if isinstance(found, BrokenCase) or level is None or self.any_level_of_theory:
-            return found, ""
+            return found, {}
         wanted = parts_of(of_structures(level, found.compositions))
         if wanted is None or not wanted.dispersion:
-            return found, ""
+            return found, {}
         if not agree(str(wanted._replace(dispersion="")), found.level_of_theory, found.compositions):
-            return found, ""
+            return found, {}
         key = (case, str(wanted))
         if key not in self._corrected:
             try:
-                self._corrected[key] = with_dispersion(found, str(wanted)), ""
+                self._corrected[key] = with_dispersion(found, str(wanted))
             except InputError as error:
-                self._corrected[key] = found, str(error)
+                self._corrected[key] = found, dict.fromkeys(found.quantities, str(error))
         return self._corrected[key]
 
     def corrected(self, cases: Collection[str]) -> dict[str, list[Measurement]]:
@@ -255,14 +288,21 @@ class Suite:
         wanted = expectation.level_of_theory if expectation else case.level_of_theory
         if _binds_all(wanted) or agree(level, wanted, case.compositions):
             return None
-        here = f" ({of_structures(level, case.compositions)} here)" if is_mixed(level) else ""
+        learned, asked = _here(level, case), _here(wanted, case)
+        reasons = [*([why_not] if why_not else []), *([MIXED_CASE] if " and " in asked + learned else [])]
         named = (
             f" (named by {identity.dispersion}; if it adds none, say so with ,level=…)" if identity.dispersion else ""
         )
         return (
-            f"the reference is {wanted}, {calculator} learned {level}{here}{named}; {f'{why_not}; ' if why_not else ''}"
-            "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
+            f"the reference is {wanted}{asked}, {calculator} learned {level}{learned}{named}; "
+            + "".join(f"{reason}; " for reason in reasons)
+            + "it is judged all the same with --probe-level-of-theory=any (any_level_of_theory=True)"
         )
+
+
+def _here(level: str, case: Case) -> str:
+    """What a mixture of levels is for the structures of a case; empty for any other level."""
+    return f" ({of_structures(level, case.compositions)} here)" if is_mixed(level) else ""
 
 
 def _binds_all(level: str) -> bool:

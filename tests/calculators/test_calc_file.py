@@ -124,6 +124,13 @@ def test_the_file_wins_over_the_options_of_the_run(folder):
     assert (request.device, request.dtype) == ("cpu", "float64")
 
 
+def test_a_term_of_dispersion_is_added_by_the_file_or_by_the_spec(folder):
+    file = write(folder, 'factory = "calc.py:make"\ndispersion = "d3bj"\n[arguments]\ndispersion = "own switch"')
+    request = parse_request(file)
+    assert (request.dispersion, request.options) == ("d3bj", {"dispersion": "own switch"})
+    assert parse_request(f"{file},dispersion=d3zero").dispersion == "d3zero"
+
+
 def test_the_path_of_the_numbers_belongs_above_the_arguments(folder):
     spec = write(folder, 'factory = "calc.py:make"\ncompile = "default"\nkernels = "mine"')
     calculator = load_calculator(f"{spec},kernels=other")

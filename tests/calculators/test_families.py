@@ -6,6 +6,7 @@ import hashlib
 import socket
 import sys
 import textwrap
+import time
 
 import numpy as np
 import pytest
@@ -167,6 +168,23 @@ def test_the_same_model_can_be_had_once_more(table):
     assert load_calculator("toy:soft").fresh().identity.label == "toy-soft"
 
 
+def test_a_model_that_is_asked_for_twice_is_loaded_once_and_a_law_gets_its_own(table):
+    folder = table()
+    asked = ["one.toy", f"{folder}/one.toy,label=same", "committee=./one.toy+mine.toy", "toy:soft"]
+    factory = "py:toy_models:Toy,model=one.toy"
+    others = ["one.toy,batch=off,label=loop", factory, f"{factory},label=again"]
+    found = loaded_models([*asked, *others], Loading(), baseline="toy:soft,label=old")
+    one, same, both, soft, unbatched, made, again, old = found
+    assert one.ase is same.ase is both.members[0].ase is not unbatched.ase
+    assert soft.ase is old.ase
+    assert made.ase is not again.ase  # what a factory does is its own business
+    assert len(sys.modules["toy_models"].made) == 6
+    assert [each.label for each in (one, same, both, old)] == ["one", "same", "one+mine", "old"]
+    assert [each.identity.spec for each in (same, old)] == [asked[1], "toy:soft,label=old"]
+    assert same.fresh().ase is not one.ase
+    assert load_calculator("one.toy").ase is not one.ase
+
+
 @pytest.mark.parametrize(
     ("spec", "options", "says"),
     [
@@ -174,7 +192,7 @@ def test_the_same_model_can_be_had_once_more(table):
         ("tow:one", {}, "did you mean toy?"),
         ("toy:one,hardness=2", {}, "the family 'toy' has no option 'hardness'"),
         ("toy:one", {"dtype": "float32"}, "the family 'toy' computes in float64 only, float32 was asked for"),
-        ("toy:one", {"device": "cuda"}, "Toys runs on the CPU, not on cuda"),
+        ("toy:one", {"device": "cuda"}, "the family 'toy' runs on the CPU only, cuda was asked for"),
         ("toy:one,compile=default", {}, "compile=default was asked for, but Toys is loaded without either"),
         ("toy:far", {}, "the weights of 'far' cannot be had: OSError: no route to host"),
         ("toy:mine.toy", {"sha256": ["0" * 64]}, "which --probe-sha256 does not name"),
@@ -195,6 +213,26 @@ def test_a_download_does_not_wait_for_ever_and_leaves_the_process_as_it_was(tabl
     refusal("toy:far")
     assert sys.modules["toy_models"].waited == [20.0]
     assert socket.getdefaulttimeout() == before
+
+
+@pytest.fixture
+def silent_server(monkeypatch):
+    """The address of a server that takes connections and answers nothing."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("fetch", ["requests.get(URL)", "urllib.request.urlopen(URL)"])
+def test_a_server_that_does_not_answer_is_given_up(table, monkeypatch, silent_server, fetch):
+    pytest.importorskip(fetch.rpartition(".")[0])
+    code = TOY.replace('raise OSError("no route to host")', fetch.replace("URL", repr(silent_server)))
+    (table() / "toy_models.py").write_text(f"import {fetch.rpartition('.')[0]}\n{code}")
+    monkeypatch.setattr("mlff_probes.calculators.loaders.named.NO_ANSWER_S", 0.1)
+    start, settimeout = time.monotonic(), socket.socket.settimeout
+    assert "the weights of 'far' cannot be had: " in refusal("toy:far")
+    assert time.monotonic() - start < 2
+    assert socket.socket.settimeout is settimeout
 
 
 def test_a_package_that_is_not_there_is_named_with_the_command_that_installs_it(table):
@@ -320,7 +358,7 @@ def test_the_command_lists_what_is_installed_and_what_is_not(table, capsys):
     assert cli.main(["models"]) == 0
     toy, joy = capsys.readouterr().out.split("\njoy\n")
     assert "Toys, ase 3." in toy
-    assert "toy:one (PBE, default), toy:soft (r2SCAN, downloaded)" in toy
+    assert "toy:one (default), PBE, in the package; toy:soft, r2SCAN, downloaded" in toy
     assert "toy:FILE or FILE, a toy" in toy
     assert "not installed: pip install toys" in joy
     assert cli.main(["models", "joy"]) == 0
@@ -414,6 +452,25 @@ def test_all_heads_of_a_model_whose_heads_nobody_knows_are_refused(spec, says):
         loaded_models(spec, Loading())
 
 
+def test_all_heads_of_a_file_are_those_that_its_package_reads_in_it(with_heads, table):
+    asked = 'head_option = "task"\nheads = "toy_models:heads_of"\nunpickles = true'
+    folder = table(HEADS.replace('head_option = "task"', asked))
+    code = TASKS + "\n\ndef heads_of(file): return Path(file).read_text().split()[2:]\n"
+    (folder / "toy_models.py").write_text(code)
+    (folder / "two.toy").write_text("toy 0.4 mp sc")
+    with pytest.raises(InputError, match=r"runs whatever code is in two\.toy"):
+        each_head("two.toy,head=all")
+    assert each_head("two.toy,head=all", trust_checkpoint=True) == ["two.toy,head=mp", "two.toy,head=sc"]
+    with pytest.raises(InputError, match="the model has one head"):
+        each_head("toy:mine.toy,head=all", trust_checkpoint=True)
+
+
+def test_tasks_of_uma_are_heads():
+    assert [each.rpartition("=")[2] for each in each_head("uma:uma-s-1p1,head=all")] == [
+        "omat", "omol", "oc20", "odac", "omc",
+    ]  # fmt: skip
+
+
 def test_a_baseline_is_one_head(with_heads):
     with pytest.raises(InputError, match=r"--probe-baseline=toy:many,head=all: head=all stands for several"):
         loaded_models("toy:one", Loading(), baseline="toy:many,head=all")
@@ -446,4 +503,4 @@ def test_a_row_whose_heads_cannot_be_chosen_is_refused(table, old, new, says):
 @pytest.mark.usefixtures("with_heads")
 def test_the_command_lists_the_heads(capsys):
     assert cli.main(["models", "toy"]) == 0
-    assert "toy:soft (head mp: PBE, head sc: r2SCAN, downloaded)" in " ".join(capsys.readouterr().out.split())
+    assert "toy:soft, head mp: PBE, head sc: r2SCAN, downloaded" in " ".join(capsys.readouterr().out.split())

@@ -8,8 +8,10 @@ import pytest
 import torch
 from ase.build import bulk
 from sevenn.calculator import SevenNetCalculator
+from sevenn.util import pretrained_name_to_path
 
 from mlff_probes import evaluate, load_calculator
+from mlff_probes.calculators.registry import each_head
 from mlff_probes.core.data import DIRECTORY
 
 MODELS = ("7net-0", "7net-l3i5", "7net-mf-0")
@@ -54,6 +56,12 @@ def test_in_batches_and_alone_it_gives_the_numbers_of_its_own_calculator(pair, f
             assert abs(evaluated.energies[row] - own.results["energy"]) / len(frame) < EV_PER_ATOM
             np.testing.assert_allclose(evaluated.forces[row], own.results["forces"], rtol=0, atol=EV_PER_A)
         np.testing.assert_allclose(alone.stresses[row], own.results["stress"], rtol=0, atol=1e-7)
+
+
+def test_the_heads_of_a_file_are_its_modalities():
+    file = pretrained_name_to_path("7net-mf-0")
+    found = each_head(f"{file},head=all", trust_checkpoint=True)
+    assert {each.rpartition("=")[2] for each in found} == {"PBE", "R2SCAN"}
 
 
 def test_dtype_and_device_are_those_of_its_tensors(pair):

@@ -63,8 +63,11 @@ REFUSED = {
     "factory that exits": (["py:./bad.py:leaves"], ["cannot be built: SystemExit: no weights, good bye", "bad.py:10"]),
     "factory that returns nothing": (["py:./bad.py:nothing"], ["nothing() returned None", "no ASE calculator"]),
     "float64 CHGNet": (["chgnet,dtype=float64"], ["CHGNet computes in float32 only", "leave the dtype out"]),
-    "float32 EMT": (["ase:EMT,dtype=float32"], ["compute in float64, not float32"]),
-    "unknown key": (["chgnet,colour=red"], ["the family 'chgnet' has no option 'colour'; it takes label, device"]),
+    "float32 EMT": (["ase:EMT,dtype=float32"], ["'ase:EMT' computes in float64 only, float32 was asked for"]),
+    "unknown key": (
+        ["chgnet,colour=red"],
+        ["the family 'chgnet' has no option 'colour'; it takes label, device", "batch, dispersion (d3bj or d3zero)"],
+    ),
     "one label twice": (["ase:EMT", "ase:EMT"], ["two calculators are called 'EMT'", ",label=…"]),
 }
 """Judged by exit code and rendering, with and without workers."""
@@ -78,7 +81,7 @@ REFUSED_TOO = {
     "chgnet:9.9": ["there is no CHGNet '9.9' in its package", "0.3.0, 0.2.0, r2scan"],
     "mace": ["MACE needs a checkpoint file or the name of a model; write --calculator=path/to.model"],
     "ase:Nosuch": ["ASE has no calculator 'Nosuch'", "EMT, LennardJones"],
-    "ase:EMT,device=cuda": ["run on the CPU, not on cuda"],
+    "ase:EMT,device=cuda": ["'ase:EMT' runs on the CPU only, cuda was asked for"],
     "ase:EMT,colour=red": ["'ase:EMT' has no option 'colour'; it takes label, device"],
     "ase:LennardJones,sigm=2.5": ["'ase:LennardJones' has no option 'sigm'; it takes label", "sigma"],
     "ase:EMT,label=a,label=b": ["the key 'label' is given twice"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 
@@ -111,9 +112,16 @@ def made(name="make"):
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "-n 2"])
-def test_a_material_of_ones_own_is_judged(run_probes, write, workers):
-    run = run_probes(*write(), made(), made("softer"), *workers)
+def test_a_material_of_ones_own_is_judged(run_probes, write, tmp_path, workers):
+    options = write()
+    with (tmp_path / "calc.py").open("a") as source:
+        source.write("\nfrom mlff_probes.session import forecast\nforecast.LONG_S = 0.0  # say it all the same\n")
+    run = run_probes(*options, made(), made("softer"), *workers)
     assert run.code == 0, run.output
+    said = re.findall(
+        r"(\w+) evaluates one structure a call \(.* s for 4 atoms\): its simulations will take", run.stdout
+    )
+    assert said == ([] if workers else ["make", "softer"])  # workers have no terminal
     run.matches(
         "*copper*survival*1.0000*1.0000*passed*",
         "*temperature_offset*±*25[*] %*passed*",

@@ -131,3 +131,37 @@ def test_nothing_of_the_package_is_imported_unless_it_is_asked_for(with_package,
     run.assert_usage_error(
         "--calculator=toy:soft: the family 'toy' of toy-potentials 0.3.1 cannot be imported: ImportError: needs another"
     )
+
+
+ALIVE = """
+import weakref
+from pathlib import Path
+
+made = weakref.WeakSet()
+
+
+class Alive(Sound):
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        with Path("alive.log").open("a") as log:
+            print(self.name_of_it, len(made), file=log)
+
+
+def made_as(name):
+    found = Alive()
+    found.name_of_it = name
+    made.add(found)
+    return found
+
+
+def first(): return made_as("first")
+def last(): return made_as("last")
+"""
+
+
+def test_a_model_whose_measurements_are_over_gives_its_memory_back(tmp_path, sound, run_probes_in, recorded):
+    (tmp_path / "alive.py").write_text(sound + ALIVE)
+    both = [f"--calculator=py:alive:{name}" for name in ("first", "last")]
+    run_probes_in(tmp_path, *both, f"--probe-reference={recorded}", "--probe-reference-only", "-k", "fixed_gap")
+    calls = (tmp_path / "alive.log").read_text().splitlines()
+    assert list(dict.fromkeys(calls)) == ["first 2", "last 1"]

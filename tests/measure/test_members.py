@@ -8,18 +8,22 @@ import ase.io
 import faults
 import numpy as np
 import pytest
+from ase.calculators.calculator import all_changes
+from ase.calculators.emt import EMT
 from fault_table import CASE, OWN_CASES, hop
 from faults import load
 from sound import Sound
 from support import STORED
 
-from mlff_probes.calculators.base import Calculator
+from mlff_probes.calculators.base import Calculator, as_calculator
 from mlff_probes.calculators.committee import Committee
 from mlff_probes.cases.load import load_case
-from mlff_probes.core.evaluation import Evaluation
+from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.records import Value
 from mlff_probes.measure.committee import with_spread
 from mlff_probes.measure.measurement import measure_case
+from mlff_probes.measure.migration.lattice_constant import fcc_crystal, own_lattice_constant
 from mlff_probes.measure.parity.doubt import force_spread, spread_correlation
 from mlff_probes.measure.parity.measurement import parity
 from mlff_probes.measure.results import Result, missing
@@ -63,6 +67,53 @@ def test_along_a_relaxed_path_the_spread_is_that_of_the_members_on_the_path_of_t
     assert together.values["model_calls"] == alone.values["model_calls"]
     assert together.model_calls > alone.model_calls
     assert together.values["path_distance"].spread is None
+
+
+class ScaledEMT(EMT):
+    """EMT with other energies, or of another size: its lattice constant is that of EMT over `size`."""
+
+    def __init__(self, factor=1.0, size=1.0):
+        super().__init__()
+        self.factor, self.size = factor, size
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        scaled = atoms.copy()
+        scaled.set_cell(atoms.cell * self.size, scale_atoms=True)
+        super().calculate(scaled, properties, system_changes)
+        self.atoms = atoms.copy()
+        self.results = {
+            "energy": self.factor * self.results["energy"], "forces": self.factor * self.size * self.results["forces"],
+        }  # fmt: skip
+
+
+def committee_of(*members) -> Calculator:
+    members = tuple(as_calculator(member) for member in members)
+    return replace(members[0], ase=Committee(members), members=members)
+
+
+def small_vacancy():
+    case = load_case(DIRECTORY / "migration" / "vacancy_Cu.toml")
+    protocol = case.protocol.model_copy(update={"repeats": 2})
+    return replace(case, protocol=protocol, frames=protocol.built_frames())
+
+
+def test_of_a_vacancy_the_spread_is_that_of_the_members_in_the_structures_of_their_mean():
+    found = measure_case(committee_of(*map(ScaledEMT, FACTORS)), small_vacancy())
+    for name in ("formation_energy", "barrier"):
+        value = found.values[name]
+        assert value.spread == pytest.approx(value.value * FACTORS.std(ddof=1), rel=1e-6)
+    assert found.values["lattice_constant"].spread == pytest.approx(0, abs=1e-8)
+    assert found.values["model_calls"].spread is None
+    assert found.model_calls == found.values["model_calls"].value + 2 + small_vacancy().protocol.images
+
+
+@pytest.mark.parametrize("sizes", [(0.995, 1.005), (0.97, 1.03)])  # within the fine samples of the mean, and beyond
+def test_the_lattice_constants_of_members_are_their_own(sizes):
+    protocol = small_vacancy().protocol
+    own = fcc_crystal(as_calculator(ScaledEMT()), protocol, Calls()).lattice_constant
+    crystal = fcc_crystal(committee_of(*(ScaledEMT(size=size) for size in sizes)), protocol, Calls())
+    for number, size in enumerate(sizes):
+        assert own_lattice_constant(crystal, number).value == pytest.approx(own / size, abs=2e-3)
 
 
 def of_values(*numbers):

@@ -15,7 +15,7 @@ from mlff_probes.calculators.dispersion import term
 from mlff_probes.cases.load import load_case
 from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
-from mlff_probes.core.records import State
+from mlff_probes.core.records import Problem, State, Value
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.reports import figures, markdown
 from mlff_probes.session.suite import Suite
@@ -96,7 +96,29 @@ def test_what_was_relaxed_without_the_term_gets_none():
     found = load_case(DIRECTORY / "migration" / "vacancy_Cu.toml")
     suite = suite_of(LookupCalculator(FRAMES), LEVEL, found)
     _, why_not = suite._case_for("model", found.id)
-    assert why_not == "D3(BJ) can be added to energies of given structures, not to what was relaxed without it"
+    says = "D3(BJ) can be added to energies of given structures, not to what was relaxed without it"
+    assert set(why_not.values()) == {says}
+
+
+@pytest.mark.parametrize(("stated", "says"), [
+    (False, "with D3(BJ) the reference has no number for it: not bracketed"),
+    (True, "its value is stated, and not worked out of energies to which D3(BJ) could be added"),
+])  # fmt: skip
+def test_what_the_reference_does_not_give_with_the_term_says_why(case, monkeypatch, stated, says):
+    pytest.importorskip("dftd3")
+    known = case.reference.values
+    if stated:
+        values = {name: value for name, value in known.items() if name != "atop_energy"}
+        case = replace(case, reference=case.reference.model_copy(update={"values": values}))
+    else:
+        lost = Value(value=None, unit="meV/A^2", problem=Problem(state="error", reason="not bracketed"))
+        given = case.reference.model_copy(update={"values": known | {"atop_energy": lost}})
+        monkeypatch.setattr("mlff_probes.cases.dispersion.reference_measurement", lambda *_: given)
+    suite = suite_of(LookupCalculator(FRAMES), LEVEL, case)
+    (request,) = [each for each in suite.requests("fixed_gap_slide") if each.quantity == "atop_energy"]
+    verdict = suite.result(request).verdict
+    assert verdict.state is State.NOT_COMPARABLE
+    assert f"the reference is PBE, model learned {LEVEL}; {says}; it is judged all the same" in verdict.reason
 
 
 def test_the_scorecard_holds_and_draws_both_references(case):

@@ -37,13 +37,13 @@ CASES = [
 ]  # fmt: skip
 
 
-def run(level: str, **options) -> Scorecard:
+def run(level: str, cases=CASES) -> Scorecard:
     found = as_calculator(DoubleWell(0.7))
     model = replace(found, identity=found.identity.model_copy(update={"label": "model", "level_of_theory": level}))
-    suite = Suite([model], CASES, **options)
+    suite = Suite([model], cases)
     results = [suite.result(request) for request in suite.requests("fixed_path")]
     return Scorecard.build(
-        calculators=[model.identity], cases=CASES, results=results, measurements=suite.measurements.values(),
+        calculators=[model.identity], cases=cases, results=results, measurements=suite.measurements.values(),
         selected=len(results), measured_s=0.0,
         options=RunOptions(tier="quick", strict=False, any_level_of_theory=False),
     )  # fmt: skip
@@ -78,3 +78,27 @@ def test_the_scorecard_says_what_the_mixture_was():
         "PBE+U in cathode, oxide_without_u, of_mp"
     ) in text
     assert {row.calculator_level for row in run("PBE").results} == {""}
+
+
+@pytest.mark.parametrize(
+    ("reference", "learned", "says"),
+    [
+        ("MP", "MP", ""),
+        (
+            "PBE",
+            "MP",
+            "the reference is PBE, model learned MP (PBE and PBE+U here); a case with structures of both is judged",
+        ),
+        (
+            "MP",
+            "PBE",
+            "the reference is MP (PBE and PBE+U here), model learned PBE; a case with structures of both is judged",
+        ),
+    ],
+)
+def test_a_case_of_both_is_judged_by_the_mixture_alone(reference, learned, says):
+    plain, with_u = case_of("mixed", "TeCr", reference), case_of("mixed", "OFe", reference)
+    mixed = replace(plain, frames=plain.frames[:1] + with_u.frames[1:])
+    (row,) = run(learned, [mixed]).results
+    assert (row.verdict.state is State.NOT_COMPARABLE) == bool(says)
+    assert says in row.verdict.reason

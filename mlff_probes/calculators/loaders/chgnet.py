@@ -15,6 +15,7 @@ from mlff_probes.calculators.identity import (
     cuda_facts,
     import_family,
     refuse_acceleration,
+    refuse_dtype,
     refuse_options,
     torch_device,
     versions,
@@ -36,12 +37,7 @@ def load(request: CalculatorRequest) -> Calculator:
     version = _version(request)
     refuse_options(request.options, (), spec=request.spec, family="chgnet")
     refuse_acceleration(request, "CHGNet has neither compiled models nor other kernels")
-    if request.dtype not in (None, "float32"):
-        raise InputError(
-            f"--calculator={request.spec}",
-            f"CHGNet computes in float32 only, {request.dtype} was asked for",
-            "leave the dtype out, or add ,dtype=float32 to this calculator",
-        )
+    refuse_dtype(request, "CHGNet", "float32")
     import_family("chgnet.model", spec=request.spec, extra="chgnet")
     device, device_name = torch_device(request.device, request.spec, request.gpu)
     packaged = replace(request, pins=())  # a file of the installed package, which nobody needs to pin

@@ -14,7 +14,7 @@ from typing import Any
 
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.checkpoints.safety import as_imported_by_a_factory
-from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256
+from mlff_probes.calculators.identity import refuse_acceleration, refuse_device, refuse_dtype, refuse_options, sha256
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import (
     built,
@@ -46,7 +46,9 @@ def load_ase(request: CalculatorRequest) -> Calculator:
             "among its own are EMT, LennardJones, MorsePotential, EAM (all names: "
             "python -c 'from ase.calculators.calculator import names; print(names)')",
         )
-    _refuse_torch_choices(request)
+    refuse_device(request, f"'{request.target}'")
+    refuse_dtype(request, f"'{request.target}'", "float64")
+    refuse_acceleration(request, "ASE's own calculators have neither")
     kind = built(lambda: get_calculator_class(key), request.spec)
     known = tuple(getattr(kind, "default_parameters", {}))
     if known and not issubclass(kind, FileIOCalculator):  # ASE's own take any key and ignore a misspelt one
@@ -217,15 +219,3 @@ def _parameters(factory: Callable[..., Any]) -> dict[str, Any] | None:
         return {p.name: p.kind for p in inspect.signature(factory).parameters.values()}
     except (TypeError, ValueError):
         return None
-
-
-def _refuse_torch_choices(request: CalculatorRequest) -> None:
-    if request.dtype not in (None, "float64"):
-        raise InputError(
-            f"--calculator={request.spec}", f"ASE's own calculators compute in float64, not {request.dtype}"
-        )
-    if request.device not in (None, "auto", "cpu"):
-        raise InputError(
-            f"--calculator={request.spec}", f"ASE's own calculators run on the CPU, not on {request.device}"
-        )
-    refuse_acceleration(request, "ASE's own calculators have neither")

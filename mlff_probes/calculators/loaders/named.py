@@ -15,7 +15,14 @@ from typing import Any
 from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.checkpoints.safety import hold_to_pins
 from mlff_probes.calculators.families import OF_THE_MODEL, Family, Model, families, refuse_foreign
-from mlff_probes.calculators.identity import refuse_acceleration, refuse_options, sha256, torch_device
+from mlff_probes.calculators.identity import (
+    refuse_acceleration,
+    refuse_device,
+    refuse_dtype,
+    refuse_options,
+    sha256,
+    torch_device,
+)
 from mlff_probes.calculators.spec import is_file
 from mlff_probes.calculators.wrapping import built, check_ase, imported, known_elements, wrapped
 from mlff_probes.core.errors import InputError, describe
@@ -41,7 +48,8 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     request = _with_head(request, family)
     file, model = _chosen(request, name, family)
     _refuse(request, name, family, model)
-    if file is not None:
+    named = request.path is None or request.family is not None  # else the file itself showed that it is of this family
+    if file is not None and named:
         refuse_foreign(file, name, request.spec)
     options = {**(model.arguments if model else {}), **request.options}
     head = _head(request, family, model, options)
@@ -50,7 +58,7 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     brought = weights is not None and not (model and model.in_package)  # by the user or from the network
     if weights is not None and brought:
         _hold(weights, request, family, trusted=file is None)
-    device, dtype = _device(request, family), _dtype(request, family, model)
+    device, dtype = _device(request, name, family), _dtype(request, family, model)
     given = file or (None if family.by_name else weights) or _model_name(request, family)
     path = {family.device_argument: device, family.dtype_argument: dtype}
     arguments = options | {key: value for key, value in path.items() if key} | {str(family.argument): str(given)}
@@ -74,7 +82,7 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
         options=options,
         packages=(family.package,),
     )
-    _refuse_dtype(request, name, found.identity.dtype)
+    refuse_dtype(request, f"the family '{name}'", found.identity.dtype)
     update: dict[str, Any] = {"checkpoint": "unchecked"} if brought and family.unpickles else {}
     if file is not None and family.names_files:
         update["files"] = found.identity.files | files_named_in(file)
@@ -98,24 +106,31 @@ def _for_many(found: Calculator, make: Callable[[], Any], request: CalculatorReq
 
 
 def heads(request: CalculatorRequest, name: str) -> list[str]:
-    """The heads of a model of the family `name`, in the order of the table.
+    """The heads of a model of the family `name`, in the order of the table, or in that of its file.
 
     Raises
     ------
     InputError
-        If there is no such model, or the table does not know its heads.
+        If there is no such model, it has one head, or nobody says which it has.
     """
     family = families()[name]
     file, model = _chosen(request, name, family)
-    if model is None:
-        raise InputError(
-            f"--calculator={request.spec}",
-            f"which heads {file} has is not known here",
-            f"name one: ,{family.head_option}=…",
-        )
-    if not model.heads:
+    found = list(model.heads) if model is not None else _heads_of_file(Path(str(file)), request, name, family)
+    if not found:
         raise _of_one_head(request)
-    return list(model.heads)
+    return found
+
+
+def _heads_of_file(file: Path, request: CalculatorRequest, name: str, family: Family) -> list[str]:
+    """The heads of a file as its package says them: it is read for that, and held to trust as if it were loaded."""
+    if family.heads is None:
+        remedy = f"name one: ,{family.head_option}=…"
+        raise InputError(f"--calculator={request.spec}", f"which heads {file} has is not known here", remedy)
+    _refuse(replace(request, options={}), name, family, None)
+    find = _imported(family.heads, request, family)
+    _hold(file, request, family, trusted=False)
+    found: list[str] = _read(lambda: [str(head) for head in find(str(file))], file, request, family)
+    return found
 
 
 def _of_one_head(request: CalculatorRequest) -> InputError:
@@ -154,7 +169,7 @@ def _refuse(request: CalculatorRequest, name: str, family: Family, model: Model 
     refuse_options(request.options, family.options, spec=request.spec, family=name)
     refuse_acceleration(request, f"{family.title} is loaded without either")
     if (dtype := _dtype(request, family, model)) != NOT_STATED:
-        _refuse_dtype(request, name, dtype)
+        refuse_dtype(request, f"the family '{name}'", dtype)
     if family.version is None:
         raise InputError(where, f"the package '{family.package}' is not installed", family.how_to_install)
 
@@ -167,14 +182,6 @@ def _dtype(request: CalculatorRequest, family: Family, model: Model | None) -> s
     return NOT_STATED if own == OF_THE_MODEL else own
 
 
-def _refuse_dtype(request: CalculatorRequest, name: str, dtype: str) -> None:
-    """Refuse another precision than the one in which a family computes."""
-    if request.dtype not in (None, dtype):
-        does = "does not say in which precision it computes" if dtype == NOT_STATED else f"computes in {dtype} only"
-        problem = f"the family '{name}' {does}, {request.dtype} was asked for"
-        raise InputError(f"--calculator={request.spec}", problem, "leave the dtype out")
-
-
 def _built(
     factory: Callable[..., Any],
     arguments: dict[str, Any],
@@ -182,9 +189,14 @@ def _built(
     request: CalculatorRequest,
     family: Family,
 ) -> Any:
-    """The calculator; of a file that its package cannot read, what the reason may be."""
+    """The calculator that a factory makes."""
+    return _read(lambda: factory(**_taken(factory, arguments)), file, request, family)
+
+
+def _read(step: Callable[[], Any], file: Path | None, request: CalculatorRequest, family: Family) -> Any:
+    """What a step gives that may read a file; where its package cannot, with what the reason may be."""
     try:
-        return built(lambda: factory(**_taken(factory, arguments)), request.spec)
+        return built(step, request.spec)
     except InputError as error:
         unread = isinstance(error.__cause__, UNREAD) or "state_dict" in error.problem
         if file is None or error.remedy or not unread:
@@ -253,11 +265,10 @@ def _imported(place: str | None, request: CalculatorRequest, family: Family) -> 
     return made
 
 
-def _device(request: CalculatorRequest, family: Family) -> str:
+def _device(request: CalculatorRequest, name: str, family: Family) -> str:
     if family.device_argument:
         return torch_device(request.device, request.spec, request.gpu)[0]
-    if request.device not in (None, "auto", "cpu"):
-        raise InputError(f"--calculator={request.spec}", f"{family.title} runs on the CPU, not on {request.device}")
+    refuse_device(request, f"the family '{name}'")
     return "cpu"
 
 
@@ -285,12 +296,18 @@ def weights_of(family: Family, name: str, request: CalculatorRequest) -> Path | 
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """No connection that is opened waits for ever."""
-    before = socket.getdefaulttimeout()
+    """No connection that is opened waits for ever, nor one of requests, which tells its sockets to do so."""
+    before, as_told = socket.getdefaulttimeout(), socket.socket.settimeout
+
+    def settimeout(self: socket.socket, value: float | None) -> None:
+        as_told(self, NO_ANSWER_S if value is None else value)
+
     socket.setdefaulttimeout(NO_ANSWER_S)
+    socket.socket.settimeout = settimeout  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
+        del socket.socket.settimeout  # of the class that inherits it
         socket.setdefaulttimeout(before)
 
 

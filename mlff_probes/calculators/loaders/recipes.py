@@ -25,6 +25,13 @@ LAMMPS_CODE = re.compile(r"(?<![\w/.-])(?:python|mliap|kim)\b|`|\$\(")
 """In such a line: pair styles that run or unpickle code, and expressions that LAMMPS would evaluate."""
 
 
+def sevennet_heads(file: str) -> list[str]:
+    """The modalities of a checkpoint of SevenNet; none where it has no choice."""
+    from sevenn.checkpoint import SevenNetCheckpoint
+
+    return list(SevenNetCheckpoint(file).config.get("_modal_map") or {})
+
+
 def orb_weights(name: str) -> Path:
     """The file of a released model of ORB, from the cache of its package."""
     from cached_path import cached_path

@@ -15,6 +15,7 @@ from mlff_probes.core.evaluation import Calls
 from mlff_probes.core.progress import Report
 from mlff_probes.core.records import Value
 from mlff_probes.core.trajectory import Trajectory
+from mlff_probes.measure.dynamics.cost import foreseen_note
 from mlff_probes.measure.dynamics.observables import FS_PER_PS, MOST_POINTS, Floats, Observables, Sample, thinned
 from mlff_probes.measure.dynamics.outlook import about, outlook
 from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics
@@ -45,8 +46,14 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
     protocol = case.protocol
     start, wanted = protocol.start(case.frames), case.quantities
     report, store = conditions.report, TrajectoryStore(conditions.store)
-    look = _Look(case, report)
-    run = simulate(calculator, protocol, start, store=store, report=report, hopeless=look, case_id=case.id)
+    look, dear = _Look(case, report), list[str]()
+
+    def paced(call_s: float) -> None:
+        if calculator.batch is None:
+            dear.append(foreseen_note(protocol, call_s))
+            conditions.paced(call_s)
+
+    run = simulate(calculator, protocol, start, store=store, report=report, paced=paced, hopeless=look, case_id=case.id)
     units, calls = protocol.units(case.frames), run.calls
     values = {"survival": _survival(run)}
     arrays = _history(run, protocol)
@@ -58,7 +65,7 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
         "planned_steps": run.planned_steps,
         "resumed_at_step": run.resumed_at_step,
         "expected_samples": look.samples,
-        "notes": [*run.notes, *look.notes],
+        "notes": [*run.notes, *filter(None, dear), *look.notes],
     }
     if run.given_up:
         why = f"unresolved: {run.given_up}"

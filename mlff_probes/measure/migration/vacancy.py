@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +21,13 @@ from mlff_probes.core.progress import Report
 from mlff_probes.core.protocol import ENERGY, LENGTH
 from mlff_probes.core.records import Value, as_lists
 from mlff_probes.core.structures import derived
+from mlff_probes.measure.committee import with_spread
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.migration.fixed_path import path_fraction
+from mlff_probes.measure.migration.lattice_constant import Crystal, fcc_crystal, own_lattice_constant
 from mlff_probes.measure.migration.protocols import FccVacancy
 from mlff_probes.measure.results import Result, relaxation_result
-from mlff_probes.methods.analysis.curves import NotBracketedError, energy_noise, has_top, spline_minimum
+from mlff_probes.methods.analysis.curves import NotBracketedError, energy_noise, has_top
 from mlff_probes.methods.bands.interpolation import interpolate_band
 from mlff_probes.methods.bands.outcomes import CONTACT, Outcome
 from mlff_probes.methods.bands.relax import BandRun, relax_band, relax_structure
@@ -32,19 +35,6 @@ from mlff_probes.methods.bands.rest import force_jump
 from mlff_probes.methods.neighbours import closest_pair
 
 Floats = NDArray[np.float64]
-
-SEARCH_STEP = 0.02
-"""Spacing of the first samples of E(a), as a fraction of the guess: sound models are within one or two of it."""
-
-SEARCH_SIDE = 3
-"""Samples on either side of the guess; the first batch covers 6 % of a, or some 20 % of the volume."""
-
-SEARCH_MOST = 9
-"""How many samples the search may go to one side: a minimum 18 % of a away belongs to another crystal."""
-
-FINE_STEP, FINE_SIDE = 0.004, 3
-"""Samples about the minimum of the first spline: 0.4 % apart its error is far below the 1e-4 A that
-float32 energies allow."""
 
 STRAYED = 0.3
 """An atom that relaxes by more than this fraction of the nearest-neighbour distance has left its site;
@@ -61,16 +51,6 @@ HOPPER = (0.5, 0.5, 0.0)
 """The site, in cubic lattice constants, whose atom hops into the vacancy at the origin."""
 
 
-@dataclass(frozen=True)
-class Crystal:
-    """The crystal of a model: lattice constant in A, energy in eV/atom, and the E(a) that was sampled."""
-
-    lattice_constant: float
-    atom_energy: float
-    sampled_a: Floats
-    sampled_energy: Floats
-
-
 def fcc_vacancy(calculator: Calculator, case: Case[FccVacancy], conditions: Conditions = QUIET) -> Result:
     """Lattice constant, vacancy formation energy and migration barrier of an fcc metal, all of the model's own.
 
@@ -82,6 +62,8 @@ def fcc_vacancy(calculator: Calculator, case: Case[FccVacancy], conditions: Cond
     - `outcome` 1 where all of this converged; else an error that says what did not, and so are the quantities
       that hang on it (`mlff_probes.methods.bands.outcomes`);
     - `model_calls` structures that went through the model; always given.
+
+    Of a committee, the spread of each is that of `spread_over_members`.
 
     The quantities of Angsten et al., New J. Phys. 16, 015018 (2014), whose nearest-neighbour hop this is. The second
     endpoint is not relaxed: see `other_endpoint`. The study behind cell, images and fmax is
@@ -100,50 +82,11 @@ def fcc_vacancy(calculator: Calculator, case: Case[FccVacancy], conditions: Cond
         found.outcome = Outcome("non-finite", str(error), 0)
     except NotBracketedError as error:
         found.outcome = Outcome("not bracketed", str(error), 0)
-    return _result(protocol, found, calls)
-
-
-def fcc_crystal(calculator: Calculator, protocol: FccVacancy, calls: Calls) -> Crystal:
-    """The minimum of E(a), sampled about the guess, farther out as long as it is not bracketed, then finely.
-
-    Raises
-    ------
-    NotBracketedError
-        If the lowest energy within the widest search stays at its edge, or E(a) is flat on one side.
-    NonFiniteError
-        If an energy is not finite.
-    """
-    guess = protocol.guess_lattice_constant
-
-    def energies(steps: list[int]) -> dict[int, float]:
-        return dict(zip(steps, _cell_energies(calculator, protocol, guess * (1 + SEARCH_STEP * np.array(steps)), calls),
-                        strict=True))  # fmt: skip
-
-    samples = energies(list(range(-SEARCH_SIDE, SEARCH_SIDE + 1)))
-    while (lowest := min(samples, key=samples.__getitem__)) in (min(samples), max(samples)):
-        if abs(lowest) >= SEARCH_MOST:
-            raise NotBracketedError(
-                f"E(a) still falls at {guess * (1 + SEARCH_STEP * lowest):.3f} A, {SEARCH_STEP * lowest:+.0%} from the "
-                f"{guess:.3f} A where the search began"
-            )
-        side = int(np.sign(lowest))
-        samples |= energies([lowest + side * step for step in (1, 2)])
-    steps = sorted(samples)
-    sampled_a = guess * (1 + SEARCH_STEP * np.array(steps))
-    sampled_energy = np.array([samples[step] for step in steps])
-    noise = energy_noise(sampled_energy)
-    near = _lattice_constant(sampled_a, sampled_energy, noise)
-    fine = np.array([near * (1 + FINE_STEP * step) for step in range(-FINE_SIDE, FINE_SIDE + 1)])
-    best = _lattice_constant(fine, _cell_energies(calculator, protocol, fine, calls), noise)
-    atom_energy = float(_cell_energies(calculator, protocol, np.array([best]), calls)[0])
-    return Crystal(best, atom_energy, sampled_a, sampled_energy)
-
-
-def _lattice_constant(sampled_a: Floats, energies: Floats, noise: float) -> float:
-    try:
-        return spline_minimum(sampled_a, energies, noise=noise)[0]
-    except NotBracketedError as error:
-        raise NotBracketedError(f"of E(a) {error} A") from error
+    result = _result(protocol, found, calls)
+    if not calculator.members or found.crystal is None:
+        return result
+    images = found.run.images if found.run is not None and found.outcome.converged else []
+    return spread_over_members(calculator, result, found.crystal, found.vacancy, images, protocol=protocol, calls=calls)
 
 
 def other_endpoint(vacancy: Atoms, sites: Floats, hopper: int) -> Atoms:
@@ -183,6 +126,7 @@ class _Found:
 
     outcome: Outcome | None = None
     crystal: Crystal | None = None
+    vacancy: Atoms | None = None
     formation_energy: float | None = None
     run: BandRun | None = None
 
@@ -197,6 +141,7 @@ def _measure(calculator: Calculator, protocol: FccVacancy, calls: Calls, found: 
     if problem := _vacancy_problem(start, vacancy, converged, protocol):
         jump = force_jump(calculator, vacancy, fmax=protocol.vacancy_fmax, calls=calls) if not converged else ""
         return replace(problem, reason=problem.reason + (jump if problem.kind == "unconverged" else ""))
+    found.vacancy = vacancy
     found.formation_energy = float(vacancy.get_potential_energy()) - len(vacancy) * crystal.atom_energy
     hopper = int(np.linalg.norm(start.positions - crystal.lattice_constant * np.array(HOPPER), axis=1).argmin())
     end = other_endpoint(vacancy, start.positions, hopper)
@@ -204,13 +149,6 @@ def _measure(calculator: Calculator, protocol: FccVacancy, calls: Calls, found: 
     first = interpolate_band([vacancy, end], protocol.images, idpp=False)
     found.run = run = relax_band(calculator, first, settings=protocol.band_settings, calls=calls, report=report)
     return (_saddle_problem(calculator, run, calls) if run.outcome.converged else None) or run.outcome
-
-
-def _cell_energies(calculator: Calculator, protocol: FccVacancy, lattice_constants: Floats, calls: Calls) -> Floats:
-    """Energies of the cubic cell, eV/atom, in one batch."""
-    cells = [protocol.crystal(a) for a in lattice_constants]
-    name = lambda row: f"the crystal at a = {lattice_constants[row]:.4f} A"  # noqa: E731
-    return calls.add(evaluate(calculator, cells, forces=False, name=name)).energies / len(cells[0])
 
 
 def _vacancy_problem(start: Atoms, vacancy: Atoms, converged: bool, protocol: FccVacancy) -> Outcome | None:
@@ -258,8 +196,9 @@ def _result(protocol: FccVacancy, found: _Found, calls: Calls) -> Result:
     arrays: dict[str, list[Any]] = {}
     if found.crystal is not None:
         values["lattice_constant"] = Value(value=found.crystal.lattice_constant, unit=LENGTH)
-        relative = found.crystal.sampled_energy - found.crystal.atom_energy
-        arrays |= as_lists({"lattice_constant": found.crystal.sampled_a, "crystal_energy": relative})
+        sampled_a, energies = found.crystal.sampled()
+        relative = energies - found.crystal.atom_energy
+        arrays |= as_lists({"lattice_constant": sampled_a, "crystal_energy": relative})
     if found.formation_energy is not None:
         values["formation_energy"] = Value(value=found.formation_energy, unit=ENERGY)
     if found.run is not None:
@@ -270,3 +209,36 @@ def _result(protocol: FccVacancy, found: _Found, calls: Calls) -> Result:
         values["barrier"] = Value(value=float(energies.max()), unit=ENERGY)
         arrays |= as_lists({"path_fraction": path_fraction(tuple(found.run.images)), "energy": energies})
     return relaxation_result(outcome, calls, protocol.quantities, values, arrays)
+
+
+def spread_over_members(
+    calculator: Calculator,
+    result: Result,
+    crystal: Crystal,
+    vacancy: Atoms | None,
+    images: Sequence[Atoms],
+    *,
+    protocol: FccVacancy,
+    calls: Calls,
+) -> Result:
+    """The result of a committee with its spread.
+
+    - `lattice_constant`: each member's own, at the minimum of its E(a) in the cells that were evaluated;
+    - `formation_energy` and `barrier`: what each member says of the crystal, the vacancy and the images to which their
+      mean relaxed. At a minimum and at a saddle that is its own to second order in how far it would move the atoms.
+
+    The latter structures are evaluated once more for it.
+    """
+    frames = [protocol.crystal(crystal.lattice_constant), *([vacancy] if vacancy is not None else []), *images]
+    found = calls.add(evaluate(calculator, frames, forces=False, name=lambda row: f"relaxed structure {row}"))
+    members = []
+    for number, each in enumerate(found.members):
+        values = {"lattice_constant": own_lattice_constant(crystal, number)}
+        if vacancy is not None:
+            energy = each.energies[1] - len(vacancy) * each.energies[0] / len(frames[0])
+            values["formation_energy"] = Value(value=float(energy), unit=ENERGY)
+        if len(images):
+            along = each.energies[2:]
+            values["barrier"] = Value(value=float(along.max() - along[0]), unit=ENERGY)
+        members.append(Result(values, {}, each))
+    return with_spread(replace(result, evaluation=calls.evaluation()), members)

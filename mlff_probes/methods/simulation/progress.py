@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mlff_probes.core.progress import Report
+from mlff_probes.core.progress import Paced, Report, unheard
 from mlff_probes.methods.simulation.recorder import Recorder
 from mlff_probes.methods.simulation.settings import SimulationSettings
 
@@ -14,8 +14,10 @@ DAY_S, FS_IN_NS = 86400.0, 1e6
 class Progress:
     """Says how far a simulation is, how fast it goes, and when it will be done."""
 
-    def __init__(self, protocol: SimulationSettings, report: Report, clock: Callable[[], float]) -> None:
-        self._protocol, self._report, self._clock = protocol, report, clock
+    def __init__(
+        self, protocol: SimulationSettings, report: Report, clock: Callable[[], float], *, paced: Paced = unheard
+    ) -> None:
+        self._protocol, self._report, self._clock, self._paced = protocol, report, clock, paced
         self._start_s, self._first = 0.0, 0
 
     def begin(self, step: int) -> None:
@@ -34,6 +36,8 @@ class Progress:
         sample = recorder.last()
         kelvin = sample.temperatures(3 * len(sample.masses)).mean()
         step_s = max(self._clock() - self._start_s, 1e-9) / (step - self._first)
+        self._paced(step_s / recorder.replicas)
+        self._paced = unheard  # from now on
         speed = protocol.timestep_fs / FS_IN_NS * recorder.replicas * DAY_S / step_s
         minutes, seconds = divmod(round((before + protocol.steps - step) * step_s), 60)
         pace = f"{speed:.2f}" if speed < 10 else f"{speed:,.0f}"

@@ -13,7 +13,7 @@ from ase import Atoms
 from mlff_probes.calculators.base import Calculator, as_calculator
 from mlff_probes.core.errors import EvaluationError, NonFiniteError
 from mlff_probes.core.evaluation import Calls
-from mlff_probes.core.progress import Report, silent
+from mlff_probes.core.progress import Paced, Report, silent, unheard
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.methods.simulation.choice import choose_engine
 from mlff_probes.methods.simulation.engine import Engine, Sample, State
@@ -93,6 +93,7 @@ def simulate(
     *,
     store: TrajectoryStore | None = None,
     report: Report = silent,
+    paced: Paced = unheard,
     hopeless: Hopeless = lambda *_: "",
     case_id: str = "",
     clock: Callable[[], float] = time.monotonic,
@@ -117,6 +118,8 @@ def simulate(
         Where samples are kept and recalled from; nowhere without one.
     report
         Told after each sample how far the simulation is.
+    paced
+        Told after the first sample that is simulated what a step of one replica takes, in seconds.
     hopeless
         Shown the first `LOOK_AFTER` of the production, and the first sample of all; says why the rest is not worth
         while, "" where it is.
@@ -137,7 +140,7 @@ def simulate(
     def make(atoms: Atoms) -> Engine:
         return kind(calculator, protocol, atoms, calls)
 
-    run = _Run(protocol, start, make, report=report, hopeless=hopeless, clock=clock)
+    run = _Run(protocol, start, make, report=report, paced=paced, hopeless=hopeless, clock=clock)
     with (store or TrajectoryStore(None)).shelf(calculator, protocol, start, run.engine.name, case_id) as shelf:
         resumed_at = run.resume(shelf)
         end = run.to_the_end(shelf)
@@ -167,6 +170,7 @@ class _Run:
         make: Callable[[Atoms], Engine],
         *,
         report: Report,
+        paced: Paced,
         hopeless: Hopeless,
         clock: Callable[[], float],
     ) -> None:
@@ -177,7 +181,7 @@ class _Run:
         self._looked_at = round(LOOK_AFTER * protocol.steps / protocol.sample_every)
         self.recorder, self._watch = Recorder(start, protocol), Watch(start, protocol)
         self.planned = protocol.equilibration_steps + protocol.steps
-        self._progress = Progress(protocol, report, clock)
+        self._progress = Progress(protocol, report, clock, paced=paced)
         self._state: State = {}
         self._saved_s = 0.0
 
@@ -214,11 +218,11 @@ class _Run:
 
     def _simulated(self, shelf: Shelf) -> End | None:
         protocol, engine = self.protocol, self.engine
-        self._progress.begin(engine.step)
         if not self.recorder.samples:
             if end := self._begin():
                 return end
             engine = self.engine
+        self._progress.begin(engine.step)
         look_at = protocol.equilibration_steps + self._looked_at * protocol.sample_every
         if engine.step > look_at:  # samples that are kept: what follows has been paid for
             self._look()

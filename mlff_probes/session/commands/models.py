@@ -37,22 +37,13 @@ def _models(parsed: argparse.Namespace) -> Iterator[str]:
 
 
 def _described(name: str, family: Family) -> str:
-    """A family: whether it is installed, its models with their levels of theory, its files, its licence."""
+    """A family: whether it is installed, its models with their levels of theory, and what else is to be said of it."""
     state = f"{family.package} {family.version}" if family.version else f"not installed: {family.how_to_install}"
-    lines = [f"{family.title}, {state}"]
-    if family.models:
-        lines.append(
-            ", ".join(
-                f"{name}:{model} ({row.levels}"
-                + (", default" if model == family.default else "")
-                + (")" if row.in_package else ", downloaded)")
-                for model, row in family.models.items()
-            )
-        )
-    if family.files:
-        lines.append(("" if family.own_loader else f"{name}:FILE or ") + f"FILE, {family.files}")
-    lines.append(f"licence {family.licence}; tried on {family.tried}")
+    models = "; ".join(f"{each.spec}, {each.level}, {each.weights}" for each in family.released(name))
+    said = [f"{what}: {text}" for what, text in family.about(name)]
+    lines = [line.replace("`", "") for line in (f"{family.title}, {state}", models, *said) if line]
     indented = [
-        "\n".join(textwrap.wrap(line, WIDTH, initial_indent="    ", subsequent_indent="      ")) for line in lines
+        textwrap.fill(line, WIDTH, initial_indent="    ", subsequent_indent="      ", break_on_hyphens=False)
+        for line in lines
     ]
     return "\n".join([name, *indented])

@@ -46,6 +46,12 @@ class ParallelRun:
             measurements = {(request.calculator, request.case) for request in self._by_id.values()}
             config.option.maxworkerrestart = str(RESTARTS_A_WORKER * len(workers) + len(measurements))
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Give back the models of a controller, which measures nothing: its workers have their own."""
+        if workers_of(session.config):
+            self.suite.give_back([calculator.label for calculator in self.suite.calculators])
+
     def _requested(self, nodeid: str) -> ProbeRequest | None:
         """The request behind a node id, for the controller, which has no items."""
         return self._by_id.get(name_of(nodeid))
