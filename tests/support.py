@@ -26,7 +26,10 @@ from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.measure.migration.protocols import FixedPath
 
-STORED = [case for case in load_cases() if case.stored is not None and case.family != "inference"]
+CASES = load_cases()
+"""The cases of the package."""
+
+STORED = [case for case in CASES if case.stored is not None and case.family != "inference"]
 """The cases of the package that compare stored energies and forces."""
 
 STORED_QUANTITIES = sum(len(case.quantities) for case in STORED)

@@ -8,10 +8,10 @@ import tomllib
 import ase.io
 import numpy as np
 import pytest
+from support import CASES as SHIPPED
 from support import ROOT
 
 from mlff_probes.calculators.calc_file import CalculatorFile
-from mlff_probes.cases.load import load_cases
 from mlff_probes.core.toml import read_toml, validated
 
 GENERATE = ROOT / "reference" / "generate"
@@ -19,7 +19,7 @@ CASES = runpy.run_path(str(GENERATE / "frames.py"))["CASES"]
 CHECK = runpy.run_path(str(GENERATE / "check.py"))
 MAKE = runpy.run_path(str(GENERATE / "calculators" / "cp2k.py"))
 
-OURS = {f"{case.family}/{case.id}" for case in load_cases() if case.stored is not None and "CP2K" in case.source}
+OURS = {f"{case.family}/{case.id}" for case in SHIPPED if case.stored is not None and "CP2K" in case.source}
 
 
 @pytest.mark.parametrize("name", sorted(CASES))

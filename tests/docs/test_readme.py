@@ -17,8 +17,8 @@ import forks
 import pytest
 from doc_pages import ROOT, blocks, commands, page
 from outer_runs import UNRELAXED
+from support import CASES as SHIPPED
 
-from mlff_probes.cases.load import load_cases
 from mlff_probes.measure import FAMILIES
 from mlff_probes.scorecard.baseline import baseline_of
 from mlff_probes.scorecard.comparison import compare
@@ -35,7 +35,7 @@ OURS = [command for command in COMMANDS if command.startswith("mlff-probes ")]
 SOME_ROWS, FAILURE = blocks("README.md", "text")
 (ALL_ROWS,) = blocks("docs/example/terminal.md", "text")
 (CHANGES,) = blocks("docs/gate.md", "text")
-FAMILY_OF = {case.id: case.family for case in load_cases()}
+FAMILY_OF = {case.id: case.family for case in SHIPPED}
 CASES = list(FAMILY_OF)
 PRODUCTION = ROOT / "docs" / "example" / "chgnet-0.2.0.json"
 WHOLE_RUN = "MLFF_PROBES_SCORECARD"

@@ -14,6 +14,7 @@ from ase.calculators.emt import EMT
 from ase.eos import EquationOfState
 from ase.mep import NEB
 from ase.optimize import BFGS
+from support import CASES
 
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.calculators.registry import load_calculator
@@ -371,7 +372,7 @@ def test_frames_beside_a_case_that_builds_its_own_are_refused(tmp_path):
         load_case(file)
 
 
-@pytest.mark.parametrize("case", [c for c in load_cases() if c.protocol.kind == "fcc_vacancy"], ids=lambda c: c.id)
+@pytest.mark.parametrize("case", [c for c in CASES if c.protocol.kind == "fcc_vacancy"], ids=lambda c: c.id)
 def test_the_lattice_constant_of_a_case_is_that_of_the_published_volume(case):
     text = (DIRECTORY / "migration" / f"{case.id}.toml").read_text()
     volume = float(re.search(r"V = ([\d.]+) A\^3 per atom", text)[1])
