@@ -35,7 +35,7 @@ def linear_cka(one: ArrayLike, other: ArrayLike) -> float:
     each other (and then below 0 as often as above), however many features there are.
 
     HSIC(X, Y) / sqrt(HSIC(X, X) HSIC(Y, Y)) (S. Kornblith et al., ICML 2019, arXiv 1905.00414) with the unbiased
-    estimate of HSIC by L. Song et al., J. Mach. Learn. Res. 13, 1393 (2012), in which no sample is compared with itself.
+    estimate of HSIC by L. Song et al., J. Mach. Learn. Res. 13, 1393 (2012), in which no sample meets itself.
 
     Parameters
     ----------
