@@ -28,6 +28,7 @@ FAMILY_TITLES = {
     "migration": "Migration",
     "sliding": "Sliding",
     "parity": "Parity",
+    "representation": "Representation",
     "physicality": "Physical laws",
     "dynamics": "Dynamics",
     "inference": "Inference",

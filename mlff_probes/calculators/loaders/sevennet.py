@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,19 +60,23 @@ def batched(calculator: Any) -> BatchFunction:
 
 def features(calculator: Any) -> FeatureFunction:
     """The scalar node features of a `SevenNetCalculator` behind its last convolution, from which energies are read."""
-    import sevenn._keys as key
 
-    model = _copy(calculator.model, own_convolution=torch.device(calculator.device).type == "cpu")
-    names = list(model._modules)
-    model._modules = {name: model._modules[name] for name in names[: names.index(READOUT)]}
+    @cache  # a copy of the model, which most runs do not need
+    def up_to_the_readout() -> Any:
+        model = _copy(calculator.model, own_convolution=torch.device(calculator.device).type == "cpu")
+        names = list(model._modules)
+        model._modules = {name: model._modules[name] for name in names[: names.index(READOUT)]}
+        return model
 
     def features(frames: Sequence[Atoms]) -> list[Features]:
+        import sevenn._keys as key
+
         with stage("neighbours"):
             graph = _graph(calculator, frames)
         with stage("copies"):
             graph = graph.to(calculator.device)
         with stage("model"), torch.no_grad():
-            nodes = model(graph)[key.NODE_FEATURE]
+            nodes = up_to_the_readout()(graph)[key.NODE_FEATURE]
         ends = np.cumsum([len(frame) for frame in frames])[:-1]
         return [Features({"last layer": part}) for part in np.split(nodes.cpu().numpy(), ends)]
 
