@@ -50,6 +50,7 @@ MORE = {
     "--probe-fail-on": "[the gate](../gate.md)",
     "--probe-seed": "[the gate](../gate.md)",
     "--probe-benchmark-json": "[how fast](../inference.md#how-fast)",
+    "--probe-training-frames": "[the training set](../representation.md#the-training-set)",
     "--probe-store": "[a trajectory is kept](../dynamics.md#a-trajectory-is-kept)",
     "--probe-no-store": "[a trajectory is kept](../dynamics.md#a-trajectory-is-kept)",
     "--probe-timeout": "[limits of time and memory](../running.md#limits-of-time-and-memory)",

@@ -87,9 +87,12 @@ def test_errors_that_grow_with_the_distance_correlate_with_it(found):
 
 
 def test_it_is_said_what_the_numbers_stand_on(found):
-    assert found.values["q_beyond"].note == (
-        "features; training set: 1 frames of train.extxyz, each with 50 copies rattled by 0.05 A"
+    held_out = found.values["held_out_beyond"]
+    assert found.values["q_beyond"].caveat == (
+        "features; training set: 1 frame of train.extxyz, each with 50 copies rattled by 0.05 A; "
+        f"of those held out, {held_out.value:.0f} % lie beyond the limit of Q"
     )
+    assert held_out.samples.used == held_out.samples.of == 51
     space = found.diagnostics["subspaces"]["Al"]
     assert (space["training_atoms"], space["features"]) == (204, 20)
     assert 0.95 <= space["explained"] <= 1
@@ -115,7 +118,7 @@ def test_frames_without_labels_have_distances_and_no_errors(tmp_path):
 
 def test_a_calculator_without_features_is_described_by_soap_and_says_so(tmp_path):
     found = measure_case(as_calculator(Sound()), write_case(tmp_path, FAR[:4], rattled=10))
-    note = found.values["q_beyond"].note
+    note = found.values["q_beyond"].caveat
     assert note.startswith("SOAP (5 A, n = 8, l = 4, sigma 0.3 A), since Sound shows no features of its own; training")
     assert found.values["q_beyond"].value == 100
     assert found.values["invariance"].value < 1e-5

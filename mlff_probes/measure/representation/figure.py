@@ -11,6 +11,7 @@ from mlff_probes.measure.styles import COLORS, MARKERS, legend_room
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import SubFigure
 
 T2_COLOR = "0.55"
@@ -48,6 +49,7 @@ def _profile(top: Axes, bottom: Axes, curve: Curve) -> None:
     bottom.plot([], [], "o", color=T2_COLOR, markersize=3, label="T²")
     bottom.axhline(1.0, color="black", linewidth=0.8)
     bottom.set_yscale("log")
+    _plain(bottom.yaxis)
     bottom.set_ylabel("Q, T² / limit")
     bottom.set_xlabel("frame, path after path")
     bottom.legend(frameon=False, fontsize=8, ncols=4)
@@ -69,10 +71,17 @@ def _errors(axes: Axes, curve: Curve) -> None:
         axes.plot([arrays["error_q_ratio"][i] for i in mine], [arrays["force_rmse"][i] for i in mine],
                   MARKERS[index % len(MARKERS)], color=COLORS[index % len(COLORS)], markersize=4)  # fmt: skip
     axes.set_xscale("log")
+    _plain(axes.xaxis)
     found = curve.measurement.values.get("force_error_correlation")
     if found is not None and found.value is not None:
         spread = "" if found.uncertainty is None else f" ± {number(found.uncertainty, found.unit)}"
         axes.set_title(f"rank correlation {number(found.value, found.unit)}{spread}", fontsize=9)
+
+
+def _plain(axis: Axis) -> None:
+    """Numbers of a logarithmic axis without powers, which would be formulas."""
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 EXTRAPOLATION = Drawing(

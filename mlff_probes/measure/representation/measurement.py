@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -34,6 +35,10 @@ FOLDS = 5
 
 PERCENT = 100.0
 
+PART_ATOMS = 20_000
+"""Atoms that are described together, which bounds memory (to 0.3 GB for SOAP of three elements), and of which the
+descriptors are kept to be held out."""
+
 Describe = Callable[[Sequence[Atoms]], Descriptors]
 
 TURN = (0.3, 0.5, 0.7)
@@ -54,31 +59,49 @@ def extrapolation(calculator: Calculator, case: Case[Extrapolation], conditions:
     - `held_out_beyond` share of training frames beyond the limit of Q that the others have, each part of the training
       frames held out once, %: near 100 (1 - c) where the limit holds;
     - `invariance` largest change of a descriptor under a rotation, another order of the atoms, or a doubling of the
-      cell, in the spread of the descriptors over the training atoms: 0 by definition;
+      cell, in the spread of the descriptors over the atoms of a frame: 0 by definition;
     - `blind_elements` elements whose descriptors stay the same when all atoms move: 0, or nothing is seen of them.
 
     `…_of_o` are over the frames of origin o.
     """
     protocol, calls = case.protocol, Calls()
     elements = sorted({*case.elements, *(symbol for frame in case.training for symbol in frame.symbols)})
-    describe = partial(descriptors, calculator, which=protocol.descriptors, elements=elements)
-    training = _training_frames(calculator, case)
-    conditions.report(f"descriptors of {len(training)} training frames and {len(case.frames)} others")
-    learned, asked = describe(training), describe(case.frames)
-    calls.add(learned.evaluation)
-    calls.add(asked.evaluation)
-    spaces = Spaces.of(training, learned.atoms, protocol)
-    far = spaces.distances(case.frames, asked.atoms)
+    ask = partial(descriptors, calculator, which=protocol.descriptors, elements=elements)
+
+    def describe(frames: Sequence[Atoms]) -> Descriptors:
+        found = ask(frames)
+        calls.add(found.evaluation)
+        return found
+
+    conditions.report("descriptors of the training frames")
+    learned = Learned(protocol)
+    for part in parts(_training_frames(calculator, case)):
+        learned.add(part, describe(part))
+    conditions.report(f"descriptors of {len(case.frames)} frames")
+    spaces = learned.spaces()
+    far = Far.joined([spaces.distances(part, describe(part).atoms) for part in parts(case.frames)])
     conditions.report(f"forces on {len(case.frames)} frames")
     evaluation = calls.add(evaluate(calculator, case.frames, forces=calculator.supplies("forces")))
     errors = _force_errors(case, evaluation)
-    values = _of_frames(case, far, errors)
-    values["held_out_beyond"] = _held_out(training, learned.atoms, protocol, spaces)
-    values["blind_elements"] = _blind(case, describe, calls)
-    values["invariance"] = _invariance(case, learned, describe, calls)
-    note = _note(case, learned, training)
-    values = {name: value.model_copy(update={"note": value.note or note}) for name, value in values.items()}
-    return Result(values, _arrays(case, far, evaluation, errors), calls.evaluation(), _found(learned, spaces, training))
+    held_out = learned.held_out_beyond()
+    values = _of_frames(case, far, errors) | {"held_out_beyond": held_out}
+    caveat = _seen_on(case, learned, held_out)
+    values = {name: value.model_copy(update={"caveat": caveat}) for name, value in values.items()}
+    values |= _laws(case, describe)
+    return Result(values, _arrays(case, far, evaluation, errors), calls.evaluation(), _found(learned, spaces))
+
+
+def parts(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
+    """Frames in their order, in parts of `PART_ATOMS` at most; a larger one goes alone."""
+    part, atoms = list[Atoms](), 0
+    for frame in frames:
+        if part and atoms + len(frame) > PART_ATOMS:
+            yield part
+            part, atoms = [], 0
+        part.append(frame)
+        atoms += len(frame)
+    if part:
+        yield part
 
 
 @dataclass(frozen=True)
@@ -88,6 +111,12 @@ class Far:
     q: Floats
     t2: Floats
     why_not: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, some: Sequence[Far]) -> Far:
+        """Those of some frames, and those of the frames after them."""
+        q, t2 = (np.concatenate([np.empty(0), *each]) for each in ([f.q for f in some], [f.t2 for f in some]))
+        return cls(q, t2, tuple(why for far in some for why in far.why_not))
 
 
 @dataclass(frozen=True)
@@ -99,13 +128,8 @@ class Spaces:
     confidence: float
 
     @classmethod
-    def of(cls, frames: Sequence[Atoms], atoms: Sequence[Floats], protocol: Extrapolation) -> Spaces:
-        """Those of training frames and the descriptors of their atoms."""
-        training: dict[str, Training] = {}
-        for frame, rows in zip(frames, atoms, strict=True):
-            symbols = np.array(frame.get_chemical_symbols())
-            for symbol in np.unique(symbols):
-                training.setdefault(str(symbol), Training()).add(rows[symbols == symbol])
+    def of(cls, training: Mapping[str, Training], protocol: Extrapolation) -> Spaces:
+        """Those of training atoms, by element."""
         found, why_not = {}, {}
         for symbol, samples in training.items():
             try:
@@ -141,18 +165,65 @@ class Spaces:
         return float(worst[0]), float(worst[1]), ""
 
 
-def _training_frames(calculator: Calculator, case: Case[Extrapolation]) -> list[Atoms]:
+class Learned:
+    """The atoms of training frames, which come in parts: all of them, and `FOLDS` times all but one part in so many."""
+
+    def __init__(self, protocol: Extrapolation) -> None:
+        self.protocol = protocol
+        self.frames = 0
+        self.files: dict[str, None] = {}
+        self.name = self.soap_because = ""
+        self._rng = np.random.default_rng(protocol.seed)
+        self._all, *self._without = (defaultdict[str, Training](Training) for _ in range(FOLDS + 1))
+        self._held: list[tuple[int, Atoms, Floats]] = []
+
+    def add(self, frames: Sequence[Atoms], described: Descriptors) -> None:
+        """Take frames in."""
+        self.name, self.soap_because = described.name, described.soap_because
+        for frame, atoms in zip(frames, described.atoms, strict=True):
+            fold = int(self._rng.integers(FOLDS))
+            symbols = np.array(frame.get_chemical_symbols())
+            for symbol in map(str, np.unique(symbols)):
+                rows = atoms[symbols == symbol]
+                for training in (self._all, *(each for n, each in enumerate(self._without) if n != fold)):
+                    training[symbol].add(rows)
+            if sum(len(each) for _, each, _ in self._held) < PART_ATOMS:
+                self._held.append((fold, frame, atoms))
+            self.files[_file(frame)] = None
+            self.frames += 1
+
+    def spaces(self) -> Spaces:
+        """The subspaces of all of them."""
+        return Spaces.of(self._all, self.protocol)
+
+    def held_out_beyond(self) -> Value:
+        """The share of them beyond the limit of those of the other folds, of the first `PART_ATOMS`."""
+        some = [Spaces.of(training, self.protocol) for training in self._without]
+        far = Far.joined([some[fold].distances([frame], [atoms]) for fold, frame, atoms in self._held])
+        reasons = [why for why in far.why_not if why]
+        known = far.q[~np.isnan(far.q)]
+        if not known.size:
+            return not_supplied(SHARE, "; ".join(dict.fromkeys(reasons)) or "there is no training frame")
+        counts = {why: reasons.count(why) for why in dict.fromkeys(reasons)}
+        samples = Samples(used=known.size, of=len(self._held), what="training frames", left_out=counts)
+        return Value(value=PERCENT * float((known > 1).mean()), unit=SHARE, samples=samples)
+
+
+def _training_frames(calculator: Calculator, case: Case[Extrapolation]) -> Iterator[Atoms]:
     """The training frames whose elements the model knows, and rattled copies of them."""
     protocol, rng = case.protocol, np.random.default_rng(case.protocol.seed)
     own = calculator.features is not None and protocol.descriptors == "model"
-    known = [f for f in case.training if not (own and calculator.unknown_elements(frozenset(f.symbols)))]
-    found = []
-    for frame in known:
-        found.append(derived(frame, constraints=False))
+    for frame in case.training:
+        if own and calculator.unknown_elements(frozenset(frame.symbols)):
+            continue
+        yield derived(frame, constraints=False)
         for _ in range(protocol.rattled):
-            moved = frame.positions + rng.normal(scale=protocol.rattle_a, size=(len(frame), 3))
-            found.append(derived(frame, positions=moved, constraints=False))
-    return found
+            yield _rattled(frame, protocol.rattle_a, rng)
+
+
+def _rattled(frame: Atoms, amplitude: float, rng: np.random.Generator) -> Atoms:
+    moved = frame.positions + rng.normal(scale=amplitude, size=(len(frame), 3))
+    return derived(frame, positions=moved, constraints=False)
 
 
 def _force_errors(case: Case[Extrapolation], evaluation: Evaluation) -> Floats | None:
@@ -190,80 +261,68 @@ def _of_part(name: str, unit: str, far: Far, errors: Floats | None, mine: NDArra
     return Value(value=PERCENT * float((ratios[known] > 1).mean()), unit=unit, samples=samples)
 
 
-def _held_out(frames: Sequence[Atoms], atoms: Sequence[Floats], protocol: Extrapolation, spaces: Spaces) -> Value:
-    """The share of training frames beyond the limit of the others, one part after the other held out."""
-    part = np.random.default_rng(protocol.seed).permutation(len(frames)) % FOLDS
-    ratios, reasons = list[float](), list[str]()
-    for fold in range(FOLDS):
-        inside, outside = np.flatnonzero(part != fold).tolist(), np.flatnonzero(part == fold).tolist()
-        some = Spaces.of([frames[i] for i in inside], [atoms[i] for i in inside], protocol)
-        far = some.distances([frames[i] for i in outside], [atoms[i] for i in outside])
-        ratios += far.q[~np.isnan(far.q)].tolist()
-        reasons += [why for why in far.why_not if why]
-    if not ratios:
-        return not_supplied(SHARE, "; ".join(spaces.why_not.values()) or "too few training frames to hold some out")
-    counts = {why: reasons.count(why) for why in dict.fromkeys(reasons)}
-    samples = Samples(used=len(ratios), of=len(frames), what="training frames", left_out=counts)
-    return Value(value=PERCENT * float((np.array(ratios) > 1).mean()), unit=SHARE, samples=samples)
-
-
-def _blind(case: Case[Extrapolation], describe: Describe, calls: Calls) -> Value:
-    """The number of elements whose descriptors stay the same when all atoms of a frame are displaced at random."""
+def _laws(case: Case[Extrapolation], describe: Describe) -> dict[str, Value]:
+    """What holds for any descriptors, on frames that hold all elements of the case."""
     holds = {symbol: frame for frame in reversed(case.frames) for symbol in set(frame.symbols)}
-    frames = list({id(frame): frame for frame in holds.values()}.values())
-    rng, pairs = np.random.default_rng(case.protocol.seed), list[Atoms]()
-    for frame in frames:
-        moved = frame.positions + rng.normal(scale=case.protocol.rattle_a, size=(len(frame), 3))
-        pairs += [derived(frame, constraints=False), derived(frame, positions=moved, constraints=False)]
-    found = describe(pairs)
-    calls.add(found.evaluation)
+    still = list({id(frame): frame for frame in holds.values()}.values())
+    rng = np.random.default_rng(case.protocol.seed)
+    moved = [_rattled(frame, case.protocol.rattle_a, rng) for frame in still]
+    found = describe([*(derived(frame, constraints=False) for frame in still), *moved]).atoms
+    changes = list(zip(still, found[: len(still)], found[len(still) :], strict=True))
+    richest = max(range(len(still)), key=lambda row: len(set(still[row].symbols)))
+    return {
+        "blind_elements": _blind(sorted(holds), changes),
+        "invariance": _invariance(moved[richest], found[len(still) + richest], describe),
+    }
+
+
+def _blind(elements: Sequence[str], changes: Sequence[tuple[Atoms, Floats, Floats]]) -> Value:
+    """The number of elements whose descriptors stay the same when all atoms of a frame are displaced at random."""
     seen: set[str] = set()
-    for frame, still, moving in zip(frames, found.atoms[::2], found.atoms[1::2], strict=True):
-        changed = np.abs(moving - still).max(axis=1) > STEADY * np.abs(still).max()
-        seen |= {symbol for symbol, seen in zip(frame.get_chemical_symbols(), changed, strict=True) if seen}
-    blind = sorted(set(holds) - seen)
+    for frame, before, after in changes:
+        changed = np.abs(after - before).max(axis=1) > STEADY * np.abs(before).max()
+        seen |= set(np.array(frame.get_chemical_symbols())[changed].tolist())
+    blind = [element for element in elements if element not in seen]
     note = f"descriptors of {', '.join(blind)} stay the same when all atoms move" if blind else ""
     return Value(value=float(len(blind)), unit=PURE, note=note)
 
 
-def _invariance(case: Case[Extrapolation], learned: Descriptors, describe: Describe, calls: Calls) -> Value:
-    """The largest change of a descriptor of one frame that is written otherwise, in their spread over training."""
-    spread = float(np.sqrt(np.concatenate(learned.atoms).var(axis=0).mean()))
-    frame = max(case.frames, key=lambda each: len(set(each.symbols)))
+def _invariance(frame: Atoms, own: Floats, describe: Describe) -> Value:
+    """The largest change of a descriptor of a frame that is written otherwise, in their spread over its atoms."""
     order = np.random.default_rng(0).permutation(len(frame))
-    shortest = np.where(frame.pbc, frame.cell.lengths(), np.inf).argmin()
     others = {
-        "turned": derived(frame, turned=Rotation.from_rotvec(TURN).as_matrix(), constraints=False),
-        "in another order": derived(frame, order=order.tolist(), constraints=False),
+        "turned": (derived(frame, turned=Rotation.from_rotvec(TURN).as_matrix()), own),
+        "in another order": (derived(frame, order=order.tolist()), own[order]),
     }
     if frame.pbc.any():
+        shortest = np.where(frame.pbc, frame.cell.lengths(), np.inf).argmin()
         twice = (1 + (np.arange(3) == shortest)).tolist()
-        others["in a doubled cell"] = derived(frame, repeat=twice, constraints=False)
-    found = describe([derived(frame, constraints=False), *others.values()])
-    calls.add(found.evaluation)
-    own, *rest = found.atoms
-    expected = {"turned": own, "in another order": own[order], "in a doubled cell": np.concatenate([own, own])}
-    off = {how: float(np.abs(each - expected[how]).max()) for how, each in zip(others, rest, strict=True)}
+        others["in a doubled cell"] = derived(frame, repeat=twice), np.concatenate([own, own])
+    found = describe([other for other, _ in others.values()]).atoms
+    off = {how: float(np.abs(each - others[how][1]).max()) for how, each in zip(others, found, strict=True)}
     worst = max(off, key=off.__getitem__)
+    spread = float(np.sqrt(own.var(axis=0).mean()))
     if off[worst] > 0 and not spread > 0:
-        return not_supplied(PURE, f"they change {worst}, and not at all over the training atoms")
+        return not_supplied(PURE, f"they change {worst}, and not at all from atom to atom")
     return Value(value=off[worst] / spread if off[worst] else 0.0, unit=PURE, note=f"largest {worst}")
 
 
-def _note(case: Case[Extrapolation], learned: Descriptors, training: Sequence[Atoms]) -> str:
-    """What the numbers were seen on."""
-    files = ", ".join(dict.fromkeys(_file(frame) for frame in training))
+def _seen_on(case: Case[Extrapolation], learned: Learned, held_out: Value) -> str:
+    """What the distances were seen on, and how far their limits can be trusted."""
     copies = case.protocol.rattled
     each = f", each with {copies} copies rattled by {case.protocol.rattle_a:g} A" if copies else ""
     because = f", since {learned.soap_because}" if learned.soap_because else ""
-    return f"{learned.name}{because}; training set: {len(training) // (copies + 1)} frames of {files}{each}"
+    trust = "" if held_out.value is None else f"; of those held out, {held_out.value:.0f} % lie beyond the limit of Q"
+    number = learned.frames // (copies + 1)
+    frames = f"{number} frame{'s' * (number != 1)} of {', '.join(learned.files)}" if number else "no frame"
+    return f"{learned.name or 'no descriptors'}{because}; training set: {frames}{each}{trust}"
 
 
-def _found(learned: Descriptors, spaces: Spaces, training: Sequence[Atoms]) -> dict[str, Any]:
+def _found(learned: Learned, spaces: Spaces) -> dict[str, Any]:
     return {
         "descriptors": learned.name,
         "soap_because": learned.soap_because,
-        "training_frames": len(training),
+        "training_frames": learned.frames,
         "subspaces": {
             symbol: {
                 "training_atoms": space.samples,

@@ -37,7 +37,7 @@ RANK = 1e-12
 LARGEST_POWER = 1e-3
 """Below this |h0| the power 1 / h0 of Jackson and Mudholkar is no number any more, and Box's limit is taken."""
 
-ROWS = 65_536
+ROWS = 8192
 """Samples that are worked on together, which bounds memory."""
 
 
@@ -187,20 +187,19 @@ class Training:
 
     def _merge(self) -> None:
         """Add the held samples to mean and scatter (Chan, Golub and LeVeque, Am. Stat. 37, 242 (1983))."""
-        for rows in self._held:
-            if not len(rows):
-                continue
-            mean = rows.mean(axis=0)
-            off = rows - mean
-            scatter = off.T @ off
-            if self._scatter is None:
-                self._mean, self._scatter, self._merged = mean, scatter, len(rows)
-                continue
-            n, apart = self._merged + len(rows), mean - self._mean
-            self._scatter += scatter + np.outer(apart, apart) * (self._merged * len(rows) / n)
-            self._mean = self._mean + apart * (len(rows) / n)
-            self._merged = n
-        self._held = []
+        if not self._held:
+            return
+        rows, self._held = np.concatenate(self._held), []
+        mean = rows.mean(axis=0)
+        rows -= mean
+        scatter = rows.T @ rows
+        if self._scatter is None:
+            self._mean, self._scatter, self._merged = mean, scatter, len(rows)
+            return
+        n, apart = self._merged + len(rows), mean - self._mean
+        self._scatter += scatter + np.outer(apart, apart) * (self._merged * len(rows) / n)
+        self._mean = self._mean + apart * (len(rows) / n)
+        self._merged = n
 
 
 def _from_rows(rows: Floats) -> tuple[Floats, Floats, Floats, Floats]:
