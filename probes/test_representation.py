@@ -16,3 +16,12 @@ def test_extrapolation(probe):
     training set is too small for its limits. A path beyond the limit whose error is small was not known to be safe.
     """
     probe.check()
+
+
+@pytest.mark.mlff_probe("forgetting")
+def test_forgetting(probe):
+    """Features of a fine-tuned model against those of its foundation (`,foundation=SPEC`): reported, never judged.
+
+    Look first at the frames that are not of the material: a drift there is what training on other data cost.
+    """
+    probe.check()

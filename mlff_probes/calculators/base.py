@@ -98,6 +98,8 @@ class Calculator:
         What it changed of the process, and has in its calls.
     members
         Those of a committee, of which it is the mean; none of any other calculator.
+    foundation
+        What it was fine-tuned from; None where nobody says.
     bench
         The structure through which it is asked where it has no batched pass.
     """
@@ -117,6 +119,7 @@ class Calculator:
     can_compile: bool = False
     guard: Guard = unguarded
     members: tuple[Calculator, ...] = ()
+    foundation: Calculator | None = None
     state: ProcessState = field(default_factory=ProcessState, compare=False, repr=False)
     bench: Bench = field(default_factory=Bench, compare=False, repr=False)
 
@@ -158,6 +161,8 @@ class CalculatorRequest:
     compile_mode, kernels
         The keys ``compile`` and ``kernels``: how a model is compiled, and the library that computes its tensor
         products; None for the plain path. To be honoured or refused.
+    foundation
+        SPEC, without keys, of what the model was fine-tuned from.
     gpu
         Which CUDA device is meant where none is numbered.
     elements
@@ -184,6 +189,7 @@ class CalculatorRequest:
     dispersion: str | None = None
     compile_mode: str | None = None
     kernels: str | None = None
+    foundation: str | None = None
     gpu: int = 0
     elements: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from mlff_probes.calculators.interruption import none_swallowed
 from mlff_probes.calculators.process_state import ProcessState
 from mlff_probes.calculators.spec import parse_request, with_keys
 from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.records import CalculatorIdentity
 
 LOADERS = {
     "chgnet": "chgnet:load",
@@ -168,6 +169,7 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         calculator = _load(request, family)
         if family != committee.FAMILY:  # whose members have the term each
             calculator = with_dispersion(calculator, request)
+    foundation = _foundation(request)
     label = request.label or _slug(calculator.label)
     identity = calculator.identity
     read = committee.hashes(identity)
@@ -178,12 +180,15 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
             "label": label,
             "pinned": pinned,
             "left_behind": (*identity.left_behind, *state.changed),
+            **_said_of(foundation, identity),
         }
     )
+    calculator = replace(calculator, foundation=foundation)
 
     def fresh(**changes: Any) -> Calculator:
         same = read or request.pins  # not what the file may have become since
-        return _loaded(replace(request, pins=same, **changes), family)
+        # one that is loaded again is asked for its numbers, not for what it was before
+        return _loaded(replace(request, pins=same, foundation=None, **changes), family)
 
     if family == committee.FAMILY:
         return replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
@@ -197,6 +202,28 @@ def _loaded(request: CalculatorRequest, family: str) -> Calculator:
         fresh=fresh,
         state=state,
     )
+
+
+def _foundation(request: CalculatorRequest) -> Calculator | None:
+    """What a calculator was fine-tuned from, on the same device; None where nobody says."""
+    if request.foundation is None:
+        return None
+    where = f"--calculator={request.spec}"
+    try:
+        asked = parse_request(request.foundation, device=request.device)
+        asked = replace(asked, gpu=request.gpu, trust_checkpoint=request.trust_checkpoint, pins=request.pins)
+        return _loaded(asked, _family(asked))
+    except InputError as error:
+        raise InputError(where, f"its foundation {request.foundation}: {error.problem}", error.remedy) from error
+
+
+def _said_of(foundation: Calculator | None, identity: CalculatorIdentity) -> dict[str, Any]:
+    """What an identity says of the foundation: its label, and the hash of its file."""
+    if foundation is None:
+        return {}
+    known, digest = foundation.identity, foundation.identity.sha256
+    files = {f"foundation {known.label}": digest} if digest else {}
+    return {"options": {**identity.options, "foundation": known.label}, "files": identity.files | files}
 
 
 def _load(request: CalculatorRequest, family: str) -> Calculator:

@@ -20,7 +20,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.protocol import PURE
 from mlff_probes.core.records import Samples, Value, as_lists
-from mlff_probes.core.structures import derived
+from mlff_probes.core.structures import derived, rattled
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.parity.measurement import frame_force_rmse, labelled_forces
 from mlff_probes.measure.rank_correlation import rank_correlation
@@ -218,12 +218,7 @@ def _training_frames(calculator: Calculator, case: Case[Extrapolation]) -> Itera
             continue
         yield derived(frame, constraints=False)
         for _ in range(protocol.rattled):
-            yield _rattled(frame, protocol.rattle_a, rng)
-
-
-def _rattled(frame: Atoms, amplitude: float, rng: np.random.Generator) -> Atoms:
-    moved = frame.positions + rng.normal(scale=amplitude, size=(len(frame), 3))
-    return derived(frame, positions=moved, constraints=False)
+            yield rattled(frame, protocol.rattle_a, rng)
 
 
 def _force_errors(case: Case[Extrapolation], evaluation: Evaluation) -> Floats | None:
@@ -266,7 +261,7 @@ def _laws(case: Case[Extrapolation], describe: Describe) -> dict[str, Value]:
     holds = {symbol: frame for frame in reversed(case.frames) for symbol in set(frame.symbols)}
     still = list({id(frame): frame for frame in holds.values()}.values())
     rng = np.random.default_rng(case.protocol.seed)
-    moved = [_rattled(frame, case.protocol.rattle_a, rng) for frame in still]
+    moved = [rattled(frame, case.protocol.rattle_a, rng) for frame in still]
     found = describe([*(derived(frame, constraints=False) for frame in still), *moved]).atoms
     changes = list(zip(still, found[: len(still)], found[len(still) :], strict=True))
     richest = max(range(len(still)), key=lambda row: len(set(still[row].symbols)))

@@ -1,4 +1,4 @@
-"""Extrapolation: frames against training frames, in a space of descriptors."""
+"""Extrapolation from training frames, and drift from a foundation, in a space of descriptors."""
 
 from __future__ import annotations
 
@@ -73,6 +73,45 @@ class Extrapolation(BaseProtocol, LabelKeys):
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: parts share the tolerance of the whole."""
         return quantity.partition("_of_")[0]
+
+    def reseeded(self, seed: int) -> Self:
+        """A copy with other random numbers; seed 0 changes nothing."""
+        return self.model_copy(update={"seed": self.seed + seed})
+
+
+class Forgetting(BaseProtocol):
+    """How far the features of a fine-tuned model drifted from those of its foundation, element by element.
+
+    The foundation is named with the model: ``--calculator=tuned.model,foundation=SPEC``. Only structures are read;
+    those with an element that either does not know are left out.
+
+    Attributes
+    ----------
+    origins
+        Origin -> path or pattern of files with frames, relative to the case file.
+    rattle_a
+        Standard deviation of the random displacements that every frame gets, A: atoms that symmetry makes equal say
+        nothing of each other.
+    seed
+        Of the random numbers.
+    """
+
+    kind: Literal["forgetting"]
+    origins: dict[Slug, Text] = Field(default_factory=dict)
+    rattle_a: Annotated[float, Field(gt=0, le=1)] = 0.1
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    family: ClassVar[str] = "representation"
+    frames_from: ClassVar[FramesFrom] = "any frames"
+    chooses_elements: ClassVar[bool] = True
+    quantities: ClassVar[dict[str, str]] = {"cka": PURE, "drift": PURE}
+
+    def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
+        """All that this protocol measures on `frames`: quantity -> unit."""
+        elements = sorted({symbol for frame in frames for symbol in set(frame.symbols)})
+        origins = dict.fromkeys(str(frame.info["origin"]) for frame in frames)
+        parts = [*(f"_{element}" for element in elements), *(f"_of_{origin}" for origin in origins)]
+        return self.quantities | {f"{name}{part}": unit for part in parts for name, unit in self.quantities.items()}
 
     def reseeded(self, seed: int) -> Self:
         """A copy with other random numbers; seed 0 changes nothing."""
