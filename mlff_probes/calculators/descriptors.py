@@ -197,7 +197,7 @@ def _of_model(model: Calculator, frames: Sequence[Atoms], layer: str | None) -> 
     assert model.features is not None
     start = time.perf_counter()
     with model.state.during():
-        name, most = "frame {}".format, model.batch_atoms
+        name, most = "frame {}".format, model.batch_atoms if model.batch else 0
         found, batches = passes(model, frames, partial(_answers, model), name, most_atoms=most)
         elapsed = model.device.now(time.perf_counter) - start
     known = list(found[0].layers) if found else []
