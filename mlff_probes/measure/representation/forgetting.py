@@ -59,7 +59,7 @@ def forgetting(calculator: Calculator, case: Case[Forgetting], conditions: Condi
         found.append(descriptors(model, moved))
         calls.add(found[-1].evaluation)
     both = Both.of(frames, found[0].atoms, found[1].atoms)
-    values = {name: _value(name, both, case, len(frames)) for name in units}
+    values = {name: _value(name, both, case, frames) for name in units}
     return Result(values, {}, calls.evaluation(), {"descriptors": found[0].name, "foundation": foundation.label})
 
 
@@ -107,35 +107,41 @@ class Both:
         return linear_cka_interval(self.own, self.theirs, self.frames, seed=seed)
 
 
-def _value(name: str, both: Both, case: Case[Forgetting], known: int) -> Value:
+def _value(name: str, both: Both, case: Case[Forgetting], known: Sequence[Atoms]) -> Value:
     """One quantity: of an element, or of the element that changed most."""
     what, _, rest = name.partition("_")
     origin = rest.removeprefix("of_") if rest.startswith("of_") else ""
-    mine = both.symbols[both.origins == origin] if origin else both.symbols
-    symbols = [rest] if rest and not origin else sorted(set(mine.tolist()))
+    element = "" if origin else rest
+    asked, used = ([f for f in some if _belongs(f, element, origin)] for some in (case.frames, known))
+    symbols = [element] if element else sorted({symbol for frame in used for symbol in set(frame.symbols)})
     found, why = list[tuple[float, float | None, str]](), list[str]()
-    for symbol in symbols:
+    for symbol in symbols if used else ():
         part = both.part(symbol, origin)
         try:
-            if what == "drift":
-                found.append((part.drift(), None, symbol))
-            else:
-                cka = part.cka(case.protocol.seed)
-                found.append((cka.value, max(cka.high - cka.value, cka.value - cka.low), symbol))
+            found.append((*_number(what, part, case.protocol.seed), symbol))
         except ValueError as error:
             why.append(f"{symbol}: {error}")
     if not found:
-        return missing(PURE, "; ".join(why) or f"all of its frames are {UNKNOWN}", unresolved=True)
+        return missing(PURE, "; ".join(why) or f"each of its {len(asked)} frames is one {UNKNOWN}", unresolved=True)
     value, uncertainty, symbol = (max if what == "drift" else min)(found)
-    most = (
-        f"of {symbol}, {'largest' if what == 'drift' else 'lowest'} of {len(found)} elements"
-        if not rest or origin
-        else ""
-    )
-    left_out = {UNKNOWN: len(case.frames) - known} if known < len(case.frames) else {}
-    samples = Samples(used=known, of=len(case.frames), what="frames", left_out=left_out, by_nature=tuple(left_out))
-    caveat = "; ".join(filter(None, (most, *why)))
+    most = f"that of {symbol}, the {'largest' if what == 'drift' else 'lowest'} of {', '.join(symbols)}"
+    caveat = "; ".join([most] * (len(symbols) > 1) + why)
+    left_out = {UNKNOWN: len(asked) - len(used)} if len(used) < len(asked) else {}
+    samples = Samples(used=len(used), of=len(asked), what="frames", left_out=left_out, by_nature=tuple(left_out))
     return Value(value=value, unit=PURE, uncertainty=uncertainty, samples=samples, caveat=caveat)
+
+
+def _number(what: str, part: Both, seed: int) -> tuple[float, float | None]:
+    """CKA or drift of some atoms, and half the width of its interval, if it has one."""
+    if what == "drift":
+        return part.drift(), None
+    cka = part.cka(seed)
+    return cka.value, max(cka.high - cka.value, cka.value - cka.low)
+
+
+def _belongs(frame: Atoms, element: str, origin: str) -> bool:
+    """Whether a frame holds an element, or is of an origin; "" for any."""
+    return (not element or element in frame.get_chemical_symbols()) and origin in ("", str(frame.info["origin"]))
 
 
 def _nothing(units: dict[str, str], calls: Calls, why: str, *, by_nature: bool = False) -> Result:
