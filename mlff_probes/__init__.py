@@ -20,6 +20,7 @@ _HOME = {
     "Measurement": "core.records",
     "ProbeResult": "core.records",
     "Scorecard": "scorecard.model",
+    "descriptors": "calculators.descriptors",
     "evaluate": "calculators.evaluation",
     "load_calculator": "calculators.registry",
     "load_cases": "cases.load",
@@ -38,6 +39,7 @@ __all__ = [
     "ProbeResult",
     "Scorecard",
     "__version__",
+    "descriptors",
     "evaluate",
     "load_calculator",
     "load_cases",
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     __version__: str
 
     from mlff_probes.calculators.base import Calculator, CalculatorRequest
+    from mlff_probes.calculators.descriptors import descriptors
     from mlff_probes.calculators.evaluation import evaluate
     from mlff_probes.calculators.registry import load_calculator
     from mlff_probes.cases.load import load_cases

@@ -54,6 +54,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what makes a run fail (default: both with a baseline, else tolerance)")  # fmt: skip
     add("--probe-seed", type=int, default=0, metavar="N", help="other random numbers for simulations (default: 0)")
     add("--probe-benchmark-json", metavar="FILE", help="write every timed call as pytest-benchmark does, for its tools")
+    add("--probe-training-frames", action="append", default=[], metavar="FILE",
+        help="frames that the calculators learned, from which others are measured; repeatable")  # fmt: skip
     add("--probe-store", metavar="DIR",
         help="where trajectories are kept, and simulations resumed from (default: pytest's cache)")  # fmt: skip
     add("--probe-no-store", action="store_true", help="keep no trajectories, and resume none")

@@ -167,6 +167,7 @@ def write_cases(target: Path) -> None:
     shutil.copy(DIRECTORY / "parity" / "sb2te3_frames.toml", target / "parity")
     write_laws(target / "physicality")
     write_inference(target / "inference")
+    write_representation(target / "representation")
     ase.io.write(target / "migration" / "hop.extxyz", hop(), format="extxyz")
     for name, protocol in OWN_CASES.items():
         record_relaxed(target / "migration" / f"{name}.toml", protocol)
@@ -199,6 +200,16 @@ def write_inference(folder: Path) -> None:
     (folder / "speed.toml").write_text(text)
     lines = (DIRECTORY / "inference" / "path_agreement.toml").read_text().splitlines(keepends=True)
     (folder / "path_agreement.toml").write_text("".join(line for line in lines if not line.startswith("origins.deep")))
+
+
+def write_representation(folder: Path) -> None:
+    """The package's distances from training frames, of one path and a few frames: what is judged of features."""
+    folder.mkdir()
+    text = (DIRECTORY / "representation" / "sb2te3_paths.toml").read_text()
+    text = re.sub(r"(?s)\nreport = .*?\n]\n", "\n", text)
+    text = re.sub(r"(?m)^origins\.(deep|sliding) = .*\n", "", text)
+    text = re.sub(r"(?m)^training = .*$", 'training = ["../sliding/sb2te3_fixed_gap_0.0.extxyz"]', text)
+    (folder / "sb2te3_paths.toml").write_text(re.sub(r"(?m)^rattled = .*$", "rattled = 0", text))
 
 
 def hop() -> list[Atoms]:

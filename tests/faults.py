@@ -865,6 +865,42 @@ class ForgetfulTimer(Sound):
         return clock()
 
 
+# What it has of an atom on the way to its energy
+
+
+class CollapsedFeatures(Sound):
+    """The features of all atoms are the same.
+
+    Regularisation, or a loss on energies alone, that leaves nothing for the readout but the element.
+    """
+
+    @staticmethod
+    def described(atoms):
+        return np.ones_like(Sound.described(atoms))
+
+
+class ForgottenElement(Sound):
+    """The features of tellurium say nothing of its neighbours.
+
+    Fine-tuning on a set without the element, which moved the weights that it shares with others.
+    """
+
+    @staticmethod
+    def described(atoms):
+        return Sound.described(atoms) * (atoms.numbers != TE)[:, None]
+
+
+class NumberedFeatures(Sound):
+    """The features of an atom depend on its number.
+
+    The place of an atom in a padded batch, or a code of positions in a sequence, that leaks into its features.
+    """
+
+    @staticmethod
+    def described(atoms):
+        return Sound.described(atoms) * (1 + 0.1 * np.sin(np.arange(len(atoms))))[:, None]
+
+
 LEVEL = "PBE"
 """What they all state; that of the references."""
 
@@ -902,6 +938,7 @@ def load(
         identity,
         model,
         batch=model.batch if batch else None,
+        features=model.features,
         properties=frozenset(kind.implemented_properties),
         fresh=fresh,
         device=hardware,

@@ -24,10 +24,11 @@ ROUNDING = 1e-4
 
 UNRELAXED = (
     "-k",
-    "not vacancy_ and not octahedral_hop and not physicality and not dynamics and not speed and not path_agreement",
+    "not vacancy_ and not octahedral_hop and not physicality and not dynamics and not speed and not path_agreement "
+    "and not extrapolation and not forgetting",
 )
 """Without the bands that relax and the simulations, which would magnify the last digit of a sum, and without the laws,
-speed and the agreement of paths, which take seconds to half a minute."""
+speed, the agreement of paths and representation, which take seconds to half a minute."""
 
 
 def scorecard_of(command: Sequence[str | Path], folder: Path, *args: str) -> Scorecard:

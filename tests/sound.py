@@ -17,6 +17,7 @@ from ase.calculators.calculator import all_changes
 from ase.data import atomic_numbers
 from fake_gpu import FakeGpu
 
+from mlff_probes.calculators.base import Features
 from mlff_probes.calculators.device import Device
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 
@@ -56,6 +57,11 @@ class Pairs(NamedTuple):
     distances: np.ndarray
 
 
+SHELLS_A = np.array([2.5, 3.2, 3.9, 4.6])
+SHELL_WIDTH_A = 0.7
+"""Distances in which the neighbours of each element are counted, for the features of an atom."""
+
+
 class Lattice(NamedTuple):
     """A cell, its inverse, the way to each of its images that counts, twice these, their squares, and the volume."""
 
@@ -90,6 +96,19 @@ class Sound(AseCalculator):
         found = [self.evaluated(frame) for frame in frames]
         self.launch()
         return [(results["energy"], results["forces"] if forces else None) for results in found]
+
+    def features(self, frames: Sequence[Atoms]) -> list[Features]:
+        """What describes the atoms of each frame: neighbours of each element in soft shells, whatever else is wrong."""
+        return [Features({"shells": self.described(frame)}) for frame in frames]
+
+    @staticmethod
+    def described(atoms: Atoms) -> np.ndarray:
+        """The features of the atoms of a frame, shape (n_atoms, n_elements * n_shells)."""
+        pairs = Sound().pairs(atoms)
+        weights = np.exp(-(((pairs.distances[:, None] - SHELLS_A) / SHELL_WIDTH_A) ** 2))
+        weights *= tapered(1.0, 0.0, pairs.distances, CUTOFF_A)[0][:, None]
+        kinds = [pairs.z_second == atomic_numbers[symbol] for symbol in ELEMENTS]
+        return np.hstack([summed(weights * kind[:, None], pairs.first, pairs.atoms) for kind in kinds])
 
     def launch(self) -> None:
         """Queue the work of a call, where there is a GPU; last, so that a slow host finds it at work."""

@@ -29,8 +29,9 @@ from mlff_probes.measure.migration.protocols import FixedPath
 CASES = load_cases()
 """The cases of the package."""
 
-STORED = [case for case in CASES if case.stored is not None and case.family != "inference"]
-"""The cases of the package that compare stored energies and forces."""
+OTHERS = ("inference", "representation")
+STORED = [case for case in CASES if case.stored is not None and case.family not in OTHERS]
+"""The cases of the package that compare stored energies and forces, and ask about no other structures."""
 
 STORED_QUANTITIES = sum(len(case.quantities) for case in STORED)
 """Items of a run with one calculator and these cases."""

@@ -528,6 +528,15 @@ EXPECTED: dict[str, set[str]] = {
     "forgetful_timer": {
         "inference.unsynchronised",
     },
+    "collapsed_features": {
+        "representation.blind_elements",
+    },
+    "forgotten_element": {
+        "representation.blind_elements",
+    },
+    "numbered_features": {
+        "representation.invariance",
+    },
 }
 
 ALSO_WORSE: dict[str, set[str]] = {

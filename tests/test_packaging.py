@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 MAY_IMPORT = {
     "calculators/loaders/chgnet.py": PROJECT["optional-dependencies"]["chgnet"],
-    "calculators/loaders/mace.py": PROJECT["optional-dependencies"]["mace"],
+    "calculators/loaders/mace.py": [*PROJECT["optional-dependencies"]["mace"], "e3nn"],  # which mace-torch brings
     "calculators/loaders/sevennet.py": ["torch", "e3nn", "sevenn"],  # once a model of SevenNet is asked for
     "calculators/device.py": ["torch"],  # which both of these extras bring
     "calculators/identity.py": ["torch"],  # which both of these extras bring

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 BatchFunction = Callable[[Sequence["Atoms"], bool], Sequence[tuple[Any, Any]]]
 """(frames, forces wanted) -> one (energy in eV, forces in eV/A or None) for each frame."""
+
+FeatureFunction = Callable[[Sequence["Atoms"]], Sequence["Features"]]
+"""frames -> the features that a model computes of each on its way to the energy, in one forward pass."""
 
 Guard = Callable[[str, int], AbstractContextManager[None]]
 """(where, number of structures) -> a context for one model call."""
@@ -40,6 +43,22 @@ def unguarded(where: str, structures: int) -> AbstractContextManager[None]:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What a model knows of one structure before it makes an energy of it; the same however that is turned or numbered.
+
+    Attributes
+    ----------
+    layers
+        By the name of a layer, in the order of the model: one row for each atom, shape (n_atoms, n_features).
+    whole
+        Of the structure as a whole, shape (n_features,); None where the model has none.
+    """
+
+    layers: Mapping[str, Any]
+    whole: Any = None
+
+
+@dataclass(frozen=True)
 class Calculator:
     """A loaded force field: an ASE calculator with an identity and, where it has one, a batched pass.
 
@@ -51,6 +70,10 @@ class Calculator:
         The ASE calculator.
     batch
         One forward pass for many frames, or None where a loop is as good.
+    features
+        One forward pass for the features of many frames, or None where it has or shows none.
+    features_name
+        What these are, in words.
     batch_atoms
         The most atoms that one batch may hold.
     properties
@@ -75,6 +98,8 @@ class Calculator:
         What it changed of the process, and has in its calls.
     members
         Those of a committee, of which it is the mean; none of any other calculator.
+    foundation
+        What it was fine-tuned from; None where nobody says.
     bench
         The structure through which it is asked where it has no batched pass.
     """
@@ -82,6 +107,8 @@ class Calculator:
     identity: CalculatorIdentity
     ase: Any
     batch: BatchFunction | None = None
+    features: FeatureFunction | None = None
+    features_name: str = "features"
     batch_atoms: int = CPU_BATCH_ATOMS
     properties: frozenset[str] | None = None
     device: Device = HOST
@@ -92,6 +119,7 @@ class Calculator:
     can_compile: bool = False
     guard: Guard = unguarded
     members: tuple[Calculator, ...] = ()
+    foundation: Calculator | None = None
     state: ProcessState = field(default_factory=ProcessState, compare=False, repr=False)
     bench: Bench = field(default_factory=Bench, compare=False, repr=False)
 
@@ -138,6 +166,8 @@ class CalculatorRequest:
     compile_mode, kernels
         The keys ``compile`` and ``kernels``: how a model is compiled, and the library that computes its tensor
         products; None for the plain path. To be honoured or refused.
+    foundation
+        SPEC, without keys, of what the model was fine-tuned from.
     gpu
         Which CUDA device is meant where none is numbered.
     elements
@@ -164,6 +194,7 @@ class CalculatorRequest:
     dispersion: str | None = None
     compile_mode: str | None = None
     kernels: str | None = None
+    foundation: str | None = None
     gpu: int = 0
     elements: tuple[str, ...] | None = None
     options: dict[str, Any] = field(default_factory=dict)

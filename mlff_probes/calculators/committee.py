@@ -158,6 +158,7 @@ def _asked_of(request: CalculatorRequest, target: str) -> CalculatorRequest:
         dtype=request.dtype or own.dtype,
         level_of_theory=request.level_of_theory or own.level_of_theory,
         elements=own.elements,
+        foundation=None,
         options=own.options | request.options,
         table=own.table,
     )

@@ -10,7 +10,8 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mlff_probes.calculators.base import Calculator
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 
 def evaluate(
@@ -73,7 +75,9 @@ def evaluate(
         return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
     with model.state.during():
         start = clock()
-        found, batches = _passes(model, frames, (forces, stress), name)
+        most = model.batch_atoms if model.batch else 0
+        answers = partial(_answers, model, wanted=(forces, stress))
+        found, batches = passes(model, frames, answers, name, most_atoms=most)
         elapsed = model.device.now(clock) - start
     mean = _checked(found, frames, (forces, stress), name)
     apart = zip(*(row[3] for row in found), strict=True) if model.members else ()
@@ -140,22 +144,41 @@ def _merged(parts: Sequence[tuple[list[int], Evaluation]]) -> Evaluation:
     return Evaluation(energies, ordered, stresses=stresses)
 
 
-def _passes(
-    model: Calculator, frames: Sequence[Atoms], wanted: tuple[bool, bool], name: Callable[[int], str]
-) -> tuple[list[tuple[Any, ...]], int]:
-    """(energy, forces, stress) of each frame, what is wanted of it, and in how many forward passes."""
-    found: list[tuple[Any, ...]] = []
-    batch_atoms = model.batch_atoms if model.batch else 0
+def passes(
+    model: Calculator,
+    frames: Sequence[Atoms],
+    answers: Callable[[Sequence[Atoms]], Sequence[T]],
+    name: Callable[[int], str],
+    *,
+    most_atoms: int,
+) -> tuple[list[T], int]:
+    """What a model answers for each frame, and in how many forward passes.
+
+    Parameters
+    ----------
+    answers
+        One forward pass over some frames: one answer for each.
+    name
+        What a frame is called in messages, from its number.
+    most_atoms
+        The most atoms of one pass (a larger frame goes alone); fewer from where a pass ran out of memory.
+
+    Raises
+    ------
+    EvaluationError
+        If it raises, whatever that is; an `OutOfMemoryError` if a single frame does not fit into memory.
+    """
+    found: list[T] = []
     row = batches = 0
     while row < len(frames):
-        rows = _chunk(frames, row, batch_atoms)
+        rows = _chunk(frames, row, most_atoms)
         batches += 1
         try:
-            found += _forward(model, frames, rows, wanted, name)
+            found += _forward(model, frames, rows, answers, name)
         except OutOfMemoryError:
             if len(rows) == 1:
                 raise
-            batch_atoms = _atoms(frames, rows) // 2
+            most_atoms = _atoms(frames, rows) // 2
         else:
             row = rows.stop
     return found, batches
@@ -175,13 +198,17 @@ def _atoms(frames: Sequence[Atoms], rows: range) -> int:
 
 
 def _forward(
-    model: Calculator, frames: Sequence[Atoms], rows: range, wanted: tuple[bool, bool], name: Callable[[int], str]
-) -> list[tuple[Any, ...]]:
+    model: Calculator,
+    frames: Sequence[Atoms],
+    rows: range,
+    answers: Callable[[Sequence[Atoms]], Sequence[T]],
+    name: Callable[[int], str],
+) -> Sequence[T]:
     """One forward pass over `rows`, its exceptions turned into one sentence."""
     where = name(rows[0]) if len(rows) == 1 else f"{name(rows[0])} to {name(rows[-1])}"
     try:
         with none_swallowed(), model.guard(where, len(rows)):
-            return _answers(model, [frames[row] for row in rows], wanted)
+            return answers([frames[row] for row in rows])
     except EvaluationError as error:
         raise EvaluationError(f"{where}: {error}") from error
     except (KeyboardInterrupt, TimeUp):

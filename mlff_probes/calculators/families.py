@@ -153,6 +153,8 @@ class Family(Record):
     batch
         What makes a batched pass (a `BatchFunction`) of the ASE calculator, ``package.module:callable``; None where
         there is none.
+    features, features_name
+        What makes a `FeatureFunction` of the ASE calculator, likewise, and what the features are, in words.
     one_a_size
         Whether a calculator reads its model again for another number of atoms, so that there is one for each.
     licence
@@ -190,6 +192,8 @@ class Family(Record):
     names_files: bool = False
     unpickles: bool = False
     batch: Called | None = None
+    features: Called | None = None
+    features_name: Text = "features"
     one_a_size: bool = False
     default: Text | None = None
     models: dict[str, Model] = Field(default={})

@@ -28,6 +28,7 @@ from mlff_probes.calculators.interruption import none_swallowed
 from mlff_probes.calculators.process_state import ProcessState
 from mlff_probes.calculators.spec import parse_request, with_keys
 from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.records import CalculatorIdentity
 
 LOADERS = {
     "chgnet": "chgnet:load",
@@ -173,12 +174,16 @@ class Shelf:
     def get(
         self, request: CalculatorRequest, family: str, load: Callable[[], tuple[Calculator, ProcessState]]
     ) -> tuple[Calculator, ProcessState]:
-        """What was loaded for a request that differs at most in its label, and what that changed; else `load` it."""
+        """What was loaded for a request of the same model, and what that changed of the process; else `load` it.
+
+        The label and the foundation may be others.
+        """
         if not _is_ours(family):
             return load()
         path = request.path and request.path.resolve()
+        target = "" if path else request.target
         # as text, in which 1 and true are not equal
-        key = repr(replace(request, spec="", label=None, path=path, target="" if path else request.target))
+        key = repr(replace(request, spec="", label=None, foundation=None, path=path, target=target))
         if key not in self._loaded:
             self._loaded[key] = load()
         return self._loaded[key]
@@ -201,6 +206,7 @@ def _loaded(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Cal
             return (found if family == committee.FAMILY else with_dispersion(found, request)), state
 
     calculator, state = load() if shelf is None else shelf.get(request, family, load)
+    foundation = _foundation(request, shelf)
     identity = calculator.identity
     read = committee.hashes(identity)
     identity = identity.model_copy(
@@ -210,18 +216,43 @@ def _loaded(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Cal
             "label": request.label or _slug(calculator.label),
             "pinned": bool(read) and set(read) <= set(request.pins),
             "left_behind": (*identity.left_behind, *state.changed),
+            **_said_of(foundation, identity),
         }
     )
+    calculator = replace(calculator, foundation=foundation)
 
     def fresh(**changes: Any) -> Calculator:
         same = read or request.pins  # not what the file may have become since
-        return _loaded(replace(request, pins=same, **changes), family, None)
+        # one that is loaded again is asked for its numbers, not for what it was before
+        return _loaded(replace(request, pins=same, foundation=None, **changes), family, None)
 
     found = replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
     if family == committee.FAMILY:
         return found
     chosen_by_us = ("cuda", "auto", None) if _is_ours(family) else ("cuda",)
     return replace(found, device_given_out=request.device in chosen_by_us)
+
+
+def _foundation(request: CalculatorRequest, shelf: Shelf | None) -> Calculator | None:
+    """What a calculator was fine-tuned from, on the same device; None where nobody says."""
+    if request.foundation is None:
+        return None
+    where = f"--calculator={request.spec}"
+    try:
+        asked = parse_request(request.foundation, device=request.device)
+        asked = replace(asked, gpu=request.gpu, trust_checkpoint=request.trust_checkpoint, pins=request.pins)
+        return _loaded(asked, _family(asked), shelf)
+    except InputError as error:
+        raise InputError(where, f"its foundation {request.foundation}: {error.problem}", error.remedy) from error
+
+
+def _said_of(foundation: Calculator | None, identity: CalculatorIdentity) -> dict[str, Any]:
+    """What an identity says of the foundation: its label, and the hash of its file."""
+    if foundation is None:
+        return {}
+    known, digest = foundation.identity, foundation.identity.sha256
+    files = {f"foundation {known.label}": digest} if digest else {}
+    return {"options": {**identity.options, "foundation": known.label}, "files": identity.files | files}
 
 
 def _load(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Calculator:

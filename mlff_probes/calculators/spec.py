@@ -13,7 +13,7 @@ from mlff_probes.calculators.calc_file import ADDED, LABEL, LABEL_RULE, SUFFIX, 
 from mlff_probes.core.errors import InputError
 
 _OPTION = re.compile(r",([A-Za-z_][A-Za-z0-9_]*)=([^,]*)$")
-_OURS = ("label", "device", "dtype", "compile", "kernels", "family", "level", "batch")
+_OURS = ("label", "device", "dtype", "compile", "kernels", "family", "level", "batch", "foundation")
 DTYPES = ("float32", "float64")
 
 
@@ -24,8 +24,8 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
     ----------
     spec
         ``SPEC[,key=value…]``. The keys `label`, `device`, `dtype`, `compile`, `kernels`, `family`, `level` (of
-        theory) and `batch` are the suite's, and `dispersion` where its value is one of `ADDED`; any other is handed to
-        the calculator's own constructor.
+        theory), `batch` and `foundation` are the suite's, and `dispersion` where its value is one of `ADDED`; any other
+        is handed to the calculator's own constructor.
     device, dtype
         What `--probe-device` and `--probe-dtype` say; a key of the spec or of the calculator file wins.
 
@@ -52,6 +52,7 @@ def parse_request(spec: str, *, device: str | None = None, dtype: str | None = N
         dispersion=ours.get("dispersion"),
         compile_mode=ours.get("compile"),
         kernels=ours.get("kernels"),
+        foundation=ours.get("foundation"),
         options={key: literal(value) for key, value in options.items()},
     )
     if request.path is not None and request.path.suffix == SUFFIX and request.family is None:

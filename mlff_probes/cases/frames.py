@@ -52,6 +52,7 @@ class CaseFrames:
     notes: tuple[str, ...] = ()
     dynamics: ReferenceDynamics | None = None
     unlabelled: tuple[Atoms, ...] = ()
+    training: tuple[Atoms, ...] = ()
 
 
 def read_case_frames(file: Path, protocol: BaseProtocol) -> CaseFrames:
@@ -88,6 +89,46 @@ def _labelled(file: Path, protocol: Any) -> CaseFrames:
 def _any(file: Path, protocol: Any) -> CaseFrames:
     """All frames of some files, labelled or not, as a `PathAgreement` wants them."""
     return CaseFrames(tuple(_unlabelled_frames(_sources(file, protocol.origins))), None)
+
+
+def _with_training(file: Path, protocol: Any) -> CaseFrames:
+    """Frames, each once in its origin, and training frames, as an `Extrapolation` wants them."""
+    of_origins = [labelled_frames(sources, where=str(file), keys=protocol, needed=False)
+                  for sources in by_origin(_sources(file, protocol.origins))]  # fmt: skip
+    files = [source for pattern in protocol.training for source in matching(file, pattern)]
+    return joined(of_origins, training_frames(files))
+
+
+def by_origin(sources: Sequence[tuple[str | None, Path]]) -> list[list[tuple[str | None, Path]]]:
+    """Sources of one origin together."""
+    found: dict[str | None, list[tuple[str | None, Path]]] = {}
+    for origin, source in sources:
+        found.setdefault(origin, []).append((origin, source))
+    return list(found.values())
+
+
+def joined(parts: Sequence[CaseFrames], training: Sequence[Atoms]) -> CaseFrames:
+    """All frames of some parts; energies and forces of those that are not labelled are NaN."""
+    frames, energies, forces = list[Atoms](), list[NDArray[np.float64]](), list[NDArray[np.float64]]()
+    for part in parts:
+        known = part.stored
+        frames += [*part.frames, *part.unlabelled]
+        energies += [known.energies if known else np.empty(0), np.full(len(part.unlabelled), np.nan)]
+        forces += [*((known.forces if known else None) or ()), *(np.full((len(u), 3), np.nan) for u in part.unlabelled)]
+    stored = Evaluation(np.concatenate(energies), tuple(forces)) if any(part.stored for part in parts) else None
+    notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    return CaseFrames(tuple(frames), stored, notes, training=tuple(training))
+
+
+def training_frames(files: Sequence[Path]) -> list[Atoms]:
+    """All structures of some files, each once, with the place that each was taken from.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, empty or cannot be read.
+    """
+    return _unlabelled_frames([("training", file) for file in files])
 
 
 def _of_law(file: Path, protocol: Any) -> CaseFrames:
@@ -146,6 +187,7 @@ READERS: dict[FramesFrom, Callable[[Path, Any], CaseFrames]] = {
     "file beside the case": _beside,
     "labelled frames": _labelled,
     "any frames": _any,
+    "frames and training frames": _with_training,
     "structures of a law": _of_law,
     "start of a simulation": _of_simulation,
 }
@@ -203,6 +245,7 @@ def labelled_frames(
     keys: LabelKeys | None = None,
     name: Callable[[Atoms, Path], str] | None = None,
     read: Callable[[Path], list[Atoms]] = read_frames,
+    needed: bool = True,
 ) -> CaseFrames:
     """All frames of some files that carry an energy and forces, each structure once, and those that do not.
 
@@ -222,12 +265,14 @@ def labelled_frames(
         Says where a frame of a file that comes without an origin is from; None for `origin_of`.
     read
         Gives the structures of a file.
+    needed
+        Whether one at least must be labelled.
 
     Raises
     ------
     InputError
         If a file cannot be read, a label is unusable, two copies of a structure have different labels, or no
-        frame is labelled.
+        frame is labelled and one is `needed`.
     """
     unique: dict[Fingerprint, tuple[Atoms, FrameLabels]] = {}
     left_out, unlabelled, seen = Counter[str](), list[Atoms](), set[str]()
@@ -246,7 +291,7 @@ def labelled_frames(
             if first is not frame:
                 _check_copy(first, known, labels, file, index)
                 left_out["copies"] += 1
-    if not unique:
+    if not unique and needed:
         raise InputError(
             where,
             "no frame carries both an energy and forces, so there is nothing to compare with",
@@ -255,7 +300,7 @@ def labelled_frames(
     note = ", ".join(f"{count} {what}" for what, count in left_out.items())
     return CaseFrames(
         frames=tuple(frame for frame, _ in unique.values()),
-        stored=_evaluation(*map(list, zip(*unique.values(), strict=True))),
+        stored=_evaluation(*map(list, zip(*unique.values(), strict=True))) if unique else None,
         notes=(
             *labels_note([labels for _, labels in unique.values()]),
             *((f"Frames left out: {note}.",) if note else ()),

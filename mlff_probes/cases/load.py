@@ -216,6 +216,7 @@ def build_case(
         material=table.material,
         dynamics=read.dynamics,
         unlabelled=read.unlabelled,
+        training=read.training,
     )
     units = case.protocol.units(case.frames)
     names = [*table.report, *(row.quantity for row in table.expectation)]

@@ -25,6 +25,7 @@ class Case(Generic[P_co]):
 
     `reference` is what the suite's own measurement yields on the `stored` energies and forces, or on a trajectory of
     `dynamics`. `unlabelled` are frames of its files that count among its samples, but lack what to compare with.
+    `training` are structures of what a model may have learned, from which the distance of the frames is measured.
     `blind` says why quantities that should be judged are only reported: their tolerance would pass anything.
     """
 
@@ -45,6 +46,7 @@ class Case(Generic[P_co]):
     reference: Measurement | None = None
     dynamics: ReferenceDynamics | None = None
     unlabelled: tuple[Atoms, ...] = ()
+    training: tuple[Atoms, ...] = ()
     blind: Mapping[str, str] = field(default_factory=dict)
 
     @property

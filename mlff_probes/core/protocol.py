@@ -27,7 +27,12 @@ ATOM_ENERGY, SMALL_FORCE, STRESS, PURE, CALLS = "meV/atom", "meV/A", "GPa", "1",
 
 
 FramesFrom = Literal[
-    "file beside the case", "labelled frames", "any frames", "structures of a law", "start of a simulation"
+    "file beside the case",
+    "labelled frames",
+    "any frames",
+    "frames and training frames",
+    "structures of a law",
+    "start of a simulation",
 ]
 """Where the frames of a case come from; `mlff_probes.cases.frames` has a reader for each."""
 

@@ -123,6 +123,12 @@ def derived(
     return found
 
 
+def rattled(atoms: Atoms, amplitude: float, rng: np.random.Generator) -> Atoms:
+    """The same structure without constraints, each coordinate moved by a normal deviate of `amplitude`, A."""
+    moved = atoms.positions + rng.normal(scale=amplitude, size=(len(atoms), 3))
+    return derived(atoms, positions=moved, constraints=False)
+
+
 def state_of(atoms: Atoms) -> dict[str, str]:
     """What `STATE` an `info` gives a structure, by name in lower case; a charge of 0 is none."""
     stated = {key.lower(): _number(value) for key, value in atoms.info.items() if key.lower() in STATE}

@@ -65,6 +65,7 @@ class RunOptions(Record):
     baseline: str | None = None
     fail_on: FailOn = "tolerance"
     seed: int = 0
+    training_frames: tuple[str, ...] = ()
 
 
 class TimeSummary(Record):

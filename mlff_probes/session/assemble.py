@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlff_probes.cases.frames import training_frames
 from mlff_probes.cases.importers.images import is_bare_band
 from mlff_probes.cases.known_failures import KnownFailures, load_known_failures
 from mlff_probes.cases.load import AnyCase, load_cases
 from mlff_probes.cases.tolerances import Policy, load_policy
+from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.measure import FAMILIES
+from mlff_probes.measure.representation.protocols import Extrapolation
 from mlff_probes.scorecard.model import RunOptions
 from mlff_probes.session.models import Loading, Models, loaded_models
 from mlff_probes.session.selection import bare_band_case
@@ -69,7 +72,7 @@ def assemble(options: SuiteOptions) -> Suite:
     policy = load_policy(Path(run.tolerances).expanduser() if run.tolerances else None)
     own = [Path(folder) for folder in run.references]
     folders = directories(own, packaged=options.packaged_cases, option="--probe-reference-only")
-    cases = options.choose(all_cases(folders, policy), policy)
+    cases = trained_on(options.choose(all_cases(folders, policy), policy), run.training_frames)
     known_failures = _known_failures(run.known_failures, cases)
     return Suite(
         loaded_models(options.models, options.loading, baseline=options.baseline),
@@ -112,6 +115,28 @@ def directories(folders: list[Path], *, packaged: bool, option: str) -> list[Pat
     if not packaged and not folders:
         raise InputError("", f"{option} leaves no case", f"add {option.removesuffix('-only')}=DIR")
     return [*([DIRECTORY] if packaged else []), *folders]
+
+
+def trained_on(cases: list[AnyCase], files: Sequence[str]) -> list[AnyCase]:
+    """The cases, with the structures of some files as training frames where these are asked for; as they are without.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, empty or cannot be read.
+    """
+    if not files:
+        return cases
+    try:
+        frames = tuple(training_frames([Path(file).expanduser() for file in files]))
+    except InputError as error:
+        raise error.within("--probe-training-frames") from error
+    return [
+        replace(case, training=frames, protocol=case.protocol.model_copy(update={"rattled": 0}))
+        if isinstance(case, Case) and isinstance(case.protocol, Extrapolation)
+        else case
+        for case in cases
+    ]
 
 
 def _known_failures(file: str | None, cases: list[AnyCase]) -> KnownFailures | None:

@@ -70,6 +70,9 @@ class Benchmark:
         Of that band: True to number the atoms of all images as in the first, each by the nearest place; False where
         atoms do change places between images; None to refuse a band in which they seem to.
 
+    training_frames
+        Files with frames that the model learned, as after `--probe-training-frames=`.
+
     Raises
     ------
     InputError
@@ -98,10 +101,12 @@ class Benchmark:
         energy_key: str | None = None,
         forces_key: str | None = None,
         reorder_atoms: bool | None = None,
+        training_frames: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = (),
     ) -> None:
         if tier not in TIERS:
             raise InputError("", f"tier={tier!r} must be one of {', '.join(TIERS)}")
         folders = [reference] if isinstance(reference, str | os.PathLike) else list(reference or ())
+        learned = [training_frames] if isinstance(training_frames, str | os.PathLike) else list(training_frames)
         pins = checked_pins(sha256, option="sha256")
         self._options = RunOptions(
             tier=tier,
@@ -112,6 +117,7 @@ class Benchmark:
             timeout_s=positive_seconds(timeout, "timeout"),
             trust_checkpoint=trust_checkpoint,
             sha256=pins,
+            training_frames=tuple(str(os.fspath(file)) for file in learned),
         )
         stated = stated_band(
             material, level_of_theory, uncertainty_ev, migrating_atom, energy_key=energy_key, forces_key=forces_key,
@@ -207,6 +213,10 @@ class Benchmark:
     def plot_parity(self, path: str | os.PathLike[str] | None = None) -> Picture:
         """Energies and forces against their labels; measured now if they were not, written to `path` if given."""
         return self._picture("parity", path)
+
+    def plot_representation(self, path: str | os.PathLike[str] | None = None) -> Picture:
+        """Q and T^2 of paths below their energies, force errors against Q; measured now if they were not."""
+        return self._picture("representation", path)
 
     def export_metrics(self, path: str | os.PathLike[str]) -> Path:
         """Write the scorecard; the suffix names the format: .csv, .json, or .md with figures beside it."""

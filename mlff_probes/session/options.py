@@ -62,6 +62,7 @@ def run_options(config: pytest.Config) -> RunOptions:
         baseline=option(BASELINE),
         fail_on=_fail_on(option("--probe-fail-on"), option(BASELINE)),
         seed=_seed(option("--probe-seed")),
+        training_frames=tuple(option("--probe-training-frames")),
     )
 
 

@@ -173,7 +173,8 @@ class Suite:
         """A calculator with its model."""
         found = self._calculator[calculator]
         if found.ase is None and found.fresh is not None:
-            self._calculator[calculator] = found = replace(found.fresh(), identity=found.identity)
+            again = replace(found.fresh(), identity=found.identity, foundation=found.foundation)
+            self._calculator[calculator] = found = again
             self.calculators = list(self._calculator.values())
         return found
 

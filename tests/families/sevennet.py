@@ -10,7 +10,7 @@ from ase.build import bulk
 from sevenn.calculator import SevenNetCalculator
 from sevenn.util import pretrained_name_to_path
 
-from mlff_probes import evaluate, load_calculator
+from mlff_probes import descriptors, evaluate, load_calculator
 from mlff_probes.calculators.registry import each_head
 from mlff_probes.core.data import DIRECTORY
 
@@ -69,3 +69,15 @@ def test_dtype_and_device_are_those_of_its_tensors(pair):
     parameters = list(ours.ase.model.parameters())
     assert {str(each.dtype) for each in parameters} == {f"torch.{ours.identity.dtype}"} == {"torch.float32"}
     assert {each.device for each in parameters} == {torch.device(ours.identity.device)}
+
+
+def test_features_are_scalars_of_each_atom(pair, frames):
+    ours, _ = pair
+    turned = frames[0].copy()
+    turned.rotate(40, (1, 2, 3), rotate_cell=True)
+    order = np.random.default_rng(0).permutation(len(turned))
+    found = descriptors(ours, [frames[0], turned, frames[0][order], frames[2]])
+    assert found.name == "scalar node features of SevenNet"
+    assert len(found.atoms[3]) == len(frames[2])
+    for other in (found.atoms[1], found.atoms[2][np.argsort(order)]):
+        assert np.abs(other - found.atoms[0]).max() < 1e-4 * found.atoms[0].std()

@@ -23,7 +23,8 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError, 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference"
 FIXED_PATH, FIXED_GAP, RELAXED_GAP = "fixed_path", "fixed_gap_slide", "relaxed_gap_slide"
 LAWS = ("symmetry", "derivatives", "smoothness", "short_range_wall", "stated_level", "reproducibility")
-LEFT_OUT = ("speed", "path_agreement", "relaxed_path", "fcc_vacancy", "molecular_dynamics", *LAWS)
+FEATURES = ("extrapolation", "forgetting")
+LEFT_OUT = ("speed", "path_agreement", "relaxed_path", "fcc_vacancy", "molecular_dynamics", *FEATURES, *LAWS)
 PARITY = "parity"
 CRYSTAL, ATOP, FAULT = 0.0, 1 / 3, 2 / 3  # registries u, in parts of one period of the slide
 GRID_POINTS = 20_001  # of the search for stationary points: a twelfth of a period holds more than a thousand of them

@@ -184,9 +184,9 @@ def record(target):
     """Copy the package's cases to `target` and put the sound calculator's energies and forces into their frames.
 
     Cases that relax stay behind, since they have no energies to record: see `tests/measure/test_vacancy.py` and
-    `tests/methods/test_bands.py`. So does inference, which has no reference.
+    `tests/methods/test_bands.py`. So do inference and representation, which have no reference.
     """
-    left_out = ("tolerances.toml", "*.md", "vacancy_*", "*_hop.*", "inference")
+    left_out = ("tolerances.toml", "*.md", "vacancy_*", "*_hop.*", "inference", "representation")
     shutil.copytree(DIRECTORY, target, ignore=shutil.ignore_patterns(*left_out))
     for file in target.glob("*/*.extxyz"):
         write_labelled(file, ase.io.read(file, ":"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from support import STORED
 
 from mlff_probes.cases.load import load_cases
 from mlff_probes.core.data import DIRECTORY
@@ -175,7 +176,7 @@ def test_hides_no_other_case(run, reference):
     assert card.complete
     assert card.verdict == "failed"
     judged = {row.case for row in card.results if row.verdict.state in ("passed", "failed")}
-    shipped = {case.id for case in load_cases() if case.stored is not None}
+    shipped = {case.id for case in STORED}
     assert judged == shipped | {"good"}
     errors = [row.case for row in card.results if row.quantity == "case_file"]
     assert sorted(errors) == sorted(f"{name}.toml" for name in ALL)

@@ -45,7 +45,8 @@ def test_trust_is_shown_wherever_the_run_is(folder, marker, run_probes_in):
     """With workers, who must be told; a run without them is `test_a_sound_checkpoint_is_judged`."""
     found = hash_of(folder / "evil.model")
     run = run_probes_in(
-        folder, "--calculator=evil.model", "--probe-trust-checkpoint", f"--probe-sha256={found}", "-k", "in_gap",
+        folder, "--calculator=evil.model", "--probe-trust-checkpoint", f"--probe-sha256={found}",
+        "-k", "cr_sb2te3_in_gap",
         f"--probe-scorecard={folder}/card.md", "-n", "1",
     )  # fmt: skip
     assert marker.exists()
@@ -62,7 +63,7 @@ def test_trust_is_shown_wherever_the_run_is(folder, marker, run_probes_in):
 
 def test_a_sound_checkpoint_is_judged(folder, run_probes_in):
     found = hash_of(folder / "sound.model")
-    run = run_probes_in(folder, "--calculator=sound.model", f"--probe-sha256={found}", "-k", "in_gap")
+    run = run_probes_in(folder, "--calculator=sound.model", f"--probe-sha256={found}", "-k", "cr_sb2te3_in_gap")
     run.matches(f"  sha256 {found} (pinned)", "  checkpoint checked before it was loaded, which is no sandbox")
     (identity,) = run.card.calculators
     assert (identity.checkpoint, identity.pinned) == ("checked", True)

@@ -24,8 +24,9 @@ from mlff_probes.core.records import Value
 from mlff_probes.measure.committee import with_spread
 from mlff_probes.measure.measurement import measure_case
 from mlff_probes.measure.migration.lattice_constant import fcc_crystal, own_lattice_constant
-from mlff_probes.measure.parity.doubt import force_spread, spread_correlation
+from mlff_probes.measure.parity.doubt import force_spread
 from mlff_probes.measure.parity.measurement import parity
+from mlff_probes.measure.rank_correlation import rank_correlation
 from mlff_probes.measure.results import Result, missing
 
 FRAMES = next(case for case in STORED if case.id == "sb2te3_frames")
@@ -187,7 +188,7 @@ def test_the_spread_of_forces_is_over_the_components_that_are_labels():
     ],
 )
 def test_the_rank_correlation_and_its_interval(spread, errors, value, half):
-    found = spread_correlation(np.array(spread, dtype=float), np.array(errors, dtype=float))
+    found = rank_correlation(np.array(spread, dtype=float), np.array(errors, dtype=float))
     assert found.value == pytest.approx(value, abs=1e-6)
     assert 0 < found.uncertainty < 1
     if half is not None:
@@ -205,7 +206,7 @@ def test_the_rank_correlation_and_its_interval(spread, errors, value, half):
     ],
 )
 def test_what_cannot_be_ranked_has_no_number(spread, errors, says):
-    found = spread_correlation(np.array(spread, dtype=float), np.array(errors, dtype=float))
+    found = rank_correlation(np.array(spread, dtype=float), np.array(errors, dtype=float))
     assert found.value is None
     assert found.problem.unresolved
     assert says in found.problem.reason

@@ -75,7 +75,7 @@ def test_all_cases_of_the_material():
 
 def test_same_numbers_as_pytest(tmp_path):
     card = tmp_path / "card.json"
-    options = ["--calculator=ase:LennardJones,sigma=3.6,rc=6", f"--probe-scorecard={card}", "-k", "sliding or parity"]
+    options = ["--calculator=ase:LennardJones,sigma=3.6,rc=6", f"--probe-scorecard={card}", "-k", "parity or slide"]
     forks.run(["pytest", "--pyargs", "mlff_probes.probes", *options, "-q", "-p", "no:randomly"], tmp_path)
     bench = Benchmark(model=LennardJones(sigma=3.6, rc=6)).run("sliding", "parity")
     there = {(r.case, r.quantity): (r.measured, r.verdict.state) for r in read(card).results}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
+from mlff_probes.calculators.base import Calculator, CalculatorRequest, Features, batch_atoms
 from mlff_probes.calculators.checkpoints.safety import File, load_weights, read
 from mlff_probes.calculators.device import torch_device_of
 from mlff_probes.calculators.families import families
@@ -51,6 +51,8 @@ def load(request: CalculatorRequest) -> Calculator:
         identity=_identity(file, model, checkpoint, version=version, device=device, device_name=device_name),
         ase=CHGNetCalculator(model, use_device=device),
         batch=_batch(model) if request.batch else None,
+        features=_features(model),
+        features_name="site features of CHGNet",
         properties=frozenset({"energy", "free_energy", "forces", "stress", "magmoms"}),
         device=torch_device_of(device),
         batch_atoms=batch_atoms(device),
@@ -130,16 +132,10 @@ def _model(file: File, version: str | None) -> tuple[Any, Checkpoint]:
 
 def _batch(model: Any) -> Any:
     """One forward pass for many frames; leaves out the stress and magnetic moments that ASE's path adds."""
-    from pymatgen.io.ase import AseAtomsAdaptor
 
     def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:
         # what CHGNet.predict_graph does, in the parts that are timed apart
-        model.eval()
-        with stage("neighbours"):
-            graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(frame)) for frame in frames]
-        with stage("copies"):
-            device = next(model.parameters()).device
-            graphs = [graph.to(device) for graph in graphs]
+        graphs = _graphs(model, frames)
         with stage("model"):
             found = model(graphs, task="ef" if forces else "e")
         with stage("copies"):
@@ -151,3 +147,36 @@ def _batch(model: Any) -> Any:
         ]
 
     return batch
+
+
+def _features(model: Any) -> Any:
+    """One forward pass for the features of sites, from which magnetic moments are read, and those of the crystal."""
+    import torch
+
+    def features(frames: Sequence[Atoms]) -> list[Features]:
+        graphs = _graphs(model, frames)
+        with stage("model"), torch.no_grad():
+            found = model(graphs, task="e", return_atom_feas=True, return_crystal_feas=True)
+        with stage("copies"):
+            sites = [each.cpu().numpy() for each in found["atom_fea"]]
+            crystals = found["crystal_fea"].cpu().numpy()
+        # where the energies of sites are summed, so are these
+        sums = [len(frame) if model.mlp_first else 1 for frame in frames]
+        return [
+            Features({"sites": site}, crystal / number)
+            for site, crystal, number in zip(sites, crystals, sums, strict=True)
+        ]
+
+    return features
+
+
+def _graphs(model: Any, frames: Sequence[Atoms]) -> list[Any]:
+    """The graphs of some frames, where the model computes; the model is set to evaluate."""
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    model.eval()
+    with stage("neighbours"):
+        graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(frame)) for frame in frames]
+    with stage("copies"):
+        device = next(model.parameters()).device
+        return [graph.to(device) for graph in graphs]

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlff_probes.calculators.base import Calculator, CalculatorRequest, batch_atoms
+import numpy as np
+
+from mlff_probes.calculators.base import Calculator, CalculatorRequest, Features, batch_atoms
 from mlff_probes.calculators.checkpoints.safety import File, load_model, read, weights_only_kept
 from mlff_probes.calculators.device import torch_device_of
 from mlff_probes.calculators.families import families
@@ -71,6 +73,8 @@ def load(request: CalculatorRequest) -> Calculator:
         identity=identity,
         ase=ase_calculator,
         batch=_batch(ase_calculator) if batched else None,
+        features=_features(ase_calculator) if request.compile_mode is None else None,
+        features_name="invariant node features of MACE",
         properties=_properties(request, ase_calculator),
         device=torch_device_of(device),
         other_kernels=tuple(name for name in KERNELS if name != identity.kernels and _why_not(name, device) is None),
@@ -300,30 +304,14 @@ def _head(request: CalculatorRequest, model: Any) -> str:
 
 def _batch(calculator: Any) -> Any:
     """One forward pass for many frames, without the stress that ASE's path adds."""
-    from mace import data
-    from mace.tools import torch_geometric, torch_tools
+    from mace.tools import torch_tools
 
-    # what ASE's path reads of a frame besides its geometry: charge, spin, external field
-    keys = data.KeySpecification(
-        info_keys=calculator.info_keys, arrays_keys={**calculator.arrays_keys, calculator.charges_key: "charges"}
-    )
+    merged_graph = _merged_graph(calculator)
     (model,) = calculator.models
 
     def batch(frames: Sequence[Atoms], forces: bool) -> list[tuple[float, Any]]:
         with torch_tools.default_dtype(calculator.default_dtype):
-            with stage("neighbours"):
-                graphs = [
-                    data.AtomicData.from_config(
-                        data.config_from_atoms(frame, key_specification=keys, head_name=calculator.head),
-                        z_table=calculator.z_table,
-                        cutoff=calculator.r_max,
-                        heads=calculator.available_heads,
-                    )
-                    for frame in frames
-                ]
-                merged = torch_geometric.Batch.from_data_list(graphs)
-            with stage("copies"):
-                merged = merged.to(calculator.device)
+            merged = merged_graph(frames)
             with stage("model"):
                 out = model(merged.to_dict(), compute_force=forces, compute_stress=False)
         with stage("copies"):
@@ -338,3 +326,58 @@ def _batch(calculator: Any) -> Any:
         ]
 
     return batch
+
+
+def _features(calculator: Any) -> Any:
+    """One forward pass for the scalar node features of each layer; None for a model without layers of products."""
+    from e3nn import o3
+    from mace.tools import torch_tools
+
+    (model,) = calculator.models
+    if not hasattr(model, "products"):
+        return None
+    merged_graph = _merged_graph(calculator)
+    irreps = [o3.Irreps(str(product.linear.irreps_out)) for product in model.products]
+    starts = np.cumsum([0, *(each.dim for each in irreps)])
+    # the scalars of a layer come first in it
+    layers = {f"layer {n + 1}": slice(starts[n], starts[n] + each.count("0e")) for n, each in enumerate(irreps)}
+
+    def features(frames: Sequence[Atoms]) -> list[Features]:
+        with torch_tools.default_dtype(calculator.default_dtype):
+            merged = merged_graph(frames)
+            with stage("model"):
+                out = model(merged.to_dict(), compute_force=False, compute_stress=False)
+        with stage("copies"):
+            nodes = out["node_feats"].detach().cpu().numpy()
+            ends = merged.ptr.cpu().numpy()[1:-1]
+        return [Features({name: part[:, each] for name, each in layers.items()}) for part in np.split(nodes, ends)]
+
+    return features
+
+
+def _merged_graph(calculator: Any) -> Any:
+    """What makes one graph of many frames, where the model computes, in torch's default dtype of the moment."""
+    from mace import data
+    from mace.tools import torch_geometric
+
+    # what ASE's path reads of a frame besides its geometry: charge, spin, external field
+    keys = data.KeySpecification(
+        info_keys=calculator.info_keys, arrays_keys={**calculator.arrays_keys, calculator.charges_key: "charges"}
+    )
+
+    def merged_graph(frames: Sequence[Atoms]) -> Any:
+        with stage("neighbours"):
+            graphs = [
+                data.AtomicData.from_config(
+                    data.config_from_atoms(frame, key_specification=keys, head_name=calculator.head),
+                    z_table=calculator.z_table,
+                    cutoff=calculator.r_max,
+                    heads=calculator.available_heads,
+                )
+                for frame in frames
+            ]
+            merged = torch_geometric.Batch.from_data_list(graphs)
+        with stage("copies"):
+            return merged.to(calculator.device)
+
+    return merged_graph

@@ -97,6 +97,10 @@ def _for_many(found: Calculator, make: Callable[[], Any], request: CalculatorReq
         from mlff_probes.calculators.loaders.one_a_size import OneASize
 
         found = replace(found, ase=OneASize(calculator, make))
+    if family.features is not None:
+        features = _imported(family.features, request, family)
+        made = built(lambda: features(calculator), request.spec)
+        found = replace(found, features=made, features_name=family.features_name)
     if family.batch is None or not request.batch:
         return found
     from mlff_probes.calculators.loaders.batches import with_batches

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from mlff_probes.calculators.base import BatchFunction
+from mlff_probes.calculators.base import BatchFunction, FeatureFunction, Features
 from mlff_probes.calculators.stages import stage
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+READOUT = "reduce_input_to_hidden"
+"""The part of a model that begins to make energies of node features."""
 
 
 def batched(calculator: Any) -> BatchFunction:
@@ -52,6 +56,31 @@ def batched(calculator: Any) -> BatchFunction:
         ]
 
     return batch
+
+
+def features(calculator: Any) -> FeatureFunction:
+    """The scalar node features of a `SevenNetCalculator` behind its last convolution, from which energies are read."""
+
+    @cache  # a copy of the model, which most runs do not need
+    def up_to_the_readout() -> Any:
+        model = _copy(calculator.model, own_convolution=torch.device(calculator.device).type == "cpu")
+        names = list(model._modules)
+        model._modules = {name: model._modules[name] for name in names[: names.index(READOUT)]}
+        return model
+
+    def features(frames: Sequence[Atoms]) -> list[Features]:
+        import sevenn._keys as key
+
+        with stage("neighbours"):
+            graph = _graph(calculator, frames)
+        with stage("copies"):
+            graph = graph.to(calculator.device)
+        with stage("model"), torch.no_grad():
+            nodes = up_to_the_readout()(graph)[key.NODE_FEATURE]
+        ends = np.cumsum([len(frame) for frame in frames])[:-1]
+        return [Features({"last layer": part}) for part in np.split(nodes.cpu().numpy(), ends)]
+
+    return features
 
 
 def _copy(model: Any, *, own_convolution: bool) -> Any:

@@ -15,7 +15,7 @@ from mlff_probes.core.evaluation import Evaluation
 from mlff_probes.core.protocol import PURE
 from mlff_probes.core.records import Samples, Value, as_lists
 from mlff_probes.core.structures import is_lattice
-from mlff_probes.measure.parity.doubt import NO_COMMITTEE, force_spread, spread_correlation
+from mlff_probes.measure.parity.doubt import NO_COMMITTEE, force_spread
 from mlff_probes.measure.parity.energies import (
     ALONE,
     EnergyErrors,
@@ -24,6 +24,7 @@ from mlff_probes.measure.parity.energies import (
     energy_errors,
 )
 from mlff_probes.measure.parity.protocols import FEATURELESS, SPREAD, Parity
+from mlff_probes.measure.rank_correlation import rank_correlation
 from mlff_probes.measure.results import Result, missing, not_supplied
 from mlff_probes.methods.constraints import ZEROED, labels_alone
 
@@ -251,13 +252,13 @@ def _doubt(metric: str, case: Case[Parity], evaluation: Evaluation, mine: Mask) 
     if metric == "energy_spread_correlation":
         zero, stored = case.protocol.energy_reference, case.stored.energies
         mean, *apart = (energy_errors(case.frames, e.energies - stored, zero).per_atom for e in (evaluation, *members))
-        return spread_correlation(np.std(apart, axis=0, ddof=1)[mine], mean[mine])
+        return rank_correlation(np.std(apart, axis=0, ddof=1)[mine], mean[mine])
     if evaluation.forces is None:
         return not_supplied(PURE, "the calculator implements no forces")
     assert case.stored.forces is not None
     reference = labelled_forces(case.frames, case.stored.forces)
     errors = frame_force_rmse(evaluation.forces, reference)
-    return spread_correlation(force_spread(members, reference)[mine], errors[mine])
+    return rank_correlation(force_spread(members, reference)[mine], errors[mine])
 
 
 def _samples(what: str, used: int, left_out: Mapping[str, int]) -> Samples:
