@@ -26,6 +26,7 @@ CALCULATORS = {
     "sliding/sb2te3_fixed_gap_0.6": ("sb2te3_sliding", 8),
     "sliding/sb2te3_relaxed_gap": ("sb2te3_sliding", 0),
     "sliding/tis2_fixed_gap_0.0": ("tis2_sliding", 3),
+    "sliding/tis2_relaxed_gap": ("tis2_sliding", 3),
     "migration/cr_sb2te3_in_gap": ("cr_sb2te3_paths", 2),
     "migration/cr_sb2te3_deep": ("cr_sb2te3_paths", 4),
 }

@@ -132,6 +132,14 @@ def _sb2te3_gaps() -> Iterator[Atoms]:
     return of_crystal(sb2te3(), 2.82244133, points, "Sb2Te3")
 
 
+def _tis2_gaps() -> Iterator[Atoms]:
+    """E(gap) of TiS2 at the crystal, atop and at the fault."""
+    inside = {CRYSTAL: [-0.2], ATOP: [], FAULT: [-0.2]}
+    outside = [0.0, 0.3, 0.6, 0.8, 1.0, 1.2, 1.5, 2.0, 3.0, 6.0]
+    points = [(slide, shift) for slide, shifts in inside.items() for shift in [*shifts, *outside]]
+    return of_crystal(tis2(), 2.849, points, "TiS2")
+
+
 CASES: dict[str, Callable[[], Iterator[Atoms]]] = {
     "sliding/sb2te3_fixed_gap_0.0": lambda: _sb2te3(0.0),
     "sliding/sb2te3_fixed_gap_0.2": lambda: _sb2te3(0.2),
@@ -139,6 +147,7 @@ CASES: dict[str, Callable[[], Iterator[Atoms]]] = {
     "sliding/sb2te3_fixed_gap_0.6": lambda: _sb2te3(0.6),
     "sliding/sb2te3_relaxed_gap": _sb2te3_gaps,
     "sliding/tis2_fixed_gap_0.0": lambda: of_crystal(tis2(), 2.849, [(slide, 0.0) for slide in REGISTRIES], "TiS2"),
+    "sliding/tis2_relaxed_gap": _tis2_gaps,
     "sliding/graphene_fixed_gap_3.35": lambda: of_dmc(EQUAL, lambda d: d == 3.35),
     "sliding/graphene_relaxed_gap": lambda: of_dmc({s: EQUAL[s] for s in (CRYSTAL, ATOP)}, lambda d: d != NOISY_A),
 }
