@@ -206,7 +206,9 @@ def sevennet(put, file):
 def nep(put, file):
     file.write_text("nep5 2 Si Ge\n")
     put("calorine.calculators", CPUNEP=Calc)
-    return str(file), [("calculator", (), {"model_filename": str(file)})]
+    return f"{file},batch=off", [  # as that of SevenNet
+        ("calculator", (), {"model_filename": str(file)}),
+    ]
 
 
 def xtb(put, file):
@@ -272,7 +274,7 @@ def test_no_two_rows_of_ours_recognise_one_file():
 
 
 def test_a_file_of_one_family_that_is_given_to_another_is_said_to_be_that(stand_in):
-    file, _ = stand_in(nep)
+    file = stand_in(nep)[0].removesuffix(",batch=off")
     stand_in(sevennet)
     with pytest.raises(InputError, match=r"weights\.x is a file of nep, not of sevennet; write --calculator="):
         load_calculator(f"sevennet:{file}", trust_checkpoint=True)
