@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from ase.cell import Cell
 
 from mlff_probes.calculators.base import BatchFunction
 from mlff_probes.calculators.stages import stage
+from mlff_probes.core.structures import made
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+APART_A = 1.0
+"""By how much images along which nothing repeats are farther apart than the cutoff."""
 
 EDGES_AT_A_TIME = 256
 """Whose messages in SevenNet-0 take 1.3 MB; with 64 to 512 it is as fast."""
@@ -74,7 +79,7 @@ def _graph(calculator: Any, frames: Sequence[Atoms]) -> Any:
 
     for frame in frames:
         calculator.set_atoms(frame)  # which refuses elements that the model does not know
-    graphs = [unlabeled_atoms_to_graph(frame, calculator.cutoff) for frame in frames]
+    graphs = [unlabeled_atoms_to_graph(_periodic(frame, calculator.cutoff), calculator.cutoff) for frame in frames]
     starts = np.cumsum([0, *(len(frame) for frame in frames)])
     joined = {name: np.concatenate([graph[name] for graph in graphs]) for name in (
         key.NODE_FEATURE, key.ATOMIC_NUMBERS, key.POS, key.EDGE_VEC,
@@ -88,6 +93,21 @@ def _graph(calculator: Any, frames: Sequence[Atoms]) -> Any:
     if calculator.modal:
         data[key.DATA_MODALITY] = calculator.modal
     return data
+
+
+def _periodic(frame: Atoms, cutoff: float) -> Atoms:
+    """The same neighbours, in a cell that is periodic in all directions.
+
+    SevenNet puts a long vector along a Cartesian axis in the place of one along which nothing repeats. Beside the others that
+    may span no volume, and then its search for neighbours ends in an error, or after seconds without any.
+    """
+    if frame.pbc.all():
+        return frame
+    vectors = np.where(frame.pbc[:, None], frame.cell.array, 0.0)
+    cell = Cell(vectors).complete().array.copy()  # type: ignore[no-untyped-call]
+    for axis in np.flatnonzero(~frame.pbc):  # a unit vector at right angles to the others
+        cell[axis] *= np.ptp(frame.positions @ cell[axis]) + cutoff + APART_A
+    return made(frame.numbers, positions=frame.positions, cell=cell)
 
 
 class ChannelsInnermost(torch.nn.Module):
