@@ -196,7 +196,7 @@ def test_no_more_sizes_are_kept_than_agreed():
 
 
 class Engine:
-    """Has one structure, of a fixed number of atoms, as that of calorine; its energy tells apart all that it is given."""
+    """Has one structure, of a fixed number of atoms, as that of calorine."""
 
     def __init__(self, atoms):
         self.size = len(atoms)
@@ -413,6 +413,24 @@ def test_the_batched_pass_of_sevennet_gives_what_its_convolution_gives(sevennet,
     assert lone[0] == pytest.approx(alone(frames[-2])[0], abs=1e-9)
     assert type(calculator.model.conv).__name__ == "IrrepsConvolution"
     assert all(parameter.requires_grad for parameter in calculator.model.parameters())
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 1), (0, 0, 0)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+def test_sevennet_has_all_neighbours_whichever_vectors_repeat(repeats, order):
+    from mlff_probes.calculators.loaders.sevennet import periodic
+
+    frame = bulk("Cu", cubic=True)
+    frame.set_cell([[3.6, 0, 0], [1.2, 3.6, 0], [-2, 1, 9]])
+    frame.rattle(0.1, seed=0)
+    frame.set_cell(frame.cell.array[list(order)])
+    frame.pbc = repeats
+    handed = periodic(frame, 5.0)
+    assert handed.pbc.all()
+    assert abs(handed.get_volume()) > 1.0
+    expected, found = (np.sort(neighbor_list("d", each, 5.0)) for each in (frame, handed))
+    assert len(expected) > 8
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_another_convolution_is_left_as_it_is(sevennet):

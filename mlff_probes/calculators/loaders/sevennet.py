@@ -79,7 +79,7 @@ def _graph(calculator: Any, frames: Sequence[Atoms]) -> Any:
 
     for frame in frames:
         calculator.set_atoms(frame)  # which refuses elements that the model does not know
-    graphs = [unlabeled_atoms_to_graph(_periodic(frame, calculator.cutoff), calculator.cutoff) for frame in frames]
+    graphs = [unlabeled_atoms_to_graph(periodic(frame, calculator.cutoff), calculator.cutoff) for frame in frames]
     starts = np.cumsum([0, *(len(frame) for frame in frames)])
     joined = {name: np.concatenate([graph[name] for graph in graphs]) for name in (
         key.NODE_FEATURE, key.ATOMIC_NUMBERS, key.POS, key.EDGE_VEC,
@@ -95,7 +95,7 @@ def _graph(calculator: Any, frames: Sequence[Atoms]) -> Any:
     return data
 
 
-def _periodic(frame: Atoms, cutoff: float) -> Atoms:
+def periodic(frame: Atoms, cutoff: float) -> Atoms:
     """The same neighbours, in a cell that is periodic in all directions.
 
     SevenNet puts a long vector along a Cartesian axis in the place of one along which nothing repeats. Beside the others that
@@ -104,7 +104,7 @@ def _periodic(frame: Atoms, cutoff: float) -> Atoms:
     if frame.pbc.all():
         return frame
     vectors = np.where(frame.pbc[:, None], frame.cell.array, 0.0)
-    cell = Cell(vectors).complete().array.copy()  # type: ignore[no-untyped-call]
+    cell = Cell(vectors).complete().array.copy()
     for axis in np.flatnonzero(~frame.pbc):  # a unit vector at right angles to the others
         cell[axis] *= np.ptp(frame.positions @ cell[axis]) + cutoff + APART_A
     return made(frame.numbers, positions=frame.positions, cell=cell)
