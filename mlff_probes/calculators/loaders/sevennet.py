@@ -98,8 +98,8 @@ def _graph(calculator: Any, frames: Sequence[Atoms]) -> Any:
 def periodic(frame: Atoms, cutoff: float) -> Atoms:
     """The same neighbours, in a cell that is periodic in all directions.
 
-    SevenNet puts a long vector along a Cartesian axis in the place of one along which nothing repeats. Beside the others that
-    may span no volume, and then its search for neighbours ends in an error, or after seconds without any.
+    SevenNet puts a long vector along a Cartesian axis in the place of one along which nothing repeats. Beside the
+    others that may span no volume, and then its search for neighbours ends in an error, or after seconds without any.
     """
     if frame.pbc.all():
         return frame
