@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,10 +29,14 @@ from mlff_probes.scorecard.reports.page import Source, joined
 HERE = Path(__file__).parent
 DOCS = HERE.parents[1] / "docs"
 TABLES: dict[str, Any] = tomllib.loads((HERE / "models.toml").read_text(encoding="utf-8"))
+WIDTH = 120
 DPI = 80
 """Seven pictures then take less than 1.5 MB."""
 
-PLACE = re.compile(r"\{([\w.]+)/(\w+)\}")
+PLACE = re.compile(r"\{([\w.]+)([/=])(\w+)\}")
+PART = ".part.json"
+"""The end of the name of a scorecard of a part of the probes, made by hand (`-k`) where the rest takes too long."""
+
 UNTESTED = (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
 
 
@@ -39,13 +44,15 @@ def main() -> None:
     """Write the page."""
     folder = Path(sys.argv[1])
     names = [model["name"] for model in TABLES["model"]]
-    cards = {name: files.read(folder / f"{name}.json") for name in names if (folder / f"{name}.json").is_file()}
-    costs = {name: json.loads((folder / f"{name}.cost").read_text(encoding="utf-8")) for name in cards}
+    found = {name: file for name in names if (file := _file(folder, name))}
+    cards = {name: files.read(file) for name, file in found.items()}
+    whole = [name for name, file in found.items() if not file.name.endswith(PART)]
+    costs = {name: json.loads((folder / f"{name}.cost").read_text(encoding="utf-8")) for name in whole}
     everything = joined([Source(name, card) for name, card in cards.items()])
     pictures = DOCS / "gallery"
     pictures.mkdir(exist_ok=True)
     parts = [
-        _head(everything, costs, sorted(set(names) - set(cards))),
+        _head(everything, costs, [name for name in cards if name not in whole], sorted(set(names) - set(cards))),
         *_quantities(everything, cards),
         _counts(cards),
         *_drawn(everything, pictures),
@@ -53,25 +60,27 @@ def main() -> None:
         *(_paragraph(model, cards[model["name"]]) for model in TABLES["model"] if model["name"] in cards),
         _made_with(everything, costs),
     ]
-    (DOCS / "gallery.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (DOCS / "gallery.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
     print(f"wrote {DOCS / 'gallery.md'} with {len(cards)} of {len(names)} models")
 
 
-def _head(card: Scorecard, costs: dict[str, Any], missing: list[str]) -> str:
+def _file(folder: Path, name: str) -> Path | None:
+    """The scorecard of a model; one of a part of the probes where there is no other."""
+    return next((file for end in (".json", PART) if (file := folder / f"{name}{end}").is_file()), None)
+
+
+def _head(card: Scorecard, costs: dict[str, Any], partly: list[str], missing: list[str]) -> str:
     machine = " and ".join(sorted({f"{cost['processor']}, {cost['cores']} cores" for cost in costs.values()}))
     said = f" Not run: {', '.join(missing)}." if missing else ""
-    return f"""# Gallery: models that people use
+    if partly:
+        said += f" Run on given structures alone (fixed paths, sliding, parity): {', '.join(partly)}."
+    return "# Gallery: models that people use\n\n" + _wrapped(f"""What the quick tier says of {len(card.calculators)} models, each judged by one command:
+`pytest --pyargs mlff_probes.probes --calculator=…`. Written by `make gallery` from scorecards of {card.created[:10]};
+every measured number is read from them. Machine: {machine}, shared with others, one thread, no GPU.{said}
 
-What the quick tier says of {len(card.calculators)} models, each judged by one command:
-`pytest --pyargs mlff_probes.probes --calculator=…`. Written by `make gallery` from their scorecards of {_days(card)};
-no number of this page is typed by hand. Machine: {machine}, shared with others, one thread; no GPU.{said}
-
-This is no ranking of force fields: one material, the small cells and short simulations of a gate, and references that some
-of the models did not learn. What a mark means is said below each table; [how to read a failure](failures.md)."""
-
-
-def _days(card: Scorecard) -> str:
-    return card.created[:10]
+This is no ranking of force fields: few materials, the small cells and short simulations of a gate, and references that
+some of the models did not learn. What a mark means is said below the first table; [how to read a
+failure](failures.md).""")
 
 
 def _quantities(card: Scorecard, cards: dict[str, Scorecard]) -> Iterable[str]:
@@ -166,9 +175,15 @@ def _paragraph(model: dict[str, Any], card: Scorecard) -> str:
     results = {(row.case, row.quantity): row for row in card.results}
 
     def measured(match: re.Match[str]) -> str:
-        return fmt.cells(results[match[1], match[2]])["measured"]
+        row = results.get((match[1], match[3]))
+        return "(not run)" if row is None else fmt.cells(row)["measured" if match[2] == "/" else "reference"]
 
-    return f"**{model['name']}** (`{model['shown']}`). {PLACE.sub(measured, model['says'].strip())}"
+    return _wrapped(f"**{model['name']}** (`{model['shown']}`). {PLACE.sub(measured, model['says'].strip())}")
+
+
+def _wrapped(text: str) -> str:
+    """Paragraphs with lines that a reader of the source can read."""
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), WIDTH) for part in text.split("\n\n"))
 
 
 def _made_with(card: Scorecard, costs: dict[str, Any]) -> str:
@@ -176,15 +191,15 @@ def _made_with(card: Scorecard, costs: dict[str, Any]) -> str:
     body = []
     for identity in card.calculators:
         versions = ", ".join(f"{name} {number}" for name, number in identity.versions.items())
-        cost = costs[identity.label]
+        cost = costs.get(identity.label)
         level = identity.level_of_theory or "not stated"
-        minutes = [f"{cost[key] / 60:.1f}" for key in ("processor_s", "wall_s")]
+        minutes = [f"{cost[key] / 60:.1f}" if cost else "—" for key in ("processor_s", "wall_s")]
         body.append([identity.label, level, identity.dtype, versions, *minutes])
     head = ["", "level of theory", "precision", "versions", "processor time (min)", "wall time (min)"]
     return "\n\n".join([
         "## What it was made with",
         _table(head, body),
-        "Processor time of the whole command, its loading and its reports included, all processes together. The wall time is "
+        "Processor time of the whole command, loading and reports included, all processes together. The wall time is "
         "that of a machine with other users; on a quiet one it is near the processor time.",
     ])  # fmt: skip
 
