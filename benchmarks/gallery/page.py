@@ -74,13 +74,14 @@ def _head(card: Scorecard, costs: dict[str, Any], partly: list[str], missing: li
     said = f" Not run: {', '.join(missing)}." if missing else ""
     if partly:
         said += f" Run on given structures alone (fixed paths, sliding, parity): {', '.join(partly)}."
-    return "# Gallery: models that people use\n\n" + _wrapped(f"""What the quick tier says of {len(card.calculators)} models, each judged by one command:
+    text = f"""What the quick tier says of {len(card.calculators)} models, each judged by one command:
 `pytest --pyargs mlff_probes.probes --calculator=…`. Written by `make gallery` from scorecards of {card.created[:10]};
 every measured number is read from them. Machine: {machine}, shared with others, one thread, no GPU.{said}
 
 This is no ranking of force fields: few materials, the small cells and short simulations of a gate, and references that
-some of the models did not learn. What a mark means is said below the first table; [how to read a
-failure](failures.md).""")
+some of the models did not learn. What a mark means is said below the first table;
+[how to read a failure](failures.md)."""
+    return f"# Gallery: models that people use\n\n{_wrapped(text)}"
 
 
 def _quantities(card: Scorecard, cards: dict[str, Scorecard]) -> Iterable[str]:
@@ -183,7 +184,9 @@ def _paragraph(model: dict[str, Any], card: Scorecard) -> str:
 
 def _wrapped(text: str) -> str:
     """Paragraphs with lines that a reader of the source can read."""
-    return "\n\n".join(textwrap.fill(" ".join(part.split()), WIDTH) for part in text.split("\n\n"))
+    return "\n\n".join(
+        textwrap.fill(" ".join(part.split()), WIDTH, break_on_hyphens=False) for part in text.split("\n\n")
+    )
 
 
 def _made_with(card: Scorecard, costs: dict[str, Any]) -> str:
