@@ -35,7 +35,7 @@ DPI = 80
 
 PLACE = re.compile(r"\{([\w.]+)([/=])(\w+)\}")
 PART = ".part.json"
-"""The end of the name of a scorecard of a part of the probes, made by hand (`-k`) where the rest takes too long."""
+"""The end of the name of a scorecard of some of the probes, made by hand (`-k`) where the others take too long."""
 
 UNTESTED = (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
 
@@ -52,7 +52,7 @@ def main() -> None:
     pictures = DOCS / "gallery"
     pictures.mkdir(exist_ok=True)
     parts = [
-        _head(everything, costs, [name for name in cards if name not in whole], sorted(set(names) - set(cards))),
+        _head(everything, costs, {name: cards[name] for name in cards if name not in whole}, set(names) - set(cards)),
         *_quantities(everything, cards),
         _counts(cards),
         *_drawn(everything, pictures),
@@ -69,11 +69,12 @@ def _file(folder: Path, name: str) -> Path | None:
     return next((file for end in (".json", PART) if (file := folder / f"{name}{end}").is_file()), None)
 
 
-def _head(card: Scorecard, costs: dict[str, Any], partly: list[str], missing: list[str]) -> str:
+def _head(card: Scorecard, costs: dict[str, Any], partly: dict[str, Scorecard], missing: set[str]) -> str:
     machine = " and ".join(sorted({f"{cost['processor']}, {cost['cores']} cores" for cost in costs.values()}))
-    said = f" Not run: {', '.join(missing)}." if missing else ""
+    said = f" Not run: {', '.join(sorted(missing))}." if missing else ""
     if partly:
-        said += f" Run on given structures alone (fixed paths, sliding, parity): {', '.join(partly)}."
+        of_each = [f"{name} ({len(each.results)} quantities)" for name, each in partly.items()]
+        said += f" Not run to the end of the tier, and empty where nothing was measured: {', '.join(of_each)}."
     text = f"""What the quick tier says of {len(card.calculators)} models, each judged by one command:
 `pytest --pyargs mlff_probes.probes --calculator=…`. Written by `make gallery` from scorecards of {card.created[:10]};
 every measured number is read from them. Machine: {machine}, shared with others, one thread, no GPU.{said}
