@@ -58,7 +58,7 @@ def main() -> None:
         *_drawn(everything, pictures),
         "## Each model",
         *(_paragraph(model, cards[model["name"]]) for model in TABLES["model"] if model["name"] in cards),
-        _made_with(everything, costs),
+        _made_with(cards, costs),
     ]
     (DOCS / "gallery.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
     print(f"wrote {DOCS / 'gallery.md'} with {len(cards)} of {len(names)} models")
@@ -74,7 +74,7 @@ def _head(card: Scorecard, costs: dict[str, Any], partly: dict[str, Scorecard], 
     said = f" Not run: {', '.join(sorted(missing))}." if missing else ""
     if partly:
         of_each = [f"{name} ({len(each.results)} quantities)" for name, each in partly.items()]
-        said += f" Not run to the end of the tier, and empty where nothing was measured: {', '.join(of_each)}."
+        said += f" Run in parts, and empty where nothing was measured: {', '.join(of_each)}."
     text = f"""What the quick tier says of {len(card.calculators)} models, each judged by one command:
 `pytest --pyargs mlff_probes.probes --calculator=…`. Written by `make gallery` from scorecards of {card.created[:10]};
 every measured number is read from them. Machine: {machine}, shared with others, one thread, no GPU.{said}
@@ -190,21 +190,25 @@ def _wrapped(text: str) -> str:
     )
 
 
-def _made_with(card: Scorecard, costs: dict[str, Any]) -> str:
+def _made_with(cards: dict[str, Scorecard], costs: dict[str, Any]) -> str:
     """What was run, on what, in what time."""
     body = []
-    for identity in card.calculators:
+    for card in cards.values():
+        (identity,) = card.calculators
         versions = ", ".join(f"{name} {number}" for name, number in identity.versions.items())
         cost = costs.get(identity.label)
         level = identity.level_of_theory or "not stated"
         minutes = [f"{cost[key] / 60:.1f}" if cost else "—" for key in ("processor_s", "wall_s")]
-        body.append([identity.label, level, identity.dtype, versions, *minutes])
-    head = ["", "level of theory", "precision", "versions", "processor time (min)", "wall time (min)"]
+        each = f"{cost['processor_s'] * 1e3 / card.time.model_calls:.1f}" if cost else "—"
+        body.append([identity.label, level, identity.dtype, versions, *minutes, each])
+    times = ["processor time (min)", "wall time (min)", "processor time a model call (ms)"]
+    head = ["", "level of theory", "precision", "versions", *times]
     return "\n\n".join([
         "## What it was made with",
         _table(head, body),
         "Processor time of the whole command, loading and reports included, all processes together. The wall time is "
-        "that of a machine with other users; on a quiet one it is near the processor time.",
+        "that of a machine with several other users. Latencies measured there would say nothing, and are not shown: a "
+        "call is the processor time of the whole run over its model calls, most of which are of two atoms.",
     ])  # fmt: skip
 
 
