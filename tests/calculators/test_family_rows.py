@@ -8,12 +8,15 @@ import zipfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
+from ase import Atoms
 from ase.calculators.lj import LennardJones
 
 from mlff_probes.calculators import families
+from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.calculators.registry import load_calculator
-from mlff_probes.core.errors import InputError
+from mlff_probes.core.errors import EvaluationError, InputError
 
 ROW_KEYS = {"title", "package", "install", "licence", "tried"}
 CALLS: list[tuple] = []
@@ -206,7 +209,9 @@ def sevennet(put, file):
 def nep(put, file):
     file.write_text("nep5 2 Si Ge\n")
     put("calorine.calculators", CPUNEP=Calc)
-    return str(file), [("calculator", (), {"model_filename": str(file)})]
+    return f"{file},batch=off", [  # as that of SevenNet
+        ("calculator", (), {"model_filename": str(file)}),
+    ]
 
 
 def xtb(put, file):
@@ -272,7 +277,7 @@ def test_no_two_rows_of_ours_recognise_one_file():
 
 
 def test_a_file_of_one_family_that_is_given_to_another_is_said_to_be_that(stand_in):
-    file, _ = stand_in(nep)
+    file = stand_in(nep)[0].removesuffix(",batch=off")
     stand_in(sevennet)
     with pytest.raises(InputError, match=r"weights\.x is a file of nep, not of sevennet; write --calculator="):
         load_calculator(f"sevennet:{file}", trust_checkpoint=True)
@@ -343,6 +348,31 @@ def test_a_file_of_lammps_that_does_more_than_describe_a_potential_is_refused(st
         load_calculator(spec)
     assert says in str(refused.value)
     assert not CALLS
+
+
+def test_lammps_begins_again_after_an_error(stand_in, monkeypatch):
+    def calculate(self, atoms, properties, changes):
+        self.results = {"energy": self.count(atoms), "forces": np.zeros((len(atoms), 3))}
+
+    def count(self, atoms):  # as ASE's: adds the atoms that are more than last time to those that LAMMPS has
+        self.held = getattr(self, "held", 0) + len(atoms) - len(self.previous_atoms_numbers)
+        self.previous_atoms_numbers = atoms.numbers.copy()
+        if len(atoms) == 2:
+            raise RuntimeError("Lost atoms")
+        return self.held
+
+    spec, _ = stand_in(lammps)
+    for name, of in {"calculate": calculate, "count": count, "previous_atoms_numbers": []}.items():
+        monkeypatch.setattr(Calc, name, of, raising=False)
+    monkeypatch.setattr(Calc, "clean", lambda self: setattr(self, "held", 0), raising=False)
+    calculator = load_calculator(spec, trust_checkpoint=True)
+    found = {}
+    for size in (1, 2, 3):
+        try:
+            found[size] = evaluate(calculator, [Atoms(f"Si{size}", cell=[9] * 3, pbc=True)]).energies[0]
+        except EvaluationError:
+            found[size] = None
+    assert found == {1: 1, 2: None, 3: 3}
 
 
 def test_the_files_that_a_file_of_lammps_names_are_hashed_too(stand_in):

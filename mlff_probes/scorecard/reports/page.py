@@ -144,7 +144,7 @@ def render(sources: Sequence[Source]) -> str:
     from mlff_probes.scorecard.reports.figures import BARRIER_ERRORS
 
     sources = _own_labels(sources)
-    card = _joined(sources)
+    card = joined(sources)
     figures, undrawn = draw_all(card)
     problems = [f"the figure of {name} could not be drawn: {why}" for name, why in undrawn.items()]
     shown = [identity for identity in card.calculators if card.rows(identity.label)]
@@ -259,7 +259,7 @@ def _of(records: Iterable[Any], names: Mapping[str, str]) -> list[Any]:
     return [record.model_copy(update={"calculator": names[record.calculator]}) for record in records]
 
 
-def _joined(sources: Sequence[Source]) -> Scorecard:
+def joined(sources: Sequence[Source]) -> Scorecard:
     """One scorecard with the calculators of all, and the worst of their verdicts.
 
     Raises
