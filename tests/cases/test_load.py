@@ -40,7 +40,7 @@ def test_every_expectation_can_be_judged(case):
         assert expectation.tolerance.reason.endswith(".")
         assert expectation.source
         assert expectation.level_of_theory in ("PBE", "DMC", "exact")
-        of_laws = case.family == "physicality" or case.family == "inference"
+        of_laws = case.family in ("physicality", "inference", "representation")
         exact = of_laws or expectation.quantity in ("periodicity", "outcome", *LAWS_OF_DYNAMICS)
         by_symmetry = expectation.quantity == "stacking_fault_energy" and expectation.uncertainty == 0
         assert (expectation.level_of_theory == "exact") == (exact or by_symmetry)

@@ -135,15 +135,15 @@ def test_all_layers_keep_the_stacking_of_the_crystal(tmp_path):
 
 def test_what_is_made_is_a_case_once_it_has_energies(tmp_path, capsys):
     crystal = written(tmp_path, CRYSTALS["TiS2"], "TiS2.cif")
-    make = ["make", "sliding", str(crystal), "--to", str(tmp_path / "mine"), "--no-picture"]
+    make = ["make", "sliding", str(crystal), "--to", str(tmp_path / "mine"), "--no-picture", "--id", "mine"]
     assert main([*make, "--level", "PBE", "--gaps", "0.2"]) == 0
     said = capsys.readouterr().out
     for text in ("2.848 A of gap", "3 atoms (STiS)", "1/3  atop     S atop S", "no two registries are equal",
-                 "tis2_fixed_gap_0.2: nearest across the gap 3.05 A (S-S) at u = 1/3", "39 frames of 3 atoms",
+                 "mine_fixed_gap_0.2: nearest across the gap 3.05 A (S-S) at u = 1/3", "39 frames of 3 atoms",
                  "next: mlff-probes record "):  # fmt: skip
         assert text in said
     for file in sorted((tmp_path / "mine" / "sliding").glob("*.toml")):
-        with pytest.raises(UnrecordedError, match="mlff-probes record tis2_"):
+        with pytest.raises(UnrecordedError, match="mlff-probes record mine_"):
             load_case(file)
         frames = ase.io.read(file.with_suffix(".extxyz"), ":")
         for frame in frames:
@@ -153,8 +153,8 @@ def test_what_is_made_is_a_case_once_it_has_energies(tmp_path, capsys):
         case = load_case(file)
         assert case.reference.values["atop_energy"].value > 0.01
     assert main([*make, "--gaps", "0.4", "0.2"]) == 4
-    assert "tis2_fixed_gap_0.2.toml: is there already" in capsys.readouterr().err
-    assert not (tmp_path / "mine" / "sliding" / "tis2_fixed_gap_0.4.toml").exists()
+    assert "mine_fixed_gap_0.2.toml: is there already" in capsys.readouterr().err
+    assert not (tmp_path / "mine" / "sliding" / "mine_fixed_gap_0.4.toml").exists()
 
 
 DOPED = Wanted(registries=6, dopant="Cr@Sb")

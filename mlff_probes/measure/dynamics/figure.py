@@ -27,7 +27,7 @@ SPARSER = 8.0
 LINES = ("-", "--", ":", "-.")
 """Line styles, one for each element; the colour says which calculator it is."""
 
-LETTERS = 60
+LETTERS = 52
 """Letters of small print in a line as wide as a panel."""
 
 MARGIN_A = 0.5
