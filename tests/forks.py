@@ -39,9 +39,10 @@ PACKAGE = [
     "mlff_probes.measure.laws.symmetry", "mlff_probes.measure.laws.wall", "mlff_probes.measure.migration.relaxed_path",
     "mlff_probes.measure.migration.vacancy", "mlff_probes.session.start", "numpy", "pdb", "platformdirs.unix",
     "pydantic.main", "pydantic.types", "pytest", "rich._emoji_codes", "rich.console", "rich.table", "scipy.integrate",
-    "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xdist.plugin", "xdist.remote",
-    "xdist.workermanage", "xml.etree.ElementTree", "parsed",
+    "scipy.interpolate", "scipy.ndimage", "scipy.optimize", "threadpoolctl", "xml.etree.ElementTree", "parsed",
 ]  # fmt: skip
+"""Not pytest-xdist, which gives its workers the path that it finds when it is imported."""
+
 MODELS = ["imported_models"]
 TESTS = str(Path(__file__).parent)
 REFERENCES = "PARSED_ONCE"

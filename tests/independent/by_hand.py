@@ -380,10 +380,14 @@ def not_a_knot(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array([y[:-1], secants - h * (2 * m[:-1] + m[1:]) / 6, m[:-1] / 2, np.diff(m) / (6 * h)]).T
 
 
+ROUNDING_EV = 1e-5
+"""Of a total energy of some ten eV in float32: what rises by no more is flat."""
+
+
 def spline_minimum(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | tuple[None, None]:
-    """Place and depth of the minimum next to the lowest sample; none where that sample is the first or the last."""
+    """Place and depth of the minimum next to the lowest sample; none without samples on both sides that are higher."""
     lowest = int(np.argmin(y))
-    if lowest in (0, len(x) - 1):
+    if lowest in (0, len(x) - 1) or min(y[:lowest].max(), y[lowest + 1 :].max()) - y[lowest] <= ROUNDING_EV:
         return None, None
     # The zero of y is moved to the lowest sample: total energies of some hundred eV would cost digits of the depth.
     pieces = not_a_knot(x, y - y[lowest])
