@@ -77,7 +77,8 @@ def _head(card: Scorecard, costs: dict[str, Any], partly: dict[str, Scorecard], 
         said += f" Run in parts, and empty where nothing was measured: {', '.join(of_each)}."
     text = f"""What the quick tier says of {len(card.calculators)} models (`pytest --pyargs
 mlff_probes.probes --calculator=…`). Written by `benchmarks/gallery/page.py`, as `make gallery` does, from scorecards of
-{card.created[:10]}; every measured number is read from them. Machine: {machine}, shared with others, one thread, no GPU.{said}
+{card.created[:10]}; every measured number is read from them. Machine: {machine},
+shared with others, one thread, no GPU.{said}
 
 This is no ranking of force fields: few materials, the small cells and short simulations of a gate, and references that
 some of the models did not learn. What a mark means is said below the first table;
