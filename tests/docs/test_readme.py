@@ -138,7 +138,13 @@ def measured(request):
 
 
 def agree(shown: list[str], found: list[str], key: tuple[str, str]) -> None:
-    """Assert that a row that is shown is the one that was measured, but for rounding and chance."""
+    """Assert that a row that is shown is the one that was measured, but for rounding and chance.
+
+    Of a broken law the worst of many examples is shown, and rounding decides which of the steepest are resolved.
+    """
+    if FAMILY_OF[key[0]] == "physicality" and shown[-1] == found[-1] == "failed":
+        assert (shown[1], shown[3:]) == (found[1], found[3:]), key
+        return
     if "±" in found[0]:
         (a, _, of_a), (b, _, of_b) = shown[0].partition("±"), found[0].partition("±")
         assert float(a) == pytest.approx(float(b), abs=SIMULATED * (float(of_a) + float(of_b))), key
