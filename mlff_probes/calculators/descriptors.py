@@ -17,7 +17,7 @@ from mlff_probes.calculators.base import Calculator, Features, as_calculator
 from mlff_probes.calculators.evaluation import evaluate, passes
 from mlff_probes.core.errors import EvaluationError, InputError, NonFiniteError
 from mlff_probes.core.evaluation import Calls, Evaluation
-from mlff_probes.core.structures import derived
+from mlff_probes.core.structures import cell_out_of_reach, derived, in_parts
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -145,7 +145,7 @@ def soap(frames: Sequence[Atoms], symbols: Sequence[str]) -> list[Floats]:
     pairs = np.array([(a, b) for a in numbers for b in numbers if a <= b])
     columns = Labels(["neighbor_1_type", "neighbor_2_type"], pairs)
     found = []
-    for part in _parts(frames):
+    for part in in_parts(frames, SOAP_ATOMS):
         spectrum = calculator.compute([_without_vacuum(frame) for frame in part])
         block = spectrum.keys_to_samples("center_type").keys_to_properties(columns).block()
         found += np.split(_once(block), np.cumsum([len(frame) for frame in part])[:-1])
@@ -161,20 +161,6 @@ def _once(block: Any) -> Floats:
     return np.asarray((block.values * twice)[rows][:, kept], dtype=float)
 
 
-def _parts(frames: Sequence[Atoms]) -> Iterable[list[Atoms]]:
-    """Frames in their order, in parts of `SOAP_ATOMS` at most; a larger one goes alone."""
-    part: list[Atoms] = []
-    atoms = 0
-    for frame in frames:
-        if part and atoms + len(frame) > SOAP_ATOMS:
-            yield part
-            part, atoms = [], 0
-        part.append(frame)
-        atoms += len(frame)
-    if part:
-        yield part
-
-
 def _without_vacuum(frame: Atoms) -> Atoms:
     """The frame as featomic takes it: periodic in all directions, its images out of reach where it was not, or in none.
 
@@ -184,12 +170,7 @@ def _without_vacuum(frame: Atoms) -> Atoms:
         return frame
     if not frame.pbc.any():
         return derived(frame, cell=np.zeros((3, 3)), pbc=False, constraints=False)
-    cell = frame.cell.complete().array
-    for axis in np.flatnonzero(~frame.pbc):
-        normal = np.cross(*np.delete(cell, axis, axis=0))
-        normal /= np.linalg.norm(normal)
-        cell[axis] = normal * (np.ptp(frame.positions @ normal) + 2 * CUTOFF_A)
-    return derived(frame, cell=cell, pbc=True, constraints=False)
+    return derived(frame, cell=cell_out_of_reach(frame, 2 * CUTOFF_A), pbc=True, constraints=False)
 
 
 def _of_model(model: Calculator, frames: Sequence[Atoms], layer: str | None) -> Descriptors:

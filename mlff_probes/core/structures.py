@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.cell import Cell
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
@@ -178,6 +179,30 @@ def made(
         symbols, positions=positions, scaled_positions=scaled_positions, cell=cell, pbc=pbc, masses=masses,
         info={"charge": 0, **(info or {})},
     )  # fmt: skip
+
+
+def in_parts(frames: Iterable[Atoms], most_atoms: int) -> Iterator[list[Atoms]]:
+    """Frames in their order, in parts of `most_atoms` at most; a larger one goes alone."""
+    part, atoms = list[Atoms](), 0
+    for frame in frames:
+        if part and atoms + len(frame) > most_atoms:
+            yield part
+            part, atoms = [], 0
+        part.append(frame)
+        atoms += len(frame)
+    if part:
+        yield part
+
+
+def cell_out_of_reach(frame: Atoms, apart: float) -> Floats:
+    """A cell, A, that may repeat in all directions: along those in which `frame` does not, images are `apart` A away.
+
+    The vectors along which it repeats are its own; the others are at right angles to them and to each other.
+    """
+    cell = np.array(Cell(np.where(frame.pbc[:, None], frame.cell.array, 0.0)).complete().array)
+    for axis in np.flatnonzero(~frame.pbc):  # a unit vector
+        cell[axis] *= np.ptp(frame.positions @ cell[axis]) + apart
+    return cell
 
 
 def is_lattice(atoms: Atoms) -> bool:

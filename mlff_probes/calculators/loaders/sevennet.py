@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from ase.cell import Cell
 
 from mlff_probes.calculators.base import BatchFunction, FeatureFunction, Features
 from mlff_probes.calculators.stages import stage
-from mlff_probes.core.structures import made
+from mlff_probes.core.structures import cell_out_of_reach, made
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -132,11 +131,7 @@ def periodic(frame: Atoms, cutoff: float) -> Atoms:
     """
     if frame.pbc.all():
         return frame
-    vectors = np.where(frame.pbc[:, None], frame.cell.array, 0.0)
-    cell = Cell(vectors).complete().array.copy()
-    for axis in np.flatnonzero(~frame.pbc):  # a unit vector at right angles to the others
-        cell[axis] *= np.ptp(frame.positions @ cell[axis]) + cutoff + APART_A
-    return made(frame.numbers, positions=frame.positions, cell=cell)
+    return made(frame.numbers, positions=frame.positions, cell=cell_out_of_reach(frame, cutoff + APART_A))
 
 
 class ChannelsInnermost(torch.nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.protocol import PURE
 from mlff_probes.core.records import Samples, Value, as_lists
-from mlff_probes.core.structures import derived, rattled
+from mlff_probes.core.structures import derived, in_parts, rattled
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.parity.measurement import frame_force_rmse, labelled_forces
 from mlff_probes.measure.rank_correlation import rank_correlation
@@ -75,11 +75,11 @@ def extrapolation(calculator: Calculator, case: Case[Extrapolation], conditions:
 
     conditions.report("descriptors of the training frames")
     learned = Learned(protocol)
-    for part in parts(_training_frames(calculator, case)):
+    for part in in_parts(_training_frames(calculator, case), PART_ATOMS):
         learned.add(part, describe(part))
     conditions.report(f"descriptors of {len(case.frames)} frames")
     spaces = learned.spaces()
-    far = Far.joined([spaces.distances(part, describe(part).atoms) for part in parts(case.frames)])
+    far = Far.joined([spaces.distances(part, describe(part).atoms) for part in in_parts(case.frames, PART_ATOMS)])
     conditions.report(f"forces on {len(case.frames)} frames")
     evaluation = calls.add(evaluate(calculator, case.frames, forces=calculator.supplies("forces")))
     errors = _force_errors(case, evaluation)
@@ -89,19 +89,6 @@ def extrapolation(calculator: Calculator, case: Case[Extrapolation], conditions:
     values = {name: value.model_copy(update={"caveat": caveat}) for name, value in values.items()}
     values |= _laws(case, describe)
     return Result(values, _arrays(case, far, evaluation, errors), calls.evaluation(), _found(learned, spaces))
-
-
-def parts(frames: Iterable[Atoms]) -> Iterator[list[Atoms]]:
-    """Frames in their order, in parts of `PART_ATOMS` at most; a larger one goes alone."""
-    part, atoms = list[Atoms](), 0
-    for frame in frames:
-        if part and atoms + len(frame) > PART_ATOMS:
-            yield part
-            part, atoms = [], 0
-        part.append(frame)
-        atoms += len(frame)
-    if part:
-        yield part
 
 
 @dataclass(frozen=True)
