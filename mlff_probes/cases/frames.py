@@ -94,12 +94,12 @@ def _any(file: Path, protocol: Any) -> CaseFrames:
 def _with_training(file: Path, protocol: Any) -> CaseFrames:
     """Frames, each once in its origin, and training frames, as an `Extrapolation` wants them."""
     of_origins = [labelled_frames(sources, where=str(file), keys=protocol, needed=False)
-                  for sources in by_origin(_sources(file, protocol.origins))]  # fmt: skip
+                  for sources in _by_origin(_sources(file, protocol.origins))]  # fmt: skip
     files = [source for pattern in protocol.training for source in matching(file, pattern)]
-    return joined(of_origins, training_frames(files))
+    return _joined(of_origins, training_frames(files))
 
 
-def by_origin(sources: Sequence[tuple[str | None, Path]]) -> list[list[tuple[str | None, Path]]]:
+def _by_origin(sources: Sequence[tuple[str | None, Path]]) -> list[list[tuple[str | None, Path]]]:
     """Sources of one origin together."""
     found: dict[str | None, list[tuple[str | None, Path]]] = {}
     for origin, source in sources:
@@ -107,7 +107,7 @@ def by_origin(sources: Sequence[tuple[str | None, Path]]) -> list[list[tuple[str
     return list(found.values())
 
 
-def joined(parts: Sequence[CaseFrames], training: Sequence[Atoms]) -> CaseFrames:
+def _joined(parts: Sequence[CaseFrames], training: Sequence[Atoms]) -> CaseFrames:
     """All frames of some parts; energies and forces of those that are not labelled are NaN."""
     frames, energies, forces = list[Atoms](), list[NDArray[np.float64]](), list[NDArray[np.float64]]()
     for part in parts:

@@ -163,20 +163,23 @@ class Suite:
 
     def give_back(self, calculators: Collection[str]) -> None:
         """Give back the memory of models that can be loaded again, as they are if they are asked for after all."""
-        for label in calculators:
+        for label in calculators:  # without a name for the model, which would keep it
             if self._calculator[label].fresh is not None:
-                self._calculator[label] = self._calculator[label].unloaded
-        self.calculators = list(self._calculator.values())
+                self._hold(self._calculator[label].unloaded)
         release()
 
     def _loaded(self, calculator: str) -> Calculator:
         """A calculator with its model."""
         found = self._calculator[calculator]
         if found.ase is None and found.fresh is not None:
-            again = replace(found.fresh(), identity=found.identity, foundation=found.foundation)
-            self._calculator[calculator] = found = again
-            self.calculators = list(self._calculator.values())
+            found = replace(found.fresh(), identity=found.identity, foundation=found.foundation)
+            self._hold(found)
         return found
+
+    def _hold(self, calculator: Calculator) -> None:
+        """Have this calculator in the place of the one of its name."""
+        self._calculator[calculator.label] = calculator
+        self.calculators = list(self._calculator.values())
 
     def result(self, request: ProbeRequest, *, look_first: str = "") -> ProbeResult:
         """Measure (or recall) and judge one quantity."""
