@@ -45,6 +45,7 @@ def random_mace(
     max_ell: int = 2,
     correlation: int = 2,
     r_max: float = 5.0,
+    vectors: bool = False,
     reads_charge: bool = False,
 ) -> Path:
     """Write a ScaleShiftMACE with random weights to `path`, as `mace_run_train` writes its models.
@@ -57,11 +58,13 @@ def random_mace(
         Its size: scalar channels, highest order of the spherical harmonics, correlation order.
     r_max
         Cutoff in A.
+    vectors
+        Whether its atoms have vectors beside scalars.
     reads_charge
         Whether the energy depends on the total charge, which MACE reads from `info["charge"]` of a frame.
     """
     numbers = tuple(sorted(atomic_numbers[symbol] for symbol in elements))
-    size = {"channels": channels, "max_ell": max_ell, "correlation": correlation, "r_max": r_max}
+    size = {"channels": channels, "max_ell": max_ell, "correlation": correlation, "r_max": r_max, "vectors": vectors}
     path.write_bytes(_random_mace(dtype, tuple(heads), numbers, seed, reads_charge=reads_charge, **size))
     return path
 
@@ -161,6 +164,7 @@ def _scale_shift_mace(
     max_ell: int,
     correlation: int,
     r_max: float,
+    vectors: bool = False,
     reads_charge: bool = False,
 ) -> Any:
     from e3nn import o3
@@ -179,7 +183,7 @@ def _scale_shift_mace(
         interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
         num_interactions=2,
         num_elements=len(numbers),
-        hidden_irreps=o3.Irreps(f"{channels}x0e"),
+        hidden_irreps=o3.Irreps(f"{channels}x0e + {channels}x1o" if vectors else f"{channels}x0e"),
         MLP_irreps=o3.Irreps("16x0e"),
         atomic_energies=atomic_energies if several else atomic_energies[0],
         avg_num_neighbors=neighbours,

@@ -52,10 +52,14 @@ class Features:
         By the name of a layer, in the order of the model: one row for each atom, shape (n_atoms, n_features).
     whole
         Of the structure as a whole, shape (n_features,); None where the model has none.
+    equivariant
+        As `layers`, with the features that turn with the structure (vectors and tensors) beside those that stay the
+        same; empty where the model has none, or shows none.
     """
 
     layers: Mapping[str, Any]
     whole: Any = None
+    equivariant: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

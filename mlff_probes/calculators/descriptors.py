@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -44,12 +44,16 @@ STEP_A = 0.01
 
 PHYSICAL_NAME = "energy, force, force derivatives, RDF histogram and SOAP"
 
-Which = Literal["model", "soap", "physical"]
+EQUIVARIANT_NAME = "with those that turn with the structure"
+
+Which = Literal["model", "equivariant", "soap", "physical"]
 
 
 @dataclass(frozen=True)
 class Descriptors:
     """What describes some frames, in their order; the same however a frame is turned or repeated.
+
+    Equivariant features alone turn with a frame.
 
     Attributes
     ----------
@@ -61,6 +65,8 @@ class Descriptors:
         Shape (n_frames, n_features): what a model has of a structure as a whole, else the mean over its atoms.
     soap_because
         Why they are SOAP and not the features of the model; empty where they were asked for, or are not.
+    layers
+        The columns of each layer of the model; empty where they are no features of a model.
     evaluation
         How often the model was asked, and for how long.
     """
@@ -69,6 +75,7 @@ class Descriptors:
     atoms: tuple[Floats, ...]
     frames: Floats
     soap_because: str = ""
+    layers: Mapping[str, slice] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=lambda: Calls().evaluation())
 
 
@@ -92,7 +99,8 @@ def descriptors(
         ASE atoms; never modified.
     which
         "model": its own features (the invariant node features of MACE, the features of sites and crystals of CHGNet,
-        the scalar node features of SevenNet); SOAP where it has none, or shows none. "soap": SOAP. "physical", for each
+        the scalar node features of SevenNet); SOAP where it has none, or shows none. "equivariant": the same beside its
+        vectors and tensors, which turn with a frame (all node features of MACE). "soap": SOAP. "physical", for each
         atom: energy of the frame per atom (eV), size of the force (eV/A), the three eigenvalues of the derivative of
         the force with respect to its own place (eV/A^2, central differences of `STEP_A`), the density of neighbours in
         `RDF_BINS` shells up to `CUTOFF_A` (1/A^3), SOAP; it takes six calls for each atom, and a cell that is wider
@@ -105,7 +113,7 @@ def descriptors(
     Raises
     ------
     InputError
-        If the model has no such layer.
+        If the model has no such layer, or no equivariant features.
     EvaluationError
         If the calculator raises, or returns an array of the wrong shape; a `NonFiniteError` if a descriptor is NaN or
         infinite.
@@ -116,6 +124,8 @@ def descriptors(
         return _described(SOAP_NAME, frames, soap(frames, symbols))
     if which == "physical":
         return _physical(model, frames, symbols)
+    if which == "equivariant":
+        return _of_model(model, frames, layer, equivariant=True)
     if model.features is None:
         why = f"{model.label} shows no features of its own"
         return _described(SOAP_NAME, frames, soap(frames, symbols), soap_because=why)
@@ -173,26 +183,41 @@ def _without_vacuum(frame: Atoms) -> Atoms:
     return derived(frame, cell=cell_out_of_reach(frame, 2 * CUTOFF_A), pbc=True, constraints=False)
 
 
-def _of_model(model: Calculator, frames: Sequence[Atoms], layer: str | None) -> Descriptors:
+def _of_model(
+    model: Calculator, frames: Sequence[Atoms], layer: str | None, *, equivariant: bool = False
+) -> Descriptors:
     """The features of a model, one layer or all."""
-    assert model.features is not None
+    found, calls = _features(model, frames)
+    layers = [each.equivariant if equivariant else each.layers for each in found]
+    if equivariant and (model.features is None or not all(layers)):
+        raise InputError("", f"{model.label} shows no features that turn with a structure", 'take which="model"')
+    known = list(layers[0]) if layers else []
+    if found and layer is not None and layer not in known:
+        raise InputError("", f"{model.label} has no layer '{layer}'", f"it has {', '.join(known)}")
+    names = [layer] if layer else known
+    parts = [
+        [_checked(each[name], frame, f"frame {row}") for name in names]
+        for row, (each, frame) in enumerate(zip(layers, frames, strict=True))
+    ]
+    ends = np.cumsum([part.shape[1] for part in parts[0]]).tolist() if parts else []
+    columns = {name: slice(*ends_of) for name, *ends_of in zip(names, [0, *ends], ends, strict=False)}
+    atoms = [np.concatenate(part, axis=1) for part in parts]
+    wholes = [each.whole for each in found]
+    whole = None if equivariant or any(each is None for each in wholes) else wholes
+    said = [model.features_name, *([layer] if layer else []), *([EQUIVARIANT_NAME] if equivariant else [])]
+    return _described(", ".join(said), frames, atoms, whole=whole, layers=columns, evaluation=calls)
+
+
+def _features(model: Calculator, frames: Sequence[Atoms]) -> tuple[Sequence[Features], Evaluation]:
+    """What a model shows of some frames, and what it took; nothing of a model that shows nothing."""
+    if model.features is None:
+        return [], Calls().evaluation()
     start = time.perf_counter()
     with model.state.during():
         name, most = "frame {}".format, model.batch_atoms if model.batch else 0
         found, batches = passes(model, frames, partial(_answers, model), name, most_atoms=most)
         elapsed = model.device.now(time.perf_counter) - start
-    known = list(found[0].layers) if found else []
-    if found and layer is not None and layer not in known:
-        raise InputError("", f"{model.label} has no layer '{layer}'", f"it has {', '.join(known)}")
-    atoms = [
-        np.concatenate([_checked(each.layers[one], frame, f"frame {row}") for one in ([layer] if layer else known)], 1)
-        for row, (each, frame) in enumerate(zip(found, frames, strict=True))
-    ]
-    wholes = [each.whole for each in found]
-    whole = None if any(each is None for each in wholes) else wholes
-    calls = Evaluation(np.empty(0), None, calls=len(frames), batches=batches, model_s=elapsed)
-    said = f"{model.features_name}, {layer}" if layer else model.features_name
-    return _described(said, frames, atoms, whole=whole, evaluation=calls)
+    return found, Evaluation(np.empty(0), None, calls=len(frames), batches=batches, model_s=elapsed)
 
 
 def _answers(model: Calculator, frames: Sequence[Atoms]) -> Sequence[Features]:

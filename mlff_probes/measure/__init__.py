@@ -27,7 +27,7 @@ from mlff_probes.measure.migration.protocols import FccVacancy, FixedPath, Relax
 from mlff_probes.measure.parity.figure import PARITY
 from mlff_probes.measure.parity.measurement import labels, parity
 from mlff_probes.measure.parity.protocols import Parity
-from mlff_probes.measure.representation.figure import EXTRAPOLATION
+from mlff_probes.measure.representation.figure import EXTRAPOLATION, FORGETTING
 from mlff_probes.measure.representation.protocols import Extrapolation, Forgetting
 from mlff_probes.measure.sliding.figure import FIXED_GAP, RELAXED_GAP
 from mlff_probes.measure.sliding.measurement import fixed_gap_slide, periodic_images, relaxed_gap_slide
@@ -41,7 +41,7 @@ KINDS = (
     Kind(RelaxedGapSlide, OnFrames(relaxed_gap_slide), RELAXED_GAP),
     Kind(Parity, OnFrames(parity), PARITY, labels),
     Kind(Extrapolation, Later("representation.measurement:extrapolation"), EXTRAPOLATION),
-    Kind(Forgetting, Later("representation.forgetting:forgetting")),
+    Kind(Forgetting, Later("representation.forgetting:forgetting"), FORGETTING),
     Kind(Symmetry, Later("laws.symmetry:symmetry"), SYMMETRY),
     Kind(Derivatives, Later("laws.derivatives:derivatives"), DERIVATIVES),
     Kind(Smoothness, Later("laws.smoothness:smoothness"), SMOOTHNESS),

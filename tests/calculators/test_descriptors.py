@@ -34,7 +34,7 @@ def crystal():
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    file = random_mace(tmp_path_factory.mktemp("mace") / "random.model")
+    file = random_mace(tmp_path_factory.mktemp("mace") / "random.model", vectors=True)
     with weights_only_kept():
         mace = load_calculator(str(file))
     lj = LennardJones(sigma=2.5, epsilon=0.1, rc=4.0, smooth=True)
@@ -82,6 +82,21 @@ def test_they_say_what_they_are_and_layers_stand_side_by_side(models, crystal):
     with pytest.raises(InputError, match="has no layer 'layer 7'; it has layer 1, layer 2"):
         descriptors(models["mace"], [crystal], layer="layer 7")
     assert descriptors(models["mace"], []).atoms == ()
+
+
+def test_vectors_of_a_layer_turn_with_the_structure_and_stand_behind_its_scalars(models, crystal):
+    turned = crystal.copy()
+    turned.rotate(40, (1, 2, 3), rotate_cell=True)
+    found = descriptors(models["mace"], [crystal, turned], which="equivariant", layer="layer 1")
+    assert found.name == "invariant node features of MACE, layer 1, with those that turn with the structure"
+    scalars = descriptors(models["mace"], [crystal], layer="layer 1").atoms[0]
+    one, other = (atoms[:, scalars.shape[1] :].reshape(len(atoms), -1, 3) for atoms in found.atoms)
+    assert np.array_equal(found.atoms[0][:, : scalars.shape[1]], scalars)
+    assert one.shape[1] > 0
+    assert np.abs(one - other).max() > 0.1 * np.abs(one).max()
+    assert np.linalg.norm(other, axis=2) == pytest.approx(np.linalg.norm(one, axis=2), rel=1e-6)
+    with pytest.raises(InputError, match='shows no features that turn with a structure; take which="model"'):
+        descriptors(models["chgnet"], [crystal], which="equivariant")
 
 
 def test_soap_is_made_in_parts_and_of_slabs_and_molecules(crystal, monkeypatch):

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from support import STORED_QUANTITIES
+from support import STORED, STORED_QUANTITIES
 
 SLOW = '''
 
@@ -28,9 +28,10 @@ def slow():
     return Slow()
 '''
 
-SLEEP_AFTER = {"one process": 9 + 5 + 3, "-n 2": 90}
-"""Structures before the sleep. In one process: the 9 and 5 of two paths, 3 of what comes then. With two workers, of
-187: enough for two measurements to be finished whichever they are, while two others are half done."""
+LARGEST = sorted(len(case.stored.energies) for case in STORED)[-3:]
+SLEEP_AFTER = {"one process": 9 + 5 + 3, "-n 2": sum(LARGEST)}
+"""Structures before the sleep. In one process: the 9 and 5 of two paths, 3 of what comes then. With two workers: more
+than one finished measurement and two half-done ones can hold, whichever they are, so two are finished."""
 WORKERS = {"one process": (), "-n 2": ("-n", "2")}
 SENT = {
     "Ctrl-C": (os.killpg, signal.SIGINT, "interrupted"),

@@ -16,8 +16,11 @@ from mlff_probes import load_calculator
 from mlff_probes.calculators.base import Features, as_calculator
 from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.structures import rattled
 from mlff_probes.measure.measurement import measure_case
 from mlff_probes.measure.representation.protocols import Forgetting
+
+PULL = 0.05  # eV/A
 
 FRAMES = []
 for origin, name in (("hop", "migration/cr_sb2te3_deep"), ("slide", "sliding/sb2te3_fixed_gap_0.0")):
@@ -47,7 +50,8 @@ def test_a_copy_has_changed_nothing():
     for part in ("", "_Cr", "_Sb", "_Te", "_of_hop", "_of_slide"):
         assert values[f"cka{part}"].value == pytest.approx(1)
         assert values[f"cka{part}"].uncertainty == pytest.approx(0, abs=1e-9)
-        assert values[f"drift{part}"].value == 0
+        assert values[f"drift{part}"].value == values[f"force_change{part}"].value == 0
+    assert values["energy_change"].value == values["energy_change_of_hop"].value == 0
 
 
 def test_a_rotated_copy_is_alike_but_has_drifted():
@@ -68,11 +72,55 @@ def test_a_forgotten_element_shows_and_the_others_are_kept():
     assert abs(lost["cka"].value) < 0.2 + lost["cka"].uncertainty
 
 
+class Tuned(Sound):
+    """Says of chromium what it costs alone, and of tellurium that it is pulled along x."""
+
+    def evaluated(self, atoms):
+        found, pulled = super().evaluated(atoms), atoms.numbers == 52
+        found["energy"] += 3.0 * (atoms.numbers == 24).sum() + PULL * atoms.positions[pulled, 0].sum()
+        return found | {"forces": found["forces"] - PULL * np.outer(pulled, [1, 0, 0])}
+
+
+def test_forces_and_what_rattling_costs_are_compared_and_energies_of_isolated_atoms_are_not():
+    result = measure_case(replace(load(Tuned), foundation=load()), CASE)
+    values = result.values
+    assert values["force_change_Te"].value == pytest.approx(1000 * PULL / np.sqrt(3))
+    assert values["force_change_Sb"].value == pytest.approx(0, abs=1e-9)
+    rng, costs = np.random.default_rng(0), []
+    for frame in FRAMES:
+        moves = rattled(frame, 0.1, rng).positions - frame.positions
+        costs.append(1000 * PULL * moves[frame.numbers == 52, 0].sum() / len(frame))
+    assert values["energy_change"].value == pytest.approx(np.sqrt(np.mean(np.square(costs))), rel=1e-6)
+    assert "energy_change_Te" not in values
+    assert result.arrays["force_change"][0] == pytest.approx(1000 * PULL * np.sqrt(12 / 21 / 3))
+
+
+def test_elements_of_few_frames_are_taken_together_and_layers_are_told_apart():
+    own = load()
+    two = replace(
+        own,
+        features=lambda frames: [
+            Features({"first": f.layers["shells"], "second": f.layers["shells"] ** 2}) for f in own.features(frames)
+        ],
+    )
+    few = replace(CASE, frames=tuple(FRAMES[5:]))
+    result = measure_case(replace(two, foundation=own), few)
+    assert {name for name in result.values if name.startswith("cka_") and "_of_" not in name} == {
+        "cka_Sb", "cka_Te", "cka_others"
+    }  # fmt: skip
+    assert "20 there" in result.values["drift"].problem.reason
+    assert result.arrays["layer"] == [], "no layer that both have"
+    arrays = measure_case(replace(two, foundation=two), few).arrays
+    assert (arrays["layer"], arrays["element"]) == (["first"] * 2 + ["second"] * 2, ["Sb", "Te"] * 2)
+
+
 def test_where_nothing_is_compared_it_is_said_why():
     none = measured(load(), None)["cka"].problem
     assert none.by_nature
     assert none.reason.endswith("add ,foundation=SPEC to the calculator")
-    assert "Sound shows no features of its own" in measured(load(), as_calculator(Sound()))["cka"].problem.reason
+    bare = measured(load(), as_calculator(Sound()))
+    assert "Sound shows no features of its own" in bare["cka"].problem.reason
+    assert bare["force_change"].value == 0
     other = measured(changed(lambda x: x[:, :7]), load())
     assert other["cka"].value is not None
     assert "7 features here and 20 there" in other["drift"].problem.reason

@@ -329,7 +329,7 @@ def _batch(calculator: Any) -> Any:
 
 
 def _features(calculator: Any) -> Any:
-    """One forward pass for the scalar node features of each layer; None for a model without layers of products."""
+    """One forward pass for the node features of each layer; None for a model without layers of products."""
     from e3nn import o3
     from mace.tools import torch_tools
 
@@ -339,8 +339,10 @@ def _features(calculator: Any) -> Any:
     merged_graph = _merged_graph(calculator)
     irreps = [o3.Irreps(str(product.linear.irreps_out)) for product in model.products]
     starts = np.cumsum([0, *(each.dim for each in irreps)])
+    names = [f"layer {n + 1}" for n in range(len(irreps))]
     # the scalars of a layer come first in it
-    layers = {f"layer {n + 1}": slice(starts[n], starts[n] + each.count("0e")) for n, each in enumerate(irreps)}
+    scalars = [slice(start, start + each.count("0e")) for start, each in zip(starts, irreps, strict=False)]
+    all_columns = [slice(start, start + each.dim) for start, each in zip(starts, irreps, strict=False)]
 
     def features(frames: Sequence[Atoms]) -> list[Features]:
         with torch_tools.default_dtype(calculator.default_dtype):
@@ -350,7 +352,13 @@ def _features(calculator: Any) -> Any:
         with stage("copies"):
             nodes = out["node_feats"].detach().cpu().numpy()
             ends = merged.ptr.cpu().numpy()[1:-1]
-        return [Features({name: part[:, each] for name, each in layers.items()}) for part in np.split(nodes, ends)]
+        return [
+            Features(
+                {name: part[:, columns] for name, columns in zip(names, scalars, strict=True)},
+                equivariant={name: part[:, columns] for name, columns in zip(names, all_columns, strict=True)},
+            )
+            for part in np.split(nodes, ends)
+        ]
 
     return features
 

@@ -1,8 +1,8 @@
-"""Picture of a representation: how far the frames of each path lie outside, below their energies."""
+"""Pictures of a representation: how far frames lie outside, below their energies; what fine-tuning moved."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlff_probes.core.units import number
 from mlff_probes.core.view import Curve, FigureView
@@ -83,6 +83,48 @@ def _plain(axis: Axis) -> None:
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter("")
 
+
+MOST_CHANGED = 12
+"""Frames that are named in the picture of what fine-tuning moved."""
+
+
+def _forgetting(figure: SubFigure, view: FigureView) -> None:
+    """For each calculator a row: CKA and drift of each element, layer by layer, and the frames that changed most."""
+    rows = figure.subplots(len(view.curves), 3, squeeze=False)
+    for (alike, drifted, forces), curve in zip(rows, view.curves, strict=True):
+        arrays, said = curve.measurement.arrays, curve.measurement.diagnostics
+        elements = list(dict.fromkeys(arrays.get("element", [])))
+        for index, layer in enumerate(dict.fromkeys(arrays.get("layer", []))):
+            mine = [i for i, each in enumerate(arrays["layer"]) if each == layer]
+            places = [elements.index(arrays["element"][i]) for i in mine]
+            style = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "label": layer}
+            cka, half = ([arrays[name][i] for i in mine] for name in ("cka", "cka_half_width"))
+            alike.errorbar(places, cka, half, linestyle="", capsize=2, **style)
+            drifted.plot(places, [arrays["drift"][i] for i in mine], linestyle="", **style)
+        for axes, name in ((alike, "linear CKA"), (drifted, "drift, in the\nfoundation's spread")):
+            axes.set_xticks(range(len(elements)), elements)
+            axes.set_ylabel(name)
+        alike.set_ylim(top=1.05)
+        drifted.set_ylim(bottom=0)
+        if elements:
+            alike.legend(frameon=False, fontsize=8)
+        alike.set_title(f"{curve.measurement.calculator} against {said['foundation']}", fontsize=9, loc="left")
+        _most_changed(forces, arrays)
+
+
+def _most_changed(axes: Axes, arrays: dict[str, list[Any]]) -> None:
+    """The frames whose forces changed most, from above."""
+    order = sorted(range(len(arrays.get("frame", []))), key=lambda i: -arrays["force_change"][i])[:MOST_CHANGED]
+    axes.barh(range(len(order)), [arrays["force_change"][i] for i in order], color=T2_COLOR)
+    axes.set_yticks(range(len(order)), [arrays["frame"][i] for i in order], fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("RMS change of forces (meV/Å)")
+
+
+FORGETTING = Drawing(
+    _forgetting, lambda calculators: (11.0, 3.4 * calculators + legend_room(calculators)), needs_a_model=True
+)
+"""What fine-tuning moved."""
 
 EXTRAPOLATION = Drawing(
     _extrapolation, lambda calculators: (9.6, 4.6 * calculators + legend_room(calculators)), needs_a_model=True

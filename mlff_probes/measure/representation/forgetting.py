@@ -1,23 +1,27 @@
-"""How far the features of a fine-tuned model drifted from those of its foundation."""
+"""What fine-tuning moved: the features of a model, its energies and its forces, against those of its foundation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.calculators.descriptors import descriptors
+from mlff_probes.calculators.descriptors import Descriptors, descriptors
+from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
-from mlff_probes.core.evaluation import Calls
+from mlff_probes.core.evaluation import Calls, Evaluation
 from mlff_probes.core.protocol import PURE
-from mlff_probes.core.records import Samples, Value
-from mlff_probes.core.structures import rattled
+from mlff_probes.core.records import Samples, Value, as_lists
+from mlff_probes.core.structures import derived, rattled
 from mlff_probes.measure.kind import QUIET, Conditions
-from mlff_probes.measure.representation.protocols import Forgetting
+from mlff_probes.measure.representation.protocols import Forgetting, parts_of
 from mlff_probes.measure.results import Result, missing, not_supplied
 from mlff_probes.methods.analysis.similarity import Similarity, linear_cka_interval
 
@@ -29,9 +33,18 @@ NO_FOUNDATION = "nobody says what the model was fine-tuned from; add ,foundation
 
 NO_FEATURES = "{} shows no features of its own, and SOAP knows nothing of a model"
 
+NO_FORCES = "{} implements no forces"
+
+MEV = 1000.0
+
+Number = Callable[[str, str, str], tuple[float, float | None]]
+"""(what, element, origin) -> CKA or drift of these atoms, and half the width of its interval."""
+
 
 def forgetting(calculator: Calculator, case: Case[Forgetting], conditions: Conditions = QUIET) -> Result:
-    """Compare the features of a model with those of its foundation, on the atoms of rattled frames.
+    """Compare a model with its foundation on the atoms of rattled frames.
+
+    Its features, where both show any:
 
     - `cka_X` linear CKA (`linear_cka`) of both over the atoms of element X, with an interval from resampling frames: 1
       where one is a rotated and scaled copy of the other, 0 where they have nothing in common;
@@ -39,56 +52,52 @@ def forgetting(calculator: Calculator, case: Case[Forgetting], conditions: Condi
       square distance from their mean): 0 where nothing changed, about 1.4 where the one says nothing of the other. It
       asks for features of the same neurons, as fine-tuning leaves them;
     - `cka_of_o`, `drift_of_o` of the element of the frames of origin o for which it is lowest, or largest; `cka` and
-      `drift` of all frames.
+      `drift` of all frames. Elements of few frames are taken together.
+
+    What it makes of them:
+
+    - `force_change`, `force_change_of_o`, `force_change_X` root mean square difference of both forces, component by
+      component, meV/A;
+    - `energy_change`, `energy_change_of_o` root mean square difference, over frames, of what both say the rattling
+      costs, meV/atom: energies of isolated atoms, which fine-tuning often changes, have no part in it.
     """
-    units, calls = case.protocol.units(case.frames), Calls()
-    foundation = calculator.foundation
+    units, foundation = case.protocol.units(case.frames), calculator.foundation
     if foundation is None:
-        return _nothing(units, calls, NO_FOUNDATION, by_nature=True)
-    for model in (calculator, foundation):
-        if model.features is None:
-            return _nothing(units, calls, NO_FEATURES.format(model.label))
-    frames = [f for f in case.frames if not _unknown(f, calculator, foundation)]
+        return _nothing(units, NO_FOUNDATION)
+    models = calculator, foundation
+    frames = [f for f in case.frames if not _unknown(f, *models)]
     if not frames:
-        return _nothing(units, calls, f"all frames are {UNKNOWN}")
-    rng = np.random.default_rng(case.protocol.seed)
-    moved = [rattled(frame, case.protocol.rattle_a, rng) for frame in frames]
-    found = []
-    for model in (calculator, foundation):
-        conditions.report(f"features of {model.label} on {len(frames)} frames")
-        found.append(descriptors(model, moved))
-        calls.add(found[-1].evaluation)
-    both = Both.of(frames, found[0].atoms, found[1].atoms)
-    values = {name: _value(name, both, case, frames) for name in units}
-    return Result(values, {}, calls.evaluation(), {"descriptors": found[0].name, "foundation": foundation.label})
+        return _nothing(units, f"all frames are {UNKNOWN}", by_nature=False)
+    pair = Pair.of(models, case, frames, conditions)
+
+    @cache  # an interval is had once, whichever quantities it is for
+    def number(what: str, part: str, origin: str) -> tuple[float, float | None]:
+        assert pair.described is not None
+        return _number(what, pair.described.part(pair.atoms(part, origin)), case.protocol.seed)
+
+    values = {name: _value(name, unit, pair, case, number) for name, unit in units.items()}
+    said = {"foundation": foundation.label} | ({"descriptors": pair.features} if pair.features else {})
+    return Result(values, pair.arrays(), pair.evaluation, said)
 
 
 @dataclass(frozen=True)
 class Both:
-    """The atoms of some frames: element, frame, origin, and the features of a model and of its foundation."""
+    """Some numbers of the atoms of some frames, one row an atom: those of a model and those of its foundation."""
 
-    symbols: NDArray[np.str_]
     frames: NDArray[np.int_]
-    origins: NDArray[np.str_]
     own: Floats
     theirs: Floats
 
-    @classmethod
-    def of(cls, frames: Sequence[Atoms], own: Sequence[Floats], theirs: Sequence[Floats]) -> Both:
-        """Those of frames, from the features of the atoms of each."""
-        sizes = [len(frame) for frame in frames]
-        symbols = np.array([symbol for frame in frames for symbol in frame.get_chemical_symbols()])
-        origins = np.repeat([str(frame.info["origin"]) for frame in frames], sizes)
-        rows = np.repeat(np.arange(len(frames)), sizes)
-        return cls(symbols, rows, origins, np.concatenate(own), np.concatenate(theirs))
+    def part(self, mine: NDArray[np.bool_]) -> Both:
+        """Those of some atoms."""
+        return Both(self.frames[mine], self.own[mine], self.theirs[mine])
 
-    def part(self, symbol: str, origin: str = "") -> Both:
-        """The atoms of an element, in the frames of an origin; "" for all."""
-        mine = (self.symbols == symbol) & ((self.origins == origin) if origin else True)
-        return Both(self.symbols[mine], self.frames[mine], self.origins[mine], self.own[mine], self.theirs[mine])
+    def columns(self, own: slice, theirs: slice) -> Both:
+        """Some of the numbers of each atom."""
+        return Both(self.frames, self.own[:, own], self.theirs[:, theirs])
 
     def drift(self) -> float:
-        """The mean distance of both features, in the spread of the foundation's.
+        """The mean distance of both, in the spread of the foundation's.
 
         Raises
         ------
@@ -103,32 +112,169 @@ class Both:
         return float(np.linalg.norm(self.own - self.theirs, axis=1).mean()) / spread
 
     def cka(self, seed: int) -> Similarity:
-        """How alike both features are; raises `ValueError` as `linear_cka_interval`."""
+        """How alike both are; raises `ValueError` as `linear_cka_interval`."""
         return linear_cka_interval(self.own, self.theirs, self.frames, seed=seed)
 
+    def difference(self) -> float:
+        """The root mean square difference of both, number by number."""
+        return float(np.sqrt(((self.own - self.theirs) ** 2).mean()))
 
-def _value(name: str, both: Both, case: Case[Forgetting], known: Sequence[Atoms]) -> Value:
-    """One quantity: of an element, or of the element that changed most."""
-    what, _, rest = name.partition("_")
+
+@dataclass(frozen=True)
+class Pair:
+    """What a model and its foundation say of some frames.
+
+    Attributes
+    ----------
+    known
+        The frames.
+    part_of
+        By origin, "" for all: `parts_of` its frames in the case.
+    symbols, origins
+        Of each atom: its element; the origin of its frame.
+    described, forces
+        Features and forces, eV/A, of the atoms; None where one of both has none.
+    energies
+        Energy that the rattling costs, eV/atom, one row a frame.
+    why_not
+        Why there are no features, or no forces.
+    features
+        What the features are; empty where there are none.
+    layers
+        By the name of a layer that both have, its columns here and there.
+    seed
+        Of the halves from which intervals are had.
+    evaluation
+        What both were asked.
+    """
+
+    known: tuple[Atoms, ...]
+    part_of: dict[str, dict[str, str]]
+    symbols: NDArray[np.str_]
+    origins: NDArray[np.str_]
+    described: Both | None
+    forces: Both | None
+    energies: Both
+    why_not: dict[str, str]
+    features: str
+    layers: dict[str, tuple[slice, slice]]
+    seed: int
+    evaluation: Evaluation
+
+    @classmethod
+    def of(
+        cls, models: tuple[Calculator, Calculator], case: Case[Forgetting], frames: Sequence[Atoms], told: Conditions
+    ) -> Pair:
+        """Ask a model and its foundation of frames of a case, as they are and rattled."""
+        calls, rng = Calls(), np.random.default_rng(case.protocol.seed)
+        still = [derived(frame, constraints=False) for frame in frames]
+        moved = [rattled(frame, case.protocol.rattle_a, rng) for frame in frames]
+        by_origin: dict[str, list[Atoms]] = {"": list(case.frames)}
+        for frame in case.frames:
+            by_origin.setdefault(str(frame.info["origin"]), []).append(frame)
+        sizes = np.array([len(frame) for frame in frames])
+        featureless = [model.label for model in models if model.features is None]
+        forceless = [model.label for model in models if not model.supplies("forces")]
+        why_not = {"features": NO_FEATURES.format(featureless[0])} if featureless else {}
+        why_not |= {"forces": NO_FORCES.format(forceless[0])} if forceless else {}
+        found, forces, costs = list[Descriptors](), list[Any](), list[Floats]()
+        for model in models:
+            told.report(f"{model.label} on {len(frames)} frames")
+            if not featureless:
+                found.append(descriptors(model, moved))
+                calls.add(found[-1].evaluation)
+            after = calls.add(evaluate(model, moved, forces=not forceless))
+            forces.append(after.forces)
+            before = calls.add(evaluate(model, still, forces=False))
+            costs.append((after.energies - before.energies) / sizes)
+        rows = np.repeat(np.arange(len(frames)), sizes)
+        shared = [name for name in found[0].layers if name in found[1].layers] if found else []
+        return cls(
+            tuple(frames),
+            {origin: parts_of(some) for origin, some in by_origin.items()},
+            np.array([symbol for frame in frames for symbol in frame.get_chemical_symbols()]),
+            np.repeat([str(frame.info["origin"]) for frame in frames], sizes),
+            Both(rows, *(np.concatenate(each.atoms) for each in found)) if found else None,
+            None if forceless else Both(rows, *(np.concatenate(each) for each in forces)),
+            Both(np.arange(len(frames)), *(cost[:, None] for cost in costs)),
+            why_not,
+            "" if featureless else found[0].name,
+            {name: (found[0].layers[name], found[1].layers[name]) for name in shared},
+            case.protocol.seed,
+            calls.evaluation(),
+        )
+
+    def atoms(self, part: str, origin: str) -> NDArray[np.bool_]:
+        """Which atoms are of an element, in the frames of an origin; "" for all."""
+        found: NDArray[np.bool_] = np.full(len(self.symbols), True)
+        if part:
+            found &= np.isin(self.symbols, [s for s, its_part in self.part_of[origin].items() if its_part == part])
+        return found & ((self.origins == origin) if origin else True)
+
+    def parts(self, origin: str) -> list[str]:
+        """The elements of the frames of an origin, by their names in `part_of`."""
+        held = set(self.symbols[self.atoms("", origin)].tolist())
+        return sorted({part for symbol, part in self.part_of[origin].items() if symbol in held})
+
+    def arrays(self) -> dict[str, list[Any]]:
+        """What is drawn: CKA and drift of each element in each layer, and by how much the forces on a frame changed."""
+        found: dict[str, list[Any]] = {}
+        if self.described is not None:
+            found |= {name: [] for name in ("layer", "element", "cka", "cka_half_width", "drift")}
+            for layer, part in product(self.layers, self.parts("")):
+                both = self.described.columns(*self.layers[layer]).part(self.atoms(part, ""))
+                try:
+                    row = [layer, part, *_number("cka", both, self.seed), both.drift()]
+                except ValueError:
+                    continue
+                for name, number in zip(found, row, strict=True):
+                    found[name].append(number)
+        if self.forces is not None:
+            changes = [self.forces.part(self.forces.frames == row).difference() for row in range(len(self.known))]
+            found["frame"] = [str(frame.info.get("formula", frame.info["origin"])) for frame in self.known]
+            found |= as_lists({"force_change": MEV * np.array(changes)})
+        return found
+
+
+def _value(name: str, unit: str, pair: Pair, case: Case[Forgetting], number: Number) -> Value:
+    """One quantity: of an element, of an origin, or of all."""
+    what = next(each for each in Forgetting.quantities if name.startswith(each))
+    rest = name.removeprefix(what).removeprefix("_")
     origin = rest.removeprefix("of_") if rest.startswith("of_") else ""
-    element = "" if origin else rest
-    asked, used = ([f for f in some if _belongs(f, element, origin)] for some in (case.frames, known))
-    symbols = [element] if element else sorted({symbol for frame in used for symbol in set(frame.symbols)})
-    found, why = list[tuple[float, float | None, str]](), list[str]()
-    for symbol in symbols if used else ():
-        part = both.part(symbol, origin)
-        try:
-            found.append((*_number(what, part, case.protocol.seed), symbol))
-        except ValueError as error:
-            why.append(f"{symbol}: {error}")
-    if not found:
-        return missing(PURE, "; ".join(why) or f"each of its {len(asked)} frames is one {UNKNOWN}", unresolved=True)
-    value, uncertainty, symbol = (max if what == "drift" else min)(found)
-    most = f"that of {symbol}, the {'largest' if what == 'drift' else 'lowest'} of {', '.join(symbols)}"
-    caveat = "; ".join([most] * (len(symbols) > 1) + why)
+    part = "" if origin else rest
+    asked, used = ([f for f in some if _belongs(f, part, origin, pair)] for some in (case.frames, pair.known))
+    if not used:
+        return missing(unit, f"each of its {len(asked)} frames is one {UNKNOWN}", unresolved=True)
     left_out = {UNKNOWN: len(asked) - len(used)} if len(used) < len(asked) else {}
     samples = Samples(used=len(used), of=len(asked), what="frames", left_out=left_out, by_nature=tuple(left_out))
-    return Value(value=value, unit=PURE, uncertainty=uncertainty, samples=samples, caveat=caveat)
+    if what in ("cka", "drift"):
+        found = _of_features(what, pair, part, origin, number)
+    elif what == "energy_change":
+        rows = np.array([_belongs(frame, part, origin, pair) for frame in pair.known])
+        found = Value(value=MEV * pair.energies.part(rows).difference(), unit=unit)
+    elif pair.forces is None:
+        found = not_supplied(unit, pair.why_not["forces"])
+    else:
+        found = Value(value=MEV * pair.forces.part(pair.atoms(part, origin)).difference(), unit=unit)
+    return found if found.value is None else found.model_copy(update={"samples": samples})
+
+
+def _of_features(what: str, pair: Pair, part: str, origin: str, number: Number) -> Value:
+    """CKA or drift of an element, or of the element that changed most."""
+    if pair.described is None:
+        return not_supplied(PURE, pair.why_not["features"])
+    parts = [part] if part else pair.parts(origin)
+    found, why = list[tuple[float, float | None, str]](), list[str]()
+    for each in parts:
+        try:
+            found.append((*number(what, each, origin), each))
+        except ValueError as error:
+            why.append(f"{each}: {error}")
+    if not found:
+        return missing(PURE, "; ".join(why), unresolved=True)
+    value, uncertainty, which = (max if what == "drift" else min)(found)
+    most = f"that of {which}, the {'largest' if what == 'drift' else 'lowest'} of {', '.join(parts)}"
+    return Value(value=value, unit=PURE, uncertainty=uncertainty, caveat="; ".join([most] * (len(parts) > 1) + why))
 
 
 def _number(what: str, part: Both, seed: int) -> tuple[float, float | None]:
@@ -139,15 +285,15 @@ def _number(what: str, part: Both, seed: int) -> tuple[float, float | None]:
     return cka.value, max(cka.high - cka.value, cka.value - cka.low)
 
 
-def _belongs(frame: Atoms, element: str, origin: str) -> bool:
+def _belongs(frame: Atoms, part: str, origin: str, pair: Pair) -> bool:
     """Whether a frame holds an element, or is of an origin; "" for any."""
-    return (not element or element in frame.get_chemical_symbols()) and origin in ("", str(frame.info["origin"]))
+    held = {pair.part_of[""][symbol] for symbol in frame.symbols} if part else {""}
+    return part in held and origin in ("", str(frame.info["origin"]))
 
 
-def _nothing(units: dict[str, str], calls: Calls, why: str, *, by_nature: bool = False) -> Result:
-    return Result(
-        {name: not_supplied(u, why, by_nature=by_nature) for name, u in units.items()}, {}, calls.evaluation()
-    )
+def _nothing(units: dict[str, str], why: str, *, by_nature: bool = True) -> Result:
+    values = {name: not_supplied(unit, why, by_nature=by_nature) for name, unit in units.items()}
+    return Result(values, {}, Calls().evaluation())
 
 
 def _unknown(frame: Atoms, *models: Calculator) -> bool:

@@ -1,13 +1,14 @@
-"""Extrapolation from training frames, and drift from a foundation, in a space of descriptors."""
+"""Extrapolation from training frames in a space of descriptors, and what fine-tuning moved."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from mlff_probes.core.protocol import PURE, BaseProtocol, FramesFrom, LabelKeys
+from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, BaseProtocol, FramesFrom, LabelKeys
 from mlff_probes.core.records import Slug, Text
 
 if TYPE_CHECKING:
@@ -79,8 +80,21 @@ class Extrapolation(BaseProtocol, LabelKeys):
         return self.model_copy(update={"seed": self.seed + seed})
 
 
+OTHERS = "others"
+"""The elements that few frames hold, taken together."""
+
+FEWEST_FRAMES = 8
+"""Frames that an element is in, at least, to be looked at by itself: of fewer, an interval says little."""
+
+
+def parts_of(frames: Sequence[Atoms]) -> dict[str, str]:
+    """Each element of some frames -> itself, or `OTHERS` where it is in fewer than `FEWEST_FRAMES`; sorted."""
+    held = Counter(symbol for frame in frames for symbol in set(frame.symbols))
+    return {symbol: symbol if held[symbol] >= FEWEST_FRAMES else OTHERS for symbol in sorted(held)}
+
+
 class Forgetting(BaseProtocol):
-    """How far the features of a fine-tuned model drifted from those of its foundation, element by element.
+    """How far a fine-tuned model drifted from its foundation: features, element by element, energies and forces.
 
     The foundation is named with the model: ``--calculator=tuned.model,foundation=SPEC``. Only structures are read;
     those with an element that either does not know are left out.
@@ -104,14 +118,22 @@ class Forgetting(BaseProtocol):
     family: ClassVar[str] = "representation"
     frames_from: ClassVar[FramesFrom] = "any frames"
     chooses_elements: ClassVar[bool] = True
-    quantities: ClassVar[dict[str, str]] = {"cka": PURE, "drift": PURE}
+    quantities: ClassVar[dict[str, str]] = {
+        "cka": PURE,
+        "drift": PURE,
+        "energy_change": ATOM_ENERGY,
+        "force_change": SMALL_FORCE,
+    }
 
     def units(self, frames: Sequence[Atoms]) -> dict[str, str]:
         """All that this protocol measures on `frames`: quantity -> unit."""
-        elements = sorted({symbol for frame in frames for symbol in set(frame.symbols)})
         origins = dict.fromkeys(str(frame.info["origin"]) for frame in frames)
-        parts = [*(f"_{element}" for element in elements), *(f"_of_{origin}" for origin in origins)]
-        return self.quantities | {f"{name}{part}": unit for part in parts for name, unit in self.quantities.items()}
+        elements = dict.fromkeys(parts_of(frames).values())
+        of_elements = {
+            f"{q}_{e}": unit for e in elements for q, unit in self.quantities.items() if q != "energy_change"
+        }
+        of_origins = {f"{q}_of_{origin}": unit for origin in origins for q, unit in self.quantities.items()}
+        return self.quantities | of_elements | of_origins
 
     def reseeded(self, seed: int) -> Self:
         """A copy with other random numbers; seed 0 changes nothing."""
