@@ -138,7 +138,8 @@ def _of_law(file: Path, protocol: Any) -> CaseFrames:
 
 def _of_simulation(file: Path, protocol: Any) -> CaseFrames:
     """What a `MolecularDynamics` starts from, and what it is compared with."""
-    return CaseFrames(*dynamics_case(file, protocol))
+    files = [f for pattern in getattr(protocol.extrapolation, "training", ()) for f in matching(file, pattern)]
+    return CaseFrames(*dynamics_case(file, protocol), training=tuple(training_frames(files)))
 
 
 def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:

@@ -163,6 +163,10 @@ class BaseProtocol(Record):
         """
         return ""
 
+    def with_training_given(self) -> Self | None:
+        """A copy for training frames that the user names; None where the protocol takes none."""
+        return None
+
     def reseeded(self, seed: int) -> Self:
         """A copy with other random numbers; seed 0 changes nothing, nor does a protocol without random numbers."""
         return self

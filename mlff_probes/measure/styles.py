@@ -31,6 +31,9 @@ LEGEND_WIDTH = 72
 """Letters of a legend that fit over the axes of a single picture."""
 
 
+HOVER = "says "
+"""Before the text of a point, as the name of its artist: a page shows it where one points at it."""
+
 MOST_INSIDE = 2
 """Calculators whose legend finds room beside the curves."""
 

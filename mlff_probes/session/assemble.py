@@ -15,7 +15,6 @@ from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
 from mlff_probes.measure import FAMILIES
-from mlff_probes.measure.representation.protocols import Extrapolation
 from mlff_probes.scorecard.model import RunOptions
 from mlff_probes.session.models import Loading, Models, loaded_models
 from mlff_probes.session.selection import bare_band_case
@@ -132,8 +131,8 @@ def trained_on(cases: list[AnyCase], files: Sequence[str]) -> list[AnyCase]:
     except InputError as error:
         raise error.within("--probe-training-frames") from error
     return [
-        replace(case, training=frames, protocol=case.protocol.model_copy(update={"rattled": 0}))
-        if isinstance(case, Case) and isinstance(case.protocol, Extrapolation)
+        replace(case, training=frames, protocol=protocol)
+        if isinstance(case, Case) and (protocol := case.protocol.with_training_given()) is not None
         else case
         for case in cases
     ]

@@ -16,6 +16,7 @@ from mlff_probes.core.progress import Report
 from mlff_probes.core.records import Value
 from mlff_probes.core.trajectory import Trajectory
 from mlff_probes.measure.dynamics.cost import foreseen_note
+from mlff_probes.measure.dynamics.extrapolation import beyond
 from mlff_probes.measure.dynamics.observables import FS_PER_PS, MOST_POINTS, Floats, Observables, Sample, thinned
 from mlff_probes.measure.dynamics.outlook import about, outlook
 from mlff_probes.measure.dynamics.protocols import ALL, MolecularDynamics
@@ -89,7 +90,10 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
         window_fs=reference_window_fs(case),
     )
     observables = Observables(protocol, sample)
-    values |= {name: quantity_value(observables, name, units[name]) for name in wanted if name != "survival"}
+    if protocol.extrapolation is not None:
+        outside, over_time = beyond(calculator, case, run.production, calls, report)
+        values, arrays = values | outside, arrays | over_time
+    values |= {name: quantity_value(observables, name, units[name]) for name in wanted if name not in values}
     arrays |= pictured(observables, diagnostics) | observables.arrays
     return Result(values, arrays, calls.evaluation(), diagnostics)
 

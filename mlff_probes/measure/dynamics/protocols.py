@@ -12,11 +12,15 @@ from pydantic import Field
 from mlff_probes.core.protocol import LENGTH, PURE, SMALL_FORCE, BaseProtocol, FramesFrom, LabelKeys
 from mlff_probes.core.records import Positive, Text
 from mlff_probes.core.structures import derived
+from mlff_probes.measure.representation.protocols import SHARE, TrainingSet
 from mlff_probes.methods.simulation.settings import Count, SimulationSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
 
+
+FROM_TRAINING = {"q_beyond": SHARE, "q_ratio": PURE}
+"""What is measured where a case names training frames."""
 
 OF_PAIRS = {"first_peak": LENGTH, "first_peak_height": PURE, "rdf_l1": PURE, "rdf_wasserstein": LENGTH}
 OF_ELEMENTS = {"diffusion": "cm^2/s", "mean_frequency": "THz", "vdos_wasserstein": "THz"}
@@ -83,6 +87,8 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
         CSV files to compare with, by name of the curve: `rdf_Cr_Te`, `rdf_all`, `vdos_Cr`, `vdos_all`.
     trajectory
         A trajectory to compare with: a `ReferenceTrajectory`.
+    extrapolation
+        Training frames from which the distance of the simulation is measured: a `TrainingSet`.
     """
 
     kind: Literal["molecular_dynamics"]
@@ -94,6 +100,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
     hop_length: Positive = 3.0
     curves: dict[str, Text] = Field(default_factory=dict)
     trajectory: ReferenceTrajectory | None = None
+    extrapolation: TrainingSet | None = None
 
     family: ClassVar[str] = "dynamics"
     frames_from: ClassVar[FramesFrom] = "start of a simulation"
@@ -116,6 +123,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
         "net_force": SMALL_FORCE,
         "rmsd_growth_rate": "A/ps",
         "thermal_conductivity": "W/m/K",
+        **FROM_TRAINING,
     }
 
     @property
@@ -131,6 +139,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
         by_element = {f"{name}_{element}": unit for element in (ALL, *elements) for name, unit in OF_ELEMENTS.items()}
         every = self.quantities | by_pair | by_element
         others = {name for name, where in OF_ENSEMBLES.items() if self.ensemble not in where}
+        others |= set() if self.extrapolation else set(FROM_TRAINING)
         return {name: unit for name, unit in every.items() if self.policy_name(name) not in others}
 
     def policy_name(self, quantity: str) -> str:
@@ -167,6 +176,12 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
             return self
         seeds = tuple(int(np.random.SeedSequence([seed, own]).generate_state(1)[0]) for own in self.seeds)
         return self.model_copy(update={"seeds": seeds})
+
+    def with_training_given(self) -> Self | None:
+        """A copy for training frames that the user names, which are taken as they are; None where none are used."""
+        if self.extrapolation is None:
+            return None
+        return self.model_copy(update={"extrapolation": self.extrapolation.model_copy(update={"rattled": 0})})
 
     def start(self, frames: Sequence[Atoms]) -> Atoms:
         """The supercell that the simulation starts from."""

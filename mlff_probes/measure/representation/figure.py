@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from mlff_probes.core.units import number
 from mlff_probes.core.view import Curve, FigureView
 from mlff_probes.measure.kind import Drawing
-from mlff_probes.measure.styles import COLORS, MARKERS, legend_room
+from mlff_probes.measure.representation.likeness import embedding, matrix
+from mlff_probes.measure.representation.maps import Map
+from mlff_probes.measure.styles import COLORS, HOVER, MARKERS, legend_room
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,20 +21,61 @@ if TYPE_CHECKING:
 
 T2_COLOR = "0.55"
 
+ROW_IN, MAPS_IN = 4.6, 3.4
+"""Heights of what is drawn of one calculator, and of what is drawn of all together, inches."""
+
+MIDDLE = 0.5
+"""A CKA above which its square is so light that a number on it is black."""
+
 
 def _extrapolation(figure: SubFigure, view: FigureView) -> None:
-    """For each calculator a row: energies with Q and T^2 below them, frame by frame, and force errors against Q."""
-    rows = figure.subplots(
-        2 * len(view.curves), 2, squeeze=False, width_ratios=(2, 1), height_ratios=(1, 1) * len(view.curves)
-    )
-    for n, curve in enumerate(view.curves):
-        top, bottom = rows[2 * n, 0], rows[2 * n + 1, 0]
+    """For each calculator a row: energies with Q and T^2 below them, frame by frame, and force errors against Q.
+
+    Below, where several calculators show features: how alike these are.
+    """
+    maps = {curve.measurement.calculator: Map.of_arrays(curve.measurement.arrays) for curve in view.curves}
+    known = {label: each for label, each in maps.items() if each is not None}
+    beside = len(known) > 1
+    heights = [ROW_IN] * len(view.curves) + [MAPS_IN] * beside
+    parts = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, curve in zip(parts, view.curves, strict=False):
+        rows = part.subplots(2, 2, squeeze=False, width_ratios=(2, 1))
+        (top, _), (bottom, _) = rows
         top.sharex(bottom)
         _profile(top, bottom, curve)
-        for axes in rows[2 * n : 2 * n + 2, 1]:
+        grid = rows[0, 1].get_gridspec()
+        for axes in rows[:, 1]:
             axes.remove()
-        grid = rows[2 * n, 1].get_gridspec()
-        _errors(figure.add_subplot(grid[2 * n : 2 * n + 2, 1]), curve)
+        _errors(part.add_subplot(grid[:, 1]), curve)
+    if beside:
+        _maps(parts[-1], known, {curve.measurement.calculator: curve.style["color"] for curve in view.curves})
+
+
+def _maps(figure: SubFigure, maps: Mapping[str, Map], colors: Mapping[str, Any]) -> None:
+    """How alike the layers of some models are, and t-SNE of all atoms, and of those of each element."""
+    drawn = embedding(list(maps.values()))
+    elements = [] if drawn is None else sorted(set(drawn[1].tolist()))
+    names, alike = matrix(maps)
+    first, *rest = figure.subplots(1, 1 + len(elements), squeeze=False, width_ratios=(1.4, *[1] * len(elements)))[0]
+    first.imshow(alike, vmin=0, vmax=1, cmap="cividis")
+    for row, column in np.ndindex(*alike.shape):
+        text = f"{alike[row, column]:.2f}" if np.isfinite(alike[row, column]) else "–"
+        shade = "white" if not alike[row, column] > MIDDLE else "black"
+        first.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
+    first.set_xticks(range(len(names)), names, fontsize=6, rotation=45, ha="right")
+    first.set_yticks(range(len(names)), names, fontsize=6)
+    first.set_title("linear CKA of layers, within elements", fontsize=9)
+    for axes, element in zip(rest, elements, strict=True):
+        assert drawn is not None
+        mine = drawn[1] == element
+        for index, (label, points) in enumerate(zip(maps, drawn[0], strict=True)):
+            axes.plot(*points[mine].T, MARKERS[index % len(MARKERS)], color=colors[label], markersize=3, label=label,
+                      markerfacecolor="none")  # fmt: skip
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_title(f"{element}, t-SNE", fontsize=9)
+    if rest:
+        rest[0].legend(frameon=False, fontsize=7)
 
 
 def _profile(top: Axes, bottom: Axes, curve: Curve) -> None:
@@ -44,8 +90,11 @@ def _profile(top: Axes, bottom: Axes, curve: Curve) -> None:
             top.plot(
                 frames, [arrays["energy"][i] for i in frames], color=color, marker=marker, markersize=4, linewidth=1
             )
-        bottom.plot(mine, [arrays["t2_ratio"][i] for i in mine], marker, color=T2_COLOR, markersize=3)
-        bottom.plot(mine, [arrays["q_ratio"][i] for i in mine], marker, color=color, markersize=5, label=origin)
+        bottom.plot([], [], marker, color=color, markersize=5, label=origin)
+        for i in mine:
+            said = f"{HOVER}{paths[i]}, frame {arrays['place'][i]}: farthest {arrays['farthest'][i]}"
+            for name, size, shade in (("t2_ratio", 3, T2_COLOR), ("q_ratio", 5, color)):
+                bottom.plot(i, arrays[name][i], marker, color=shade, markersize=size, gid=said)
     bottom.plot([], [], "o", color=T2_COLOR, markersize=3, label="T²")
     bottom.axhline(1.0, color="black", linewidth=0.8)
     bottom.set_yscale("log")
@@ -127,6 +176,6 @@ FORGETTING = Drawing(
 """What fine-tuning moved."""
 
 EXTRAPOLATION = Drawing(
-    _extrapolation, lambda calculators: (9.6, 4.6 * calculators + legend_room(calculators)), needs_a_model=True
+    _extrapolation, lambda calculators: (9.6, ROW_IN * calculators + MAPS_IN * (calculators > 1)), needs_a_model=True
 )
 """Frames of some paths against a training set."""

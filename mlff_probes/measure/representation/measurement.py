@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +11,6 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.calculators.descriptors import Descriptors, descriptors
 from mlff_probes.calculators.evaluation import evaluate
 from mlff_probes.core.case import Case
 from mlff_probes.core.evaluation import Calls, Evaluation
@@ -24,22 +20,23 @@ from mlff_probes.core.structures import derived, in_parts, rattled
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.parity.measurement import frame_force_rmse, labelled_forces
 from mlff_probes.measure.rank_correlation import rank_correlation
-from mlff_probes.measure.representation.protocols import OF_ORIGIN, SHARE, Extrapolation
+from mlff_probes.measure.representation.maps import Drawn
+from mlff_probes.measure.representation.protocols import OF_ORIGIN, Extrapolation
+from mlff_probes.measure.representation.training import (
+    PART_ATOMS,
+    Describe,
+    Far,
+    describer,
+    facts,
+    file_of,
+    learn,
+    seen_on,
+    share_beyond,
+)
 from mlff_probes.measure.results import Result, not_supplied
-from mlff_probes.methods.analysis.subspace import STEADY, NoSubspaceError, Subspace, Training
+from mlff_probes.methods.analysis.subspace import STEADY
 
 Floats = NDArray[np.float64]
-
-FOLDS = 5
-"""Parts of the training frames, each of which is once held against the others."""
-
-PERCENT = 100.0
-
-PART_ATOMS = 20_000
-"""Atoms that are described together, which bounds memory (to 0.3 GB for SOAP of three elements), and of which the
-descriptors are kept to be held out."""
-
-Describe = Callable[[Sequence[Atoms]], Descriptors]
 
 TURN = (0.3, 0.5, 0.7)
 """Rotation vector, radians, by which a frame is turned: no symmetry of a crystal."""
@@ -65,147 +62,27 @@ def extrapolation(calculator: Calculator, case: Case[Extrapolation], conditions:
     `…_of_o` are over the frames of origin o.
     """
     protocol, calls = case.protocol, Calls()
-    elements = sorted({*case.elements, *(symbol for frame in case.training for symbol in frame.symbols)})
-    ask = partial(descriptors, calculator, which=protocol.descriptors, elements=elements)
-
-    def describe(frames: Sequence[Atoms]) -> Descriptors:
-        found = ask(frames)
-        calls.add(found.evaluation)
-        return found
-
+    describe = describer(calculator, protocol, [*case.training, *case.frames], calls)
     conditions.report("descriptors of the training frames")
-    learned = Learned(protocol)
-    for part in in_parts(_training_frames(calculator, case), PART_ATOMS):
-        learned.add(part, describe(part))
+    learned = learn(calculator, protocol, case.training, describe)
     conditions.report(f"descriptors of {len(case.frames)} frames")
     spaces = learned.spaces()
-    far = Far.joined([spaces.distances(part, describe(part).atoms) for part in in_parts(case.frames, PART_ATOMS)])
+    parts, drawn = list[Far](), Drawn(case.frames, protocol.seed)
+    for part in in_parts(case.frames, PART_ATOMS):
+        described = describe(part)
+        parts.append(spaces.distances(part, described.atoms))
+        drawn.take(described)
+    far, kept = Far.joined(parts), drawn.map()
     conditions.report(f"forces on {len(case.frames)} frames")
     evaluation = calls.add(evaluate(calculator, case.frames, forces=calculator.supplies("forces")))
     errors = _force_errors(case, evaluation)
     held_out = learned.held_out_beyond()
     values = _of_frames(case, far, errors) | {"held_out_beyond": held_out}
-    caveat = _seen_on(case, learned, held_out)
+    caveat = seen_on(protocol, learned, held_out)
     values = {name: value.model_copy(update={"caveat": caveat}) for name, value in values.items()}
     values |= _laws(case, describe)
-    return Result(values, _arrays(case, far, evaluation, errors), calls.evaluation(), _found(learned, spaces))
-
-
-@dataclass(frozen=True)
-class Far:
-    """How far frames lie outside, by frame: Q and T^2 over their limits, NaN with the reason where they have none."""
-
-    q: Floats
-    t2: Floats
-    why_not: tuple[str, ...]
-
-    @classmethod
-    def joined(cls, some: Sequence[Far]) -> Far:
-        """Those of some frames, and those of the frames after them."""
-        q, t2 = (np.concatenate([np.empty(0), *each]) for each in ([f.q for f in some], [f.t2 for f in some]))
-        return cls(q, t2, tuple(why for far in some for why in far.why_not))
-
-
-@dataclass(frozen=True)
-class Spaces:
-    """The subspace of each element, or why it has none."""
-
-    by_element: Mapping[str, Subspace]
-    why_not: Mapping[str, str]
-    confidence: float
-
-    @classmethod
-    def of(cls, training: Mapping[str, Training], protocol: Extrapolation) -> Spaces:
-        """Those of training atoms, by element."""
-        found, why_not = {}, {}
-        for symbol, samples in training.items():
-            try:
-                found[symbol] = samples.subspace(protocol.explained)
-            except NoSubspaceError as error:
-                why_not[symbol] = f"{symbol}: {error}"
-        return cls(found, why_not, protocol.confidence)
-
-    def distances(self, frames: Sequence[Atoms], atoms: Sequence[Floats]) -> Far:
-        """How far frames lie outside, from the descriptors of their atoms."""
-        rows = [self._frame(frame, each) for frame, each in zip(frames, atoms, strict=True)]
-        q, t2, why = zip(*rows, strict=True) if rows else ((), (), ())
-        return Far(np.array(q), np.array(t2), why)
-
-    def _frame(self, frame: Atoms, atoms: Floats) -> tuple[float, float, str]:
-        """Q and T^2 of the farthest atom of a frame over its limits, or why there are none."""
-        symbols = np.array(frame.get_chemical_symbols())
-        elements = [str(symbol) for symbol in np.unique(symbols)]
-        reasons = [
-            self.why_not.get(e, f"{e}: not among the training frames") for e in elements if e not in self.by_element
-        ]
-        if reasons:
-            return np.nan, np.nan, "; ".join(reasons)
-        confidence = self.confidence ** (1 / len(frame))
-        worst = np.zeros(2)
-        for element in elements:
-            space = self.by_element[element]
-            limits = space.q_limit(confidence), space.t2_limit(confidence)
-            found = [
-                d.max() / limit for d, limit in zip(space.distances(atoms[symbols == element]), limits, strict=True)
-            ]
-            worst = np.maximum(worst, found)
-        return float(worst[0]), float(worst[1]), ""
-
-
-class Learned:
-    """The atoms of training frames, which come in parts: all of them, and `FOLDS` times all but one part in so many."""
-
-    def __init__(self, protocol: Extrapolation) -> None:
-        self.protocol = protocol
-        self.frames = 0
-        self.files: dict[str, None] = {}
-        self.name = self.soap_because = ""
-        self._rng = np.random.default_rng(protocol.seed)
-        self._all, *self._without = (defaultdict[str, Training](Training) for _ in range(FOLDS + 1))
-        self._held: list[tuple[int, Atoms, Floats]] = []
-
-    def add(self, frames: Sequence[Atoms], described: Descriptors) -> None:
-        """Take frames in."""
-        self.name, self.soap_because = described.name, described.soap_because
-        for frame, atoms in zip(frames, described.atoms, strict=True):
-            fold = int(self._rng.integers(FOLDS))
-            symbols = np.array(frame.get_chemical_symbols())
-            for symbol in map(str, np.unique(symbols)):
-                rows = atoms[symbols == symbol]
-                for training in (self._all, *(each for n, each in enumerate(self._without) if n != fold)):
-                    training[symbol].add(rows)
-            if sum(len(each) for _, each, _ in self._held) < PART_ATOMS:
-                self._held.append((fold, frame, atoms))
-            self.files[_file(frame)] = None
-            self.frames += 1
-
-    def spaces(self) -> Spaces:
-        """The subspaces of all of them."""
-        return Spaces.of(self._all, self.protocol)
-
-    def held_out_beyond(self) -> Value:
-        """The share of them beyond the limit of those of the other folds, of the first `PART_ATOMS`."""
-        some = [Spaces.of(training, self.protocol) for training in self._without]
-        far = Far.joined([some[fold].distances([frame], [atoms]) for fold, frame, atoms in self._held])
-        reasons = [why for why in far.why_not if why]
-        known = far.q[~np.isnan(far.q)]
-        if not known.size:
-            return not_supplied(SHARE, "; ".join(dict.fromkeys(reasons)) or "there is no training frame")
-        counts = {why: reasons.count(why) for why in dict.fromkeys(reasons)}
-        samples = Samples(used=known.size, of=len(self._held), what="training frames", left_out=counts)
-        return Value(value=PERCENT * float((known > 1).mean()), unit=SHARE, samples=samples)
-
-
-def _training_frames(calculator: Calculator, case: Case[Extrapolation]) -> Iterator[Atoms]:
-    """The training frames whose elements the model knows, and rattled copies of them."""
-    protocol, rng = case.protocol, np.random.default_rng(case.protocol.seed)
-    own = calculator.features is not None and protocol.descriptors == "model"
-    for frame in case.training:
-        if own and calculator.unknown_elements(frozenset(frame.symbols)):
-            continue
-        yield derived(frame, constraints=False)
-        for _ in range(protocol.rattled):
-            yield rattled(frame, protocol.rattle_a, rng)
+    arrays = _arrays(case, far, evaluation, errors) | (kept.arrays() if kept else {})
+    return Result(values, arrays, calls.evaluation(), facts(learned, spaces))
 
 
 def _force_errors(case: Case[Extrapolation], evaluation: Evaluation) -> Floats | None:
@@ -240,7 +117,7 @@ def _of_part(name: str, unit: str, far: Far, errors: Floats | None, mine: NDArra
     if name == "q_ratio":
         return Value(value=float(np.median(far.q[known])), unit=unit, samples=samples)
     ratios = far.q if name == "q_beyond" else far.t2
-    return Value(value=PERCENT * float((ratios[known] > 1).mean()), unit=unit, samples=samples)
+    return Value(value=share_beyond(ratios[known]), unit=unit, samples=samples)
 
 
 def _laws(case: Case[Extrapolation], describe: Describe) -> dict[str, Value]:
@@ -289,47 +166,11 @@ def _invariance(frame: Atoms, own: Floats, describe: Describe) -> Value:
     return Value(value=off[worst] / spread if off[worst] else 0.0, unit=PURE, note=f"largest {worst}")
 
 
-def _seen_on(case: Case[Extrapolation], learned: Learned, held_out: Value) -> str:
-    """What the distances were seen on, and how far their limits can be trusted."""
-    copies = case.protocol.rattled
-    each = f", each with {copies} copies rattled by {case.protocol.rattle_a:g} A" if copies else ""
-    because = f", since {learned.soap_because}" if learned.soap_because else ""
-    trust = "" if held_out.value is None else f"; of those held out, {held_out.value:.0f} % lie beyond the limit of Q"
-    number = learned.frames // (copies + 1)
-    frames = f"{number} frame{'s' * (number != 1)} of {', '.join(learned.files)}" if number else "no frame"
-    return f"{learned.name or 'no descriptors'}{because}; training set: {frames}{each}{trust}"
-
-
-def _found(learned: Learned, spaces: Spaces) -> dict[str, Any]:
-    return {
-        "descriptors": learned.name,
-        "soap_because": learned.soap_because,
-        "training_frames": learned.frames,
-        "subspaces": {
-            symbol: {
-                "training_atoms": space.samples,
-                "features": len(space.mean),
-                "components": space.components,
-                "explained": round(space.explained, 4),
-                "q_limit": space.q_limit(spaces.confidence),
-                "t2_limit": space.t2_limit(spaces.confidence),
-            }
-            for symbol, space in spaces.by_element.items()
-        },
-        "without_subspace": dict(spaces.why_not),
-    }
-
-
-def _file(frame: Atoms) -> str:
-    """The file that a frame was read from."""
-    return str(frame.info.get("taken_from", "unnamed frames")).rpartition(":")[0] or "unnamed frames"
-
-
 def _arrays(case: Case[Extrapolation], far: Far, evaluation: Evaluation, errors: Floats | None) -> dict[str, list[Any]]:
     """What is drawn: path, energy and distances of each frame that has these, and force errors of the labelled ones."""
     known = np.flatnonzero(~np.isnan(far.q))
     origins = [str(case.frames[i].info["origin"]) for i in known]
-    paths = [_file(case.frames[i]) for i in known]
+    paths = [file_of(case.frames[i]) for i in known]
     first: dict[str, float] = {}
     energy = [
         float(evaluation.energies[i]) - first.setdefault(p, float(evaluation.energies[i]))
@@ -338,6 +179,8 @@ def _arrays(case: Case[Extrapolation], far: Far, evaluation: Evaluation, errors:
     found: dict[str, list[Any]] = {
         "origin": origins,
         "path": paths,
+        "place": [str(case.frames[i].info.get("taken_from", "")).rpartition(":")[2] for i in known],
+        "farthest": [far.farthest[i] for i in known],
         **as_lists({"energy": energy, "q_ratio": far.q[known], "t2_ratio": far.t2[known]}),
     }
     if errors is not None:

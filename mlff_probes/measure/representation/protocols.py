@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field
 
 from mlff_probes.core.protocol import ATOM_ENERGY, PURE, SMALL_FORCE, BaseProtocol, FramesFrom, LabelKeys
-from mlff_probes.core.records import Slug, Text
+from mlff_probes.core.records import Record, Slug, Text
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -20,16 +20,13 @@ OF_ORIGIN = {"q_beyond": SHARE, "t2_beyond": SHARE, "q_ratio": PURE, "force_erro
 """What is measured of the frames of each origin, and of all."""
 
 
-class Extrapolation(BaseProtocol, LabelKeys):
-    """Q residual and Hotelling's T^2 of frames in the principal subspace of training frames, for each element.
+class TrainingSet(Record):
+    """Training frames, and the principal subspace of their atoms against which other frames are held.
 
-    The frames lie beside the case and name their `origin` themselves, or `origins` names the files; those with energies
-    and forces also say whether errors grow with the distance. `--probe-training-frames` replaces the training frames.
+    `--probe-training-frames` replaces the frames.
 
     Attributes
     ----------
-    origins
-        Origin -> path or pattern of files with frames, relative to the case file.
     training
         Paths or patterns of files with training frames, relative to the case file.
     rattled
@@ -47,8 +44,6 @@ class Extrapolation(BaseProtocol, LabelKeys):
         What describes an atom: "model" for the features of the model (SOAP where it shows none), "soap", "physical".
     """
 
-    kind: Literal["extrapolation"]
-    origins: dict[Slug, Text] = Field(default_factory=dict)
     training: Annotated[tuple[Text, ...], Field(min_length=1)]
     rattled: Annotated[int, Field(ge=0, le=10_000)] = 60
     rattle_a: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -56,6 +51,22 @@ class Extrapolation(BaseProtocol, LabelKeys):
     explained: Annotated[float, Field(gt=0, lt=1)] = 0.95
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     descriptors: Literal["model", "soap", "physical"] = "model"
+
+
+class Extrapolation(TrainingSet, BaseProtocol, LabelKeys):
+    """Q residual and Hotelling's T^2 of frames in the principal subspace of training frames, for each element.
+
+    The frames lie beside the case and name their `origin` themselves, or `origins` names the files; those with energies
+    and forces also say whether errors grow with the distance. Training frames are those of a `TrainingSet`.
+
+    Attributes
+    ----------
+    origins
+        Origin -> path or pattern of files with frames, relative to the case file.
+    """
+
+    kind: Literal["extrapolation"]
+    origins: dict[Slug, Text] = Field(default_factory=dict)
 
     family: ClassVar[str] = "representation"
     frames_from: ClassVar[FramesFrom] = "frames and training frames"
@@ -70,6 +81,10 @@ class Extrapolation(BaseProtocol, LabelKeys):
         """All that this protocol measures on `frames`: quantity -> unit."""
         origins = dict.fromkeys(str(frame.info["origin"]) for frame in frames)
         return self.quantities | {f"{name}_of_{origin}": unit for origin in origins for name, unit in OF_ORIGIN.items()}
+
+    def with_training_given(self) -> Self:
+        """A copy for training frames that the user names, which are taken as they are."""
+        return self.model_copy(update={"rattled": 0})
 
     def policy_name(self, quantity: str) -> str:
         """The name under which the tolerance policy knows `quantity`: parts share the tolerance of the whole."""

@@ -87,6 +87,32 @@ def linear_cka_interval(one: ArrayLike, other: ArrayLike, groups: ArrayLike, *, 
     return Similarity(value, min(float(low), value), max(float(high), value))
 
 
+def aligned(rows: ArrayLike, target: ArrayLike) -> Floats:
+    """`rows` about the mean of `target`, rotated and scaled so that they lie as close to it as they can.
+
+    Orthogonal Procrustes, by SVD (P. H. Schoenemann, Psychometrika 31, 1, 1966): what a rotation and a scale cannot
+    undo is left. Of different widths the narrower one gets columns of zeros.
+
+    Parameters
+    ----------
+    rows, target
+        The same samples, shapes (n_samples, n_features), which may differ in the number of features.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_samples, the larger number of features).
+    """
+    one, other = (np.asarray(each, dtype=float) for each in (rows, target))
+    mean = other.mean(axis=0)
+    one, centred = one - one.mean(axis=0), other - mean
+    width = max(one.shape[1], centred.shape[1])
+    one, centred = (np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in (one, centred))
+    left, sizes, right = np.linalg.svd(one.T @ centred)
+    scale = float(sizes.sum() / ((one**2).sum() or 1.0))
+    return np.asarray(scale * one @ left @ right + np.pad(mean, (0, width - len(mean))))
+
+
 def silhouette(one: ArrayLike, other: ArrayLike, *, seed: int = 0) -> float:
     """Mean silhouette coefficient of two sets of samples in one space of descriptors (Rousseeuw, 1987).
 

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlff_probes.measure.styles import own_settings
+from mlff_probes.measure.styles import HOVER, own_settings
 
 DENSE = 100
 """A scatter of more points than this becomes an image inside the drawing: smaller, and lighter to scroll."""
@@ -23,6 +23,8 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 SETTINGS: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "mlff-probes", "font.sans-serif": ["DejaVu Sans"]}
 """Text stays text: smaller than outlines, found by a search, and set by the browser whatever its script. What a
 browser takes for DejaVu Sans where it has none is narrower, so that it fits as well."""
+
+QUOTE = '"'
 
 # Inside a tag there is no raw < or >, inside a text neither: what these change is never the text of a figure.
 TAG = re.compile(r"<[^<>]+>")
@@ -70,6 +72,8 @@ def _lay_out(figure: Figure) -> None:
 
 def _slim(tag: str, prefix: str) -> str:
     """A tag without names that nothing refers to, with ids that begin with `prefix`, and with short numbers."""
+    if tag.startswith(said := f'<g id="{HOVER}'):
+        return f"<g><title>{tag[len(said) : tag.rindex(QUOTE)]}</title>"
     if tag.startswith('<g id="') and tag.count('"') == 2:  # names of artists, to which nothing refers
         return "<g/>" if tag.endswith("/>") else "<g>"
     if tag.startswith("<image"):  # nothing refers to its id, and two of the same pixels have the same

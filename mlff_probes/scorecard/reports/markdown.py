@@ -54,7 +54,8 @@ def render(
     lines += ["", "## Cases"]
     for case in card.cases:
         rows = [row for row in card.results if row.case == case.id]
-        lines += _case(case, rows, (figures or {}).get(case.id), scripts or {})
+        alike = fmt.likeness_lines(card, case.id)
+        lines += _case(case, rows, (figures or {}).get(case.id), scripts or {}, alike)
     one_each = (visible(line).replace("\n", " ") for line in lines)  # a line break would end a row or an item
     return "\n".join(one_each) + "\n"
 
@@ -112,9 +113,12 @@ def _calculator(card: Scorecard, identity: CalculatorIdentity) -> list[str]:
     return lines
 
 
-def _case(case: CaseSummary, rows: list[ProbeResult], figure: str | None, scripts: Mapping[str, str]) -> list[str]:
+def _case(
+    case: CaseSummary, rows: list[ProbeResult], figure: str | None, scripts: Mapping[str, str], alike: list[str]
+) -> list[str]:
     lines = ["", f"### {case.id}", "", f"{case.title}. Reference: {case.level_of_theory}; {case.source}.", ""]
     lines += [f"- {remark}" for remark in case_remarks(case)]
+    lines += [f"- {_sentence(line)}." for line in alike]
     lines += [f"- Tolerance of {quantity}, {said}" for quantity, said in tolerance_texts(rows).items()]
     lines += [f"- {quantity}: {said}" for quantity, said in share_texts(rows).items()]
     for row in rows:

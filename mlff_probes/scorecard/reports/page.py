@@ -345,6 +345,7 @@ def _of_each(rows: Iterable[ProbeResult]) -> str:
 
 def _case(card: Scorecard, name: str, case: CaseSummary | None, rows: list[ProbeResult], figure: str) -> CaseView:
     remarks = case_remarks(case) if case is not None else []
+    remarks += [f"{line[0].upper()}{line[1:]}." for line in fmt.likeness_lines(card, name)]
     several = len({row.calculator for row in card.results}) > 1
     failing = [row for row in rows if row.verdict.state in FAILING]
     return CaseView(

@@ -113,6 +113,7 @@ def _parts(card: Scorecard, console: Console) -> list[RenderableType]:
     for comparison in card.comparisons:
         parts += _comparison(comparison, console)
     parts += _side_by_side(card, console)
+    parts += [Text(f"{case.id}: {line}") for case in card.cases for line in fmt.likeness_lines(card, case.id)]
     parts += [Text(line) for line in fmt.time_lines(card)]
     parts += [Text(f"note: {line}", style="yellow") for line in notes(card)]
     verdict_style = "bold green" if card.verdict == "passed" else "bold red"

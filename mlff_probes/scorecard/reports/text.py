@@ -8,6 +8,8 @@ from mlff_probes.core.records import EAGER_FAMILIES, CalculatorIdentity, Checkpo
 from mlff_probes.core.text import visible
 from mlff_probes.core.units import number
 from mlff_probes.measure.parity.protocols import SPREAD
+from mlff_probes.measure.representation.likeness import likenesses
+from mlff_probes.measure.representation.maps import Map
 from mlff_probes.scorecard.chance import Scatter
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import Scorecard, Spread
@@ -322,6 +324,17 @@ def doubt_lines(card: Scorecard, calculator: str) -> list[str]:
                     for name, value in known.items()]  # fmt: skip
             found.append(f"{measurement.case}: spread over members against error, rank correlation {', '.join(said)}")
     return found
+
+
+def likeness_lines(card: Scorecard, case: str) -> list[str]:
+    """How alike the features of several calculators are, on the atoms of a case."""
+    maps = {
+        identity.label: kept
+        for identity in card.calculators
+        if (measurement := card.measurement(identity.label, case)) is not None
+        and (kept := Map.of_arrays(measurement.arrays)) is not None
+    }
+    return [str(pair) for pair in likenesses(maps)]
 
 
 def simulation_lines(card: Scorecard, calculator: str) -> list[str]:
