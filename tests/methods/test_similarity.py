@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from mlff_probes.methods.analysis.similarity import linear_cka, linear_cka_interval, silhouette
+from mlff_probes.methods.analysis.similarity import aligned, linear_cka, linear_cka_interval, silhouette
 
 RNG = np.random.default_rng(0)
 SAMPLES = RNG.normal(size=(120, 30)) * np.linspace(0.1, 3, 30)
@@ -72,3 +72,15 @@ def test_bad_input_is_refused():
         linear_cka_interval(SAMPLES, SAMPLES, np.arange(120) // 60)
     with pytest.raises(ValueError, match=r"\(120, 30\) and \(120, 2\)"):
         silhouette(SAMPLES, SAMPLES[:, :2])
+
+
+def test_what_a_rotation_and_a_scale_undo_is_undone_and_what_they_cannot_is_left():
+    turned = 0.2 * SAMPLES @ ortho_group.rvs(30, random_state=2) - 7
+    assert aligned(turned, SAMPLES) == pytest.approx(SAMPLES, abs=1e-9)
+    narrow = aligned(SAMPLES[:, -4:], SAMPLES)
+    assert narrow.shape == (120, 30)
+    assert np.linalg.norm(narrow - SAMPLES) < np.linalg.norm(SAMPLES - SAMPLES.mean(axis=0))
+    wide = aligned(SAMPLES, SAMPLES[:, -4:])
+    assert wide.shape == (120, 30)
+    other = RNG.permutation(SAMPLES)
+    assert np.linalg.norm(aligned(other, SAMPLES) - SAMPLES) > 0.5 * np.linalg.norm(SAMPLES)

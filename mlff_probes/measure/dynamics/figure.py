@@ -80,6 +80,13 @@ def _temperature(axes: Axes, drawn: Drawn, view: FigureView) -> None:
     axes.axvline(0.0, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xlabel("time (ps; production from 0 on)")
     axes.set_ylabel("temperature (K)")
+    outside = [(m.arrays, style) for m, style in drawn if "q_ratio" in m.arrays]
+    if outside:
+        beside = axes.twinx()
+        for arrays, style in outside:
+            beside.plot(arrays["q_time_ps"], arrays["q_ratio"], ":", linewidth=1.2, color=style["color"])
+        beside.set_ylim(bottom=0.0)
+        beside.set_ylabel("Q / limit, farthest atom (dotted)")
 
 
 def _pressure(axes: Axes, drawn: Drawn) -> None:
