@@ -122,6 +122,23 @@ def trained_mace(path: Path, *, epochs: int = EPOCHS, seed: int = 0) -> Path:
     return path
 
 
+def fine_tuned_mace(path: Path, foundation: Path, frames: Sequence[Atoms], *, epochs: int, seed: int = 0) -> Path:
+    """Train the model in a file of `trained_mace` further on some labelled frames, and write it to `path`.
+
+    With a tenth of the first learning rate, and energies of isolated atoms left as they are.
+    """
+    with mace_sandbox("float64", seed):
+        model = torch.load(foundation, weights_only=False)
+        numbers = model.atomic_numbers.tolist()
+        counts = np.array([[np.count_nonzero(frame.numbers == z) for z in numbers] for frame in frames], dtype=float)
+        energies = np.array([frame.get_potential_energy() for frame in frames])
+        interaction = energies - counts @ model.atomic_energies_fn.atomic_energies.numpy().ravel()
+        graphs = _graphs(frames, interaction, numbers, float(model.r_max))
+        _fit(model, graphs, epochs=epochs, seed=seed, learning_rate=LEARNING_RATE / 10)
+        torch.save(model, path)
+    return path
+
+
 def labelled_frames() -> list[Atoms]:
     """All frames of this project that hold a DFT energy and forces."""
     files = sorted([*REFERENCE.glob("migration/*.extxyz"), *REFERENCE.glob("sliding/sb2te3_*.extxyz")])
@@ -215,19 +232,19 @@ def _graphs(frames: Sequence[Atoms], energies: np.ndarray, numbers: Sequence[int
     graphs = []
     for frame, energy in zip(frames, energies, strict=True):
         graph = data.AtomicData.from_config(data.config_from_atoms(frame, keys), z_table=table, cutoff=r_max)
-        graph.energy = torch.tensor(energy, dtype=torch.float32)
-        graph.forces = torch.tensor(frame.get_forces(), dtype=torch.float32)
+        graph.energy = torch.tensor(energy, dtype=torch.get_default_dtype())
+        graph.forces = torch.tensor(frame.get_forces(), dtype=torch.get_default_dtype())
         graphs.append(graph)
     return graphs
 
 
-def _fit(model: Any, graphs: Sequence[Any], *, epochs: int, seed: int) -> None:
+def _fit(model: Any, graphs: Sequence[Any], *, epochs: int, seed: int, learning_rate: float = LEARNING_RATE) -> None:
     from mace.tools import torch_geometric
 
     batches = math.ceil(len(graphs) / BATCH_FRAMES)
     steps, warm_up = epochs * batches, 20
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), amsgrad=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), amsgrad=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm_up, 0.5 * (1 + math.cos(math.pi * step / steps)) + 1e-3)
     )

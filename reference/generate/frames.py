@@ -50,13 +50,22 @@ def hexagonal(a: float, heights: dict[str, list[tuple[int, float]]], stacking: i
     return atoms[np.argsort(atoms.positions[:, 2])]
 
 
+def quintuple(metal: str, anion: str, a: float, c: float, u: float, v: float) -> Atoms:
+    """A quintuple layer from the hexagonal constants, A, and the coordinates of the metal (u) and the outer anion (v)."""
+    inner, outer = (u - 1 / 3) * c, (v - 2 / 3) * c
+    # the metal and the outer anion stand over the centre of the other sublattices of the middle anion
+    heights = {anion: [(0, 0.0), (1, outer), (-1, -outer)], metal: [(-1, inner), (1, -inner)]}
+    return hexagonal(a, heights, 1, c / 3)
+
+
 def sb2te3() -> Atoms:
     """A quintuple layer of Sb2Te3 as measured: a = 4.264 A, c = 30.458 A, u(Sb) = 0.399, u(Te) = 0.787."""
-    c = 30.458
-    inner, outer = (0.399 - 1 / 3) * c, (0.787 - 2 / 3) * c
-    # Sb and the outer Te stand over the centre of the other sublattices of the middle Te
-    heights = {"Te": [(0, 0.0), (1, outer), (-1, -outer)], "Sb": [(-1, inner), (1, -inner)]}
-    return hexagonal(4.264, heights, 1, c / 3)
+    return quintuple("Sb", "Te", 4.264, 30.458, 0.399, 0.787)
+
+
+def bi2te3() -> Atoms:
+    """A quintuple layer of Bi2Te3 as measured: a = 4.386 A, c = 30.497 A, u(Bi) = 0.4000, u(Te) = 0.7905."""
+    return quintuple("Bi", "Te", 4.386, 30.497, 0.4000, 0.7905)
 
 
 def tis2() -> Atoms:
@@ -117,6 +126,9 @@ EQUAL = {0.0: 0.0, 1 / 6: 0.5, 1 / 3: 0.66667, 1 / 2: 0.5, 2 / 3: 0.0, 5 / 6: 0.
 (along the other way: AB 0, AA 2/3) that is the same. Equal layers with a two-fold axis have E(s) = E(-s), where s leads
 away from AA."""
 
+BI2TE3_GAP_A = 2.6125763
+"""Between the outer planes of tellurium of the crystal."""
+
 NOISY_A = 3.2
 """The distance at which the energies of AB and AA have errors of 2 and 3 meV per atom, ten times those beside it."""
 
@@ -141,6 +153,9 @@ def _tis2_gaps() -> Iterator[Atoms]:
 
 
 CASES: dict[str, Callable[[], Iterator[Atoms]]] = {
+    "sliding/bi2te3_fixed_gap_0.0": lambda: of_crystal(
+        bi2te3(), BI2TE3_GAP_A, [(u, 0.0) for u in REGISTRIES], "Bi2Te3"
+    ),
     "sliding/sb2te3_fixed_gap_0.0": lambda: _sb2te3(0.0),
     "sliding/sb2te3_fixed_gap_0.2": lambda: _sb2te3(0.2),
     "sliding/sb2te3_fixed_gap_0.4": lambda: _sb2te3(0.4),

@@ -14,11 +14,14 @@ from support import refusal
 
 from mlff_probes import load_calculator
 from mlff_probes.calculators.base import Features, as_calculator
+from mlff_probes.cases.load import load_case
 from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
+from mlff_probes.core.records import State
 from mlff_probes.core.structures import rattled
 from mlff_probes.measure.measurement import measure_case
 from mlff_probes.measure.representation.protocols import Forgetting
+from mlff_probes.session.suite import Suite
 
 PULL = 0.05  # eV/A
 
@@ -141,3 +144,35 @@ def test_a_foundation_is_loaded_with_its_model_and_named():
     assert tuned.identity.files == {"foundation chgnet-0.2.0": tuned.foundation.identity.sha256}
     assert tuned.fresh().foundation is None
     assert "its foundation chgnet:9: there is no CHGNet '9'" in refusal("chgnet,foundation=chgnet:9")
+
+
+JUDGED = """schema_version = 1
+title = "what may change"
+tier = "quick"
+
+[protocol]
+kind = "forgetting"
+
+[reference]
+level_of_theory = "exact"
+source = "the foundation"
+
+[[expectation]]
+quantity = "force_change"
+value = 0.0
+unit = "meV/A"
+uncertainty = 0.0
+tolerance = { value = 10.0, unit = "meV/A", reason = "Here." }
+"""
+
+
+def test_a_case_that_states_what_may_change_judges_it(tmp_path):
+    folder = tmp_path / "representation"
+    folder.mkdir()
+    (folder / "mine.toml").write_text(JUDGED)
+    ase.io.write(folder / "mine.extxyz", FRAMES, format="extxyz")
+    case = load_case(folder / "mine.toml")
+    tuned = [replace(load(kind), foundation=load()) for kind in (ForgottenElement, Tuned)]
+    suite = Suite(tuned, [case])
+    kept, changed = (suite.result(request).verdict for request in suite.requests("forgetting"))
+    assert (kept.state, changed.state) == (State.PASSED, State.FAILED)
