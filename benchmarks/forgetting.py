@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ase import Atoms
 
+from mlff_probes import load_calculator
 from mlff_probes.cases.load import load_case
 from mlff_probes.core.case import Case
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.measure.measurement import measure_case
-from mlff_probes import load_calculator
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from mace_models import fine_tuned_mace, labelled_frames, trained_mace

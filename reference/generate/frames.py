@@ -50,8 +50,9 @@ def hexagonal(a: float, heights: dict[str, list[tuple[int, float]]], stacking: i
     return atoms[np.argsort(atoms.positions[:, 2])]
 
 
-def quintuple(metal: str, anion: str, a: float, c: float, u: float, v: float) -> Atoms:
-    """A quintuple layer from the hexagonal constants, A, and the coordinates of the metal (u) and the outer anion (v)."""
+def quintuple(metal: str, anion: str, lengths: tuple[float, float], places: tuple[float, float]) -> Atoms:
+    """A quintuple layer from the hexagonal a and c, A, and the places of the metal and the outer anion along c."""
+    (a, c), (u, v) = lengths, places
     inner, outer = (u - 1 / 3) * c, (v - 2 / 3) * c
     # the metal and the outer anion stand over the centre of the other sublattices of the middle anion
     heights = {anion: [(0, 0.0), (1, outer), (-1, -outer)], metal: [(-1, inner), (1, -inner)]}
@@ -60,12 +61,12 @@ def quintuple(metal: str, anion: str, a: float, c: float, u: float, v: float) ->
 
 def sb2te3() -> Atoms:
     """A quintuple layer of Sb2Te3 as measured: a = 4.264 A, c = 30.458 A, u(Sb) = 0.399, u(Te) = 0.787."""
-    return quintuple("Sb", "Te", 4.264, 30.458, 0.399, 0.787)
+    return quintuple("Sb", "Te", (4.264, 30.458), (0.399, 0.787))
 
 
 def bi2te3() -> Atoms:
     """A quintuple layer of Bi2Te3 as measured: a = 4.386 A, c = 30.497 A, u(Bi) = 0.4000, u(Te) = 0.7905."""
-    return quintuple("Bi", "Te", 4.386, 30.497, 0.4000, 0.7905)
+    return quintuple("Bi", "Te", (4.386, 30.497), (0.4000, 0.7905))
 
 
 def tis2() -> Atoms:
@@ -133,6 +134,11 @@ NOISY_A = 3.2
 """The distance at which the energies of AB and AA have errors of 2 and 3 meV per atom, ten times those beside it."""
 
 
+def _crystal_gap(layer: Atoms, gap: float, material: str) -> Iterator[Atoms]:
+    """All registries at the gap of the crystal, A."""
+    return of_crystal(layer, gap, [(slide, 0.0) for slide in REGISTRIES], material)
+
+
 def _sb2te3(shift: float) -> Iterator[Atoms]:
     return of_crystal(sb2te3(), 2.82244133, [(slide, shift) for slide in REGISTRIES], "Sb2Te3")
 
@@ -161,7 +167,7 @@ CASES: dict[str, Callable[[], Iterator[Atoms]]] = {
     "sliding/sb2te3_fixed_gap_0.4": lambda: _sb2te3(0.4),
     "sliding/sb2te3_fixed_gap_0.6": lambda: _sb2te3(0.6),
     "sliding/sb2te3_relaxed_gap": _sb2te3_gaps,
-    "sliding/tis2_fixed_gap_0.0": lambda: of_crystal(tis2(), 2.849, [(slide, 0.0) for slide in REGISTRIES], "TiS2"),
+    "sliding/tis2_fixed_gap_0.0": lambda: _crystal_gap(tis2(), 2.849, "TiS2"),
     "sliding/tis2_relaxed_gap": _tis2_gaps,
     "sliding/graphene_fixed_gap_3.35": lambda: of_dmc(EQUAL, lambda d: d == 3.35),
     "sliding/graphene_relaxed_gap": lambda: of_dmc({s: EQUAL[s] for s in (CRYSTAL, ATOP)}, lambda d: d != NOISY_A),
