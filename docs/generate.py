@@ -408,6 +408,16 @@ def tolerances() -> str:
             ("family", "margin", "reason"),
             [(family, f"{entry.margin:g}", entry.reason) for family, entry in regression.margins.items()],
         ),
+        "These have no reference, and become worse in one direction, by more than a margin in their own unit and by more "
+        "than chance could do.",
+        table(
+            ("quantity", "worse", "margin", "reason"),
+            [
+                (f"{family}.{name}", said.worse, f"{said.margin:g}", said.reason)
+                for family, entry in regression.margins.items()
+                for name, said in entry.reported.items()
+            ],
+        ),
         f"False alarms: {regression.false_alarms:g}. {regression.reason}",
         f"Against replicates, false alarms: {regression.retraining.false_alarms:g}. {regression.retraining.reason}",
     ]

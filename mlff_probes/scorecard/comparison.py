@@ -170,7 +170,15 @@ class Comparer:
         if unresolved := after.verdict.reason or before.verdict.reason:
             return self._of(after, before, Trend.REPORTED, note=unresolved)
         change, known = _number(after) - _number(before), self._uncertainty(before, after)
-        return self._of(after, before, Trend.REPORTED, change=change, uncertainty=known)
+        direction = self.policy.direction(after.family, after.quantity)
+        if direction is None:
+            return self._of(after, before, Trend.REPORTED, change=change, uncertainty=known)
+        threshold, worse = direction.margin + self._chance(before, after), (change > 0) == (direction.worse == "larger")
+        changed = Trend.WORSE if worse else Trend.BETTER
+        trend = changed if abs(change) > threshold else Trend.REPORTED
+        return self._of(
+            after, before, trend, regression=trend is Trend.WORSE, change=change, uncertainty=known, threshold=threshold
+        )
 
     def _of_numbers(self, before: ProbeResult, after: ProbeResult) -> Change:
         assert after.expectation is not None

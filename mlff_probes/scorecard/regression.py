@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -17,11 +17,23 @@ RETRAINING = "retraining"
 """The key of `[regression]` that is no family."""
 
 
+class Direction(Record):
+    """`[regression.family.reported.quantity]`: which way a quantity without a reference becomes worse, and by how much.
+
+    `margin` is in the unit of the quantity, and binds its parts (`drift_of_crystals`, `drift_Te`) as it binds the whole.
+    """
+
+    worse: Literal["larger", "smaller"]
+    margin: NonNegative
+    reason: Text
+
+
 class Margin(Record):
     """`[regression.family]`: the part of its tolerance by which an error must change."""
 
     margin: NonNegative
     reason: Text
+    reported: dict[str, Direction] = {}
 
 
 class Retraining(Record):
@@ -48,6 +60,11 @@ class RegressionPolicy(Record):
     def margin(self, family: str) -> float:
         """The margin of a family, as a part of the tolerance."""
         return self.margins[family].margin
+
+    def direction(self, family: str, quantity: str) -> Direction | None:
+        """Which way a quantity that is only reported becomes worse; None where nobody says."""
+        known = self.margins[family].reported
+        return next((said for name, said in known.items() if quantity == name or quantity.startswith(f"{name}_")), None)
 
 
 def load_regression(override: Path | None = None) -> RegressionPolicy:

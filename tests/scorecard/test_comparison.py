@@ -344,6 +344,30 @@ def test_a_wide_interval_hides_no_regression():
     assert change(row(1.0, **wide), row(1.25, **wide)).trend is Trend.SAME
 
 
+@pytest.mark.parametrize(
+    ("quantity", "before", "after", "uncertainty", "trend"),
+    [
+        ("drift_of_crystals", 0.2, 0.35, None, Trend.WORSE),
+        ("drift_Te", 0.2, 0.25, None, Trend.REPORTED),
+        ("drift", 0.4, 0.2, None, Trend.BETTER),
+        ("cka_of_paths", 0.9, 0.8, 0.01, Trend.WORSE),
+        ("cka_of_paths", 0.9, 0.8, 0.2, Trend.REPORTED),  # chance
+        ("cka", 0.9, 0.95, None, Trend.BETTER),
+        ("q_ratio_of_deep", 3.0, 30.0, None, Trend.REPORTED),  # nobody says which way is worse
+    ],
+)
+def test_what_has_no_reference_becomes_worse_where_the_policy_says_which_way(
+    quantity, before, after, uncertainty, trend
+):
+    was, now = (
+        row(value, family="representation", quantity=quantity, reference=None, uncertainty=uncertainty)
+        for value in (before, after)
+    )
+    found = change(was, now)
+    assert (found.trend, found.regression) == (trend, trend is Trend.WORSE)
+    assert found.change == pytest.approx(after - before)
+
+
 def test_laws_change_by_their_tolerance_or_their_verdict():
     assert change(row(1.0, family="physicality"), row(1.09, family="physicality")).trend is Trend.SAME
     assert change(row(1.09, family="physicality"), row(1.11, family="physicality")).trend is Trend.NEWLY_FAILING
