@@ -408,8 +408,8 @@ def tolerances() -> str:
             ("family", "margin", "reason"),
             [(family, f"{entry.margin:g}", entry.reason) for family, entry in regression.margins.items()],
         ),
-        "These have no reference, and become worse in one direction, by more than a margin in their own unit and by more "
-        "than chance could do.",
+        "These have no reference, and become worse in one direction: by more than a margin in their own unit, and than "
+        "chance could do.",
         table(
             ("quantity", "worse", "margin", "reason"),
             [

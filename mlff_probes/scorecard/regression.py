@@ -20,7 +20,7 @@ RETRAINING = "retraining"
 class Direction(Record):
     """`[regression.family.reported.quantity]`: which way a quantity without a reference becomes worse, and by how much.
 
-    `margin` is in the unit of the quantity, and binds its parts (`drift_of_crystals`, `drift_Te`) as it binds the whole.
+    `margin` is in the unit of the quantity, and binds its parts (`drift_of_crystals`, `drift_Te`) like the whole.
     """
 
     worse: Literal["larger", "smaller"]
@@ -33,7 +33,7 @@ class Margin(Record):
 
     margin: NonNegative
     reason: Text
-    reported: dict[str, Direction] = {}
+    reported: dict[str, Direction] = Field(default_factory=dict)
 
 
 class Retraining(Record):
