@@ -20,6 +20,7 @@ HERE = Path(__file__).parent
 REFERENCE = HERE.parent
 
 CALCULATORS = {
+    "sliding/bi2te3_fixed_gap_0.0": ("bi2te3_sliding", 1),
     "sliding/sb2te3_fixed_gap_0.0": ("sb2te3_sliding", 1),
     "sliding/sb2te3_fixed_gap_0.2": ("sb2te3_sliding", 4),
     "sliding/sb2te3_fixed_gap_0.4": ("sb2te3_sliding", 6),
