@@ -80,7 +80,7 @@ def test_near_is_within_and_far_is_beyond(found):
 
 
 def test_errors_that_grow_with_the_distance_correlate_with_it(found):
-    far, whole = (found.values[f"force_error_correlation{part}"] for part in ("_of_far", ""))
+    far, whole = (found.values[f"q_error_correlation{part}"] for part in ("_of_far", ""))
     assert far.value == pytest.approx(1)
     assert 0.3 < whole.value < 1
     assert (whole.samples.used, far.samples.used) == (48, 8)
@@ -112,8 +112,8 @@ def test_frames_without_labels_have_distances_and_no_errors(tmp_path):
     frames = [*NEAR[:6], *(crystal(seed=n, labelled=False, origin="run") for n in range(5))]
     values = measure_case(load(), write_case(tmp_path, frames)).values
     assert values["q_beyond_of_run"].samples.used == 5
-    assert "0 frames have an error" in values["force_error_correlation_of_run"].problem.reason
-    assert values["force_error_correlation"].samples is None or values["force_error_correlation"].samples.used == 6
+    assert "0 frames have an error" in values["q_error_correlation_of_run"].problem.reason
+    assert values["q_error_correlation"].samples is None or values["q_error_correlation"].samples.used == 6
 
 
 def test_a_calculator_without_features_is_described_by_soap_and_says_so(tmp_path):
@@ -135,7 +135,7 @@ def test_a_calculator_without_features_is_described_by_soap_and_says_so(tmp_path
 )
 def test_what_cannot_be_said_is_not_applicable_with_the_reason(training, rattled, why, tmp_path):
     values = measure_case(load(), write_case(tmp_path, FAR[:4], training=training, rattled=rattled)).values
-    for name in ("q_beyond", "t2_beyond", "q_ratio", "force_error_correlation", "q_beyond_of_far"):
+    for name in ("q_beyond", "t2_beyond", "q_ratio", "q_error_correlation", "q_beyond_of_far"):
         assert values[name].problem.state == "not applicable"
         assert values[name].problem.reason == why
     assert values["blind_elements"].value == 0

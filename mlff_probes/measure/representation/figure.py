@@ -121,7 +121,7 @@ def _errors(axes: Axes, curve: Curve) -> None:
                   MARKERS[index % len(MARKERS)], color=COLORS[index % len(COLORS)], markersize=4)  # fmt: skip
     axes.set_xscale("log")
     _plain(axes.xaxis)
-    found = curve.measurement.values.get("force_error_correlation")
+    found = curve.measurement.values.get("q_error_correlation")
     if found is not None and found.value is not None:
         spread = "" if found.uncertainty is None else f" ± {number(found.uncertainty, found.unit)}"
         axes.set_title(f"rank correlation {number(found.value, found.unit)}{spread}", fontsize=9)

@@ -51,7 +51,7 @@ def extrapolation(calculator: Calculator, case: Case[Extrapolation], conditions:
 
     - `q_beyond`, `t2_beyond` share of frames beyond the limit of Q and of T^2, %;
     - `q_ratio` median over frames of Q / limit;
-    - `force_error_correlation` Spearman's rank correlation, over frames, of Q / limit with the root mean square force
+    - `q_error_correlation` Spearman's rank correlation, over frames, of Q / limit with the root mean square force
       error, which says whether Q tells where this model is wrong;
     - `held_out_beyond` share of training frames beyond the limit of Q that the others have, each part of the training
       frames held out once, %: near 100 (1 - c) where the limit holds;
@@ -108,7 +108,7 @@ def _of_part(name: str, unit: str, far: Far, errors: Floats | None, mine: NDArra
     lacking = [why for why, asked in zip(far.why_not, mine, strict=True) if asked and why]
     if not known.any():
         return not_supplied(unit, "; ".join(dict.fromkeys(lacking)) or "no frame")
-    if name == "force_error_correlation":
+    if name == "q_error_correlation":
         if errors is None:
             return not_supplied(unit, "the calculator implements no forces, or no frame is labelled with them")
         return rank_correlation(far.q[known], errors[known], name="Q")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SHARE = "%"
 
-OF_ORIGIN = {"q_beyond": SHARE, "t2_beyond": SHARE, "q_ratio": PURE, "force_error_correlation": PURE}
+OF_ORIGIN = {"q_beyond": SHARE, "t2_beyond": SHARE, "q_ratio": PURE, "q_error_correlation": PURE}
 """What is measured of the frames of each origin, and of all."""
 
 
