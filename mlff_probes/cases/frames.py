@@ -95,8 +95,7 @@ def _with_training(file: Path, protocol: Any) -> CaseFrames:
     """Frames, each once in its origin, and training frames, as an `Extrapolation` wants them."""
     of_origins = [labelled_frames(sources, where=str(file), keys=protocol, needed=False)
                   for sources in _by_origin(_sources(file, protocol.origins))]  # fmt: skip
-    files = [source for pattern in protocol.training for source in matching(file, pattern)]
-    return _joined(of_origins, training_frames(files))
+    return _joined(of_origins, _training_of(file, protocol))
 
 
 def _by_origin(sources: Sequence[tuple[str | None, Path]]) -> list[list[tuple[str | None, Path]]]:
@@ -120,6 +119,11 @@ def _joined(parts: Sequence[CaseFrames], training: Sequence[Atoms]) -> CaseFrame
     return CaseFrames(tuple(frames), stored, notes, training=tuple(training))
 
 
+def _training_of(file: Path, protocol: Any) -> list[Atoms]:
+    """The training frames that the `TrainingSet` of a case names."""
+    return training_frames([source for pattern in protocol.training for source in matching(file, pattern)])
+
+
 def training_frames(files: Sequence[Path]) -> list[Atoms]:
     """All structures of some files, each once, with the place that each was taken from.
 
@@ -138,8 +142,8 @@ def _of_law(file: Path, protocol: Any) -> CaseFrames:
 
 def _of_simulation(file: Path, protocol: Any) -> CaseFrames:
     """What a `MolecularDynamics` starts from, and what it is compared with."""
-    files = [f for pattern in getattr(protocol.extrapolation, "training", ()) for f in matching(file, pattern)]
-    return CaseFrames(*dynamics_case(file, protocol), training=tuple(training_frames(files)))
+    training = _training_of(file, protocol.extrapolation) if protocol.extrapolation else ()
+    return CaseFrames(*dynamics_case(file, protocol), training=tuple(training))
 
 
 def _beside(file: Path, protocol: BaseProtocol) -> CaseFrames:

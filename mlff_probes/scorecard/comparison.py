@@ -10,10 +10,10 @@ from mlff_probes.scorecard.baseline import Baseline, has_number
 from mlff_probes.scorecard.chance import COVERAGE, WIDEST, Scatter, interval, uncertainty
 from mlff_probes.scorecard.changes import Change, Comparison, Trend
 from mlff_probes.scorecard.model import CaseSummary, Scorecard
-from mlff_probes.scorecard.regression import RegressionPolicy
+from mlff_probes.scorecard.regression import Direction, RegressionPolicy
 
-SEEDS = ("seeds",)
-"""Keys of a protocol that choose random numbers: measurements that differ in these alone are of one quantity."""
+NOT_COMPARED = ("seeds", "extrapolation")
+"""Keys of a protocol that change no number that is judged: random numbers, and training frames beside a simulation."""
 
 NAMED = 5
 """How many cases, or reasons, are named where there are more."""
@@ -71,7 +71,8 @@ class Comparer:
     ) -> None:
         self.baseline, self.policy, self.seeds = baseline, policy, seeds
         self.cases = {case.id: case for case in cases}
-        self.false_alarms = policy.false_alarms / max(baseline.judged * calculators, 1)
+        directed = sum(self._direction(row) is not None and has_number(row) for row in baseline.rows.values())
+        self.false_alarms = policy.false_alarms / max((baseline.judged + directed) * calculators, 1)
 
     def not_comparable(self, case: str) -> str:
         """Why nothing of a case is compared; empty where it is."""
@@ -112,7 +113,7 @@ class Comparer:
         if before is None or not has_verdict(before):
             return self._of_new(before, after) if has_verdict(after) else None
         if not has_verdict(after):
-            by_nature = _by_nature(after)
+            by_nature = _by_nature(after) and self._direction(after) is None
             trend = Trend.REPORTED if by_nature and after.expectation is None else Trend.GONE
             lost = not by_nature and not (_errs(before) and after.verdict.state is State.NOT_COMPARABLE)
             return self._of(after, before, trend, regression=lost, note=after.verdict.reason)
@@ -170,15 +171,20 @@ class Comparer:
         if unresolved := after.verdict.reason or before.verdict.reason:
             return self._of(after, before, Trend.REPORTED, note=unresolved)
         change, known = _number(after) - _number(before), self._uncertainty(before, after)
-        direction = self.policy.direction(after.family, after.quantity)
-        if direction is None:
-            return self._of(after, before, Trend.REPORTED, change=change, uncertainty=known)
+        direction = self._direction(after)
+        other = _seen_on_another(before, after) if direction else ""
+        if direction is None or other:
+            return self._of(after, before, Trend.REPORTED, change=change, uncertainty=known, note=other)
         threshold, worse = direction.margin + self._chance(before, after), (change > 0) == (direction.worse == "larger")
         changed = Trend.WORSE if worse else Trend.BETTER
         trend = changed if abs(change) > threshold else Trend.REPORTED
         return self._of(
             after, before, trend, regression=trend is Trend.WORSE, change=change, uncertainty=known, threshold=threshold
         )
+
+    def _direction(self, row: ProbeResult) -> Direction | None:
+        """Which way a result becomes worse that has no reference; None where nobody says, or it has one."""
+        return None if row.expectation else self.policy.direction(row.family, row.quantity)
 
     def _of_numbers(self, before: ProbeResult, after: ProbeResult) -> Change:
         assert after.expectation is not None
@@ -241,6 +247,12 @@ def _too_little(chance: float, known: float) -> str:
     if chance:
         return "less than chance"
     return "less than its reference is known to" if known else "rounding"
+
+
+def _seen_on_another(before: ProbeResult, after: ProbeResult) -> str:
+    """Why two numbers without a reference say nothing of each other; empty where they do."""
+    one, other = (row.measured.note if row.measured else "" for row in (before, after))
+    return f"{other}, before {one}" if one != other else _other_samples(before, after)
 
 
 def _other_samples(before: ProbeResult, after: ProbeResult) -> str:
@@ -320,11 +332,11 @@ def has_verdict(row: ProbeResult) -> bool:
 
 
 def measured_how(case: CaseSummary) -> tuple[object, ...]:
-    """The protocol, but for what chooses random numbers: what must be the same for numbers to be compared.
+    """The protocol, but for `NOT_COMPARED`: what must be the same for numbers to be compared.
 
     A key that says nothing is left out: a scorecard of an earlier version does not have it.
     """
-    protocol = {key: said for key, said in case.protocol.items() if key not in SEEDS and said is not None}
+    protocol = {key: said for key, said in case.protocol.items() if key not in NOT_COMPARED and said is not None}
     return case.kind, protocol
 
 

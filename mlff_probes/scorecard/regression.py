@@ -11,7 +11,7 @@ from mlff_probes.core.data import POLICY, REGRESSION
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import NonNegative, Record, Text
 from mlff_probes.core.toml import read_toml, validated
-from mlff_probes.measure import FAMILIES
+from mlff_probes.measure import FAMILIES, KINDS
 
 RETRAINING = "retraining"
 """The key of `[regression]` that is no family."""
@@ -20,7 +20,7 @@ RETRAINING = "retraining"
 class Direction(Record):
     """`[regression.family.reported.quantity]`: which way a quantity without a reference becomes worse, and by how much.
 
-    `margin` is in the unit of the quantity, and binds its parts (`drift_of_crystals`, `drift_Te`) like the whole.
+    `margin` is in the unit of the quantity.
     """
 
     worse: Literal["larger", "smaller"]
@@ -63,8 +63,7 @@ class RegressionPolicy(Record):
 
     def direction(self, family: str, quantity: str) -> Direction | None:
         """Which way a quantity that is only reported becomes worse; None where nobody says."""
-        known = self.margins[family].reported
-        return next((said for name, said in known.items() if quantity == name or quantity.startswith(f"{name}_")), None)
+        return self.margins[family].reported.get(quantity)
 
 
 def load_regression(override: Path | None = None) -> RegressionPolicy:
@@ -77,10 +76,19 @@ def load_regression(override: Path | None = None) -> RegressionPolicy:
     """
     found = _regression_table(POLICY)
     changed = _regression_table(override) if override else {}
-    margins = {**found.pop("margins"), **changed.pop("margins", {})}
+    margins = _over(found.pop("margins"), changed.pop("margins", {}))
     file = override or POLICY
     table = {**found, **changed, "margins": margins}
     return validated(RegressionPolicy, table, file, prefix=f"{REGRESSION}.", unwritten=("margins",))
+
+
+def _over(ours: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """The margins of the families with what a user's file changes: of a reported quantity this is all that it says."""
+    found = {**ours, **changed}
+    for family, row in changed.items():
+        reported = {**ours.get(family, {}).get("reported", {}), **row.get("reported", {})}
+        found[family] = row | ({"reported": reported} if reported else {})
+    return found
 
 
 def _regression_table(file: Path) -> dict[str, Any]:
@@ -92,5 +100,11 @@ def _regression_table(file: Path) -> dict[str, Any]:
     unknown = sorted(set(margins) - set(FAMILIES))
     if unknown:
         raise InputError(file, f"[{REGRESSION}.{unknown[0]}] is no family", f"there are {', '.join(FAMILIES)}")
+    for family, row in margins.items():
+        names = [name for kind in KINDS if kind.protocol.family == family for name in kind.protocol.quantities]
+        for name in row.get("reported", {}):
+            if not any(name == known or name.startswith(f"{known}_") for known in names):
+                where = f"[{REGRESSION}.{family}.reported.{name}]"
+                raise InputError(file, f"{where} is no quantity", f"there are {', '.join(sorted(set(names)))}")
     plain = {key: value for key, value in table.items() if key not in margins}
     return {**plain, "margins": margins} if table else {}

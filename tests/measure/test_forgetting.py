@@ -25,11 +25,16 @@ from mlff_probes.session.suite import Suite
 
 PULL = 0.05  # eV/A
 
+FILES = {
+    "hop": ("migration/cr_sb2te3_deep", "migration/cr_sb2te3_in_gap", "migration/cr_sb2te3_octahedral_hop"),
+    "slide": ("sliding/sb2te3_fixed_gap_0.0", "sliding/sb2te3_fixed_gap_0.2"),
+}
 FRAMES = []
-for origin, name in (("hop", "migration/cr_sb2te3_deep"), ("slide", "sliding/sb2te3_fixed_gap_0.0")):
-    FRAMES += [
-        frame for frame in ase.io.read(DIRECTORY / f"{name}.extxyz", ":") if not frame.info.update(origin=origin)
-    ]
+for origin, names in FILES.items():
+    for name in names:
+        for row, frame in enumerate(ase.io.read(DIRECTORY / f"{name}.extxyz", ":")):
+            frame.info.update(origin=origin, taken_from=f"{name}:{row}")
+            FRAMES.append(frame)
 CASE = Case(
     id="mine", family="representation", title="mine", tier="quick", protocol=Forgetting(kind="forgetting"),
     frames=tuple(FRAMES), stored=None, level_of_theory="exact", source="here", expectations=(),
@@ -113,8 +118,35 @@ def test_elements_of_few_frames_are_taken_together_and_layers_are_told_apart():
     }  # fmt: skip
     assert "20 there" in result.values["drift"].problem.reason
     assert result.arrays["layer"] == [], "no layer that both have"
+    assert result.values["drift_of_hop"].problem is not None
     arrays = measure_case(replace(two, foundation=two), few).arrays
-    assert (arrays["layer"], arrays["element"]) == (["first"] * 2 + ["second"] * 2, ["Sb", "Te"] * 2)
+    assert (arrays["layer"], arrays["element"]) == (["first"] * 3 + ["second"] * 3, ["Sb", "Te", "others"] * 2)
+
+
+def test_what_tells_elements_apart_hides_no_change_within_them():
+    """Atoms of few frames are taken together: each element about its own mean."""
+    rng = np.random.default_rng(0)
+    offsets = 100.0 * rng.normal(size=(120, 20))
+    few = replace(CASE, frames=tuple(FRAMES[::5]))
+
+    def apart(how):
+        own = load()
+
+        def features(frames):
+            found = own.features(frames)
+            return [
+                Features({"all": how(f.layers["shells"]) + offsets[frame.numbers]})
+                for frame, f in zip(frames, found, strict=True)
+            ]
+
+        return replace(own, features=features)
+
+    lost = apart(lambda x: rng.normal(size=x.shape))
+    values = measure_case(replace(lost, foundation=apart(lambda x: x)), few).values
+    assert "cka_others" in values
+    assert abs(values["cka_others"].value) < 0.2
+    assert values["drift_others"].value > 0.5
+    assert values["cka_others"].note == "against sound"
 
 
 def test_where_nothing_is_compared_it_is_said_why():
@@ -132,9 +164,9 @@ def test_where_nothing_is_compared_it_is_said_why():
 def test_frames_that_one_of_both_does_not_know_are_left_out_and_counted():
     tuned = replace(load(), identity=load().identity.model_copy(update={"elements": ("Sb", "Te")}))
     values = measured(tuned, load())
-    assert values["drift"].samples.left_out == {"with an element that one of both does not know": 9}
-    assert values["drift_of_slide"].samples.used == values["drift_of_slide"].samples.of == 12
-    reason = "each of its 9 frames is one with an element that one of both does not know"
+    assert values["drift"].samples.left_out == {"with an element that one of both does not know": 17}
+    assert values["drift_of_slide"].samples.used == values["drift_of_slide"].samples.of == 24
+    reason = "each of its 17 frames is one with an element that one of both does not know"
     assert values["drift_of_hop"].problem.reason == values["cka_Cr"].problem.reason == reason
 
 

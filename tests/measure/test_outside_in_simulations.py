@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from faults import load
+from sound import Sound
 
 from mlff_probes.cases.load import load_case
 from mlff_probes.core.errors import InputError
@@ -61,7 +62,8 @@ def test_cold_atoms_stay_within_and_hot_ones_leave(tmp_path):
     cold, hot = (measure_case(load(), case(tmp_path, kelvin=kelvin)) for kelvin in (50.0, 900.0))
     assert cold.values["q_ratio"].value < 1 < hot.values["q_ratio"].value
     assert cold.values["q_beyond"].value < 20 < 80 < hot.values["q_beyond"].value
-    assert cold.values["q_beyond"].samples.used == 60
+    assert (cold.values["q_beyond"].samples.used, cold.values["q_beyond"].samples.of) == (60, 82)
+    assert cold.values["t2_beyond"].value < hot.values["t2_beyond"].value
     assert cold.values["q_ratio"].caveat.startswith(
         "features; training set: 1 frame of train.extxyz, each with 80 copies"
     )
@@ -97,3 +99,33 @@ def test_training_frames_of_the_user_take_the_place_of_those_of_the_case(tmp_pat
     assert theirs.value < own.value
     bare = case(tmp_path, table="", report="'temperature'")
     assert trained_on([bare], [str(learned)]) == [bare]
+
+
+class Vanishing(Sound):
+    """Its features are NaN; its forces are sound."""
+
+    @staticmethod
+    def described(atoms):
+        return np.full((len(atoms), 3), np.nan)
+
+
+def test_features_that_are_nan_cost_no_other_quantity(tmp_path):
+    found = measure_case(load(Vanishing), case(tmp_path))
+    assert "not finite" in found.values["q_ratio"].problem.reason
+    assert found.values["survival"].value == 1
+
+
+class Bursting(Sound):
+    """Atoms push each other apart once they have moved."""
+
+    def evaluated(self, atoms):
+        found = super().evaluated(atoms)
+        return found | {"forces": found["forces"] - 30 * (atoms.positions - atoms.positions.mean(axis=0))}
+
+
+def test_what_ends_early_shows_how_it_left_the_training_frames(tmp_path):
+    found = measure_case(load(Bursting), case(tmp_path))
+    assert found.values["survival"].value < 1
+    assert found.values["q_ratio"].value is None
+    if found.arrays.get("time_ps", [-1])[-1] > 0:
+        assert found.arrays["q_ratio"][-1] > 1

@@ -347,12 +347,13 @@ def test_a_wide_interval_hides_no_regression():
 @pytest.mark.parametrize(
     ("quantity", "before", "after", "uncertainty", "trend"),
     [
-        ("drift_of_crystals", 0.2, 0.35, None, Trend.WORSE),
-        ("drift_Te", 0.2, 0.25, None, Trend.REPORTED),
-        ("drift", 0.4, 0.2, None, Trend.BETTER),
-        ("cka_of_paths", 0.9, 0.8, 0.01, Trend.WORSE),
-        ("cka_of_paths", 0.9, 0.8, 0.2, Trend.REPORTED),  # chance
-        ("cka", 0.9, 0.95, None, Trend.BETTER),
+        ("drift_of_crystals", 0.2, 0.45, None, Trend.WORSE),
+        ("drift_of_crystals", 0.2, 0.35, None, Trend.REPORTED),
+        ("drift_of_graphene", 0.4, 0.1, None, Trend.BETTER),
+        ("drift_of_paths", 0.2, 2.0, None, Trend.REPORTED),  # may be for the better
+        ("cka_of_crystals", 0.9, 0.8, 0.01, Trend.WORSE),
+        ("cka_of_crystals", 0.9, 0.8, 0.2, Trend.REPORTED),  # chance
+        ("cka_of_tis2", 0.8, 0.95, None, Trend.BETTER),
         ("q_ratio_of_deep", 3.0, 30.0, None, Trend.REPORTED),  # nobody says which way is worse
     ],
 )
@@ -366,6 +367,44 @@ def test_what_has_no_reference_becomes_worse_where_the_policy_says_which_way(
     found = change(was, now)
     assert (found.trend, found.regression) == (trend, trend is Trend.WORSE)
     assert found.change == pytest.approx(after - before)
+    if trend is Trend.WORSE:
+        assert "error" not in change_text(found)
+
+
+def test_what_was_compared_with_another_foundation_or_on_other_frames_says_nothing():
+    was, now = (
+        row(value, family="representation", quantity="drift_of_crystals", reference=None) for value in (0.2, 5.0)
+    )
+    whole = Samples(used=9, of=9, what="frames")
+    was, now = (
+        each.model_copy(update={"measured": each.measured.model_copy(update={"samples": whole})}) for each in (was, now)
+    )
+    for more in ({"note": "against another"}, {"samples": Samples(used=3, of=9, what="frames", left_out={"no": 6})}):
+        other = now.model_copy(update={"measured": now.measured.model_copy(update=more)})
+        assert not change(was, other).regression
+    assert change(was, now).regression
+
+
+def test_a_foundation_that_is_no_longer_named_is_a_loss():
+    was = row(0.2, family="representation", quantity="drift_of_crystals", reference=None)
+    now = row(family="representation", quantity="drift_of_crystals", reference=None, state=State.NOT_APPLICABLE,
+              by_nature=True)  # fmt: skip
+    found = change(was, now)
+    assert (found.trend, found.regression) == (Trend.GONE, True)
+    speed = [each.model_copy(update={"quantity": "q_ratio"}) for each in (was, now)]
+    assert not change(*speed).regression
+
+
+def test_a_users_margin_keeps_the_directions_and_names_are_checked(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[regression.representation]\nmargin = 2.0\nreason = "mine"\n')
+    assert load_regression(file).direction("representation", "drift_of_crystals") == POLICY.direction(
+        "representation", "drift_of_crystals"
+    )
+    wrong = '[regression.representation.reported.drfit]\nworse = "larger"\nmargin = 1.0\nreason = "mine"\n'
+    file.write_text(file.read_text() + wrong)
+    with pytest.raises(InputError, match=r"reported.drfit\] is no quantity; there are .*drift"):
+        load_regression(file)
 
 
 def test_laws_change_by_their_tolerance_or_their_verdict():

@@ -85,6 +85,7 @@ def _temperature(axes: Axes, drawn: Drawn, view: FigureView) -> None:
         beside = axes.twinx()
         for arrays, style in outside:
             beside.plot(arrays["q_time_ps"], arrays["q_ratio"], ":", linewidth=1.2, color=style["color"])
+        beside.axhline(1.0, color="0.6", linestyle=":", linewidth=0.8)
         beside.set_ylim(bottom=0.0)
         beside.set_ylabel("Q / limit, farthest atom (dotted)")
 

@@ -68,6 +68,8 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
         "expected_samples": look.samples,
         "notes": [*run.notes, *filter(None, dear), *look.notes],
     }
+    outside, over_time = beyond(calculator, case, run.production, calls, report)
+    arrays |= over_time  # of what leaves the training frames on its way to an end, too
     if run.given_up:
         why = f"unresolved: {run.given_up}"
         values = {name: missing(units[name], why, unresolved=True) for name in wanted}
@@ -90,9 +92,7 @@ def molecular_dynamics(calculator: Calculator, case: Case[MolecularDynamics], co
         window_fs=reference_window_fs(case),
     )
     observables = Observables(protocol, sample)
-    if protocol.extrapolation is not None:
-        outside, over_time = beyond(calculator, case, run.production, calls, report)
-        values, arrays = values | outside, arrays | over_time
+    values |= outside
     values |= {name: quantity_value(observables, name, units[name]) for name in wanted if name not in values}
     arrays |= pictured(observables, diagnostics) | observables.arrays
     return Result(values, arrays, calls.evaluation(), diagnostics)

@@ -12,15 +12,12 @@ from pydantic import Field
 from mlff_probes.core.protocol import LENGTH, PURE, SMALL_FORCE, BaseProtocol, FramesFrom, LabelKeys
 from mlff_probes.core.records import Positive, Text
 from mlff_probes.core.structures import derived
-from mlff_probes.measure.representation.protocols import SHARE, TrainingSet
+from mlff_probes.measure.representation.protocols import DISTANCES, TrainingSet
 from mlff_probes.methods.simulation.settings import Count, SimulationSettings
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-
-FROM_TRAINING = {"q_beyond": SHARE, "q_ratio": PURE}
-"""What is measured where a case names training frames."""
 
 OF_PAIRS = {"first_peak": LENGTH, "first_peak_height": PURE, "rdf_l1": PURE, "rdf_wasserstein": LENGTH}
 OF_ELEMENTS = {"diffusion": "cm^2/s", "mean_frequency": "THz", "vdos_wasserstein": "THz"}
@@ -123,7 +120,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
         "net_force": SMALL_FORCE,
         "rmsd_growth_rate": "A/ps",
         "thermal_conductivity": "W/m/K",
-        **FROM_TRAINING,
+        **DISTANCES,
     }
 
     @property
@@ -139,7 +136,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
         by_element = {f"{name}_{element}": unit for element in (ALL, *elements) for name, unit in OF_ELEMENTS.items()}
         every = self.quantities | by_pair | by_element
         others = {name for name, where in OF_ENSEMBLES.items() if self.ensemble not in where}
-        others |= set() if self.extrapolation else set(FROM_TRAINING)
+        others |= set() if self.extrapolation else set(DISTANCES)
         return {name: unit for name, unit in every.items() if self.policy_name(name) not in others}
 
     def policy_name(self, quantity: str) -> str:

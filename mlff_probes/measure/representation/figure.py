@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from mlff_probes.measure.kind import Drawing
 from mlff_probes.measure.representation.likeness import embedding, matrix
 from mlff_probes.measure.representation.maps import Map
 from mlff_probes.measure.styles import COLORS, HOVER, MARKERS, legend_room
+from mlff_probes.methods.analysis.similarity import Similarity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,9 @@ T2_COLOR = "0.55"
 
 ROW_IN, MAPS_IN = 4.6, 3.4
 """Heights of what is drawn of one calculator, and of what is drawn of all together, inches."""
+
+MOST_POINTED_AT = 200
+"""Frames whose points say what they are; of more a page would be slow."""
 
 MIDDLE = 0.5
 """A CKA above which its square is so light that a number on it is black."""
@@ -54,28 +58,33 @@ def _extrapolation(figure: SubFigure, view: FigureView) -> None:
 def _maps(figure: SubFigure, maps: Mapping[str, Map], colors: Mapping[str, Any]) -> None:
     """How alike the layers of some models are, and t-SNE of all atoms, and of those of each element."""
     drawn = embedding(list(maps.values()))
-    elements = [] if drawn is None else sorted(set(drawn[1].tolist()))
-    names, alike = matrix(maps)
-    first, *rest = figure.subplots(1, 1 + len(elements), squeeze=False, width_ratios=(1.4, *[1] * len(elements)))[0]
-    first.imshow(alike, vmin=0, vmax=1, cmap="cividis")
-    for row, column in np.ndindex(*alike.shape):
-        text = f"{alike[row, column]:.2f}" if np.isfinite(alike[row, column]) else "–"
-        shade = "white" if not alike[row, column] > MIDDLE else "black"
-        first.text(column, row, text, ha="center", va="center", fontsize=7, color=shade)
-    first.set_xticks(range(len(names)), names, fontsize=6, rotation=45, ha="right")
-    first.set_yticks(range(len(names)), names, fontsize=6)
-    first.set_title("linear CKA of layers, within elements", fontsize=9)
-    for axes, element in zip(rest, elements, strict=True):
+    shown = [] if drawn is None else ["all atoms", *sorted(set(drawn[1].tolist()))]
+    first, *rest = figure.subplots(1, 1 + len(shown), squeeze=False, width_ratios=(1.6, *[1] * len(shown)))[0]
+    _alike(first, *matrix(maps))
+    for axes, name in zip(rest, shown, strict=True):
         assert drawn is not None
-        mine = drawn[1] == element
+        mine = drawn[1] == name if name in drawn[1] else np.full(len(drawn[1]), True)
         for index, (label, points) in enumerate(zip(maps, drawn[0], strict=True)):
             axes.plot(*points[mine].T, MARKERS[index % len(MARKERS)], color=colors[label], markersize=3, label=label,
                       markerfacecolor="none")  # fmt: skip
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.set_title(f"{element}, t-SNE", fontsize=9)
+        axes.set_title(f"{name}, t-SNE", fontsize=9)
     if rest:
         rest[0].legend(frameon=False, fontsize=7)
+
+
+def _alike(axes: Axes, names: Sequence[str], alike: Sequence[Sequence[Similarity | None]]) -> None:
+    """A square for each pair of layers, with its CKA and the ends of its interval."""
+    axes.imshow([[each.value if each else np.nan for each in row] for row in alike], vmin=0, vmax=1, cmap="cividis")
+    for row, column in np.ndindex(len(names), len(names)):
+        if found := alike[row][column]:
+            text = f"{found.value:.2f}" + (f"\n{found.low:.2f}–{found.high:.2f}" if row != column else "")
+            shade = "black" if found.value > MIDDLE else "white"
+            axes.text(column, row, text, ha="center", va="center", fontsize=6, color=shade)
+    axes.set_xticks(range(len(names)), names, fontsize=6, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names, fontsize=6)
+    axes.set_title("linear CKA of layers, within elements", fontsize=9)
 
 
 def _profile(top: Axes, bottom: Axes, curve: Curve) -> None:
@@ -91,10 +100,11 @@ def _profile(top: Axes, bottom: Axes, curve: Curve) -> None:
                 frames, [arrays["energy"][i] for i in frames], color=color, marker=marker, markersize=4, linewidth=1
             )
         bottom.plot([], [], marker, color=color, markersize=5, label=origin)
-        for i in mine:
+        for name, size, shade in (("t2_ratio", 3, T2_COLOR), ("q_ratio", 5, color)):
+            bottom.plot(mine, [arrays[name][i] for i in mine], marker, color=shade, markersize=size)
+        for i in mine if "farthest" in arrays and len(paths) <= MOST_POINTED_AT else ():
             said = f"{HOVER}{paths[i]}, frame {arrays['place'][i]}: farthest {arrays['farthest'][i]}"
-            for name, size, shade in (("t2_ratio", 3, T2_COLOR), ("q_ratio", 5, color)):
-                bottom.plot(i, arrays[name][i], marker, color=shade, markersize=size, gid=said)
+            bottom.plot(i, arrays["q_ratio"][i], marker, color=color, markersize=5, gid=said)
     bottom.plot([], [], "o", color=T2_COLOR, markersize=3, label="T²")
     bottom.axhline(1.0, color="black", linewidth=0.8)
     bottom.set_yscale("log")
@@ -147,16 +157,18 @@ def _forgetting(figure: SubFigure, view: FigureView) -> None:
             mine = [i for i, each in enumerate(arrays["layer"]) if each == layer]
             places = [elements.index(arrays["element"][i]) for i in mine]
             style = {"color": COLORS[index % len(COLORS)], "marker": MARKERS[index % len(MARKERS)], "label": layer}
-            cka, half = ([arrays[name][i] for i in mine] for name in ("cka", "cka_half_width"))
+            cka, half, drift = (
+                np.array([arrays[name][i] for i in mine], dtype=float) for name in ("cka", "cka_half_width", "drift")
+            )
             alike.errorbar(places, cka, half, linestyle="", capsize=2, **style)
-            drifted.plot(places, [arrays["drift"][i] for i in mine], linestyle="", **style)
+            drifted.plot(places, drift, linestyle="", **style)
         for axes, name in ((alike, "linear CKA"), (drifted, "drift, in the\nfoundation's spread")):
             axes.set_xticks(range(len(elements)), elements)
             axes.set_ylabel(name)
         alike.set_ylim(top=1.05)
         drifted.set_ylim(bottom=0)
         if elements:
-            alike.legend(frameon=False, fontsize=8)
+            drifted.legend(frameon=False, fontsize=8)
         alike.set_title(f"{curve.measurement.calculator} against {said['foundation']}", fontsize=9, loc="left")
         _most_changed(forces, arrays)
 

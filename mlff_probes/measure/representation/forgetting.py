@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -23,7 +24,7 @@ from mlff_probes.core.structures import derived, rattled
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.representation.protocols import Forgetting, parts_of
 from mlff_probes.measure.results import Result, missing, not_supplied
-from mlff_probes.methods.analysis.similarity import Similarity, linear_cka_interval
+from mlff_probes.methods.analysis.similarity import Similarity, linear_cka_interval, within_groups
 
 Floats = NDArray[np.float64]
 
@@ -49,10 +50,10 @@ def forgetting(calculator: Calculator, case: Case[Forgetting], conditions: Condi
     - `cka_X` linear CKA (`linear_cka`) of both over the atoms of element X, with an interval from resampling frames: 1
       where one is a rotated and scaled copy of the other, 0 where they have nothing in common;
     - `drift_X` mean over these atoms of the distance of both features, in the spread of the foundation's (root mean
-      square distance from their mean): 0 where nothing changed, about 1.4 where the one says nothing of the other. It
-      asks for features of the same neurons, as fine-tuning leaves them;
+      square distance from the mean of the element): 0 where nothing changed, about 1.4 where the one says nothing of
+      the other. It asks for features of the same neurons, as fine-tuning leaves them;
     - `cka_of_o`, `drift_of_o` of the element of the frames of origin o for which it is lowest, or largest; `cka` and
-      `drift` of all frames. Elements of few frames are taken together.
+      `drift` of all frames. Elements of few frames are taken together, each about its own mean.
 
     What it makes of them:
 
@@ -65,10 +66,9 @@ def forgetting(calculator: Calculator, case: Case[Forgetting], conditions: Condi
     if foundation is None:
         return _nothing(units, NO_FOUNDATION)
     models = calculator, foundation
-    frames = [f for f in case.frames if not _unknown(f, *models)]
-    if not frames:
+    if all(_unknown(frame, *models) for frame in case.frames):
         return _nothing(units, f"all frames are {UNKNOWN}", by_nature=False)
-    pair = Pair.of(models, case, frames, conditions)
+    pair = Pair.of(models, case, conditions)
 
     @cache  # an interval is had once, whichever quantities it is for
     def number(what: str, part: str, origin: str) -> tuple[float, float | None]:
@@ -82,22 +82,26 @@ def forgetting(calculator: Calculator, case: Case[Forgetting], conditions: Condi
 
 @dataclass(frozen=True)
 class Both:
-    """Some numbers of the atoms of some frames, one row an atom: those of a model and those of its foundation."""
+    """Some numbers of the atoms of some frames, one row an atom: those of a model and those of its foundation.
+
+    Any model tells one element from another: alike are those that tell atoms of one element apart alike.
+    """
 
     frames: NDArray[np.int_]
+    symbols: NDArray[np.str_]
     own: Floats
     theirs: Floats
 
     def part(self, mine: NDArray[np.bool_]) -> Both:
         """Those of some atoms."""
-        return Both(self.frames[mine], self.own[mine], self.theirs[mine])
+        return Both(self.frames[mine], self.symbols[mine], self.own[mine], self.theirs[mine])
 
     def columns(self, own: slice, theirs: slice) -> Both:
         """Some of the numbers of each atom."""
-        return Both(self.frames, self.own[:, own], self.theirs[:, theirs])
+        return Both(self.frames, self.symbols, self.own[:, own], self.theirs[:, theirs])
 
     def drift(self) -> float:
-        """The mean distance of both, in the spread of the foundation's.
+        """The mean distance of both, in the spread of the foundation's within each element.
 
         Raises
         ------
@@ -106,14 +110,15 @@ class Both:
         """
         if self.own.shape != self.theirs.shape:
             raise ValueError(f"{self.own.shape[1]} features here and {self.theirs.shape[1]} there")
-        spread = float(np.sqrt(((self.theirs - self.theirs.mean(axis=0)) ** 2).sum(axis=1).mean()))
+        spread = float(np.sqrt((within_groups(self.theirs, self.symbols) ** 2).sum(axis=1).mean()))
         if not spread > 0:
             raise ValueError("the features of the foundation do not vary")
         return float(np.linalg.norm(self.own - self.theirs, axis=1).mean()) / spread
 
     def cka(self, seed: int) -> Similarity:
-        """How alike both are; raises `ValueError` as `linear_cka_interval`."""
-        return linear_cka_interval(self.own, self.theirs, self.frames, seed=seed)
+        """How alike both are within each element; raises `ValueError` as `linear_cka_interval`."""
+        own, theirs = (within_groups(rows, self.symbols) for rows in (self.own, self.theirs))
+        return linear_cka_interval(own, theirs, self.frames, seed=seed)
 
     def difference(self) -> float:
         """The root mean square difference of both, number by number."""
@@ -126,8 +131,10 @@ class Pair:
 
     Attributes
     ----------
+    foundation
+        The name of what the model is compared with.
     known
-        The frames.
+        The frames whose elements both know.
     part_of
         By origin, "" for all: `parts_of` its frames in the case.
     symbols, origins
@@ -148,6 +155,7 @@ class Pair:
         What both were asked.
     """
 
+    foundation: str
     known: tuple[Atoms, ...]
     part_of: dict[str, dict[str, str]]
     symbols: NDArray[np.str_]
@@ -162,13 +170,13 @@ class Pair:
     evaluation: Evaluation
 
     @classmethod
-    def of(
-        cls, models: tuple[Calculator, Calculator], case: Case[Forgetting], frames: Sequence[Atoms], told: Conditions
-    ) -> Pair:
-        """Ask a model and its foundation of frames of a case, as they are and rattled."""
+    def of(cls, models: tuple[Calculator, Calculator], case: Case[Forgetting], conditions: Conditions) -> Pair:
+        """Ask a model and its foundation of the frames of a case whose elements both know, as they are and rattled."""
         calls, rng = Calls(), np.random.default_rng(case.protocol.seed)
+        all_moved = [rattled(frame, case.protocol.rattle_a, rng) for frame in case.frames]  # the same for all models
+        known = [row for row, frame in enumerate(case.frames) if not _unknown(frame, *models)]
+        frames, moved = ([some[row] for row in known] for some in (case.frames, all_moved))
         still = [derived(frame, constraints=False) for frame in frames]
-        moved = [rattled(frame, case.protocol.rattle_a, rng) for frame in frames]
         by_origin: dict[str, list[Atoms]] = {"": list(case.frames)}
         for frame in case.frames:
             by_origin.setdefault(str(frame.info["origin"]), []).append(frame)
@@ -179,7 +187,7 @@ class Pair:
         why_not |= {"forces": NO_FORCES.format(forceless[0])} if forceless else {}
         found, forces, costs = list[Descriptors](), list[Any](), list[Floats]()
         for model in models:
-            told.report(f"{model.label} on {len(frames)} frames")
+            conditions.report(f"{model.label} on {len(frames)} frames")
             if not featureless:
                 found.append(descriptors(model, moved))
                 calls.add(found[-1].evaluation)
@@ -188,15 +196,17 @@ class Pair:
             before = calls.add(evaluate(model, still, forces=False))
             costs.append((after.energies - before.energies) / sizes)
         rows = np.repeat(np.arange(len(frames)), sizes)
+        symbols = np.array([symbol for frame in frames for symbol in frame.get_chemical_symbols()])
         shared = [name for name in found[0].layers if name in found[1].layers] if found else []
         return cls(
+            models[1].label,
             tuple(frames),
             {origin: parts_of(some) for origin, some in by_origin.items()},
-            np.array([symbol for frame in frames for symbol in frame.get_chemical_symbols()]),
+            symbols,
             np.repeat([str(frame.info["origin"]) for frame in frames], sizes),
-            Both(rows, *(np.concatenate(each.atoms) for each in found)) if found else None,
-            None if forceless else Both(rows, *(np.concatenate(each) for each in forces)),
-            Both(np.arange(len(frames)), *(cost[:, None] for cost in costs)),
+            Both(rows, symbols, *(np.concatenate(each.atoms) for each in found)) if found else None,
+            None if forceless else Both(rows, symbols, *(np.concatenate(each) for each in forces)),
+            Both(np.arange(len(frames)), np.full(len(frames), ""), *(cost[:, None] for cost in costs)),
             why_not,
             "" if featureless else found[0].name,
             {name: (found[0].layers[name], found[1].layers[name]) for name in shared},
@@ -223,15 +233,16 @@ class Pair:
             found |= {name: [] for name in ("layer", "element", "cka", "cka_half_width", "drift")}
             for layer, part in product(self.layers, self.parts("")):
                 both = self.described.columns(*self.layers[layer]).part(self.atoms(part, ""))
-                try:
-                    row = [layer, part, *_number("cka", both, self.seed), both.drift()]
-                except ValueError:
-                    continue
+                row: list[Any] = [layer, part, None, None, None]  # no number where there is none
+                with suppress(ValueError):
+                    row[2:4] = _number("cka", both, self.seed)
+                with suppress(ValueError):
+                    row[4] = both.drift()
                 for name, number in zip(found, row, strict=True):
                     found[name].append(number)
         if self.forces is not None:
             changes = [self.forces.part(self.forces.frames == row).difference() for row in range(len(self.known))]
-            found["frame"] = [str(frame.info.get("formula", frame.info["origin"])) for frame in self.known]
+            found["frame"] = [str(frame.info.get("formula", frame.info["taken_from"])) for frame in self.known]
             found |= as_lists({"force_change": MEV * np.array(changes)})
         return found
 
@@ -256,7 +267,9 @@ def _value(name: str, unit: str, pair: Pair, case: Case[Forgetting], number: Num
         found = not_supplied(unit, pair.why_not["forces"])
     else:
         found = Value(value=MEV * pair.forces.part(pair.atoms(part, origin)).difference(), unit=unit)
-    return found if found.value is None else found.model_copy(update={"samples": samples})
+    if found.value is None:
+        return found
+    return found.model_copy(update={"samples": samples, "note": f"against {pair.foundation}"})
 
 
 def _of_features(what: str, pair: Pair, part: str, origin: str, number: Number) -> Value:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlff_probes.measure.representation.maps import Map
-from mlff_probes.methods.analysis.similarity import Similarity, aligned, linear_cka, linear_cka_interval, silhouette
+from mlff_probes.methods.analysis.similarity import Similarity, aligned, linear_cka_interval, silhouette
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +36,8 @@ class Likeness:
         Linear CKA of the last layers, within elements, with a 95 % interval from halves of the frames; None where
         there is none.
     silhouette
-        Of both in the space of the first, to which the features of the other are rotated and scaled; None likewise.
+        Of both last layers, within elements, once the other is scaled to the size of the first, and rotated to it;
+        None likewise.
     why_not
         Why there is no number; empty where there are both.
     """
@@ -53,7 +55,7 @@ class Likeness:
             return f"{what}: not compared, {self.why_not}"
         return (
             f"{what}: linear CKA {self.cka.value:.2f} ({self.cka.low:.2f} to {self.cka.high:.2f}), silhouette "
-            f"{self.silhouette:.2f} once rotated and scaled, over {self.atoms} atoms"
+            f"{self.silhouette:.2f} once scaled and rotated, over {self.atoms} atoms"
         )
 
 
@@ -64,51 +66,48 @@ def likenesses(maps: Mapping[str, Map]) -> list[Likeness]:
 
 def _pair(*named: tuple[str, Map]) -> Likeness:
     """Two models, each with its label."""
-    one, other = (f"{label}, {each.last}" for label, each in named)
+    one_name, other_name = (f"{label}, {each.last}" for label, each in named)
     shared = in_all([each for _, each in named])
-    found = Likeness(one, other, len(shared))
+    found = Likeness(one_name, other_name, len(shared))
     if len(shared) < FEWEST_ATOMS:
         return replace(found, why_not=f"both know {len(shared)} of the atoms, {FEWEST_ATOMS} are needed")
-    first, second = (each.only(shared) for _, each in named)
+    kept = [each.only(shared) for _, each in named]
     try:
-        cka = linear_cka_interval(first.within_elements(first.last), second.within_elements(second.last), first.frames)
+        one, other = (each.layers[each.last] for each in kept)
+        cka = linear_cka_interval(one, other, kept[0].frames)
     except ValueError as error:
         return replace(found, why_not=str(error))
-    still, moved = in_one_space([first, second])
-    return replace(found, cka=cka, silhouette=silhouette(still, moved))
+    return replace(found, cka=cka, silhouette=silhouette(*in_one_space(kept)))
 
 
 def in_one_space(maps: Sequence[Map]) -> list[Floats]:
-    """The atoms of some maps, all layers side by side, rotated and scaled to the first; of one shape."""
-    first, *rest = (each.whole() for each in maps)
+    """The last layers of some maps of the same atoms, scaled and rotated to that of the first; of one shape."""
+    first, *rest = (each.layers[each.last] for each in maps)
     moved = [first, *(aligned(each, first) for each in rest)]
     width = max(each.shape[1] for each in moved)
     return [np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in moved]
 
 
-def matrix(maps: Mapping[str, Map]) -> tuple[list[str], Floats]:
-    """Linear CKA, within elements, of each layer of each model with each other one; NaN where there is none."""
+def matrix(maps: Mapping[str, Map]) -> tuple[list[str], list[list[Similarity | None]]]:
+    """Linear CKA of each layer of each model with each other one, within elements; None where there is none."""
     shared = in_all(list(maps.values()))
-    layers = [
-        (f"{label}, {layer}", each.only(shared).within_elements(layer))
-        for label, each in maps.items()
-        for layer in each.layers
-    ]
-    found = np.full((len(layers), len(layers)), np.nan)
-    for row, (_, one) in enumerate(layers):
-        for column, (_, other) in enumerate(layers):
-            try:
-                found[row, column] = linear_cka(one, other)
-            except ValueError:
-                continue
-    return [name for name, _ in layers], found
+    kept = {label: each.only(shared) for label, each in maps.items()}
+    layers = [(f"{label}, {layer}", each.layers[layer]) for label, each in kept.items() for layer in each.layers]
+    frames = next(iter(kept.values())).frames
+    found: dict[tuple[int, int], Similarity | None] = {}
+    for row, column in combinations_with_replacement(range(len(layers)), 2):
+        with suppress(ValueError):
+            if len(shared) >= FEWEST_ATOMS:
+                found[row, column] = linear_cka_interval(layers[row][1], layers[column][1], frames)
+    square = [[found.get((min(i, j), max(i, j))) for j in range(len(layers))] for i in range(len(layers))]
+    return [name for name, _ in layers], square
 
 
 def embedding(maps: Sequence[Map]) -> tuple[Floats, NDArray[np.str_]] | None:
     """t-SNE of the atoms that all models know, shape (n_models, n_atoms, 2), and their elements; None for too few.
 
-    All are first rotated and scaled to the first. A picture: neither its distances nor the sizes of its clusters mean
-    anything, and nothing is computed from it.
+    All are first scaled and rotated to the first (`in_one_space`). A picture: neither its distances nor the sizes of
+    its clusters mean anything, and nothing is computed from it.
     """
     from sklearn.manifold import TSNE  # a second to import
 

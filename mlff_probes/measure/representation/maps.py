@@ -11,6 +11,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from mlff_probes.calculators.descriptors import Descriptors
+from mlff_probes.methods.analysis.similarity import within_groups
+from mlff_probes.methods.analysis.subspace import STEADY
 
 Floats = NDArray[np.float64]
 
@@ -18,13 +20,10 @@ ATOMS_OF_ELEMENT = 80
 """Atoms of each element that are kept, drawn at random from all frames."""
 
 COMPONENTS = 12
-"""Principal components of what tells atoms of one element apart; those that tell elements apart are added."""
+"""Principal components of what tells atoms of one element apart."""
 
 DIGITS = 5
 """Of a number that is kept."""
-
-ROUNDING = 1e-9
-"""Of the size of means, below which nothing is left of them outside the components."""
 
 LAYER = "map_of_"
 """Before the name of a layer, in the arrays of a measurement."""
@@ -41,8 +40,8 @@ class Map:
     elements
         Their symbols.
     layers
-        By name, the scores of each atom, shape (n_atoms, n_components), in the model's own unit. Distances between
-        atoms of one element are those of the features but for what the components leave out.
+        By name, the scores of each atom about the mean of its element, shape (n_atoms, n_components), in the model's
+        own unit.
     """
 
     atoms: tuple[str, ...]
@@ -80,22 +79,15 @@ class Map:
         return list(self.layers)[-1]
 
     def only(self, atoms: Sequence[str]) -> Map:
-        """The map of some of its atoms, in this order."""
+        """The map of some of its atoms, in this order, each element about its mean over these."""
         place = {atom: row for row, atom in enumerate(self.atoms)}
         rows = [place[atom] for atom in atoms]
-        return Map(tuple(atoms), self.elements[rows], {name: scores[rows] for name, scores in self.layers.items()})
-
-    def within_elements(self, layer: str) -> Floats:
-        """The scores of a layer, those of each element about their mean: what neighbours do, whatever the element."""
-        return centred(self.layers[layer], self.elements)
-
-    def whole(self) -> Floats:
-        """The scores of all layers side by side, each in units of their size."""
-        parts = [scores - scores.mean(axis=0) for scores in self.layers.values()]
-        return np.concatenate([part / (np.sqrt((part**2).sum(axis=1).mean()) or 1.0) for part in parts], axis=1)
+        elements = self.elements[rows]
+        layers = {name: within_groups(scores[rows], elements) for name, scores in self.layers.items()}
+        return Map(tuple(atoms), elements, layers)
 
 
-class Drawn:
+class AtomSample:
     """The atoms of a map, drawn before the features come in, which do so in parts."""
 
     def __init__(self, frames: Sequence[Atoms], seed: int) -> None:
@@ -128,7 +120,7 @@ class Drawn:
 
 
 def principal(features: Floats, groups: NDArray[np.str_]) -> Floats:
-    """Scores of samples in the principal components within groups, and in what else tells their means apart.
+    """Scores of samples about the mean of their group, in the principal components of these: what varies within groups.
 
     Parameters
     ----------
@@ -140,21 +132,9 @@ def principal(features: Floats, groups: NDArray[np.str_]) -> Floats:
     Returns
     -------
     numpy.ndarray
-        Shape (n_samples, at most COMPONENTS + n_groups - 1).
+        Shape (n_samples, at most COMPONENTS); zeros where nothing varies by more than rounding.
     """
-    within = centred(features, groups)
-    basis = np.linalg.svd(within, full_matrices=False)[2][:COMPONENTS]
-    means = np.array([features[groups == group].mean(axis=0) for group in np.unique(groups)])
-    means -= means.mean(axis=0)
-    rest = means - (means @ basis.T) @ basis
-    _, sizes, vectors = np.linalg.svd(rest, full_matrices=False)
-    across = vectors[sizes > ROUNDING * max(np.abs(means).max(), 1e-300)]
-    return np.asarray((features - features.mean(axis=0)) @ np.concatenate([basis, across]).T)
-
-
-def centred(rows: Floats, groups: NDArray[np.str_]) -> Floats:
-    """Samples minus the mean of their group."""
-    found = np.array(rows)
-    for group in np.unique(groups):
-        found[groups == group] -= found[groups == group].mean(axis=0)
-    return found
+    within = within_groups(features, groups)
+    if np.abs(within).max() <= STEADY * np.abs(features).max():
+        within = np.zeros_like(within)
+    return np.asarray(within @ np.linalg.svd(within, full_matrices=False)[2][:COMPONENTS].T)

@@ -20,18 +20,18 @@ from mlff_probes.core.structures import derived, in_parts, rattled
 from mlff_probes.measure.kind import QUIET, Conditions
 from mlff_probes.measure.parity.measurement import frame_force_rmse, labelled_forces
 from mlff_probes.measure.rank_correlation import rank_correlation
-from mlff_probes.measure.representation.maps import Drawn
+from mlff_probes.measure.representation.maps import AtomSample
 from mlff_probes.measure.representation.protocols import OF_ORIGIN, Extrapolation
 from mlff_probes.measure.representation.training import (
     PART_ATOMS,
     Describe,
     Far,
     describer,
+    distance,
     facts,
     file_of,
     learn,
     seen_on,
-    share_beyond,
 )
 from mlff_probes.measure.results import Result, not_supplied
 from mlff_probes.methods.analysis.subspace import STEADY
@@ -67,7 +67,7 @@ def extrapolation(calculator: Calculator, case: Case[Extrapolation], conditions:
     learned = learn(calculator, protocol, case.training, describe)
     conditions.report(f"descriptors of {len(case.frames)} frames")
     spaces = learned.spaces()
-    parts, drawn = list[Far](), Drawn(case.frames, protocol.seed)
+    parts, drawn = list[Far](), AtomSample(case.frames, protocol.seed)
     for part in in_parts(case.frames, PART_ATOMS):
         described = describe(part)
         parts.append(spaces.distances(part, described.atoms))
@@ -114,10 +114,7 @@ def _of_part(name: str, unit: str, far: Far, errors: Floats | None, mine: NDArra
         return rank_correlation(far.q[known], errors[known], name="Q")
     counts = {why: lacking.count(why) for why in dict.fromkeys(lacking)}
     samples = Samples(used=int(known.sum()), of=int(mine.sum()), what="frames", left_out=counts)
-    if name == "q_ratio":
-        return Value(value=float(np.median(far.q[known])), unit=unit, samples=samples)
-    ratios = far.q if name == "q_beyond" else far.t2
-    return Value(value=share_beyond(ratios[known]), unit=unit, samples=samples)
+    return Value(value=distance(name, far, known), unit=unit, samples=samples)
 
 
 def _laws(case: Case[Extrapolation], describe: Describe) -> dict[str, Value]:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 SHARE = "%"
 
-OF_ORIGIN = {"q_beyond": SHARE, "t2_beyond": SHARE, "q_ratio": PURE, "q_error_correlation": PURE}
+DISTANCES = {"q_beyond": SHARE, "t2_beyond": SHARE, "q_ratio": PURE}
+"""How far frames lie from training frames."""
+
+OF_ORIGIN = {**DISTANCES, "q_error_correlation": PURE}
 """What is measured of the frames of each origin, and of all."""
 
 
@@ -98,7 +101,7 @@ class Extrapolation(TrainingSet, BaseProtocol, LabelKeys):
 OTHERS = "others"
 """The elements that few frames hold, taken together."""
 
-FEWEST_FRAMES = 8
+FEWEST_FRAMES = 16
 """Frames that an element is in, at least, to be looked at by itself: of fewer, an interval says little."""
 
 

@@ -62,6 +62,13 @@ def share_beyond(ratios: Floats) -> float:
     return PERCENT * float((ratios > 1).mean())
 
 
+def distance(name: str, far: Far, known: NDArray[np.bool_]) -> float:
+    """`q_beyond`, `t2_beyond` (shares, %) or `q_ratio` (median) of some frames."""
+    if name == "q_ratio":
+        return float(np.median(far.q[known]))
+    return share_beyond((far.q if name == "q_beyond" else far.t2)[known])
+
+
 @dataclass(frozen=True)
 class Far:
     """How far frames lie outside, by frame: Q and T^2 over their limits, NaN with the reason where they have none.

@@ -87,8 +87,24 @@ def linear_cka_interval(one: ArrayLike, other: ArrayLike, groups: ArrayLike, *, 
     return Similarity(value, min(float(low), value), max(float(high), value))
 
 
+def within_groups(rows: ArrayLike, groups: ArrayLike) -> Floats:
+    """Samples minus the mean of their group (all atoms of an element, say): what tells them apart within it.
+
+    Parameters
+    ----------
+    rows
+        Shape (n_samples, n_features).
+    groups
+        The group of each sample, shape (n_samples,).
+    """
+    found, labels = np.array(rows, dtype=float), np.asarray(groups)
+    for label in np.unique(labels):
+        found[labels == label] -= found[labels == label].mean(axis=0)
+    return found
+
+
 def aligned(rows: ArrayLike, target: ArrayLike) -> Floats:
-    """`rows` about the mean of `target`, rotated and scaled so that they lie as close to it as they can.
+    """`rows` about the mean of `target`, scaled to its size and rotated so that they lie as close to it as they can.
 
     Orthogonal Procrustes, by SVD (P. H. Schoenemann, Psychometrika 31, 1, 1966): what a rotation and a scale cannot
     undo is left. Of different widths the narrower one gets columns of zeros.
@@ -108,8 +124,8 @@ def aligned(rows: ArrayLike, target: ArrayLike) -> Floats:
     one, centred = one - one.mean(axis=0), other - mean
     width = max(one.shape[1], centred.shape[1])
     one, centred = (np.pad(each, ((0, 0), (0, width - each.shape[1]))) for each in (one, centred))
-    left, sizes, right = np.linalg.svd(one.T @ centred)
-    scale = float(sizes.sum() / ((one**2).sum() or 1.0))
+    left, _, right = np.linalg.svd(one.T @ centred)
+    scale = float(np.sqrt((centred**2).sum() / ((one**2).sum() or 1.0)))
     return np.asarray(scale * one @ left @ right + np.pad(mean, (0, width - len(mean))))
 
 

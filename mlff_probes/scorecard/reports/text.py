@@ -156,7 +156,8 @@ def change_text(change: Change) -> str:
     before, after = _before_and_after(change)
     said = f"{before} → {after} {change.unit}"
     if change.change is not None and change.trend is not Trend.REPORTED:
-        said += f", error {number(change.change, change.unit, sign=True, tolerance=tolerance)}"
+        what = "change" if change.reference is None else "error"
+        said += f", {what} {number(change.change, change.unit, sign=True, tolerance=tolerance)}"
         if change.uncertainty is not None:
             said += f"±{number(change.uncertainty, change.unit, tolerance=tolerance)}"
     return said + (f" ({change.note})" if change.note else "")
@@ -327,14 +328,16 @@ def doubt_lines(card: Scorecard, calculator: str) -> list[str]:
 
 
 def likeness_lines(card: Scorecard, case: str) -> list[str]:
-    """How alike the features of several calculators are, on the atoms of a case."""
-    maps = {
-        identity.label: kept
+    """How alike the features of several calculators are, on the atoms of a case, and who shows none."""
+    arrays = {
+        identity.label: measurement.arrays
         for identity in card.calculators
-        if (measurement := card.measurement(identity.label, case)) is not None
-        and (kept := Map.of_arrays(measurement.arrays)) is not None
+        if (measurement := card.measurement(identity.label, case)) is not None and measurement.arrays
     }
-    return [str(pair) for pair in likenesses(maps)]
+    maps = {label: kept for label, each in arrays.items() if (kept := Map.of_arrays(each)) is not None}
+    without = [label for label in arrays if label not in maps] if maps else []
+    said = [f"features of {', '.join(without)}: not compared, none are shown"] if without else []
+    return [*map(str, likenesses(maps)), *said]
 
 
 def simulation_lines(card: Scorecard, calculator: str) -> list[str]:
