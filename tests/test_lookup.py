@@ -122,7 +122,7 @@ def test_one_depth_lifted(image):
 def test_atop_lifted_at_one_gap(gap_shift):
     def lift(frame):
         there = abs(frame.info.get("slide", 0) - 1 / 3) < 1e-6 and frame.info.get("gap_shift") == gap_shift
-        return LIFT * (there and "Te" in frame.symbols)
+        return LIFT * (there and "Sb" in frame.symbols)
 
     case = f"sb2te3_fixed_gap_{gap_shift}"
     lifted = failing(lift)
@@ -132,7 +132,8 @@ def test_atop_lifted_at_one_gap(gap_shift):
 
 def test_the_fault_lifted_at_the_experimental_gap():
     def lift(frame):
-        return LIFT * (abs(frame.info.get("slide", 0) - 2 / 3) < 1e-6 and frame.info.get("gap_shift") == 0.0)
+        there = abs(frame.info.get("slide", 0) - 2 / 3) < 1e-6 and frame.info.get("gap_shift") == 0.0
+        return LIFT * (there and "Sb" in frame.symbols)
 
     case = "sb2te3_fixed_gap_0.0"
     seen = {(case, q) for q in ("stacking_fault_energy", "bridge_barrier", "profile_mae", "max_lateral_force")}

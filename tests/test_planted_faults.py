@@ -32,7 +32,7 @@ def test_a_maximum_at_the_wrong_image():
 
 def of_sb2te3(frame):
     """Whether a frame slides a layer of Sb2Te3."""
-    return "gap_shift" in frame.info and "Te" in frame.symbols
+    return "gap_shift" in frame.info and "Sb" in frame.symbols
 
 
 def stretched(shift):

@@ -73,6 +73,8 @@ class BaseProtocol(Record):
         The folder of its cases.
     frame_keys
         The keys that each frame needs in its comment line.
+    asks_foundation
+        Whether a calculator is compared with what it was fine-tuned from: one row says so of a calculator without.
     frames_from
         Where its frames come from.
     uses_constraints
@@ -90,6 +92,7 @@ class BaseProtocol(Record):
 
     family: ClassVar[str]
     frame_keys: ClassVar[tuple[str, ...]] = ()
+    asks_foundation: ClassVar[bool] = False
     frames_from: ClassVar[FramesFrom] = "file beside the case"
     quantities: ClassVar[dict[str, str]] = {}
     uses_constraints: ClassVar[bool] = False

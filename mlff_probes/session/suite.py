@@ -131,6 +131,8 @@ class Suite:
                     quantities = (CASE_FILE,) if case.family == protocol.family and protocol is first else ()
                 else:
                     quantities = case.quantities if isinstance(case.protocol, protocol) else ()
+                    if protocol.asks_foundation and calculator.foundation is None:
+                        quantities = quantities[:1]
                 found += [ProbeRequest(calculator.label, case.id, quantity) for quantity in quantities]
         return found
 

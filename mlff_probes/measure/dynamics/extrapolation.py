@@ -24,8 +24,6 @@ from mlff_probes.measure.results import missing, not_supplied
 FRAMES = 60
 """Frames of all replicas together that are described, or a few more: neighbouring ones say the same."""
 
-BETWEEN = "between those that are described"
-
 
 def beyond(
     calculator: Calculator, case: Case[MolecularDynamics], trajectory: Trajectory, calls: Calls, report: Report
@@ -50,17 +48,15 @@ def beyond(
     except EvaluationError as error:
         return {name: missing(unit, str(error)) for name, unit in DISTANCES.items()}, {}
     caveat = seen_on(wanted, learned, learned.held_out_beyond())
-    return _values(far, trajectory, caveat), _over_time(far, trajectory, rows)
+    return _values(far, caveat), _over_time(far, trajectory, rows)
 
 
-def _values(far: Far, trajectory: Trajectory, caveat: str) -> dict[str, Value]:
+def _values(far: Far, caveat: str) -> dict[str, Value]:
     known = ~np.isnan(far.q)
     if not known.any():
         why = "; ".join(dict.fromkeys(filter(None, far.why_not)))
         return {name: not_supplied(unit, why) for name, unit in DISTANCES.items()}
-    every = trajectory.samples * trajectory.replicas
-    left_out = {BETWEEN: every - len(far.q)} if every > len(far.q) else {}
-    samples = Samples(used=len(far.q), of=every, what="frames", left_out=left_out, by_nature=tuple(left_out))
+    samples = Samples(used=len(far.q), of=len(far.q), what="evenly spaced frames of the simulation")
     return {
         name: Value(value=distance(name, far, known), unit=unit, samples=samples, caveat=caveat)
         for name, unit in DISTANCES.items()

@@ -134,6 +134,7 @@ class Forgetting(BaseProtocol):
     seed: Annotated[int, Field(ge=0)] = 0
 
     family: ClassVar[str] = "representation"
+    asks_foundation: ClassVar[bool] = True
     frames_from: ClassVar[FramesFrom] = "any frames"
     chooses_elements: ClassVar[bool] = True
     quantities: ClassVar[dict[str, str]] = {
