@@ -71,7 +71,12 @@ class Comparer:
     ) -> None:
         self.baseline, self.policy, self.seeds = baseline, policy, seeds
         self.cases = {case.id: case for case in cases}
-        directed = sum(self._direction(row) is not None and has_number(row) for row in baseline.rows.values())
+        # by their names: asking a live baseline for a row measures it
+        directed = sum(
+            policy.direction(self.cases[case].family, quantity) is not None
+            for case, quantity in baseline.rows
+            if case in self.cases
+        )
         self.false_alarms = policy.false_alarms / max((baseline.judged + directed) * calculators, 1)
 
     def not_comparable(self, case: str) -> str:
