@@ -20,6 +20,7 @@ from mace_models import labelled_frames, random_mace
 from support import refusal
 
 from mlff_probes import evaluate, load_calculator, load_cases, measure_case
+from mlff_probes.calculators.checkpoints.safety import weights_only_kept
 from mlff_probes.calculators.loaders.mace import _why_not
 from mlff_probes.cases.load import load_case
 from mlff_probes.core.data import DIRECTORY
@@ -287,7 +288,8 @@ def test_a_compiled_model_goes_one_by_one(checkpoint, frames, compilations):
 
 
 def test_a_compiled_model_of_an_old_mace_gives_no_stress(checkpoint, compilations, monkeypatch):
-    from mace.calculators import MACECalculator
+    with weights_only_kept():  # which importing it would end
+        from mace.calculators import MACECalculator
 
     monkeypatch.delattr(MACECalculator, "_slice_real_outputs")
     assert not load_calculator(f"{checkpoint},compile=default").supplies("stress")
@@ -308,7 +310,8 @@ def test_torch_compiles_the_model(checkpoint, frames, monkeypatch):
 
 
 def test_a_model_that_mace_cannot_rebuild(checkpoint, monkeypatch):
-    from mace.calculators import mace
+    with weights_only_kept():
+        from mace.calculators import mace
 
     def extract_model(model, map_location):
         raise TypeError("no such\nmodel")
