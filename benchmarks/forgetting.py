@@ -1,6 +1,6 @@
 """What fine-tuning moves in a small MACE: one composition alone against more of what it learned before.
 
-`python benchmarks/forgetting.py` prints the tables of `benchmarks/results/forgetting.md`; some two minutes.
+`python benchmarks/forgetting.py` prints the tables of `benchmarks/results/forgetting.md`; a minute.
 """
 
 from __future__ import annotations

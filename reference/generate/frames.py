@@ -127,20 +127,17 @@ EQUAL = {0.0: 0.0, 1 / 6: 0.5, 1 / 3: 0.66667, 1 / 2: 0.5, 2 / 3: 0.0, 5 / 6: 0.
 (along the other way: AB 0, AA 2/3) that is the same. Equal layers with a two-fold axis have E(s) = E(-s), where s leads
 away from AA."""
 
-BI2TE3_GAP_A = 2.6125763
-"""Between the outer planes of tellurium of the crystal."""
-
 NOISY_A = 3.2
 """The distance at which the energies of AB and AA have errors of 2 and 3 meV per atom, ten times those beside it."""
 
 
-def _crystal_gap(layer: Atoms, gap: float, material: str) -> Iterator[Atoms]:
-    """All registries at the gap of the crystal, A."""
-    return of_crystal(layer, gap, [(slide, 0.0) for slide in REGISTRIES], material)
+def _one_gap(layer: Atoms, gap: float, material: str, shift: float = 0.0) -> Iterator[Atoms]:
+    """All registries, `shift` above the `gap` of the crystal, A."""
+    return of_crystal(layer, gap, [(slide, shift) for slide in REGISTRIES], material)
 
 
 def _sb2te3(shift: float) -> Iterator[Atoms]:
-    return of_crystal(sb2te3(), 2.82244133, [(slide, shift) for slide in REGISTRIES], "Sb2Te3")
+    return _one_gap(sb2te3(), 2.82244133, "Sb2Te3", shift)
 
 
 def _sb2te3_gaps() -> Iterator[Atoms]:
@@ -159,15 +156,13 @@ def _tis2_gaps() -> Iterator[Atoms]:
 
 
 CASES: dict[str, Callable[[], Iterator[Atoms]]] = {
-    "sliding/bi2te3_fixed_gap_0.0": lambda: of_crystal(
-        bi2te3(), BI2TE3_GAP_A, [(u, 0.0) for u in REGISTRIES], "Bi2Te3"
-    ),
+    "sliding/bi2te3_fixed_gap_0.0": lambda: _one_gap(bi2te3(), 2.6125763, "Bi2Te3"),
     "sliding/sb2te3_fixed_gap_0.0": lambda: _sb2te3(0.0),
     "sliding/sb2te3_fixed_gap_0.2": lambda: _sb2te3(0.2),
     "sliding/sb2te3_fixed_gap_0.4": lambda: _sb2te3(0.4),
     "sliding/sb2te3_fixed_gap_0.6": lambda: _sb2te3(0.6),
     "sliding/sb2te3_relaxed_gap": _sb2te3_gaps,
-    "sliding/tis2_fixed_gap_0.0": lambda: _crystal_gap(tis2(), 2.849, "TiS2"),
+    "sliding/tis2_fixed_gap_0.0": lambda: _one_gap(tis2(), 2.849, "TiS2"),
     "sliding/tis2_relaxed_gap": _tis2_gaps,
     "sliding/graphene_fixed_gap_3.35": lambda: of_dmc(EQUAL, lambda d: d == 3.35),
     "sliding/graphene_relaxed_gap": lambda: of_dmc({s: EQUAL[s] for s in (CRYSTAL, ATOP)}, lambda d: d != NOISY_A),
