@@ -82,8 +82,8 @@ def _alike(axes: Axes, names: Sequence[str], alike: Sequence[Sequence[Similarity
             text = f"{found.value:.2f}" + (f"\n{found.low:.2f}–{found.high:.2f}" if row != column else "")
             shade = "black" if found.value > MIDDLE else "white"
             axes.text(column, row, text, ha="center", va="center", fontsize=6, color=shade)
-    axes.set_xticks(range(len(names)), names, fontsize=6, rotation=45, ha="right")
-    axes.set_yticks(range(len(names)), names, fontsize=6)
+    axes.set_xticks(range(len(names)), [str(n) for n in range(1, len(names) + 1)], fontsize=6)
+    axes.set_yticks(range(len(names)), [f"{name}: {n}" for n, name in enumerate(names, 1)], fontsize=6)
     axes.set_title("linear CKA of layers, within elements", fontsize=9)
 
 
@@ -166,6 +166,7 @@ def _forgetting(figure: SubFigure, view: FigureView) -> None:
             axes.set_xticks(range(len(elements)), elements)
             axes.set_ylabel(name)
         alike.set_ylim(top=1.05)
+        drifted.margins(y=0.1)
         drifted.set_ylim(bottom=0)
         if elements:
             drifted.legend(frameon=False, fontsize=8)
