@@ -81,7 +81,7 @@ class Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     from mlff_probes import __version__
-    from mlff_probes.session.commands import imports, look, make, models, record
+    from mlff_probes.session.commands import imports, look, make, models, record, store
 
     parser = Parser("mlff-probes", description="Acceptance tests for machine-learned force fields.")
     parser.add_argument("--version", action="version", version=f"mlff-probes {__version__}")
@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         record.add,
         look.add,
         models.add,
+        store.add,
         _add_list,
         _add_compare,
         _add_report,

@@ -57,8 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-training-frames", action="append", default=[], metavar="FILE",
         help="frames that the calculators learned, from which others are measured; repeatable")  # fmt: skip
     add("--probe-store", metavar="DIR",
-        help="where trajectories are kept, and simulations resumed from (default: pytest's cache)")  # fmt: skip
-    add("--probe-no-store", action="store_true", help="keep no trajectories, and resume none")
+        help="where measurements are kept, taken from and resumed (default: pytest's cache)")  # fmt: skip
+    add("--probe-no-store", action="store_true", help="keep nothing, measure all again")
     add("--probe-timeout", metavar="SECONDS",
         help="the longest one measurement may take; past it its quantities are errors (default: no limit)")  # fmt: skip
     add("--probe-sha256", action="append", default=[], metavar="HEX",

@@ -116,7 +116,25 @@ class Sound(AseCalculator):
             self.gpu.launch(self.launch_s)
 
     def evaluated(self, atoms: Atoms) -> dict[str, float | np.ndarray]:
-        """Energy (eV), forces (eV/A) and, in a cell, stress (eV/A^3, Voigt order) of `atoms`."""
+        """Energy (eV), forces (eV/A) and, in a cell, stress (eV/A^3, Voigt order) of `atoms`.
+
+        What `Sound` itself has answered is remembered: most faults lie elsewhere, and are asked for the same.
+        """
+        if any(getattr(type(self), name) is not getattr(Sound, name) for name in PARTS):
+            return self.worked_out(atoms)
+        asked = (
+            self.dtype.char,
+            *(part.tobytes() for part in (atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)),
+        )
+        results = ANSWERED.get(asked)
+        if results is None:
+            results = self.worked_out(atoms)
+            if type(self) is Sound:
+                ANSWERED[asked] = results
+        return {name: np.array(value) if name != "energy" else value for name, value in results.items()}
+
+    def worked_out(self, atoms: Atoms) -> dict[str, float | np.ndarray]:
+        """The same, from all pairs."""
         pairs = self.pairs(atoms)
         energy, gradient = self.energy(pairs)
         forces = summed(gradient, pairs.first, len(atoms)) - summed(gradient, pairs.second, len(atoms))
@@ -218,6 +236,12 @@ def _wells() -> np.ndarray:
 
 
 WELLS = _wells()
+
+
+PARTS = ("worked_out", "pairs", "lattice", "shifts", "cutoff", "energy", "pair_energies", "morse", "wells")
+"""What decides about an answer."""
+
+ANSWERED: dict[tuple, dict[str, float | np.ndarray]] = {}
 
 
 class NoStress(Sound):

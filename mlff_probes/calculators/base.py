@@ -16,6 +16,8 @@ from mlff_probes.core.records import CalculatorIdentity
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from mlff_probes.calculators.journal import Journal
+
 BatchFunction = Callable[[Sequence["Atoms"], bool], Sequence[tuple[Any, Any]]]
 """(frames, forces wanted) -> one (energy in eV, forces in eV/A or None) for each frame."""
 
@@ -100,6 +102,8 @@ class Calculator:
         Around each model call: what may end it (`mlff_probes.calculators.limits`).
     state
         What it changed of the process, and has in its calls.
+    journal
+        Where its answers are noted, and taken from where an earlier process noted them; None for nowhere.
     members
         Those of a committee, of which it is the mean; none of any other calculator.
     foundation
@@ -122,6 +126,7 @@ class Calculator:
     other_kernels: tuple[str, ...] = ()
     can_compile: bool = False
     guard: Guard = unguarded
+    journal: Journal | None = None
     members: tuple[Calculator, ...] = ()
     foundation: Calculator | None = None
     state: ProcessState = field(default_factory=ProcessState, compare=False, repr=False)

@@ -73,6 +73,11 @@ def evaluate(
         model = replace(model, batch=None)
     if not frames:
         return Evaluation(np.empty(0), () if forces else None, stresses=np.empty((0, 6)) if stress else None)
+    if model.journal is not None:
+        plain = partial(
+            evaluate, replace(model, journal=None), frames, forces=forces, stress=stress, clock=clock, name=name
+        )
+        return model.journal.evaluation(frames, (forces, stress), plain)
     with model.state.during():
         start = clock()
         most = model.batch_atoms if model.batch else 0

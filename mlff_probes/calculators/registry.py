@@ -178,7 +178,7 @@ class Shelf:
 
         The label and the foundation may be others.
         """
-        if not _is_ours(family):
+        if not is_ours(family):
             return load()
         path = request.path and request.path.resolve()
         target = "" if path else request.target
@@ -189,7 +189,7 @@ class Shelf:
         return self._loaded[key]
 
 
-def _is_ours(family: str) -> bool:
+def is_ours(family: str) -> bool:
     """Whether a family is loaded by code of this package, from a model that others made."""
     return family in FILE_FAMILIES or not (family in LOADERS or family in installed() or family == committee.FAMILY)
 
@@ -229,7 +229,7 @@ def _loaded(request: CalculatorRequest, family: str, shelf: Shelf | None) -> Cal
     found = replace(calculator, identity=identity, labelled=request.label is not None, fresh=fresh, state=state)
     if family == committee.FAMILY:
         return found
-    chosen_by_us = ("cuda", "auto", None) if _is_ours(family) else ("cuda",)
+    chosen_by_us = ("cuda", "auto", None) if is_ours(family) else ("cuda",)
     return replace(found, device_given_out=request.device in chosen_by_us)
 
 

@@ -88,8 +88,8 @@ def wrapped(
     Raises
     ------
     InputError
-        If `implemented_properties` or `level_of_theory` of the calculator is not what its name says, or it says that
-        it computes on another device, or in another precision, than was asked for.
+        If `implemented_properties`, `level_of_theory` or `model_identity` of it is not what its name says, or it says
+        that it computes on another device, or in another precision, than was asked for.
     """
     properties = getattr(calculator, "implemented_properties", None) or None
     if not (properties is None or _is_list_of(properties, str)):
@@ -109,6 +109,7 @@ def wrapped(
         sha256=sha256(file) if file else None,
         sha256_of=hash_of,
         files=_files(request.options),
+        model_identity=_model_identity(calculator, request),
         elements=elements,
         level_of_theory=level,
         dispersion=None if added is None else str(added),
@@ -208,6 +209,14 @@ def stated_dtype(calculator: Any) -> str:
     stated = getattr(calculator, "dtype", NOT_STATED)
     name = np.dtype(stated).name if isinstance(stated, type | np.dtype) else str(stated).removeprefix("torch.")
     return name if name in DTYPES else NOT_STATED
+
+
+def _model_identity(calculator: Any, request: CalculatorRequest) -> str | None:
+    """What a calculator says of itself so that its measurements may be kept: a text that changes with its numbers."""
+    said = getattr(calculator, "model_identity", None)
+    if said is None or (isinstance(said, str) and said.strip()):
+        return said
+    raise InputError(f"--calculator={request.spec}", f"model_identity must be text, found {said!r}")
 
 
 def _level_of_theory(calculator: Any, request: CalculatorRequest, tree: list[Part]) -> tuple[str | None, Part | None]:

@@ -86,6 +86,10 @@ class BaseProtocol(Record):
     chooses_elements
         Whether structures of elements that the calculator does not know are left out of the case. Otherwise the case is
         left out of the run.
+    looks_ahead
+        Whether a measurement gives up early where nothing would be resolved within the tolerances.
+    of_machine
+        Whether a measurement is of the machine as well as of the calculator: how fast it is there, say.
     """
 
     kind: str
@@ -100,6 +104,8 @@ class BaseProtocol(Record):
     needs_forces: ClassVar[bool] = False
     chooses_elements: ClassVar[bool] = False
     relaxes: ClassVar[bool] = False
+    looks_ahead: ClassVar[bool] = False
+    of_machine: ClassVar[bool] = False
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -213,7 +213,11 @@ class Timing(Record):
 
 
 class Measurement(Record):
-    """All that was measured for one calculator and one case, in one go."""
+    """All that was measured for one calculator and one case, in one go.
+
+    `recalled` says when it was measured, where that was in another run and it was taken from the store; it then has no
+    times. `store_note` says why it was not kept there, or not taken from there.
+    """
 
     calculator: Text
     case: Text
@@ -226,6 +230,8 @@ class Measurement(Record):
     model_s: NonNegative = 0.0
     wall_s: NonNegative = 0.0
     problem: Problem | None = None
+    recalled: str = ""
+    store_note: str = ""
 
 
 class Verdict(Record):
@@ -269,7 +275,8 @@ class CalculatorIdentity(Record):
     """Who was measured, so that the result can be traced to one file, device and version.
 
     `sha256` is that of the file that was loaded, `sha256_of` what that is where it is no model, `files` holds those of
-    files that the options name; `pinned` says that the user named it (`--probe-sha256`). `dispersion` is the part of
+    files that the options name, `model_identity` what a factory's calculator says of itself, a text that changes with
+    its numbers; `pinned` says that the user named it (`--probe-sha256`). `dispersion` is the part of
     the calculator which by its name adds dispersion, where nobody stated a level of theory. `dtype` to
     `threads`, `compile_mode` to `driver` and `versions` are the path that its numbers take: `compile_mode` None stands
     for eager, `kernels` names the library of its tensor products, `tf32` says whether float32 products are rounded to
@@ -285,6 +292,7 @@ class CalculatorIdentity(Record):
     sha256: str | None = None
     sha256_of: Text | None = None
     files: dict[str, str] = {}
+    model_identity: Text | None = None
     pinned: bool = False
     checkpoint: Checkpoint | None = None
     parameters: int | None = None

@@ -269,6 +269,7 @@ class Scorecard(Record):
             key=lambda r: (label[r.calculator], position[r.case], quantity.get((r.case, r.quantity), 0)),
         )
         made = sorted(measurements, key=lambda m: (label[m.calculator], position[m.case]))
+        in_this_run = [measurement for measurement in made if not measurement.recalled]
         probed = {row.case for row in rows}
         card = cls(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -287,9 +288,9 @@ class Scorecard(Record):
             time=TimeSummary(
                 load_s=sum(identity.load_s for identity in identities),
                 measured_s=measured_s,
-                model_s=sum(m.model_s for m in made),
-                model_calls=sum(m.model_calls for m in made),
-                batches=sum(m.batches for m in made),
+                model_s=sum(m.model_s for m in in_this_run),
+                model_calls=sum(m.model_calls for m in in_this_run),
+                batches=sum(m.batches for m in in_this_run),
                 interrupted_s=interrupted_s,
             ),
         )

@@ -29,6 +29,7 @@ from mlff_probes.scorecard.reports.figures import PICTURES, Picture, draw_cases
 from mlff_probes.session.assemble import SuiteOptions, assemble
 from mlff_probes.session.models import Loading, Models
 from mlff_probes.session.selection import chosen_cases, stated_band, write_path
+from mlff_probes.session.store.models import KnownModels
 
 
 class Benchmark:
@@ -60,7 +61,7 @@ class Benchmark:
     sha256
         Hashes of which every checkpoint file must have one, as after `--probe-sha256=`.
     store
-        Directory where trajectories of simulations are kept and looked for, as after `--probe-store=`; made when
+        Directory where measurements and trajectories are kept and looked for, as after `--probe-store=`; made when
         the first is kept. None to keep none.
     level_of_theory, uncertainty_ev, migrating_atom
         Of a band given as `migration_path`: see `mlff_probes.cases.importers.path.band_case`.
@@ -123,7 +124,7 @@ class Benchmark:
             material, level_of_theory, uncertainty_ev, migrating_atom, energy_key=energy_key, forces_key=forces_key,
             reorder_atoms=reorder_atoms,
         )  # fmt: skip
-        self._path, self._stated = migration_path, stated
+        self._path, self._stated, kept = migration_path, stated, _directory(store)
         self._families = FAMILIES if migration_path is None else ("migration",)
         self._suite = assemble(
             SuiteOptions(
@@ -131,10 +132,10 @@ class Benchmark:
                 models=model,
                 loading=Loading(
                     device=device, dtype=dtype, trust_checkpoint=trust_checkpoint, sha256=pins, pin_option="sha256",
-                    tell_apart="name them: model={'first': …, 'second': …}",
+                    tell_apart="name them: model={'first': …, 'second': …}", known=KnownModels(kept) if kept else None,
                 ),
                 choose=partial(chosen_cases, stated=stated, migration_path=migration_path),
-                store=_directory(store),
+                store=kept,
             )
         )  # fmt: skip
         self._results: dict[str, ProbeResult] = {}

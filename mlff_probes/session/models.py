@@ -11,10 +11,11 @@ from mlff_probes.calculators.base import Calculator, CalculatorRequest
 from mlff_probes.calculators.calc_file import LABEL, LABEL_RULE
 from mlff_probes.calculators.checkpoints.safety import check_pins_used
 from mlff_probes.calculators.identity import cuda_devices, path_not_stated
-from mlff_probes.calculators.registry import Shelf, each_head, load_calculator
+from mlff_probes.calculators.registry import Shelf, each_head
 from mlff_probes.calculators.wrapping import known_elements, wrapped
 from mlff_probes.core.errors import InputError
 from mlff_probes.core.records import NOT_STATED, CalculatorIdentity
+from mlff_probes.session.store.models import Asked, KnownModels
 
 Model = str | os.PathLike[str] | Calculator | Any
 """What names a calculator: a SPEC as after `--calculator=`, a file, an ASE calculator, or a loaded one."""
@@ -44,6 +45,9 @@ class Loading:
         What the user calls `sha256`.
     tell_apart
         How the user gives names to two models of one name.
+    known
+        What is known of models that were loaded before, so that they are loaded when they first measure; None to load
+        each now.
     """
 
     device: str | None = None
@@ -54,6 +58,7 @@ class Loading:
     sha256: tuple[str, ...] = ()
     pin_option: str = "--probe-sha256"
     tell_apart: str = "add ,label=… to tell them apart"
+    known: KnownModels | None = None
 
     def each_head(self, spec: str) -> list[str]:
         """The SPECs that a SPEC stands for: with ``head=all`` one for each head of its model."""
@@ -61,10 +66,11 @@ class Loading:
 
     def load(self, spec: str, shelf: Shelf | None = None) -> Calculator:
         """The calculator that a SPEC names, its model shared with others that are on the `shelf`."""
-        return load_calculator(
-            spec, device=self.device, dtype=self.dtype, gpu=self.gpu, trust_checkpoint=self.trust_checkpoint,
-            sha256=self.sha256, shelf=shelf,
+        asked = Asked(
+            device=self.device, dtype=self.dtype, gpu=self.gpu, trust_checkpoint=self.trust_checkpoint,
+            sha256=self.sha256,
         )  # fmt: skip
+        return self.known.calculator(spec, asked, shelf) if self.known else asked.load(spec, shelf)
 
 
 def loaded_models(models: Models, loading: Loading, *, baseline: str | None = None) -> list[Calculator]:

@@ -16,6 +16,7 @@ from mlff_probes.scorecard.model import FailOn, RunOptions
 from mlff_probes.scorecard.reports import benchmark_json
 from mlff_probes.session.assemble import SuiteOptions
 from mlff_probes.session.models import BASELINE, Loading
+from mlff_probes.session.store.models import KnownModels
 from mlff_probes.session.wanted import WantedFiles
 from mlff_probes.session.workers.places import own_gpu
 
@@ -74,7 +75,7 @@ def suite_options(config: pytest.Config, run: RunOptions, stored: Baseline | Non
     InputError
         If the options for the store contradict each other.
     """
-    option = config.getoption
+    option, store = config.getoption, _store(config)
     loading = Loading(
         device=option("--probe-device"),
         dtype=option("--probe-dtype"),
@@ -82,6 +83,7 @@ def suite_options(config: pytest.Config, run: RunOptions, stored: Baseline | Non
         require_device=run.require_device,
         trust_checkpoint=run.trust_checkpoint,
         sha256=run.sha256,
+        known=KnownModels(store) if store else None,
     )
     return SuiteOptions(
         run=run,
@@ -89,7 +91,7 @@ def suite_options(config: pytest.Config, run: RunOptions, stored: Baseline | Non
         loading=loading,
         baseline=run.baseline if stored is None else None,
         packaged_cases=not option("--probe-reference-only"),
-        store=_store(config),
+        store=store,
     )
 
 
@@ -107,7 +109,7 @@ def _seed(given: int) -> int:
 
 
 def _store(config: pytest.Config) -> Path | None:
-    """The directory where trajectories are kept; None where none are to be, or pytest has no cache directory.
+    """The directory where measurements and trajectories are kept; None for none, or where pytest has no cache.
 
     It is made when something is kept in it: most runs simulate nothing, and not every cache can be written.
 

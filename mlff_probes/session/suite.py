@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlff_probes.calculators.base import Calculator
 from mlff_probes.calculators.identity import same_model
+from mlff_probes.calculators.journal import Journal
 from mlff_probes.calculators.memory import release
 from mlff_probes.cases.dispersion import with_dispersion
 from mlff_probes.cases.known_failures import KnownFailures
@@ -32,6 +33,8 @@ from mlff_probes.core.records import (
 )
 from mlff_probes.measure import BY_KIND, KINDS
 from mlff_probes.measure.measurement import measure_case
+from mlff_probes.session.store.entries import MeasurementStore
+from mlff_probes.session.store.keys import key_of, why_not_kept
 
 CASE_FILE = "case_file"
 """The quantity under which a case file that cannot be read is reported."""
@@ -99,6 +102,7 @@ class Suite:
     known_failures: KnownFailures | None = None
     timeout: float | None = None
     store: Path | None = None
+    """The directory where measurements and trajectories are kept; None to keep none."""
     progress: Progress = no_progress
     measurements: dict[tuple[str, str], Measurement] = field(default_factory=dict)
     once: Once = made_here
@@ -115,6 +119,8 @@ class Suite:
         self._units: dict[str, dict[str, str]] = {}
         self._corrected: dict[tuple[str, str], tuple[Case, dict[str, str]]] = {}
         self._calculator = {calculator.label: calculator for calculator in self.calculators}
+        self._kept = MeasurementStore(self.store) if self.store else None
+        self._not_kept = {calculator.label: why_not_kept(calculator) for calculator in self.calculators}
 
     def requests(self, kind: str) -> list[ProbeRequest]:
         """All items of the probe that measures protocol `kind`, in the order of the scorecard.
@@ -148,20 +154,35 @@ class Suite:
         """The measurement behind some items: made on first use and then shared."""
         key = (calculator, case)
         if key not in self.measurements:
-            found, _ = self._case_for(calculator, case)
-            assert isinstance(found, Case)
-            model = self._loaded(calculator)
-
-            def make() -> Measurement:
-                shared = self.untimed(model.identity)
-                with self.progress(calculator, case) as report:
-                    return measure_case(
-                        model, found, report=report, timeout=self.timeout, store=self.store, shared=shared,
-                        seed=self.seed, paced=partial(self.foretell, calculator, case),
-                    )  # fmt: skip
-
-            self.measurements[key] = self.once(calculator, case, make)
+            self.measurements[key] = self.once(calculator, case, partial(self._recalled_or_made, calculator, case))
         return self.measurements[key]
+
+    def _recalled_or_made(self, label: str, case: str) -> Measurement:
+        """A measurement from the store, if it is there; else made now, and kept there."""
+        found, _ = self._case_for(label, case)
+        assert isinstance(found, Case)
+        calculator = self._calculator[label]
+        shared = self.untimed(calculator.identity)
+        with self.progress(label, case) as report:
+            make = partial(self._made, label, found, shared, report)
+            if self._kept is None:
+                return make(None)
+            if why_not := self._not_kept[label]:
+                return make(None).model_copy(update={"store_note": why_not})
+            try:
+                key = key_of(calculator, found, seed=self.seed, shared=bool(shared))
+            except TypeError as error:
+                return make(None).model_copy(update={"store_note": f"not kept: {error}"})
+            return self._kept.measurement(key, make, report).model_copy(update={"calculator": label})
+
+    def _made(self, label: str, case: Case, shared: str, report: Report, journal: Journal | None) -> Measurement:
+        model = self._loaded(label)
+        if case.protocol.relaxes and not model.members:  # of whom the mean is not all that is asked
+            model = replace(model, journal=journal)
+        return measure_case(
+            model, case, report=report, timeout=self.timeout, store=self.store, shared=shared,
+            seed=self.seed, paced=partial(self.foretell, label, case.id),
+        )  # fmt: skip
 
     def give_back(self, calculators: Collection[str]) -> None:
         """Give back the memory of models that can be loaded again, as they are if they are asked for after all."""
@@ -174,7 +195,9 @@ class Suite:
         """A calculator with its model."""
         found = self._calculator[calculator]
         if found.ase is None and found.fresh is not None:
-            found = replace(found.fresh(), identity=found.identity, foundation=found.foundation)
+            fresh = found.fresh()
+            identity = found.identity.model_copy(update={"load_s": found.identity.load_s or fresh.identity.load_s})
+            found = replace(fresh, identity=identity, foundation=found.foundation)
             self._hold(found)
         return found
 

@@ -160,7 +160,7 @@ def test_a_trajectory_is_kept_in_the_cache_and_used_again(run_probes, write, tmp
     options = write(steps=200, tolerance=50.0)
     first = run_probes(*options, made("slow"))
     assert "earlier run" not in first.output
-    (kept,) = (tmp_path / ".pytest_cache" / "d" / "mlff-probes-trajectories").glob("*copper*/replica-0.traj")
+    (kept,) = (tmp_path / ".pytest_cache" / "d" / "mlff-probes").glob("*copper*/replica-0.traj")
     trajectory = ase.io.read(kept, ":")
     assert len(trajectory) == 61
     assert trajectory[-1].get_velocities().any()
@@ -194,11 +194,11 @@ def test_the_place_in_the_cache_is_the_one_that_pytest_gives(
         monkeypatch.setenv(name, value)
     (tmp_path / "conftest.py").write_text(
         "import pytest\n\n\n@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session):\n"
-        "    session.config.cache.mkdir('mlff-probes-trajectories').joinpath('asked-pytest').touch()\n"
+        "    session.config.cache.mkdir('mlff-probes').joinpath('asked-pytest').touch()\n"
     )
     run = run_probes(*write(), made(), *options)
     assert run.code == 0, run.output
-    directory = tmp_path / place / "d" / "mlff-probes-trajectories"
+    directory = tmp_path / place / "d" / "mlff-probes"
     assert (directory / "asked-pytest").exists()
     assert list(directory.glob("*copper*/replica-0.traj"))
     assert (tmp_path / place / ".gitignore").read_text().endswith("*\n")
@@ -208,7 +208,7 @@ def test_no_place_is_made_where_nothing_is_simulated(run_probes, write, tmp_path
     run_probes(*write(), made(), "--collect-only")
     assert not (tmp_path / ".pytest_cache").exists()
     run_probes("-k", "vacancy and nothing", made())
-    assert not list(tmp_path.rglob("mlff-probes-trajectories"))
+    assert not list(tmp_path.rglob("mlff-probes"))
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "-n 2"])
@@ -218,7 +218,7 @@ def test_a_cache_that_cannot_be_written_costs_a_note_and_no_run(run_probes, writ
     assert "INTERNALERROR" not in run.output
     (measured,) = run.card.measurements
     (note,) = measured.diagnostics["notes"]
-    assert note.startswith("this trajectory is not kept in /proc/nope/d/mlff-probes-trajectories/")
+    assert note.startswith("this trajectory is not kept in /proc/nope/d/mlff-probes/")
 
 
 def test_without_pytest_s_cache_nothing_is_kept(run_probes, write, tmp_path):

@@ -61,7 +61,8 @@ def load_py(request: CalculatorRequest) -> Calculator:
     """Load what a factory returns: `py:package.module:factory` or `py:./file.py:factory`.
 
     The options are handed to the factory; `device`, `dtype`, `compile` and `kernels` too, if it takes them. A
-    calculator may carry attributes `elements` (symbols it knows), `level_of_theory`, `device` and `dtype`.
+    calculator may carry attributes `elements` (symbols it knows), `level_of_theory`, `device`, `dtype` and
+    `model_identity`.
     """
     module_name, _, factory_name = request.target.removeprefix("py:").rpartition(":")
     if not module_name or not factory_name:

@@ -103,6 +103,7 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
     frames_from: ClassVar[FramesFrom] = "start of a simulation"
     uses_forces: ClassVar[bool] = True
     needs_forces: ClassVar[bool] = True
+    looks_ahead: ClassVar[bool] = True
     quantities: ClassVar[dict[str, str]] = {
         "survival": PURE,
         "temperature": "K",

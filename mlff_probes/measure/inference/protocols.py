@@ -45,6 +45,7 @@ class Speed(BaseProtocol):
 
     family: ClassVar[str] = "inference"
     needs_forces: ClassVar[bool] = True
+    of_machine: ClassVar[bool] = True
     quantities: ClassVar[dict[str, str]] = {
         "batch_speedup": PURE,
         "overhead": "ms",
@@ -100,6 +101,7 @@ class PathAgreement(BaseProtocol):
     family: ClassVar[str] = "inference"
     frames_from: ClassVar[FramesFrom] = "any frames"
     chooses_elements: ClassVar[bool] = True
+    of_machine: ClassVar[bool] = True
     quantities: ClassVar[dict[str, str]] = (
         energy_and_force("plainest", "float32", "compiled", "kernels", stress=True)
         | energy_and_force("batch")

@@ -40,7 +40,7 @@ PYTEST_CACHE_FILES = {
 }
 """What keeps a cache out of git and of backups; pytest writes the like when it makes its cache, but not later."""
 
-PYTEST_CACHE_PLACE = Path("d", "mlff-probes-trajectories")
+PYTEST_CACHE_PLACE = Path("d", "mlff-probes")
 """Where pytest's cache has the directories of plugins, so that `--cache-clear` removes them."""
 
 HASH_DIGITS = 16
@@ -200,7 +200,7 @@ def in_pytest_cache(cache: Path) -> Path:
     return cache / PYTEST_CACHE_PLACE
 
 
-def _make_pytest_cache(directory: Path) -> None:
+def make_pytest_cache(directory: Path) -> None:
     """Make the cache around `directory` as pytest would, if it is there that `directory` shall be and it is not."""
     if directory.parts[-2:] != PYTEST_CACHE_PLACE.parts or directory.parents[1].is_dir():
         return
@@ -214,7 +214,7 @@ def _make_pytest_cache(directory: Path) -> None:
 def _taken(lock: FileLock, folder: Path) -> str | None:
     """Take the lock and return None, or return why this trajectory cannot be kept."""
     try:
-        _make_pytest_cache(folder.parent)
+        make_pytest_cache(folder.parent)
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:

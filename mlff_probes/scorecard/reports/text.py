@@ -292,6 +292,28 @@ def time_lines(card: Scorecard) -> list[str]:
         f"time: {time.model_s:.2f} s inside the model, {time.outside_s:.2f} s outside{share}{cut_short} of "
         f"{time.measured_s:.2f} s measuring; {time.load_s:.1f} s importing and loading before",
         f"model calls: {time.model_calls} structures in {time.batches} forward passes",
+        *_store_lines(card),
+    ]
+
+
+def _store_lines(card: Scorecard) -> list[str]:
+    """What of a run was measured before, and what cannot be taken up again in the next one."""
+    recalled = [measurement for measurement in card.measurements if measurement.recalled]
+    lines = []
+    if recalled:
+        when = sorted({measurement.recalled for measurement in recalled})
+        first, last = when[0], when[-1]
+        span = first if first == last else f"{first} to {last}"
+        count = f"{len(recalled)} of {len(card.measurements)} measurements"
+        lines = [f"store: {count} were made before ({span}); to make all again add --probe-no-store"]
+    notes: dict[tuple[str, str], int] = {}
+    for measurement in card.measurements:
+        if measurement.store_note:
+            key = (measurement.calculator, measurement.store_note)
+            notes[key] = notes.get(key, 0) + 1
+    return lines + [
+        f"store: {'1 measurement' if count == 1 else f'{count} measurements'} of {label}: {visible(note)}"
+        for (label, note), count in notes.items()
     ]
 
 
