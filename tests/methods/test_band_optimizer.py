@@ -11,6 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 from ase.optimize import BFGS
 
+from mlff_probes.methods.bands import power_spectrum
 from mlff_probes.methods.bands.learned import LearnedPotential, LinearPotential, Residual
 from mlff_probes.methods.bands.neb import band_forces, largest_force
 from mlff_probes.methods.bands.optimizer import BandOptimizer
@@ -260,3 +261,13 @@ def test_rough_residuals_choose_the_shorter_length():
 
     assert Residual(points, *smooth(1.0)).length == 1.2
     assert Residual(points, *smooth(4.0)).length == 0.6
+
+
+def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same(monkeypatch):
+    def without_a_place(function=None, *, cache=False):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return function
+
+    monkeypatch.setattr(power_spectrum.numba, "njit", without_a_place)
+    assert power_spectrum.compiled(abs) is abs
