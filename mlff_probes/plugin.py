@@ -36,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-require-device", choices=("cpu", "cuda", "mps"),
         help="refuse to run where a calculator computes elsewhere, or does not say where")  # fmt: skip
     add("--probe-dtype", choices=("float32", "float64"), help="precision (default: the checkpoint's own)")
-    add("--probe-tier", choices=("quick", "standard", "full"), default="quick", help="how much to run (default: quick)")
+    add("--probe-tier", choices=("smoke", "quick", "standard", "full"), default="quick",
+        help="how much to run (default: quick)")  # fmt: skip
     add("--probe-reference", action="append", default=[], metavar="DIR", help="add the cases of DIR; repeatable")
     add("--probe-reference-only", action="store_true", help="leave out the cases that come with mlff-probes")
     add("--probe-tolerances", metavar="FILE", help="TOML with tolerances that override the policy")

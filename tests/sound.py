@@ -118,7 +118,7 @@ class Sound(AseCalculator):
     def evaluated(self, atoms: Atoms) -> dict[str, float | np.ndarray]:
         """Energy (eV), forces (eV/A) and, in a cell, stress (eV/A^3, Voigt order) of `atoms`.
 
-        What `Sound` itself has answered is remembered: most faults lie elsewhere, and are asked for the same.
+        Answers are remembered: most faults lie elsewhere, and all are asked for the same structures.
         """
         if any(getattr(type(self), name) is not getattr(Sound, name) for name in PARTS):
             return self.worked_out(atoms)
@@ -128,9 +128,7 @@ class Sound(AseCalculator):
         )
         results = ANSWERED.get(asked)
         if results is None:
-            results = self.worked_out(atoms)
-            if type(self) is Sound:
-                ANSWERED[asked] = results
+            results = ANSWERED[asked] = self.worked_out(atoms)
         return {name: np.array(value) if name != "energy" else value for name, value in results.items()}
 
     def worked_out(self, atoms: Atoms) -> dict[str, float | np.ndarray]:

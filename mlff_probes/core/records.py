@@ -24,8 +24,8 @@ Checkpoint = Literal["plain weights", "checked", "unchecked"]
 """How a checkpoint file was loaded: as weights that no code can hide in; as a model after a check, which is no
 sandbox; or, refused by the check, all the same, since `--probe-trust-checkpoint` was given."""
 
-Tier = Literal["quick", "standard", "full"]
-TIERS: tuple[Tier, ...] = ("quick", "standard", "full")
+Tier = Literal["smoke", "quick", "standard", "full"]
+TIERS: tuple[Tier, ...] = ("smoke", "quick", "standard", "full")
 
 
 class Record(BaseModel):

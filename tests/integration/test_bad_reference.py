@@ -59,7 +59,7 @@ IN_TOML = {
         lambda t: without_line(t, "migrating_atom = "),
         ["the key 'protocol.", "migrating_atom' is missing"],
     ),
-    "unknown_tier": (lambda t: replaced(t, '"quick"', '"fast"'), ["the key 'tier'", "'quick'", "found 'fast'"]),
+    "unknown_tier": (lambda t: replaced(t, '"smoke"', '"fast"'), ["the key 'tier'", "'smoke'", "found 'fast'"]),
     "unknown_kind": (
         lambda t: replaced(t, '"fixed_path"', '"fixd_path"'),
         ["'protocol.kind'", "fixed_path", "fixd_path"],

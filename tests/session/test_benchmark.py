@@ -273,7 +273,7 @@ def test_dataframe(lookup):
         ({"model": {"my model": EMT()}}, "a label is made of letters"),
         ({"model": {1: EMT()}}, "a label is made of letters"),
         ({"device": "cuda"}, "device='cuda' cannot be given to a calculator that is made already"),
-        ({"tier": "bogus"}, "tier='bogus' must be one of quick, standard, full"),
+        ({"tier": "bogus"}, "tier='bogus' must be one of smoke, quick, standard, full"),
         ({"store": ""}, "store='' must be a directory, or None to keep nothing"),
         ({"store": 5}, "store=5 must be a directory, or None to keep nothing"),
         ({"store": __file__}, "test_benchmark.py' is no directory"),
