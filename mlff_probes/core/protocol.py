@@ -125,6 +125,14 @@ class BaseProtocol(Record):
         """All that this protocol measures on `frames`: quantity -> unit."""
         return dict(self.quantities)
 
+    def work(self, frames: Sequence[Atoms]) -> float:
+        """About how many atoms the model sees in all its calls, by which it is reckoned how long they take."""
+        return float(sum(map(len, frames)))
+
+    def expected_s(self, frames: Sequence[Atoms], atom_s: float) -> float:
+        """About how long a measurement takes, s, with a model that takes `atom_s` for an atom."""
+        return atom_s * self.work(frames)
+
     def uses_stress(self, quantities: Sequence[str]) -> bool:
         """Whether one of `quantities` needs the stress of the frames that carry one."""
         return False

@@ -6,7 +6,7 @@ import hashlib
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -59,6 +59,7 @@ class RunOptions(Record):
     references: tuple[str, ...] = ()
     known_failures: str | None = None
     timeout_s: NonNegative | None = None
+    budget_s: NonNegative | None = None
     trust_checkpoint: bool = False
     sha256: tuple[str, ...] = ()
     require_device: str | None = None
@@ -214,6 +215,15 @@ class Spread(Record):
         )
 
 
+class LeftOut(Record):
+    """A measurement that was not begun, since it would not have ended within `--probe-budget`."""
+
+    calculator: Text
+    case: Text
+    quantities: Annotated[int, Field(ge=1)]
+    reason: Text
+
+
 class Scorecard(Record):
     """Everything one run found out, in one record with a JSON round trip."""
 
@@ -227,6 +237,7 @@ class Scorecard(Record):
     cases: tuple[CaseSummary, ...]
     results: tuple[ProbeResult, ...]
     measurements: tuple[Measurement, ...]
+    left_out: tuple[LeftOut, ...] = ()
     replicates: tuple[Spread, ...] = ()
     baseline: str | None = None
     comparisons: tuple[Comparison, ...] = ()
@@ -248,11 +259,13 @@ class Scorecard(Record):
         baseline: str | None = None,
         compared: Callable[[Scorecard], tuple[Comparison, ...]] = lambda _: (),
         corrected: Mapping[str, Iterable[Measurement]] = NONE_CORRECTED,
+        left_out: Iterable[LeftOut] = (),
     ) -> Scorecard:
         """Assemble a scorecard: rows in a fixed order, comparisons, and the overall verdict.
 
         `baseline` is the calculator of the run that is measured to be compared with: its rows do not count. `compared`
         makes the comparisons of a scorecard. `corrected` are references at further levels of theory, by case.
+        `left_out` are the measurements that a budget did not allow.
         """
         identities = tuple(calculators)
         all_cases = list(cases)
@@ -283,6 +296,7 @@ class Scorecard(Record):
             ),
             results=tuple(rows),
             measurements=tuple(made),
+            left_out=tuple(sorted(left_out, key=lambda left: (label[left.calculator], position[left.case]))),
             replicates=_spreads(identities, rows),
             baseline=baseline,
             time=TimeSummary(
@@ -314,8 +328,9 @@ class Scorecard(Record):
 
     @property
     def complete(self) -> bool:
-        """Whether every selected quantity has a verdict."""
-        return not self.interrupted and len(self.results) >= self.selected
+        """Whether every selected quantity has a verdict, or was left out for the sake of a budget."""
+        left_out = sum(left.quantities for left in self.left_out)
+        return not self.interrupted and len(self.results) + left_out >= self.selected
 
     def rows(self, calculator: str, family: str | None = None) -> list[ProbeResult]:
         """The rows of one calculator, or of one of its families."""

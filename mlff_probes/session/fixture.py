@@ -10,6 +10,7 @@ import pytest
 from mlff_probes.core.records import ProbeResult, State
 from mlff_probes.scorecard.changes import Change
 from mlff_probes.scorecard.reports.text import failure_text
+from mlff_probes.session.budget import Budget
 from mlff_probes.session.gate import Gate
 from mlff_probes.session.suite import ProbeRequest, Suite
 
@@ -17,14 +18,26 @@ RESULT = pytest.StashKey[ProbeResult]()
 """Where an item keeps its result for the report."""
 
 
+LEFT_OUT = pytest.StashKey[dict[str, str]]()
+"""Where an item keeps why a budget left it out."""
+
+
 class Probe:
     """The `probe` fixture: one quantity of one case for one calculator."""
 
-    def __init__(self, suite: Suite, gate: Gate, request: ProbeRequest, item: pytest.Item, *, strict: bool) -> None:
+    def __init__(
+        self, suite: Suite, gate: Gate, request: ProbeRequest, item: pytest.Item, *, strict: bool, budget: Budget | None
+    ) -> None:
         self._suite, self._gate, self._request, self._item, self._strict = suite, gate, request, item, strict
+        self._budget = budget
 
     def check(self) -> None:
         """Measure (once for all quantities of a case), judge, and end the test accordingly."""
+        if self._budget is not None:
+            pair = (self._request.calculator, self._request.case)
+            if why := self._budget.why_left_out(pair):
+                self._item.stash[LEFT_OUT] = {"calculator": pair[0], "case": pair[1], "reason": why}
+                pytest.skip(f"left out: {why}")
         look_first = _look_first(getattr(self._item, "function", None))
         result = self._suite.result(self._request, look_first=look_first)
         self._item.stash[RESULT] = result

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from mlff_probes.core.case import Case
 from mlff_probes.core.text import duration
-from mlff_probes.measure.dynamics.cost import LONG_S, calls_of
+from mlff_probes.measure.dynamics.cost import LONG_S
 from mlff_probes.measure.dynamics.protocols import MolecularDynamics
 from mlff_probes.session.suite import ProbeRequest, Suite
 
@@ -55,4 +55,4 @@ class Forecast:
             return None
         if any(model.unknown_elements(case.elements) for model in models if model.label == calculator):
             return None
-        return calls_of(case.protocol), len(case.protocol.start(case.frames))
+        return case.protocol.calls, len(case.protocol.start(case.frames))

@@ -14,8 +14,10 @@ from mlff_probes.measure import BY_KIND
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.reports import terminal
 from mlff_probes.scorecard.reports.text import identity_lines, verdict_line
+from mlff_probes.session.budget import ENDS, Budget, longest_first, most_telling_first
+from mlff_probes.session.costs import Costs
 from mlff_probes.session.findings import Findings, count
-from mlff_probes.session.fixture import RESULT, Probe
+from mlff_probes.session.fixture import LEFT_OUT, RESULT, Probe
 from mlff_probes.session.forecast import Forecast
 from mlff_probes.session.gate import Gate
 from mlff_probes.session.progress import teller, terminal_progress
@@ -38,6 +40,7 @@ class ProbeRun:
     def __init__(self, suite: Suite, compared: Gate, options: RunOptions, found: Findings, wanted: WantedFiles) -> None:
         self.suite, self.gate, self.options, self.found, self.wanted = suite, compared, options, found, wanted
         self.turns = Turns(suite, compared.live)
+        self.budget: Budget | None = None
         self.shipped: set[tuple[str, str]] = set()
         self.card: Scorecard | None = None
         self.messages: list[str] = []
@@ -54,7 +57,8 @@ class ProbeRun:
     @pytest.fixture
     def probe(self, request: pytest.FixtureRequest) -> Probe:
         """One quantity of one case for one calculator; `probe.check()` judges it."""
-        return Probe(self.suite, self.gate, request.param, request.node, strict=self.options.strict)
+        strict = self.options.strict
+        return Probe(self.suite, self.gate, request.param, request.node, strict=strict, budget=self.budget)
 
     def pytest_report_header(self) -> list[str]:
         """Say who is measured."""
@@ -73,22 +77,34 @@ class ProbeRun:
             obj.__test__ = True  # type: ignore[attr-defined]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, None, None]:
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
         """Drop the placeholder that pytest makes of a probe without any case in this tier; let calculators take turns.
 
-        The baseline begins: it is then measured, and may die, in its own items, whatever order they have.
+        The baseline begins: it is then measured, and may die, in its own items, whatever order they have. With a budget
+        the most telling measurements come first, of whichever calculator.
         """
         items[:] = [item for item in items if not (_is_probe(item) and _request(item) is None)]
         yield
-        items[:] = self.turns.in_order(items, _request)
+        costs, within = Costs(self.suite, map(_request, items)), self.options.budget_s is not None
+        shared = longest_first(costs) if hasattr(config, "workerinput") else {}
+        places = most_telling_first(self.suite, costs) if within else shared
+        items[:] = self.turns.in_order(items, _request, places, take_turns=not within)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
         progress = terminal_progress(session.config)
         self.suite.progress = progress or self.suite.progress
         requests = [request for item in session.items if (request := _request(item))]
+        costs = Costs(self.suite, requests)
         if not hasattr(session.config, "workerinput"):
-            count(self.found, self.gate, requests)
+            count(self.found, self.gate, requests, self.options.budget_s, costs)
+        if progress is not None:
+            progress.left_s = costs.left_s
+        if self.options.budget_s is not None:
+            ends = getattr(session.config, "workerinput", {}).get(ENDS)
+            self.budget = Budget(self.options.budget_s, costs, ends=ends)
         if requests:
             self.turns.begin(requests)
         if say := teller(session.config, progress):
@@ -110,6 +126,8 @@ class ProbeRun:
             report.probe = {}  # type: ignore[attr-defined]
             if call.when == "call" and RESULT in item.stash:
                 report.probe = self._shipment(item.stash[RESULT])  # type: ignore[attr-defined]
+            if call.when == "call" and LEFT_OUT in item.stash:
+                report.probe = {"left_out": item.stash[LEFT_OUT]}  # type: ignore[attr-defined]
         return report
 
     def _shipment(self, result: ProbeResult) -> dict[str, Any]:
@@ -155,6 +173,8 @@ class ProbeRun:
             self.found.running[report.nodeid] = time.perf_counter()
         if "result" in shipment:
             self.found.results[report.nodeid] = shipment["result"]
+        if "left_out" in shipment:
+            self.found.left_out[report.nodeid] = shipment["left_out"]
         for measurement in shipment.get("measurements", ()):
             key = (measurement.calculator, measurement.case)
             self.found.measurements[key] = measurement
@@ -191,6 +211,7 @@ class ProbeRun:
             interrupted=self.interrupted or ("internal error" if exitstatus == pytest.ExitCode.INTERNAL_ERROR else ""),
             baseline=self.gate.live,
             compared=self.gate.comparisons,
+            left_out=self.found.without(),
         )
         written, problems = self.wanted.write(self.card)
         self.messages += problems

@@ -15,6 +15,8 @@ from mlff_probes.scorecard.baseline import Baseline
 from mlff_probes.scorecard.model import FailOn, RunOptions
 from mlff_probes.scorecard.reports import benchmark_json
 from mlff_probes.session.assemble import SuiteOptions
+from mlff_probes.session.budget import OPTION as BUDGET
+from mlff_probes.session.budget import seconds_of
 from mlff_probes.session.models import BASELINE, Loading
 from mlff_probes.session.store.models import KnownModels
 from mlff_probes.session.wanted import WantedFiles
@@ -57,6 +59,7 @@ def run_options(config: pytest.Config) -> RunOptions:
         references=tuple(map(str, folders)),
         known_failures=option("--probe-known-failures"),
         timeout_s=positive_seconds(option("--probe-timeout"), "--probe-timeout"),
+        budget_s=seconds_of(option(BUDGET)),
         trust_checkpoint=option("--probe-trust-checkpoint"),
         sha256=checked_pins(option("--probe-sha256"), option="--probe-sha256"),
         require_device=option("--probe-require-device"),

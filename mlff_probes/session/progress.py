@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.text import Text
 
 from mlff_probes.core.progress import Report
-from mlff_probes.core.text import visible
+from mlff_probes.core.text import duration, visible
 
+WORTH_SAYING_S = 5.0
 EVERY_S = 0.1
 """Shortest time between two updates of the line."""
 
@@ -25,6 +26,8 @@ class TerminalProgress:
     def __init__(self, reporter: Any, capture: Any) -> None:
         self._reporter, self._past_capture = reporter, capture.global_and_fixture_disabled
         self._line: Live | None = None
+        self.left_s: Callable[[], float] = float
+        """About how long all that is left will take, s."""
 
     @contextmanager
     def __call__(self, calculator: str, case: str) -> Iterator[Report]:
@@ -34,6 +37,7 @@ class TerminalProgress:
         # without a thread of its own, which would write while pytest captures
         line = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
         self._line, last = line, 0.0
+        ends = time.monotonic() + self.left_s()
 
         def report(text: str) -> None:
             nonlocal last
@@ -43,7 +47,9 @@ class TerminalProgress:
                 if not line.is_started:
                     self._reporter.ensure_newline()
                     line.start()
-                said = visible(f"  {calculator} {case}: {text}")
+                left_s = ends - time.monotonic()
+                left = f"[some {duration(left_s)} left] " if left_s > WORTH_SAYING_S else ""
+                said = visible(f"  {left}{calculator} {case}: {text}")
                 line.update(Text(said, no_wrap=True, overflow="ellipsis"), refresh=True)
             last = time.monotonic()
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mlff_probes.core.errors import InputError
 from mlff_probes.scorecard.regression import load_regression
 from mlff_probes.session.assemble import assemble
+from mlff_probes.session.budget import OPTION as BUDGET
 from mlff_probes.session.findings import Findings
 from mlff_probes.session.gate import Gate, stored_baseline
 from mlff_probes.session.hooks import ProbeRun
@@ -30,6 +32,9 @@ def hooks(config: pytest.Config) -> dict[str, object]:
     stored = None if run.baseline is None else stored_baseline(run.baseline)
     if stored is not None:
         wanted.spare(Path(stored.source).expanduser(), f"{BASELINE}={run.baseline}")
+    elif run.baseline is not None and run.budget_s is not None:
+        remedy = "name its scorecard (old.json), or leave the budget out"
+        raise InputError(f"{BASELINE}={run.baseline}", f"cannot be measured within {BUDGET}", remedy)
     share_cores(config)
     suite = assemble(suite_options(config, run, stored))
     given_out = all(each.device_given_out for each in suite.calculators if each.identity.device.startswith("cuda"))
@@ -39,5 +44,5 @@ def hooks(config: pytest.Config) -> dict[str, object]:
     compared, found = Gate(suite, policy, run.fail_on, stored=stored, live=live), Findings()
     return {
         "mlff_probes_run": ProbeRun(suite, compared, run, found, wanted),
-        "mlff_probes_workers": ParallelRun(suite, compared, found, config, strict=run.strict),
+        "mlff_probes_workers": ParallelRun(suite, compared, found, config, strict=run.strict, budget_s=run.budget_s),
     }

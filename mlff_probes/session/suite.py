@@ -34,7 +34,7 @@ from mlff_probes.core.records import (
 from mlff_probes.measure import BY_KIND, KINDS
 from mlff_probes.measure.measurement import measure_case
 from mlff_probes.session.store.entries import MeasurementStore
-from mlff_probes.session.store.keys import key_of, why_not_kept
+from mlff_probes.session.store.keys import Key, key_of, why_not_kept
 
 CASE_FILE = "case_file"
 """The quantity under which a case file that cannot be read is reported."""
@@ -120,6 +120,7 @@ class Suite:
         self._corrected: dict[tuple[str, str], tuple[Case, dict[str, str]]] = {}
         self._calculator = {calculator.label: calculator for calculator in self.calculators}
         self._kept = MeasurementStore(self.store) if self.store else None
+        self._keys: dict[tuple[str, str], Key] = {}
         self._not_kept = {calculator.label: why_not_kept(calculator) for calculator in self.calculators}
 
     def requests(self, kind: str) -> list[ProbeRequest]:
@@ -161,8 +162,7 @@ class Suite:
         """A measurement from the store, if it is there; else made now, and kept there."""
         found, _ = self._case_for(label, case)
         assert isinstance(found, Case)
-        calculator = self._calculator[label]
-        shared = self.untimed(calculator.identity)
+        shared = self.untimed(self._calculator[label].identity)
         with self.progress(label, case) as report:
             make = partial(self._made, label, found, shared, report)
             if self._kept is None:
@@ -170,7 +170,7 @@ class Suite:
             if why_not := self._not_kept[label]:
                 return make(None).model_copy(update={"store_note": why_not})
             try:
-                key = key_of(calculator, found, seed=self.seed, shared=bool(shared))
+                key = self._key(label, found)
             except TypeError as error:
                 return make(None).model_copy(update={"store_note": f"not kept: {error}"})
             return self._kept.measurement(key, make, report).model_copy(update={"calculator": label})
@@ -183,6 +183,30 @@ class Suite:
             model, case, report=report, timeout=self.timeout, store=self.store, shared=shared,
             seed=self.seed, paced=partial(self.foretell, label, case.id),
         )  # fmt: skip
+
+    def is_kept(self, label: str, case: str) -> bool:
+        """Whether the measurement of a calculator and a case is in the store."""
+        found, _ = self._case_for(label, case)
+        if self._kept is None or self._not_kept[label] or not isinstance(found, Case):
+            return False
+        try:
+            return self._kept.file(self._key(label, found)).exists()
+        except TypeError:
+            return False
+
+    def _key(self, label: str, case: Case) -> Key:
+        """Under what a measurement is kept.
+
+        Raises
+        ------
+        TypeError
+            If the case holds what no hash is known of.
+        """
+        if (label, case.id) not in self._keys:
+            calculator = self._calculator[label]
+            shared = bool(self.untimed(calculator.identity))
+            self._keys[label, case.id] = key_of(calculator, case, seed=self.seed, shared=shared)
+        return self._keys[label, case.id]
 
     def give_back(self, calculators: Collection[str]) -> None:
         """Give back the memory of models that can be loaded again, as they are if they are asked for after all."""

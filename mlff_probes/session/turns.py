@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
+from mlff_probes.session.costs import Pair
 from mlff_probes.session.suite import ProbeRequest, Suite
 
 Item = TypeVar("Item")
+ANY_ORDER: Mapping[Pair, int] = {}
 
 
 class Turns:
@@ -26,12 +28,26 @@ class Turns:
         self._suite, self._live = suite, live
         self._pending: dict[str, set[str]] = {}
 
-    def in_order(self, items: list[Item], request_of: Callable[[Item], ProbeRequest | None]) -> list[Item]:
-        """The items, in the places of probes those of one calculator after the other; all else stays where it is."""
-        labels = [calculator.label for calculator in self._suite.calculators]
+    def in_order(
+        self,
+        items: list[Item],
+        request_of: Callable[[Item], ProbeRequest | None],
+        places: Mapping[Pair, int] = ANY_ORDER,
+        *,
+        take_turns: bool = True,
+    ) -> list[Item]:
+        """The items, in the places of probes those of one calculator after the other; all else stays where it is.
+
+        Those of one calculator, or without turns all, come by the `places` of their measurements, where there are any.
+        """
+        labels = [calculator.label for calculator in self._suite.calculators] if take_turns else []
         turn = {label: number for number, label in enumerate(labels)} | ({self._live: -1} if self._live else {})
         requests = [request_of(item) for item in items]
-        probes = [(turn[request.calculator], item) for item, request in zip(items, requests, strict=True) if request]
+        probes = [
+            ((turn.get(request.calculator, 0), places.get((request.calculator, request.case), 0)), item)
+            for item, request in zip(items, requests, strict=True)
+            if request
+        ]
         ordered = iter(item for _, item in sorted(probes, key=lambda probe: probe[0]))
         return [item if request is None else next(ordered) for item, request in zip(items, requests, strict=True)]
 

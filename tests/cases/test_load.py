@@ -107,7 +107,7 @@ def spoiled(tmp_path):
     ("old", "new", "says"),
     [
         ("tier =", "teir =", ["unknown key 'teir'", "the key 'tier' is missing"]),
-        ('tier = "quick"', 'tier = "fast"', ["the key 'tier'", "'fast'"]),
+        ('tier = "smoke"', 'tier = "fast"', ["the key 'tier'", "'fast'"]),
         ("schema_version = 1", "schema_version = 2", ["schema_version"]),
         ('unit = "eV"\n', "", ["the key 'expectation.1.unit' is missing"]),
         ('unit = "eV"\n', 'unit = "meV"\n', ["expectation 1 (barrier)", "'eV'", "'meV'"]),
@@ -305,7 +305,7 @@ def test_a_value_beside_energies_that_yield_one_is_refused(spoiled):
 
 
 def test_a_report_must_be_measured_once(spoiled):
-    file = spoiled('tier = "quick"\n', 'tier = "quick"\nreport = ["energy_image_2", "energy_image_2"]\n')
+    file = spoiled('tier = "smoke"\n', 'tier = "smoke"\nreport = ["energy_image_2", "energy_image_2"]\n')
     with pytest.raises(InputError, match="'energy_image_2' is asked for twice"):
         load_case(file)
 

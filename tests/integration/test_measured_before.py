@@ -193,3 +193,22 @@ def test_the_command_lists_shows_checks_copies_and_forgets(measured, tmp_path, c
     code, said = told("ls", tmp_path / "nowhere")
     assert (code, "holds no measurements" in said) == (4, True)
     assert "holds nothing of graphene" in told("show", other, "graphene")[1]
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "-n 2"])
+def test_a_budget_leaves_out_what_would_not_end_and_says_so(measured, workers):
+    run = measured(*MINE[:1], "-k", "sb2te3_fixed_gap_0 or vacancy_Cu or sb2te3_speed", "--probe-budget=8s", *workers)
+    left_out = {left.case: left for left in run.card.left_out}
+    assert "sb2te3_speed" in left_out
+    assert "expected to take 10 s" in left_out["sb2te3_speed"].reason
+    assert run.card.complete
+    assert {row.case for row in run.card.results} >= {f"sb2te3_fixed_gap_0.{n}" for n in (0, 2, 4, 6)}
+    assert "left out by the budget" in run.text
+    assert f"without {sum(left.quantities for left in left_out.values())} quantities of" in run.text
+
+
+def test_a_budget_that_is_none_or_too_short_is_one_line(measured):
+    measured(*MINE, "--probe-budget=soon").assert_usage_error("--probe-budget=soon: is no time")
+    measured(*MINE, "--probe-budget=0.001s").assert_usage_error("too short for anything", "sb2te3_fixed_gap_0")
+    live = measured(*MINE, "--probe-budget=5m", "--probe-baseline=ase:EMT")
+    live.assert_usage_error("--probe-baseline=ase:EMT: cannot be measured within --probe-budget")

@@ -9,14 +9,9 @@ LONG_S = 60.0
 """Whatever takes no longer need not be announced."""
 
 
-def calls_of(protocol: MolecularDynamics) -> int:
-    """Model calls of a simulation that evaluates one replica after the other: one a step, and that of the start."""
-    return len(protocol.seeds) * (protocol.equilibration_steps + protocol.steps + 1)
-
-
 def foreseen_note(protocol: MolecularDynamics, call_s: float) -> str:
     """What a simulation takes whose calls take `call_s` seconds each; empty where that is not long."""
-    calls = calls_of(protocol)
+    calls = protocol.calls
     if calls * call_s < LONG_S:
         return ""
     return f"one structure a call: by its first steps, {calls:,} calls of {call_s:.2g} s, {duration(calls * call_s)}"

@@ -125,6 +125,15 @@ class MolecularDynamics(SimulationSettings, BaseProtocol):
     }
 
     @property
+    def calls(self) -> int:
+        """Model calls, one replica after the other: one a step, and that of the start."""
+        return len(self.seeds) * (self.equilibration_steps + self.steps + 1)
+
+    def work(self, frames: Sequence[Atoms]) -> float:
+        """Atoms that the model sees."""
+        return float(self.calls * len(self.start(frames)))
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """The properties without which nothing is measured: a cell that moves needs the stress."""
         return ("forces", "stress") if self.ensemble == "NPT" else ("forces",)

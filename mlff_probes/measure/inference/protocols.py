@@ -64,6 +64,10 @@ class Speed(BaseProtocol):
             raise ValueError("batches must go from small to large, each once")
         return self
 
+    def expected_s(self, frames: Sequence[Atoms], atom_s: float) -> float:
+        """About how long a measurement takes, s."""
+        return self.seconds
+
     def sizes(self, frame: Atoms) -> list[int]:
         """Atoms of each repeat of `frame`."""
         return [len(frame) * a * b * c for a, b, c in self.repeats]

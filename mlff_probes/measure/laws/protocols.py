@@ -37,9 +37,16 @@ class Law(BaseProtocol):
     random_structures: bool = True
     examples: Annotated[int, Field(ge=1, le=10_000)] = 40
 
+    atoms_an_example: ClassVar[int]
+    """About how many atoms the model sees for one example."""
+
     family: ClassVar[str] = "physicality"
     frames_from: ClassVar[FramesFrom] = "structures of a law"
     chooses_elements: ClassVar[bool] = True
+
+    def work(self, frames: Sequence[Atoms]) -> float:
+        """Atoms that the model sees."""
+        return float(self.examples * self.atoms_an_example)
 
     @property
     def other_structures(self) -> str:
@@ -57,6 +64,7 @@ class Symmetry(Law):
     """Energies and forces of a structure that was moved, mirrored, renumbered, described otherwise or repeated."""
 
     kind: Literal["symmetry"]
+    atoms_an_example: ClassVar[int] = 93
 
     quantities: ClassVar[dict[str, str]] = energy_and_force(
         "rotation", "reflection", "translation", "permutation", "equivalent_cell", "extensivity"
@@ -67,6 +75,7 @@ class Derivatives(Law):
     """Forces and stress against finite differences of the energy."""
 
     kind: Literal["derivatives"]
+    atoms_an_example: ClassVar[int] = 87
 
     quantities: ClassVar[dict[str, str]] = {"force_consistency": SMALL_FORCE, "stress_consistency": STRESS}
 
@@ -75,6 +84,7 @@ class Smoothness(Law):
     """Energy and force along a line, on which neighbours enter and leave the cutoff."""
 
     kind: Literal["smoothness"]
+    atoms_an_example: ClassVar[int] = 533
 
     quantities: ClassVar[dict[str, str]] = {"energy_jump": JUMP, "force_jump": SMALL_FORCE}
 
@@ -83,6 +93,7 @@ class ShortRangeWall(Law):
     """Two atoms alone, pressed together. `examples` is the most pairs of elements that are tried."""
 
     kind: Literal["short_range_wall"]
+    atoms_an_example: ClassVar[int] = 4
 
     quantities: ClassVar[dict[str, str]] = {"wall_deficit": ENERGY}
 
@@ -91,6 +102,7 @@ class StatedLevel(Law):
     """What layers feel of each other across a vacuum, against the stated level. `examples` is the most elements."""
 
     kind: Literal["stated_level"]
+    atoms_an_example: ClassVar[int] = 7
 
     quantities: ClassVar[dict[str, str]] = {"stated_level": PURE}
 
@@ -99,5 +111,6 @@ class Reproducibility(Law):
     """One structure evaluated again: later, after others, in a batch, in a model loaded again, in another precision."""
 
     kind: Literal["reproducibility"]
+    atoms_an_example: ClassVar[int] = 110
 
     quantities: ClassVar[dict[str, str]] = energy_and_force("repeat", "history", "first_call", "batch", "float32")

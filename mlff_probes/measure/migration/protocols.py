@@ -146,6 +146,10 @@ class FixedPath(PathFrames, LabelKeys):
         return ""
 
 
+SITE_CALLS, BAND_CALLS, VACANCY_CALLS = 25, 60, 26
+"""Model calls that a site, a band between two and a vacancy with its hop take with CHGNet."""
+
+
 class RelaxedPath(BandProtocol, PathFrames):
     """Climbing-image nudged elastic bands from site to site.
 
@@ -177,6 +181,10 @@ class RelaxedPath(BandProtocol, PathFrames):
         "path_distance": LENGTH,
         "model_calls": CALLS,
     }
+
+    def work(self, frames: Sequence[Atoms]) -> float:
+        """Atoms that the model sees."""
+        return float(len(frames[0]) * (SITE_CALLS * len(frames) + BAND_CALLS * (len(frames) - 1)))
 
     def frame_problem(self, frames: Sequence[Atoms]) -> str | None:
         """What makes these frames unusable, or None."""
@@ -221,6 +229,10 @@ class FccVacancy(BandProtocol):
         "barrier": ENERGY,
         "model_calls": CALLS,
     }
+
+    def work(self, frames: Sequence[Atoms]) -> float:
+        """Atoms that the model sees."""
+        return VACANCY_CALLS * super().work(frames)
 
     def built_frames(self) -> tuple[Atoms, ...]:
         """The unrelaxed vacancy cell at the guess of the lattice constant: it shows elements and size."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from mlff_probes.core.records import EAGER_FAMILIES, CalculatorIdentity, Checkpoint, ProbeResult, State, Value
-from mlff_probes.core.text import visible
+from mlff_probes.core.text import duration, visible
 from mlff_probes.core.units import number
 from mlff_probes.measure.parity.protocols import SPREAD
 from mlff_probes.measure.representation.likeness import likenesses
@@ -293,7 +293,16 @@ def time_lines(card: Scorecard) -> list[str]:
         f"{time.measured_s:.2f} s measuring; {time.load_s:.1f} s importing and loading before",
         f"model calls: {time.model_calls} structures in {time.batches} forward passes",
         *_store_lines(card),
+        *_left_out_lines(card),
     ]
+
+
+def _left_out_lines(card: Scorecard) -> list[str]:
+    """What a budget left out."""
+    if not card.left_out:
+        return []
+    named = "; ".join(f"{left.case} of {left.calculator} ({left.reason})" for left in card.left_out)
+    return [visible(f"left out by the budget of {duration(card.options.budget_s or 0.0)}: {named}")]
 
 
 def _store_lines(card: Scorecard) -> list[str]:
@@ -396,6 +405,9 @@ def verdict_line(card: Scorecard) -> str:
     regressions = sum(len(comparison.regressions) for comparison in card.comparisons)
     compared = f"; {regressions} regression{'s' * (regressions != 1)}" if card.comparisons else ""
     line = f"verdict: {card.verdict.upper()} ({counts or 'no result'}{compared}{alone})"
+    if card.left_out:
+        cases, count = len(card.left_out), sum(left.quantities for left in card.left_out)
+        line += f", without {count} quantities of {cases} case{'s' * (cases != 1)} left out by the budget"
     if card.complete:
         return line
     why = f", {visible(card.interrupted)}" if card.interrupted else ""

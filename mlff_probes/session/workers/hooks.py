@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ import pytest
 from mlff_probes.core.records import State
 from mlff_probes.measure import BY_KIND
 from mlff_probes.scorecard.reports.text import failure_text
+from mlff_probes.session.budget import ENDS
+from mlff_probes.session.costs import Costs
 from mlff_probes.session.findings import Findings, count, name_of
 from mlff_probes.session.fixture import not_counted, properties
 from mlff_probes.session.gate import Gate
@@ -33,11 +36,21 @@ RESTARTS_A_WORKER = 4
 class ParallelRun:
     """The pytest hooks that a probe run with workers needs, in the controller and in the workers."""
 
-    def __init__(self, suite: Suite, compared: Gate, found: Findings, config: pytest.Config, *, strict: bool) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        compared: Gate,
+        found: Findings,
+        config: pytest.Config,
+        *,
+        strict: bool,
+        budget_s: float | None = None,
+    ) -> None:
         self.suite, self.gate, self.found, self._strict = suite, compared, found, strict
         self._by_id = {request.id: request for kind in BY_KIND for request in suite.requests(kind)}
         self._directory: str | None = None
         self._places: dict[Any, int] = {}
+        self._budget_s, self._ends = budget_s, 0.0
         self._exchange: Exchange | None = None
         if directory := getattr(config, "workerinput", {}).get(EXCHANGE):
             self._exchange = Exchange(Path(directory))
@@ -66,6 +79,9 @@ class ParallelRun:
         if self._directory is None:
             self._directory = _temporary_directory(node.config)
         node.workerinput[EXCHANGE] = self._directory
+        if self._budget_s is not None:
+            self._ends = self._ends or time.time() + self._budget_s
+            node.workerinput[ENDS] = self._ends
         if node.gateway.spec.popen:
             place = next(n for n in itertools.count() if n not in self._places.values())
             self._places[node] = place
@@ -79,7 +95,8 @@ class ParallelRun:
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
         """Count the probes, which only the workers collect, before any worker is told to begin."""
-        count(self.found, self.gate, [request for nodeid in ids if (request := self._requested(nodeid))])
+        requests = [request for nodeid in ids if (request := self._requested(nodeid))]
+        count(self.found, self.gate, requests, self._budget_s, Costs(self.suite, requests))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
