@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Answer = tuple[float, list[list[float]] | None, list[float] | None]
 """Energy (eV), forces (eV/A) and stress (eV/A^3) of a structure, as far as they were asked for."""
 
+DECIMALS = 7
+"""To so many decimals, A, a structure is the one of before: other threads round otherwise on the way to it."""
+
 Evaluate = Callable[[], Evaluation]
 """Asks the model for all frames."""
 
@@ -64,7 +67,7 @@ class Journal:
         wanted
             Whether forces, and stresses, are.
         """
-        keys = [digest(wanted, frame.numbers, frame.positions, frame.cell.array, frame.pbc) for frame in frames]
+        keys = [_key(frame, wanted) for frame in frames]
         if not all(self._known.get(key) for key in keys):
             found = evaluate()
             self._write(keys, found)
@@ -92,3 +95,9 @@ class Journal:
                 file.write("".join(lines))
         except OSError as error:  # the disk is full, say; the relaxation goes on
             self.problem = f"cannot be resumed where it is killed: {describe(error)}"
+
+
+def _key(frame: Atoms, wanted: tuple[bool, bool]) -> str:
+    """The hash of a structure to `DECIMALS`."""
+    lengths = [array.round(DECIMALS) + 0.0 for array in (frame.positions, frame.cell.array)]  # no -0.0
+    return digest(wanted, frame.numbers, frame.pbc, *lengths)

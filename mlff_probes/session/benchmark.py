@@ -18,10 +18,10 @@ from rich.progress import Progress
 from mlff_probes.calculators.checkpoints.safety import checked_pins
 from mlff_probes.calculators.limits import positive_seconds
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.keeping import store_directory
 from mlff_probes.core.records import TIERS, ProbeResult, Tier
 from mlff_probes.measure import FAMILIES, KINDS
 from mlff_probes.measure.kind import Kind
-from mlff_probes.methods.simulation.store import store_directory
 from mlff_probes.scorecard import files
 from mlff_probes.scorecard.model import RunOptions, Scorecard
 from mlff_probes.scorecard.reports import csv, notebook, terminal

@@ -10,7 +10,7 @@ import pytest
 from mlff_probes.calculators.checkpoints.safety import checked_pins
 from mlff_probes.calculators.limits import positive_seconds
 from mlff_probes.core.errors import InputError
-from mlff_probes.methods.simulation.store import in_pytest_cache, store_directory
+from mlff_probes.core.keeping import in_pytest_cache, store_directory
 from mlff_probes.scorecard.baseline import Baseline
 from mlff_probes.scorecard.model import FailOn, RunOptions
 from mlff_probes.scorecard.reports import benchmark_json

@@ -15,8 +15,9 @@ from sound import Sound
 
 import mlff_probes.methods.simulation.store as store_module
 from mlff_probes.calculators.base import as_calculator
+from mlff_probes.core.keeping import in_pytest_cache
 from mlff_probes.methods.simulation.simulate import simulate
-from mlff_probes.methods.simulation.store import TrajectoryStore, in_pytest_cache
+from mlff_probes.methods.simulation.store import TrajectoryStore
 
 
 @pytest.mark.parametrize(("engine", "ensemble"), RUNS)

@@ -72,7 +72,7 @@ JUDGED_POINTS = 20
 ENERGY_NOISE, FORCE_NOISE = 1e-3 / 0.3, 5e-3 / 0.25
 """Noise, as a fraction of the standard deviation that the process gives energies and forces at a length of 1.2 A."""
 
-LAST_POINTS = 40
+LAST_POINTS = 30
 """The process is on so many points, the last ones: its matrix has as many rows as these have force components."""
 
 SAME_DIRECTION = 1e-6

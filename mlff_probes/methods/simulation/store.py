@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from ase.io.trajectory import TrajectoryReader, TrajectoryWriter
 from filelock import FileLock, Timeout
 
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.core.errors import InputError, describe
+from mlff_probes.core.errors import describe
+from mlff_probes.core.keeping import make_pytest_cache
 from mlff_probes.core.structures import state
 from mlff_probes.methods.simulation.engine import State
 from mlff_probes.methods.simulation.recorder import Recorder
@@ -33,15 +33,6 @@ FORMAT = 1
 
 OF_MODEL = {"family", "version", "versions", "dtype", "device", "options"}
 """What a model's numbers depend on beside its file: another version of a package may give others."""
-
-PYTEST_CACHE_FILES = {
-    ".gitignore": "*\n",
-    "CACHEDIR.TAG": "Signature: 8a477f597d28d172789f06886806bc55\n# See https://bford.info/cachedir/\n",
-}
-"""What keeps a cache out of git and of backups; pytest writes the like when it makes its cache, but not later."""
-
-PYTEST_CACHE_PLACE = Path("d", "mlff-probes")
-"""Where pytest's cache has the directories of plugins, so that `--cache-clear` removes them."""
 
 HASH_DIGITS = 16
 """Digits of the hash in the name of a folder: enough that no two in a store are the same by chance."""
@@ -179,36 +170,6 @@ class Shelf:
             mode = "a" if self._written else "w"
             _write(self._file(replica), mode, recorder, replica, range(self._written, samples))
         self._written = samples
-
-
-def store_directory(given: str | os.PathLike[str], said: str) -> Path:
-    """The directory that the user gave for trajectories, wherever the work goes on later; `said` names it in errors.
-
-    Raises
-    ------
-    InputError
-        If something else is in its place.
-    """
-    directory = Path(given).expanduser().resolve()
-    if directory.exists() and not directory.is_dir():
-        raise InputError("", f"{said} is no directory")
-    return directory
-
-
-def in_pytest_cache(cache: Path) -> Path:
-    """The directory of trajectories in pytest's cache; neither of the two need exist."""
-    return cache / PYTEST_CACHE_PLACE
-
-
-def make_pytest_cache(directory: Path) -> None:
-    """Make the cache around `directory` as pytest would, if it is there that `directory` shall be and it is not."""
-    if directory.parts[-2:] != PYTEST_CACHE_PLACE.parts or directory.parents[1].is_dir():
-        return
-    cache = directory.parents[1]
-    cache.mkdir(parents=True, exist_ok=True)
-    for name, text in PYTEST_CACHE_FILES.items():
-        with suppress(FileExistsError), (cache / name).open("x", encoding="utf-8") as file:  # pytest was faster
-            file.write(text)
 
 
 def _taken(lock: FileLock, folder: Path) -> str | None:

@@ -301,8 +301,8 @@ def _left_out_lines(card: Scorecard) -> list[str]:
     """What a budget left out."""
     if not card.left_out:
         return []
-    named = "; ".join(f"{left.case} of {left.calculator} ({left.reason})" for left in card.left_out)
-    return [visible(f"left out by the budget of {duration(card.options.budget_s or 0.0)}: {named}")]
+    first = f"left out by the budget of {duration(card.options.budget_s or 0.0)}:"
+    return [first, *(visible(f"  {left.case} of {left.calculator}: {left.reason}") for left in card.left_out)]
 
 
 def _store_lines(card: Scorecard) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +71,13 @@ def _count(files: list[Path]) -> str:
 
 def _ls(parsed: argparse.Namespace) -> Iterator[str]:
     files = _chosen(parsed)
-    sizes = []
-    for file in files:
-        state = file.stat()
-        sizes.append(state.st_size)
-        made = datetime.fromtimestamp(state.st_mtime, UTC).strftime("%Y-%m-%d %H:%M")
-        yield f"{made}  {state.st_size / 1024:8.1f} kB  {file.stem}"
-    yield f"{_count(files)}, {sum(sizes) / 1024**2:.1f} MB (times are UTC)"
+    states = [file.stat() for file in files]
+    lines = [
+        f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(state.st_mtime))}  {state.st_size / 1024:8.1f} kB  {file.stem}"
+        for file, state in zip(files, states, strict=True)
+    ]
+    size = sum(state.st_size for state in states)
+    yield "\n".join([*lines, f"{_count(files)}, {size / 1024**2:.1f} MB (times are UTC)"])
 
 
 def _show(parsed: argparse.Namespace) -> Iterator[str]:

@@ -23,9 +23,9 @@ from filelock import FileLock, Timeout
 
 from mlff_probes.calculators.journal import Journal
 from mlff_probes.core.errors import describe
+from mlff_probes.core.keeping import make_pytest_cache
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.records import Measurement
-from mlff_probes.methods.simulation.store import make_pytest_cache
 from mlff_probes.session.store.keys import Key
 
 FOLDER = "measurements"
