@@ -6,8 +6,9 @@ the structures at which it was killed.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlff_probes.core.digest import digest
-from mlff_probes.core.errors import describe
 from mlff_probes.core.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Answer = tuple[float, list[list[float]] | None, list[float] | None]
 """Energy (eV), forces (eV/A) and stress (eV/A^3) of a structure, as far as they were asked for."""
 
+HASH_DIGITS = 16
 DECIMALS = 7
 """To so many decimals, A, a structure is the one of before: other threads round otherwise on the way to it."""
 
@@ -33,7 +34,7 @@ Evaluate = Callable[[], Evaluation]
 
 
 class Journal:
-    """The answers of one calculator in one measurement, a line each.
+    """The answers of one calculator in one measurement, a line each, behind its hash.
 
     Answers of an earlier process are given again, each once and in their order. What this one asks for a second time is
     asked of the model, which may answer otherwise then.
@@ -41,23 +42,25 @@ class Journal:
     Parameters
     ----------
     file
-        Read if it is there; a line that was cut short is the last that counts.
+        Read if it is there; a line that was cut short or edited does not count.
 
     Attributes
     ----------
     given_again
         How many answers were.
-    problem
-        Why nothing more can be written, or nothing.
+    full
+        Whether nothing more can be written: a relaxation that is killed then begins further back.
     """
 
     def __init__(self, file: Path) -> None:
-        self.file, self.given_again, self.problem = file, 0, ""
+        self.file, self.given_again, self.full = file, 0, False
         self._known: defaultdict[str, deque[Answer]] = defaultdict(deque)
-        with suppress(OSError, ValueError, TypeError):
+        with suppress(OSError, ValueError):
             for line in file.read_text(encoding="utf-8").splitlines():
-                key, energy, forces, stress = json.loads(line)
-                self._known[key].append((energy, forces, stress))
+                said, _, written = line.partition(" ")
+                if said == _hash(written):
+                    key, energy, forces, stress = json.loads(written)
+                    self._known[key].append((energy, forces, stress))
 
     def evaluation(self, frames: Sequence[Atoms], wanted: tuple[bool, bool], evaluate: Evaluate) -> Evaluation:
         """What the calculator says of `frames`: from the earlier process, or of the model, and then it is kept.
@@ -68,7 +71,7 @@ class Journal:
             Whether forces, and stresses, are.
         """
         keys = [_key(frame, wanted) for frame in frames]
-        if not all(self._known.get(key) for key in keys):
+        if any(len(self._known[key]) < count for key, count in Counter(keys).items()):
             found = evaluate()
             self._write(keys, found)
             return found
@@ -83,18 +86,23 @@ class Journal:
         )
 
     def _write(self, keys: Sequence[str], found: Evaluation) -> None:
-        if self.problem:
+        if self.full:
             return
         lines = []
         for row, key in enumerate(keys):
             forces = None if found.forces is None else found.forces[row].tolist()
             stress = None if found.stresses is None else found.stresses[row].tolist()
-            lines.append(json.dumps([key, float(found.energies[row]), forces, stress]) + "\n")
+            written = json.dumps([key, float(found.energies[row]), forces, stress])
+            lines.append(f"\n{_hash(written)} {written}")  # begun on a line of its own, whatever a kill left before
         try:
             with self.file.open("a", encoding="utf-8") as file:
                 file.write("".join(lines))
-        except OSError as error:  # the disk is full, say; the relaxation goes on
-            self.problem = f"cannot be resumed where it is killed: {describe(error)}"
+        except OSError:  # the relaxation goes on
+            self.full = True
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _key(frame: Atoms, wanted: tuple[bool, bool]) -> str:

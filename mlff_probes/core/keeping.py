@@ -19,7 +19,7 @@ PYTEST_CACHE_PLACE = Path("d", "mlff-probes")
 
 
 def store_directory(given: str | os.PathLike[str], said: str) -> Path:
-    """The directory that the user gave for trajectories, wherever the work goes on later; `said` names it in errors.
+    """The directory that the user gave for what is kept, wherever the work goes on later; `said` names it in errors.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def store_directory(given: str | os.PathLike[str], said: str) -> Path:
 
 
 def in_pytest_cache(cache: Path) -> Path:
-    """The directory of trajectories in pytest's cache; neither of the two need exist."""
+    """The directory of what is kept in pytest's cache; neither of the two need exist."""
     return cache / PYTEST_CACHE_PLACE
 
 

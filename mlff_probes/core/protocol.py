@@ -88,6 +88,8 @@ class BaseProtocol(Record):
         left out of the run.
     looks_ahead
         Whether a measurement gives up early where nothing would be resolved within the tolerances.
+    uses_level
+        Whether a measurement depends on the level of theory that the calculator states.
     of_machine
         Whether a measurement is of the machine as well as of the calculator: how fast it is there, say.
     """
@@ -105,6 +107,7 @@ class BaseProtocol(Record):
     chooses_elements: ClassVar[bool] = False
     relaxes: ClassVar[bool] = False
     looks_ahead: ClassVar[bool] = False
+    uses_level: ClassVar[bool] = False
     of_machine: ClassVar[bool] = False
 
     @property

@@ -215,8 +215,8 @@ class Timing(Record):
 class Measurement(Record):
     """All that was measured for one calculator and one case, in one go.
 
-    `recalled` says when it was measured, where that was in another run and it was taken from the store; it then has no
-    times. `store_note` says why it was not kept there, or not taken from there.
+    `recalled` says when it was measured, where that was in another run and it was taken from the store: what it took is
+    what it took then. `store_note` says why it was not kept there, or not taken from there.
     """
 
     calculator: Text

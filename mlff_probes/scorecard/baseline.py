@@ -100,7 +100,7 @@ def _remarks(card: Scorecard, source: str, label: str, replicates: int) -> Itera
         why = f": {card.interrupted}" if card.interrupted else ""
         yield f"{source} is incomplete ({len(card.results)} of {card.selected} quantities{why})"
     if card.left_out:
-        yield f"{source} was made within a budget, which left out {len(card.left_out)} cases"
+        yield f"{source} was made within a budget, which left out {len(card.left_out)} measurements"
     if replicates > 1:
         few = f"; {replicates} are few, and only large changes exceed it" if replicates < ENOUGH else ""
         yield (

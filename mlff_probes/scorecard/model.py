@@ -314,7 +314,12 @@ class Scorecard(Record):
     def judged(self) -> OverallVerdict:
         """One word for the run, by what it is to fail on."""
         rows = [row for row in self.results if row.calculator != self.baseline]
-        by_tolerance = overall_verdict(rows, strict=self.options.strict, incomplete=not self.complete)
+        by_tolerance = overall_verdict(
+            rows, strict=self.options.strict, incomplete=not self.complete, without=bool(self.left_out)
+        )
+        unseen = {left.calculator for left in self.left_out} - {row.calculator for row in rows}
+        if unseen and by_tolerance == "passed":
+            by_tolerance = "nothing judged"
         if self.options.fail_on == "tolerance":
             return by_tolerance
         if any(comparison.regressions for comparison in self.comparisons):
@@ -365,11 +370,13 @@ def _spreads(identities: Iterable[CalculatorIdentity], rows: Iterable[ProbeResul
     return tuple(Spread.over(key[0], replicates) for key, replicates in found.items())
 
 
-def overall_verdict(rows: Iterable[ProbeResult], *, strict: bool, incomplete: bool) -> OverallVerdict:
+def overall_verdict(
+    rows: Iterable[ProbeResult], *, strict: bool, incomplete: bool, without: bool = False
+) -> OverallVerdict:
     """One word for a run. What failed stays failed, also in a run that was cut short.
 
-    Exact laws alone make no run green whose references were left out: a model that can be compared with none
-    of them has not been judged.
+    Exact laws alone make no run green whose references were left out, by a budget (`without`) or otherwise: a model
+    that can be compared with none of them has not been judged.
     """
     rows = list(rows)
     if any(row.failing(strict=strict) for row in rows):
@@ -380,7 +387,7 @@ def overall_verdict(rows: Iterable[ProbeResult], *, strict: bool, incomplete: bo
     left_out = [
         row for row in rows if row.expectation and row.verdict.state in (State.NOT_APPLICABLE, State.NOT_COMPARABLE)
     ]
-    only_laws = all(map(_is_law, judged)) and not all(map(_is_law, left_out))
+    only_laws = all(map(_is_law, judged)) and (without or not all(map(_is_law, left_out)))
     return "nothing judged" if not judged or only_laws else "passed"
 
 

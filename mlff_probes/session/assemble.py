@@ -45,7 +45,7 @@ class SuiteOptions:
     choose
         Picks, of all cases, those that are meant; it is given the tolerances in force as well.
     store
-        The directory where trajectories are kept; None to keep none.
+        The directory where measurements and trajectories are kept; None to keep none.
     """
 
     run: RunOptions

@@ -30,8 +30,9 @@ def seconds_of(given: str | None) -> float | None:
     """
     if given is None:
         return None
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(h|min|m|s|)", given.strip())
-    if not parts or "".join(number + unit for number, unit in parts) != re.sub(r"\s", "", given):
+    said = re.sub(r"\s", "", given)
+    parts = [(said, "")] if re.fullmatch(r"\d+(\.\d+)?", said) else re.findall(r"(\d+(?:\.\d+)?)(h|min|m|s)", said)
+    if not parts or "".join(number + unit for number, unit in parts) != said:
         raise InputError(f"{OPTION}={given}", "is no time", f"write for instance {OPTION}=10m, =90s or =1h30m")
     seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     if not 0 < seconds < float("inf"):

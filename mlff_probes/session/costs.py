@@ -36,7 +36,13 @@ class Costs:
     def guess_s(self, pair: Pair, atom_s: float = ATOM_S) -> float:
         """About how long a measurement takes, s, with a calculator that takes `atom_s` for an atom."""
         case = self._suite.case(pair[1])
-        return case.protocol.expected_s(case.frames, atom_s) if isinstance(case, Case) else 0.0
+        if not isinstance(case, Case) or self._not_applicable(pair[0], case):
+            return 0.0
+        return case.protocol.expected_s(case.frames, atom_s)
+
+    def _not_applicable(self, calculator: str, case: Case) -> bool:
+        model = next(model for model in self._suite.calculators if model.label == calculator)
+        return not case.protocol.chooses_elements and bool(model.unknown_elements(case.elements))
 
     def expected_s(self, pair: Pair) -> float:
         """The same, by what the calculator took so far; 0 for what was measured before."""
@@ -49,8 +55,8 @@ class Costs:
         return sum(map(self.expected_s, self.pairs))
 
     def _atom_s(self, calculator: str) -> float:
-        """What a calculator takes for an atom, s, by all that was measured with it in this run."""
-        made = [m for (label, _), m in self._suite.measurements.items() if label == calculator and not m.recalled]
+        """What a calculator takes for an atom, s, by all that was measured with it, in this run or before."""
+        made = [m for (label, _), m in self._suite.measurements.items() if label == calculator and m.problem is None]
         took = sum(measurement.wall_s for measurement in made)
         guessed = sum(self.guess_s((calculator, measurement.case)) for measurement in made)
         return ATOM_S * took / guessed if took and guessed else ATOM_S

@@ -126,6 +126,8 @@ class ProbeRun:
             report.probe = {}  # type: ignore[attr-defined]
             if call.when == "call" and RESULT in item.stash:
                 report.probe = self._shipment(item.stash[RESULT])  # type: ignore[attr-defined]
+            if call.when == "call":
+                report.probe["waited_s"], self.suite.loading_s = self.suite.loading_s, 0.0
             if call.when == "call" and LEFT_OUT in item.stash:
                 report.probe = {"left_out": item.stash[LEFT_OUT]}  # type: ignore[attr-defined]
         return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,7 @@ from mlff_probes.core.records import (
 from mlff_probes.measure import BY_KIND, KINDS
 from mlff_probes.measure.measurement import measure_case
 from mlff_probes.session.store.entries import MeasurementStore
-from mlff_probes.session.store.keys import Key, key_of, why_not_kept
+from mlff_probes.session.store.keys import Key, key_of, same_numbers, why_not_kept
 
 CASE_FILE = "case_file"
 """The quantity under which a case file that cannot be read is reported."""
@@ -119,8 +120,11 @@ class Suite:
         self._units: dict[str, dict[str, str]] = {}
         self._corrected: dict[tuple[str, str], tuple[Case, dict[str, str]]] = {}
         self._calculator = {calculator.label: calculator for calculator in self.calculators}
+        self.loading_s = 0.0
+        """What was spent in loading models since somebody last asked, s."""
         self._kept = MeasurementStore(self.store) if self.store else None
         self._keys: dict[tuple[str, str], Key] = {}
+        self._members = {each.label: [member.identity for member in each.members] for each in self.calculators}
         self._not_kept = {calculator.label: why_not_kept(calculator) for calculator in self.calculators}
 
     def requests(self, kind: str) -> list[ProbeRequest]:
@@ -167,16 +171,21 @@ class Suite:
             make = partial(self._made, label, found, shared, report)
             if self._kept is None:
                 return make(None)
-            if why_not := self._not_kept[label]:
+            if why_not := self._why_not_kept(label, found):
                 return make(None).model_copy(update={"store_note": why_not})
             try:
                 key = self._key(label, found)
             except TypeError as error:
-                return make(None).model_copy(update={"store_note": f"not kept: {error}"})
-            return self._kept.measurement(key, make, report).model_copy(update={"calculator": label})
+                return make(None).model_copy(update={"store_note": f"not kept: in {case}, {error}"})
+            found_or_made = self._kept.measurement(key, make, report, timeout=self.timeout)
+            return found_or_made.model_copy(update={"calculator": label})
 
     def _made(self, label: str, case: Case, shared: str, report: Report, journal: Journal | None) -> Measurement:
-        model = self._loaded(label)
+        try:
+            model = self._loaded(label)
+        except InputError as error:  # of a model that was known, and is loaded only now
+            problem = Problem(state="error", reason=str(error))
+            return Measurement(calculator=label, case=case.id, problem=problem)
         if case.protocol.relaxes and not model.members:  # of whom the mean is not all that is asked
             model = replace(model, journal=journal)
         return measure_case(
@@ -187,12 +196,18 @@ class Suite:
     def is_kept(self, label: str, case: str) -> bool:
         """Whether the measurement of a calculator and a case is in the store."""
         found, _ = self._case_for(label, case)
-        if self._kept is None or self._not_kept[label] or not isinstance(found, Case):
+        if self._kept is None or not isinstance(found, Case) or self._why_not_kept(label, found):
             return False
         try:
             return self._kept.file(self._key(label, found)).exists()
         except TypeError:
             return False
+
+    def _why_not_kept(self, label: str, case: Case) -> str:
+        """Why a measurement cannot be known again; empty where it can."""
+        return self._not_kept[label] or (
+            why_not_kept(self._calculator[label], case) if case.protocol.asks_foundation else ""
+        )
 
     def _key(self, label: str, case: Case) -> Key:
         """Under what a measurement is kept.
@@ -205,7 +220,9 @@ class Suite:
         if (label, case.id) not in self._keys:
             calculator = self._calculator[label]
             shared = bool(self.untimed(calculator.identity))
-            self._keys[label, case.id] = key_of(calculator, case, seed=self.seed, shared=shared)
+            self._keys[label, case.id] = key_of(
+                calculator, case, seed=self.seed, shared=shared, members=self._members[label]
+            )
         return self._keys[label, case.id]
 
     def give_back(self, calculators: Collection[str]) -> None:
@@ -219,7 +236,15 @@ class Suite:
         """A calculator with its model."""
         found = self._calculator[calculator]
         if found.ase is None and found.fresh is not None:
+            start = time.perf_counter()
             fresh = found.fresh()
+            if not same_numbers(fresh.identity, found.identity):
+                raise InputError(
+                    f"--calculator={found.identity.spec}",
+                    "what was loaded is not what was known of it (another file, device, precision or package)",
+                    "run it again; with --probe-no-store nothing is taken for known",
+                )
+            self.loading_s += time.perf_counter() - start
             identity = found.identity.model_copy(update={"load_s": found.identity.load_s or fresh.identity.load_s})
             found = replace(fresh, identity=identity, foundation=found.foundation)
             self._hold(found)

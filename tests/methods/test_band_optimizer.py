@@ -264,10 +264,13 @@ def test_rough_residuals_choose_the_shorter_length():
 
 
 def test_where_compiled_code_cannot_be_kept_it_is_compiled_all_the_same(monkeypatch):
-    def without_a_place(function=None, *, cache=False):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return function
+    def without_a_place(*, cache=False, error_model):
+        def compile(function):
+            if cache:
+                raise RuntimeError("cannot cache function: no locator available")
+            return function
+
+        return compile
 
     monkeypatch.setattr(power_spectrum.numba, "njit", without_a_place)
     assert power_spectrum.compiled(abs) is abs

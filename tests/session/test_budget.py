@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cards import card_of_rows, row
 from support import DoubleWell
 
 from mlff_probes.calculators.base import as_calculator
 from mlff_probes.cases.load import load_cases
 from mlff_probes.core.data import DIRECTORY
 from mlff_probes.core.errors import InputError
-from mlff_probes.core.records import Measurement
+from mlff_probes.core.records import Measurement, Problem
 from mlff_probes.measure import BY_KIND
 from mlff_probes.scorecard.model import LeftOut, RunOptions, Scorecard
 from mlff_probes.scorecard.reports.text import time_lines, verdict_line
@@ -46,7 +47,7 @@ def test_times_are_read_as_people_write_them(given, seconds):
     assert seconds_of(given) == seconds
 
 
-@pytest.mark.parametrize("given", ["", "soon", "10d", "-5m", "0", "0m", "5m or so", "nan", "1e999", "inf"])
+@pytest.mark.parametrize("given", ["", "soon", "10d", "-5m", "0", "0m", "1h30", "5m or so", "nan", "1e999", "inf"])
 def test_what_is_no_time_is_refused(given):
     with pytest.raises(InputError, match=f"--probe-budget={given}"):
         seconds_of(given)
@@ -70,7 +71,8 @@ def test_guesses_follow_what_the_calculator_took(suite):
     assert costs.expected_s(pair) == pytest.approx(7 * before)
     assert costs.expected_s(("one", "sb2te3_frames")) == 0.0
     assert costs.left_s() == pytest.approx(sum(map(costs.expected_s, costs.pairs)))
-    costs._suite.measurements["one", "sb2te3_frames"] = made.model_copy(update={"recalled": "2026-11-30"})
+    problem = Problem(state="not applicable", reason="it does not know Te")
+    costs._suite.measurements["one", "sb2te3_frames"] = made.model_copy(update={"problem": problem})
     assert costs.expected_s(pair) == before
 
 
@@ -83,6 +85,27 @@ def test_what_is_in_the_store_costs_nothing(tmp_path):
     suite.measure("one", "cr_sb2te3_in_gap")
     again = costs_of(Suite([model], CASES, store=tmp_path))
     assert again.expected_s(("one", "cr_sb2te3_in_gap")) == 0.0
+
+
+def test_what_does_not_apply_costs_nothing():
+    found = as_calculator(DoubleWell())
+    model = replace(found, identity=found.identity.model_copy(update={"label": "one", "elements": ("Cu",)}))
+    costs = costs_of(Suite([model], CASES))
+    assert costs.expected_s(("one", "sb2te3_300K_nve")) == 0.0
+    assert costs.expected_s(("one", "symmetry")) > 0
+
+
+def test_laws_alone_are_no_green_run_of_a_budget():
+    card = card_of_rows(row("a", "barrier", 0.0))
+    (passed,) = card.results
+    law = passed.model_copy(update={"expectation": passed.expectation.model_copy(update={"level_of_theory": "exact"})})
+    left = LeftOut(calculator="a", case="c", quantities=1, reason="expected to take 9 s")
+    with_law = card.model_copy(update={"results": (law,)})
+    assert with_law.judged() == "passed"
+    assert with_law.model_copy(update={"left_out": (left,)}).judged() == "nothing judged"
+    assert card.model_copy(update={"left_out": (left,)}).judged() == "passed"
+    unseen = left.model_copy(update={"calculator": "b"})
+    assert card.model_copy(update={"left_out": (unseen,)}).judged() == "nothing judged"
 
 
 def test_each_family_of_each_calculator_comes_before_a_second_of_any():
@@ -131,7 +154,7 @@ def test_a_scorecard_says_what_its_budget_left_out():
         left_out=[LeftOut(calculator="DoubleWell", case="vacancy_Cu", quantities=7, reason="expected to take 9 s")],
     )  # fmt: skip
     assert card.complete
-    assert verdict_line(card).endswith("without 7 quantities of 1 case left out by the budget")
+    assert verdict_line(card).endswith("without 7 quantities of 1 measurement left out by the budget")
     assert time_lines(card)[-2:] == [
         "left out by the budget of 10 min:", "  vacancy_Cu of DoubleWell: expected to take 9 s",
     ]  # fmt: skip

@@ -23,7 +23,9 @@ from mlff_probes.calculators.registry import load_calculator
 from mlff_probes.core.case import Case
 from mlff_probes.core.records import Expectation, Measurement, Problem, Timing, Tolerance, Value
 from mlff_probes.measure.inference.protocols import Speed
+from mlff_probes.measure.laws.protocols import StatedLevel
 from mlff_probes.measure.migration.protocols import FixedPath, RelaxedPath
+from mlff_probes.measure.representation.protocols import Forgetting
 from mlff_probes.scorecard.reports.text import time_lines
 from mlff_probes.session.models import Loading, loaded_models
 from mlff_probes.session.store import entries, keys
@@ -135,13 +137,13 @@ def test_other_code_measures_again(tmp_path, monkeypatch):
     assert not measured(tmp_path).recalled
 
 
-def test_what_was_measured_is_judged_again_without_a_call_and_took_no_time(tmp_path):
+def test_what_was_measured_is_judged_again_without_a_call(tmp_path):
     first = measured(tmp_path)
     assert not first.recalled
     model = calculator(Counted(dies_at=1), label="renamed")
     again = measured(tmp_path, model)
     assert again.recalled.startswith("20")
-    assert (again.calculator, again.wall_s, again.model_s) == ("renamed", 0.0, 0.0)
+    assert again.calculator == "renamed"
     assert (again.values, again.arrays, again.model_calls) == (first.values, first.arrays, first.model_calls)
 
 
@@ -191,6 +193,10 @@ def test_a_calculator_of_no_identity_is_measured_in_each_run_and_says_so(tmp_pat
 
 def test_ase_s_own_calculators_are_known_by_their_version(tmp_path):
     assert not why_not_kept(load_calculator("ase:EMT"))
+    behind_a_program = load_calculator("ase:EMT").identity.model_copy(
+        update={"spec": "ase:Espresso", "version": "Espresso"}
+    )
+    assert why_not_kept(replace(load_calculator("ase:EMT"), identity=behind_a_program))
     assert why_not_kept(as_calculator(DoubleWell())) == NO_IDENTITY
 
 
@@ -306,6 +312,18 @@ def test_a_second_process_waits_for_the_first_and_takes_over_from_one_that_dies(
     assert found.model_calls == (1 if dies else 7)
 
 
+def test_who_waits_too_long_measures_for_himself(tmp_path):
+    first = Fork(["-c", WAITS, tmp_path], tmp_path, os.environ, server())
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.01)
+    found = MeasurementStore(tmp_path).measurement(
+        KEY, lambda _: Measurement(calculator="well", case="hop"), timeout=0.1
+    )
+    os.kill(first.pid, signal.SIGKILL)
+    first.process.join()
+    assert "has been measuring the same for more than 0.1 s" in found.store_note
+
+
 def test_a_band_that_was_killed_goes_on_where_it_was(tmp_path):
     whole = measured(tmp_path / "whole", case=RELAXED)
     assert whole.values["outcome"].value == 1.0
@@ -336,14 +354,70 @@ def test_answers_of_this_process_are_not_given_again(tmp_path):
     assert asked(Journal(file)) == first
     file.write_text(file.read_text()[:-20])  # cut short
     assert asked(Journal(file)) == [0, 1, 0]
+    file.write_text(file.read_text()[:-20])  # again, and what was written behind the first is there
+    assert asked(Journal(file)) == [0, 1, 0]
+    file.write_text(file.read_text().replace(" [", " [ ", 1))  # edited
+    assert asked(Journal(file)) == [1, 0, 0]
 
 
-def test_a_journal_that_cannot_be_written_costs_a_note(tmp_path, monkeypatch):
+def test_two_equal_structures_of_which_one_is_known_are_asked_for(tmp_path):
+    model = replace(as_calculator(DoubleWell()), journal=Journal(tmp_path / "x.answers"))
+    evaluate(model, CASE.frames[:1])
+    again = replace(model, journal=Journal(tmp_path / "x.answers"))
+    assert len(evaluate(again, [CASE.frames[0]] * 2).energies) == 2
+
+
+def test_what_ran_out_of_memory_in_one_quantity_is_not_kept(tmp_path):
+    problem = Problem(state="error", reason="out of memory on cuda with 200 atoms")
+    made = Measurement(calculator="well", case="hop", values={"x": Value(value=None, unit="eV", problem=problem)})
+    assert MeasurementStore(tmp_path).keep(KEY, made) == ""
+    assert not MeasurementStore(tmp_path).files()
+
+
+LAW = replace(CASE, protocol=StatedLevel(kind="stated_level"))
+
+
+@pytest.mark.parametrize("said", [{"level_of_theory": "PBE+D3(BJ)"}, {"elements": ("Cr", "Te")}], ids=str)
+def test_a_law_depends_on_what_a_calculator_says_of_itself(said):
+    before, now = (key_of(each, LAW, seed=0, shared=False) for each in (calculator(), calculator(**said)))
+    assert before != now
+
+
+def test_a_committee_is_known_by_all_its_members():
+    members = [calculator().identity, calculator(model_identity="2").identity]
+    others = [members[0], calculator(model_identity="3").identity]
+    keys = [key_of(calculator(), CASE, seed=0, shared=False, members=each) for each in (members, others)]
+    assert keys[0] != keys[1]
+
+
+def test_what_is_installed_beside_the_model_counts(monkeypatch):
+    before = key_of(calculator(), CASE, seed=0, shared=False)
+    monkeypatch.setattr(keys, "BESIDE", ("ase",))
+    assert key_of(calculator(), CASE, seed=0, shared=False) != before
+
+
+def test_forgetting_is_not_kept_of_a_foundation_that_does_not_say_what_it_is():
+    tuned = replace(calculator(), foundation=calculator(model_identity=None))
+    forgetting = replace(CASE, protocol=Forgetting.model_construct(kind="forgetting"))
+    assert why_not_kept(tuned, CASE) == ""
+    assert why_not_kept(tuned, forgetting) == NO_IDENTITY
+
+
+def test_a_model_that_is_another_when_it_is_loaded_is_an_error_row(tmp_path):
+    known = replace(calculator(), ase=None, fresh=lambda: calculator(model_identity="2"))
+    found = measured(tmp_path, known)
+    assert "what was loaded is not what was known of it" in found.problem.reason
+    assert not MeasurementStore(tmp_path).files()
+
+
+def test_a_journal_that_cannot_be_written_costs_nothing_but_itself(tmp_path, monkeypatch):
     open_ = Path.open
     full = OSError(28, "No space left on device")
     monkeypatch.setattr(Path, "open", lambda path, *a, **k: (_ for _ in ()).throw(full) if path.suffix == ".answers"
                         else open_(path, *a, **k))  # fmt: skip
-    assert "No space left" in measured(tmp_path, case=RELAXED).store_note
+    found = measured(tmp_path, case=RELAXED)
+    assert (found.values["outcome"].value, found.store_note) == (1.0, "")
+    assert measured(tmp_path, case=RELAXED).recalled
 
 
 @pytest.fixture(scope="module")
@@ -376,13 +450,16 @@ def test_a_model_that_was_loaded_before_is_loaded_when_it_measures(tmp_path, sma
 def test_another_file_other_versions_and_other_options_load_the_model(tmp_path, small_mace, monkeypatch):
     file = tmp_path / "model.model"
     file.write_bytes(small_mace.read_bytes())
-    loaded_models([str(file)], loading(tmp_path))
+    (first,) = loaded_models([str(file)], loading(tmp_path))
     assert loaded_models([str(file)], loading(tmp_path))[0].ase is None
     assert loaded_models([str(file)], loading(tmp_path, dtype="float32"))[0].ase is not None
     assert loaded_models([f"{file},foundation={small_mace}"], loading(tmp_path))[0].ase is not None
     with monkeypatch.context() as patch:
         patch.setattr("mlff_probes.session.store.models.versions", lambda *_: {"torch": "9"})
         assert loaded_models([str(file)], loading(tmp_path))[0].ase is not None
+    names_others = first.identity.model_copy(update={"files": {"coefficients": "00" * 32}})
+    KnownModels(tmp_path / "other")._keep(tmp_path / "other" / "x.json", replace(first, identity=names_others))
+    assert not (tmp_path / "other" / "x.json").exists(), "they are in no key"
     for known in (tmp_path / "models").iterdir():
         known.write_text("{")
     assert loaded_models([str(file)], loading(tmp_path))[0].ase is not None

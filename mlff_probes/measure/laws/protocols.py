@@ -102,6 +102,7 @@ class StatedLevel(Law):
     """What layers feel of each other across a vacuum, against the stated level. `examples` is the most elements."""
 
     kind: Literal["stated_level"]
+    uses_level: ClassVar[bool] = True
     atoms_an_example: ClassVar[int] = 7
 
     quantities: ClassVar[dict[str, str]] = {"stated_level": PURE}

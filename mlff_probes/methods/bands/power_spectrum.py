@@ -90,9 +90,9 @@ class Seen(NamedTuple):
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, compiled when it is first called, and kept for other processes where there is a place for it."""
     try:
-        found: Callable[..., Any] = numba.njit(cache=True)(function)
+        found: Callable[..., Any] = numba.njit(cache=True, error_model="numpy")(function)
     except RuntimeError:  # no directory that can be written
-        found = numba.njit(function)
+        found = numba.njit(error_model="numpy")(function)
     return found
 
 

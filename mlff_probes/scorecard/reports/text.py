@@ -406,8 +406,8 @@ def verdict_line(card: Scorecard) -> str:
     compared = f"; {regressions} regression{'s' * (regressions != 1)}" if card.comparisons else ""
     line = f"verdict: {card.verdict.upper()} ({counts or 'no result'}{compared}{alone})"
     if card.left_out:
-        cases, count = len(card.left_out), sum(left.quantities for left in card.left_out)
-        line += f", without {count} quantities of {cases} case{'s' * (cases != 1)} left out by the budget"
+        many, count = len(card.left_out), sum(left.quantities for left in card.left_out)
+        line += f", without {count} quantities of {many} measurement{'s' * (many != 1)} left out by the budget"
     if card.complete:
         return line
     why = f", {visible(card.interrupted)}" if card.interrupted else ""

@@ -1,4 +1,4 @@
-"""`mlff-probes store`: what was measured before, and where simulations can be resumed."""
+"""`mlff-probes store`: what was measured before."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ def add(commands: argparse._SubParsersAction[Any]) -> None:
             parser.add_argument("--all", action="store_true", help="all of them")
         parser.add_argument(
             "names", nargs="*" if name != "show" else "+", metavar="TEXT",
-            help="only those whose name holds one of these: a model, a case, a hash",
+            help="only those whose name holds one of these: a family, a version, a case, the beginning of a hash",
         )  # fmt: skip
         parser.set_defaults(command=command)
 
@@ -71,6 +72,7 @@ def _count(files: list[Path]) -> str:
 
 def _ls(parsed: argparse.Namespace) -> Iterator[str]:
     files = _chosen(parsed)
+    files = [file for file in files if file.exists()]  # others may be at work
     states = [file.stat() for file in files]
     lines = [
         f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime(state.st_mtime))}  {state.st_size / 1024:8.1f} kB  {file.stem}"
@@ -86,7 +88,7 @@ def _show(parsed: argparse.Namespace) -> Iterator[str]:
     for file in _chosen(parsed):
         try:
             entry = read(file)
-        except SpoiltError as error:
+        except (OSError, SpoiltError) as error:
             raise InputError(file, str(error), "remove it with mlff-probes store rm") from error
         shown = {"made": entry.made, "of": entry.about, "measurement": entry.measurement.model_dump(mode="json")}
         yield json.dumps(shown, indent=2, ensure_ascii=False)
@@ -98,9 +100,11 @@ def _rm(parsed: argparse.Namespace) -> Iterator[str]:
     from mlff_probes.session.store import models
 
     files = _chosen(parsed)
-    beside = [other for file in files for other in file.parent.glob(f"{file.stem}.*")]
-    known = (parsed.store / models.FOLDER).glob("*") if parsed.all else ()
-    for file in (*beside, *known):
+    if parsed.all:  # what was begun and what is known of models, too
+        gone = [*_opened(parsed).folder.iterdir(), *(parsed.store / models.FOLDER).glob("*")]
+    else:
+        gone = [other for file in files for other in file.parent.glob(f"{file.stem}.*")]
+    for file in gone:
         try:
             file.unlink(missing_ok=True)
         except OSError as error:
@@ -130,13 +134,13 @@ def _export(parsed: argparse.Namespace) -> Iterator[str]:
     for file in files:
         try:
             read(file)
-        except SpoiltError as error:
+        except (OSError, SpoiltError) as error:
             left += 1
             yield f"left out {file.stem}: {error}"
             continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{file.name}.part"
+            part = folder / f"{uuid.uuid4().hex}.part"
             shutil.copy2(file, part)
             part.replace(folder / file.name)
         except OSError as error:

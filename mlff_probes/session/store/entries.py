@@ -58,29 +58,36 @@ class MeasurementStore:
     def __init__(self, directory: Path) -> None:
         self.folder = directory / FOLDER
 
-    def measurement(self, key: Key, make: Callable[[Journal], Measurement], report: Report = silent) -> Measurement:
+    def measurement(
+        self,
+        key: Key,
+        make: Callable[[Journal], Measurement],
+        report: Report = silent,
+        *,
+        timeout: float | None = None,
+    ) -> Measurement:
         """The measurement that is kept under `key`, or that another process is making; else `make` it, and keep it.
 
         `make` is given the journal of an earlier attempt, if there was one: it goes when the measurement is kept.
-        Whatever `make` raises passes through. A store that cannot be written costs nothing but what is not kept, and
-        the measurement says so.
+        Another process is waited for `timeout` seconds, or for ever. Whatever `make` raises passes through. A store
+        that cannot be written costs nothing but what is not kept, and the measurement says so.
         """
         found, spoilt = self._recalled(key)
         if found is not None:
             return found
-        with self._locked(key, report) as why_not:
-            if not why_not and not spoilt:
+        with self._locked(key, report, timeout) as why_not:
+            if not why_not:
                 found, spoilt = self._recalled(key)
                 if found is not None:
                     return found
             journal = Journal(self.file(key).with_suffix(".answers"))
             measurement = make(journal)
-            said = why_not or self.keep(key, measurement) or journal.problem or spoilt
+            said = why_not or self.keep(key, measurement) or spoilt
         return measurement.model_copy(update={"store_note": said}) if said else measurement
 
     def keep(self, key: Key, measurement: Measurement) -> str:
         """Keep a measurement, if it came to an end; why it cannot be kept, or nothing."""
-        if measurement.problem is not None:  # out of memory, or of time: the next may have more
+        if measurement.problem is not None or _ran_out_of_memory(measurement):  # the next attempt may have more
             return ""
         data = measurement.model_dump(mode="json", exclude={"store_note", "recalled"})
         made = datetime.now(UTC).isoformat(timespec="seconds")
@@ -91,12 +98,13 @@ class MeasurementStore:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_text(f"{_hash(said)}\n{said}", encoding="utf-8")
             part.replace(file)
-            for suffix in (".answers", ".lock"):  # who waits for the lock, or makes another, finds the entry first
-                file.with_suffix(suffix).unlink(missing_ok=True)
         except OSError as error:  # a full disk, say
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
             return f"not kept in {self.folder}: {describe(error)}"
+        for suffix in (".answers", ".lock"):  # who waits for the lock, or makes another, finds the entry first
+            with contextlib.suppress(OSError):
+                file.with_suffix(suffix).unlink(missing_ok=True)
         return ""
 
     def file(self, key: Key) -> Path:
@@ -117,14 +125,16 @@ class MeasurementStore:
             entry = read(self.file(key), key.digest)
         except FileNotFoundError:
             return None, ""
-        except (OSError, SpoiltError):
+        except SpoiltError:
             return None, SPOILT
+        except OSError as error:  # somebody else's, say
+            return None, f"what is kept in {self.folder} cannot be read, and was measured again: {describe(error)}"
         return as_recalled(entry), ""
 
     @contextlib.contextmanager
-    def _locked(self, key: Key, report: Report) -> Iterator[str]:
+    def _locked(self, key: Key, report: Report, timeout: float | None) -> Iterator[str]:
         """Hold the lock of a key, for which others may have to be waited for; why there is none, or nothing."""
-        lock = FileLock(self.file(key).with_suffix(".lock"))
+        lock = FileLock(self.file(key).with_suffix(".lock"), fallback_to_soft=False)
         try:
             make_pytest_cache(self.folder.parent)
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +142,10 @@ class MeasurementStore:
                 lock.acquire(timeout=0)
             except Timeout:
                 report("another process is measuring the same: waiting for it")
-                lock.acquire()
+                lock.acquire(timeout=-1 if timeout is None else timeout)
+        except Timeout:
+            yield f"not kept: another process has been measuring the same for more than {timeout:g} s"
+            return
         except (OSError, NotImplementedError) as error:
             yield f"not kept in {self.folder}: {describe(error)}"
             return
@@ -168,8 +181,13 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _ran_out_of_memory(measurement: Measurement) -> bool:
+    said = [value.problem.reason for value in measurement.values.values() if value.problem is not None]
+    return any("out of memory" in reason for reason in (*said, json.dumps(measurement.diagnostics, default=str)))
+
+
 def as_recalled(entry: Entry) -> Measurement:
-    """A measurement as it is shown in another run than its own: it took no time there, and nothing was timed."""
+    """A measurement as it is shown in another run than its own, in which nothing was timed."""
     found = entry.measurement
     values = found.values
     if found.timings:
@@ -178,5 +196,4 @@ def as_recalled(entry: Entry) -> Measurement:
             name: value.model_copy(update={"caveat": "; ".join(filter(None, (value.caveat, caveat)))})
             for name, value in values.items()
         }
-    nothing = {"timings": (), "wall_s": 0.0, "model_s": 0.0}
-    return found.model_copy(update={"recalled": entry.made, "values": values} | nothing)
+    return found.model_copy(update={"recalled": entry.made, "values": values, "timings": ()})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 from mlff_probes.calculators import committee
 from mlff_probes.calculators.base import Calculator
-from mlff_probes.calculators.identity import cpu_count
+from mlff_probes.calculators.identity import cpu_count, versions
 from mlff_probes.core.case import Case
 from mlff_probes.core.digest import digest
 from mlff_probes.core.records import CalculatorIdentity
@@ -34,8 +34,16 @@ NO_IDENTITY = (
     "text that changes with its numbers)"
 )
 SUITE = "mlff-probes"
-NAMED_BY_HASH = 12
-"""Digits of a hash by which a file of a model is called in the name of an entry."""
+NAMED_BY_HASH = 8
+"""Digits of a model's hash in the name of an entry."""
+
+BESIDE = ("scipy", "hypothesis", "numba", "torch-sim-atomistic", "dftd3", "featomic", "scikit-learn")
+"""Packages whose versions a measurement depends on, whatever the model: they draw examples, simulate, and fit."""
+
+WHOLE = ("EMT", "LennardJones", "MorsePotential", "EAM", "TIP3P", "TIP4P")
+"""Those of ASE's calculators that are ASE's code, their parameters and files alone: behind others stand programs."""
+
+OF_A_FAMILY = "not kept, since nothing says when it is another model: no hash of its weights is known"
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,11 @@ class Key:
         return f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', said)}-{self.digest[:32]}"
 
 
+def _installed() -> dict[str, str]:
+    """Versions of what works up numbers, or decides which there are, beside the model."""
+    return {name: found for name in BESIDE if (found := versions(name).get(name))}
+
+
 @lru_cache
 def code() -> str:
     """The hash of the code that measures."""
@@ -67,7 +80,9 @@ def code() -> str:
     return digest([(file.relative_to(PACKAGE).as_posix(), file.read_bytes()) for file in sorted(files)])
 
 
-def key_of(calculator: Calculator, case: Case, *, seed: int, shared: bool) -> Key:
+def key_of(
+    calculator: Calculator, case: Case, *, seed: int, shared: bool, members: Sequence[CalculatorIdentity] = ()
+) -> Key:
     """The key of the measurement of `case` with `calculator`.
 
     Labels, levels of theory and tolerances are not in it, so that a measurement is judged again by others (but for the
@@ -79,6 +94,8 @@ def key_of(calculator: Calculator, case: Case, *, seed: int, shared: bool) -> Ke
         What `--probe-seed` says.
     shared
         Whether other workers compute on the same device, so that nothing is timed.
+    members
+        Those of a committee.
 
     Raises
     ------
@@ -86,33 +103,52 @@ def key_of(calculator: Calculator, case: Case, *, seed: int, shared: bool) -> Ke
         If the case holds what no hash is known of.
     """
     protocol, identity = case.protocol.reseeded(seed), calculator.identity
-    path = _path(identity)
+    path = [_path(each) for each in (identity, *members)]
     foundation = _path(calculator.foundation.identity) if calculator.foundation and protocol.asks_foundation else None
+    of_law = (
+        identity.level_of_theory if protocol.uses_level else None,
+        identity.elements if protocol.chooses_elements else None,
+    )
     tolerances = {row.quantity: (row.value, row.tolerance.value) for row in case.expectations}
-    place = (platform.node(), identity.device_name, identity.device, identity.threads, cpu_count(), shared)
+    place = (
+        identity.device_name,
+        identity.threads,
+        cpu_count(),
+        calculator.other_kernels,
+        calculator.can_compile,
+        shared,
+    )
     depends = (
-        FORMAT, code(), path, foundation, case.id, protocol, sorted(case.quantities), case.frames, case.stored,
+        FORMAT, code(), _installed(), path, foundation, of_law, case.id, protocol, sorted(case.quantities), case.frames,
+        case.stored,
         case.reference, case.dynamics, case.unlabelled, case.training, tolerances if protocol.looks_ahead else None,
         place if protocol.of_machine else None,
     )  # fmt: skip
-    model = identity.version or (identity.sha256 or "")[:NAMED_BY_HASH]
-    about = {"model": f"{identity.family}-{model}", "case": case.id, "kind": protocol.kind, "seed": seed} | path
+    named = [identity.family, identity.version, (identity.sha256 or "")[:NAMED_BY_HASH]]
+    about = {"model": "-".join(filter(None, named)), "case": case.id, "kind": protocol.kind, "seed": seed} | path[0]
     return Key(digest(*depends), about)
 
 
 def _path(identity: CalculatorIdentity) -> dict[str, Any]:
     kind, _, _ = identity.device.partition(":")
-    versions = {
-        name: version for name, version in identity.versions.items() if name != SUITE
-    }  # for which its code stands
-    return identity.model_dump(mode="json", include=OF_NUMBERS) | {"versions": versions, "device": kind}
+    known = {name: version for name, version in identity.versions.items() if name != SUITE}  # its code stands for it
+    return identity.model_dump(mode="json", include=OF_NUMBERS) | {"versions": known, "device": kind}
 
 
-def why_not_kept(calculator: Calculator) -> str:
-    """Why no measurement of a calculator can be known again; empty where each can."""
-    identity = calculator.identity
+def same_numbers(one: CalculatorIdentity, other: CalculatorIdentity) -> bool:
+    """Whether two identities are of calculators of the same numbers."""
+    return _path(one) == _path(other)
+
+
+def why_not_kept(calculator: Calculator, case: Case | None = None) -> str:
+    """Why no measurement of a calculator, or not that of a case, can be known again; empty where it can."""
+    identity, foundation = calculator.identity, calculator.foundation
+    if case is not None and case.protocol.asks_foundation and foundation is not None:
+        return why_not_kept(calculator) or why_not_kept(foundation)
     if identity.family == committee.FAMILY:
         return next((why for member in calculator.members if (why := why_not_kept(member))), "")
     of_file = identity.sha256 is not None and identity.sha256_of is None
-    of_ase = identity.spec.startswith("ase:")  # its class, its version and the hashes of its files say all
-    return "" if of_file or of_ase or identity.model_identity else NO_IDENTITY
+    of_ase = identity.spec.startswith("ase:") and identity.version in WHOLE
+    if of_file or of_ase or identity.model_identity:
+        return ""
+    return NO_IDENTITY if identity.family in ("py", "ase") else OF_A_FAMILY

@@ -86,7 +86,8 @@ class KnownModels:
             pins = (found.identity.sha256,) if request.path and found.identity.sha256 else asked.sha256
             return replace(found, fresh=_later(spec, replace(asked, sha256=pins)))  # not what the file is by then
         calculator = asked.load(spec, shelf)
-        self._keep(file, calculator)
+        if request.path is None or calculator.identity.sha256 == sha256(request.path):
+            self._keep(file, calculator)
         return calculator
 
     def _file(self, request: CalculatorRequest, asked: Asked) -> Path | None:
@@ -95,7 +96,7 @@ class KnownModels:
         The weights of a file are known by its hash, those of CHGNet by the version of the package that holds them.
         """
         of_package = request.path is None and request.target.partition(":")[0] == "chgnet" and request.family is None
-        if not (request.path or of_package) or request.table or request.foundation:
+        if not (request.path or of_package) or request.table or request.foundation or _may_use_a_gpu(request.device):
             return None
         name, content = (request.path.name, sha256(request.path)) if request.path else ("", "")
         parts = (
@@ -125,14 +126,24 @@ class KnownModels:
         identity = calculator.identity
         if identity.sha256 is None or identity.sha256_of is not None or not is_ours(identity.family):
             return
+        if identity.files or identity.device != "cpu":  # files that the model names are not in the key
+            return
         properties = None if calculator.properties is None else sorted(calculator.properties)
         said = {name: getattr(calculator, name) for name in PLAIN}
         data = {"identity": identity.model_dump(mode="json"), "properties": properties, **said}
         part = file.with_name(f"{uuid.uuid4().hex}.part")
-        with suppress(OSError):
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             part.write_text(json.dumps(data), encoding="utf-8")
             part.replace(file)
+        except OSError:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _may_use_a_gpu(device: str | None) -> bool:
+    """Whether a model may compute on a GPU, of whose driver, name and rounding nothing is known before it is loaded."""
+    return device != "cpu" and (device not in (None, "auto") or cuda_devices() > 0 or sys.platform == "darwin")
 
 
 def _later(spec: str, asked: Asked) -> Callable[..., Calculator]:

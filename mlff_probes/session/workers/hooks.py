@@ -112,7 +112,8 @@ class ParallelRun:
         """Say how long an item waited for a measurement that another worker made."""
         report = yield
         if self._exchange is not None and call.when == "call" and hasattr(report, "probe"):
-            report.probe["waited_s"], self._exchange.waited_s = self._exchange.waited_s, 0.0
+            report.probe["waited_s"] = report.probe.get("waited_s", 0.0) + self._exchange.waited_s
+            self._exchange.waited_s = 0.0
         return report
 
     @pytest.hookimpl(optionalhook=True)
