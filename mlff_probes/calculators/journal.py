@@ -6,7 +6,6 @@ the structures at which it was killed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlff_probes.core.digest import digest
+from mlff_probes.core.digest import digest, of_text
 from mlff_probes.core.evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Journal:
 
 
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
+    return of_text(text)[:HASH_DIGITS]
 
 
 def _key(frame: Atoms, wanted: tuple[bool, bool]) -> str:

@@ -28,6 +28,11 @@ def digest(*parts: Any) -> str:
     return found.hexdigest()
 
 
+def of_text(text: str) -> str:
+    """SHA-256 of a text alone, as `sha256sum` says of a file that holds it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _feed(update: Callable[[bytes], None], part: Any) -> None:
     if part is None or isinstance(part, bool | int | float | complex | str | bytes | np.generic):
         update(f"{type(part).__name__} {part!r};".encode())

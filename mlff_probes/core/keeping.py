@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,3 +47,21 @@ def make_pytest_cache(directory: Path) -> None:
     for name, text in PYTEST_CACHE_FILES.items():
         with suppress(FileExistsError), (cache / name).open("x", encoding="utf-8") as file:  # pytest was faster
             file.write(text)
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file in one step: who reads it, in whichever process, finds all that was there before or all of `text`.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing is left behind then.
+    """
+    part = file.with_name(f"{uuid.uuid4().hex}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(file)
+    except OSError:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

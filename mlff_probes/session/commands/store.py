@@ -112,31 +112,36 @@ def _rm(parsed: argparse.Namespace) -> Iterator[str]:
     yield f"forgot {_count(files)}"
 
 
-def _verify(parsed: argparse.Namespace) -> Iterator[str]:
+def _spoilt(file: Path) -> str:
+    """Why a file does not hold what was written there; empty where it does."""
     from mlff_probes.session.store.entries import SpoiltError, read
 
+    try:
+        read(file)
+    except (OSError, SpoiltError) as error:
+        return str(error)
+    return ""
+
+
+def _verify(parsed: argparse.Namespace) -> Iterator[str]:
     files, spoilt = _chosen(parsed), 0
     for file in files:
-        try:
-            read(file)
-        except (OSError, SpoiltError) as error:
+        if why := _spoilt(file):
             spoilt += 1
-            yield f"{file.stem}: {error}"
+            yield f"{file.stem}: {why}"
     parsed.exit_code = int(spoilt > 0)
     yield f"{_count(files)}, {spoilt or 'none'} of them torn or edited"
 
 
 def _export(parsed: argparse.Namespace) -> Iterator[str]:
-    from mlff_probes.session.store.entries import FOLDER, SpoiltError, read
+    from mlff_probes.session.store.entries import FOLDER
 
     files, folder = _chosen(parsed), parsed.to / FOLDER
     copied = left = 0
     for file in files:
-        try:
-            read(file)
-        except (OSError, SpoiltError) as error:
+        if why := _spoilt(file):
             left += 1
-            yield f"left out {file.stem}: {error}"
+            yield f"left out {file.stem}: {why}"
             continue
         try:
             folder.mkdir(parents=True, exist_ok=True)

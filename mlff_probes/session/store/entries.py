@@ -9,10 +9,8 @@ several machines on a shared file system, make each entry once.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,8 +20,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mlff_probes.calculators.journal import Journal
+from mlff_probes.core.digest import of_text
 from mlff_probes.core.errors import describe
-from mlff_probes.core.keeping import make_pytest_cache
+from mlff_probes.core.keeping import make_pytest_cache, write_whole
 from mlff_probes.core.progress import Report, silent
 from mlff_probes.core.records import Measurement
 from mlff_probes.session.store.keys import Key
@@ -93,14 +92,10 @@ class MeasurementStore:
         made = datetime.now(UTC).isoformat(timespec="seconds")
         said = "\n".join(map(json.dumps, ({"key": key.digest, "made": made, "about": key.about}, data)))
         file = self.file(key)
-        part = file.with_name(f"{uuid.uuid4().hex}.part")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(f"{_hash(said)}\n{said}", encoding="utf-8")
-            part.replace(file)
+            write_whole(file, f"{of_text(said)}\n{said}")
         except OSError as error:  # a full disk, say
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
             return f"not kept in {self.folder}: {describe(error)}"
         for suffix in (".answers", ".lock"):  # who waits for the lock, or makes another, finds the entry first
             with contextlib.suppress(OSError):
@@ -167,7 +162,7 @@ def read(file: Path, key: str | None = None) -> Entry:
     """
     try:
         written, _, said = file.read_text(encoding="utf-8").partition("\n")
-        if written != _hash(said):
+        if written != of_text(said):
             raise SpoiltError("it does not hold what was written")
         head, data = map(json.loads, said.split("\n"))
         if key is not None and head["key"] != key:
@@ -175,10 +170,6 @@ def read(file: Path, key: str | None = None) -> Entry:
         return Entry(head["made"], head["about"], Measurement.model_validate(data, strict=False))
     except (ValueError, KeyError, TypeError) as error:
         raise error if isinstance(error, SpoiltError) else SpoiltError(describe(error)) from error
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _ran_out_of_memory(measurement: Measurement) -> bool:

@@ -68,9 +68,10 @@ class Key:
         return f"{re.sub(r'[^A-Za-z0-9_.+-]+', '_', said)}-{self.digest[:32]}"
 
 
-def _installed() -> dict[str, str]:
-    """Versions of what works up numbers, or decides which there are, beside the model."""
-    return {name: found for name in BESIDE if (found := versions(name).get(name))}
+@lru_cache
+def _installed(names: tuple[str, ...]) -> dict[str, str]:
+    """Versions of the packages that are there."""
+    return {name: version for name, version in versions(*names).items() if name in names}
 
 
 @lru_cache
@@ -111,18 +112,12 @@ def key_of(
     )
     tolerances = {row.quantity: (row.value, row.tolerance.value) for row in case.expectations}
     place = (
-        identity.device_name,
-        identity.threads,
-        cpu_count(),
-        calculator.other_kernels,
-        calculator.can_compile,
-        shared,
-    )
+        identity.device_name, identity.threads, cpu_count(), calculator.other_kernels, calculator.can_compile, shared,
+    )  # fmt: skip
     depends = (
-        FORMAT, code(), _installed(), path, foundation, of_law, case.id, protocol, sorted(case.quantities), case.frames,
-        case.stored,
-        case.reference, case.dynamics, case.unlabelled, case.training, tolerances if protocol.looks_ahead else None,
-        place if protocol.of_machine else None,
+        FORMAT, code(), _installed(BESIDE), path, foundation, of_law, case.id, protocol, sorted(case.quantities),
+        case.frames, case.stored, case.reference, case.dynamics, case.unlabelled, case.training,
+        tolerances if protocol.looks_ahead else None, place if protocol.of_machine else None,
     )  # fmt: skip
     named = [identity.family, identity.version, (identity.sha256 or "")[:NAMED_BY_HASH]]
     about = {"model": "-".join(filter(None, named)), "case": case.id, "kind": protocol.kind, "seed": seed} | path[0]

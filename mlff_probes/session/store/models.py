@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import sys
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from mlff_probes.calculators.registry import Shelf, is_ours, load_calculator
 from mlff_probes.calculators.spec import parse_request
 from mlff_probes.core.digest import digest
 from mlff_probes.core.errors import InputError
+from mlff_probes.core.keeping import write_whole
 from mlff_probes.core.records import CalculatorIdentity
 from mlff_probes.session.store.keys import FORMAT, code
 
@@ -131,14 +131,9 @@ class KnownModels:
         properties = None if calculator.properties is None else sorted(calculator.properties)
         said = {name: getattr(calculator, name) for name in PLAIN}
         data = {"identity": identity.model_dump(mode="json"), "properties": properties, **said}
-        part = file.with_name(f"{uuid.uuid4().hex}.part")
-        try:
+        with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            part.write_text(json.dumps(data), encoding="utf-8")
-            part.replace(file)
-        except OSError:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+            write_whole(file, json.dumps(data))
 
 
 def _may_use_a_gpu(device: str | None) -> bool:

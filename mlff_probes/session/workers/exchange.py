@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock
 
+from mlff_probes.core.keeping import write_whole
 from mlff_probes.core.records import Measurement, Problem
 
 KILLED = "killed its process"
@@ -93,8 +94,5 @@ def _read(path: Path) -> Measurement | None:
 
 
 def _write(path: Path, measurement: Measurement) -> None:
-    """Write in one step: who reads finds all or nothing."""
-    part = path.with_suffix(".part")
     with contextlib.suppress(OSError):
-        part.write_text(json.dumps(measurement.model_dump(mode="json")), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps(measurement.model_dump(mode="json")))
