@@ -62,6 +62,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--probe-no-store", action="store_true", help="keep nothing, measure all again")
     add("--probe-budget", metavar="TIME",
         help="how long to measure (10m, 90s): the most telling first, nothing that will not end in time")  # fmt: skip
+    add("--probe-executor", metavar="dask:ADDRESS|dask-jobqueue:FILE",
+        help="let the workers of a Dask scheduler, or of jobs that FILE (TOML) describes, measure")  # fmt: skip
     add("--probe-timeout", metavar="SECONDS",
         help="the longest one measurement may take; past it its quantities are errors (default: no limit)")  # fmt: skip
     add("--probe-sha256", action="append", default=[], metavar="HEX",

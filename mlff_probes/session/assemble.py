@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mlff_probes.calculators.base import Calculator
 from mlff_probes.cases.frames import training_frames
 from mlff_probes.cases.importers.images import is_bare_band
 from mlff_probes.cases.known_failures import KnownFailures, load_known_failures
@@ -57,10 +58,11 @@ class SuiteOptions:
     store: Path | None = None
 
 
-def assemble(options: SuiteOptions) -> Suite:
+def assemble(options: SuiteOptions, calculators: Sequence[Calculator] | None = None) -> Suite:
     """Read the tolerances and the cases, load the calculators, and put them together.
 
-    The baseline, if there is one, is the last of the suite's calculators.
+    The baseline, if there is one, is the last of the suite's calculators. `calculators` are all of these where they are
+    known already.
 
     Raises
     ------
@@ -73,8 +75,10 @@ def assemble(options: SuiteOptions) -> Suite:
     folders = directories(own, packaged=options.packaged_cases, option="--probe-reference-only")
     cases = trained_on(options.choose(all_cases(folders, policy), policy), run.training_frames)
     known_failures = _known_failures(run.known_failures, cases)
+    if calculators is None:
+        calculators = loaded_models(options.models, options.loading, baseline=options.baseline)
     return Suite(
-        loaded_models(options.models, options.loading, baseline=options.baseline),
+        calculators,
         cases,
         tier=run.tier,
         any_level_of_theory=run.any_level_of_theory,

@@ -45,6 +45,8 @@ class ProbeRun:
         self.card: Scorecard | None = None
         self.messages: list[str] = []
         self.interrupted = ""
+        self.on_cluster = False
+        """Whether workers of a cluster measure, of whom each takes what comes next."""
         if (known := suite.known_failures) is not None:
             labels = {name for identity in self.identities for name in (identity.label, identity.replicate_of) if name}
             self.messages += [f"note: {said}" for said in known.strangers(labels)]
@@ -85,18 +87,18 @@ class ProbeRun:
         The baseline begins: it is then measured, and may die, in its own items, whatever order they have. With a budget
         the most telling measurements come first, of whichever calculator.
         """
-        items[:] = [item for item in items if not (_is_probe(item) and _request(item) is None)]
+        items[:] = [item for item in items if not (_is_probe(item) and request_of(item) is None)]
         yield
-        costs, within = Costs(self.suite, map(_request, items)), self.options.budget_s is not None
-        shared = longest_first(costs) if hasattr(config, "workerinput") else {}
+        costs, within = Costs(self.suite, map(request_of, items)), self.options.budget_s is not None
+        shared = longest_first(costs) if self.on_cluster or hasattr(config, "workerinput") else {}
         places = most_telling_first(self.suite, costs) if within else shared
-        items[:] = self.turns.in_order(items, _request, places, take_turns=not within)
+        items[:] = self.turns.in_order(items, request_of, places, take_turns=not (within or self.on_cluster))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Count the probes, so that a run cut short can be told from a whole one; show progress from now on."""
         progress = terminal_progress(session.config)
         self.suite.progress = progress or self.suite.progress
-        requests = [request for item in session.items if (request := _request(item))]
+        requests = [request for item in session.items if (request := request_of(item))]
         costs = Costs(self.suite, requests)
         if not hasattr(session.config, "workerinput"):
             count(self.found, self.gate, requests, self.options.budget_s, costs)
@@ -113,7 +115,7 @@ class ProbeRun:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:
         """Give back the memory of a model that is not needed any more."""
-        if request := _request(item):
+        if request := request_of(item):
             self.turns.ended(request)
 
     @pytest.hookimpl(wrapper=True)
@@ -251,7 +253,8 @@ def _is_probe(item: pytest.Item) -> bool:
     return item.get_closest_marker("mlff_probe") is not None
 
 
-def _request(item: pytest.Item) -> ProbeRequest | None:
+def request_of(item: pytest.Item) -> ProbeRequest | None:
+    """What an item measures; None for one that is no probe."""
     callspec = getattr(item, "callspec", None)
     request = callspec.params.get("probe") if callspec else None
     return request if isinstance(request, ProbeRequest) else None

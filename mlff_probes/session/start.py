@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mlff_probes.core.errors import InputError
 from mlff_probes.scorecard.regression import load_regression
-from mlff_probes.session.assemble import assemble
+from mlff_probes.session.assemble import SuiteOptions, assemble
 from mlff_probes.session.budget import OPTION as BUDGET
 from mlff_probes.session.findings import Findings
 from mlff_probes.session.gate import Gate, stored_baseline
@@ -17,7 +18,10 @@ from mlff_probes.session.hooks import ProbeRun
 from mlff_probes.session.models import BASELINE
 from mlff_probes.session.options import run_options, suite_options, wanted_files
 from mlff_probes.session.workers.hooks import ParallelRun
-from mlff_probes.session.workers.places import share_cores, shared_machine
+from mlff_probes.session.workers.places import share_cores, shared_machine, workers_of
+
+if TYPE_CHECKING:
+    from mlff_probes.session.cluster.dispatch import Dispatch
 
 
 def hooks(config: pytest.Config) -> dict[str, object]:
@@ -36,13 +40,38 @@ def hooks(config: pytest.Config) -> dict[str, object]:
         remedy = "name its scorecard (old.json), or leave the budget out"
         raise InputError(f"{BASELINE}={run.baseline}", f"cannot be measured within {BUDGET}", remedy)
     share_cores(config)
-    suite = assemble(suite_options(config, run, stored))
+    asked = suite_options(config, run, stored)
+    dispatch = _dispatch(config, asked)
+    suite = assemble(asked, dispatch.calculators() if dispatch else None)
     given_out = all(each.device_given_out for each in suite.calculators if each.identity.device.startswith("cuda"))
     suite.untimed = partial(shared_machine, config, given_out=given_out)
     live = suite.calculators[-1].label if run.baseline and stored is None else None
     policy = load_regression(Path(run.tolerances).expanduser() if run.tolerances else None)
     compared, found = Gate(suite, policy, run.fail_on, stored=stored, live=live), Findings()
-    return {
-        "mlff_probes_run": ProbeRun(suite, compared, run, found, wanted),
-        "mlff_probes_workers": ParallelRun(suite, compared, found, config, strict=run.strict, budget_s=run.budget_s),
-    }
+    probes = ProbeRun(suite, compared, run, found, wanted)
+    return {"mlff_probes_run": probes, "mlff_probes_workers": _workers(config, probes, dispatch)}
+
+
+def _dispatch(config: pytest.Config, asked: SuiteOptions) -> Dispatch | None:
+    """The cluster that measures; None where this machine does."""
+    given = config.getoption("--probe-executor")
+    if given is None:
+        return None
+    if workers_of(config):
+        raise InputError(f"--probe-executor={given}", "and -n both say who measures", "leave one of them out")
+    from mlff_probes.session.cluster.connection import connected
+    from mlff_probes.session.cluster.dispatch import Dispatch
+
+    dispatch = Dispatch(connected(given), asked)
+    config.add_cleanup(dispatch.close)
+    return dispatch
+
+
+def _workers(config: pytest.Config, probes: ProbeRun, dispatch: Dispatch | None) -> object:
+    """The hooks of those who measure: of a cluster, of pytest-xdist, or of none but this process."""
+    if dispatch is not None:
+        from mlff_probes.session.cluster.hooks import ClusterRun
+
+        return ClusterRun(probes, dispatch)
+    run = probes.options
+    return ParallelRun(probes.suite, probes.gate, probes.found, config, strict=run.strict, budget_s=run.budget_s)

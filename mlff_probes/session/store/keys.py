@@ -104,8 +104,10 @@ def key_of(
         If the case holds what no hash is known of.
     """
     protocol, identity = case.protocol.reseeded(seed), calculator.identity
-    path = [_path(each) for each in (identity, *members)]
-    foundation = _path(calculator.foundation.identity) if calculator.foundation and protocol.asks_foundation else None
+    path = [numbers_of(each) for each in (identity, *members)]
+    foundation = (
+        numbers_of(calculator.foundation.identity) if calculator.foundation and protocol.asks_foundation else None
+    )
     of_law = (
         identity.level_of_theory if protocol.uses_level else None,
         identity.elements if protocol.chooses_elements else None,
@@ -124,7 +126,8 @@ def key_of(
     return Key(digest(*depends), about)
 
 
-def _path(identity: CalculatorIdentity) -> dict[str, Any]:
+def numbers_of(identity: CalculatorIdentity) -> dict[str, Any]:
+    """What of an identity the numbers of a calculator depend on, as plain data."""
     kind, _, _ = identity.device.partition(":")
     known = {name: version for name, version in identity.versions.items() if name != SUITE}  # its code stands for it
     return identity.model_dump(mode="json", include=OF_NUMBERS) | {"versions": known, "device": kind}
@@ -132,7 +135,7 @@ def _path(identity: CalculatorIdentity) -> dict[str, Any]:
 
 def same_numbers(one: CalculatorIdentity, other: CalculatorIdentity) -> bool:
     """Whether two identities are of calculators of the same numbers."""
-    return _path(one) == _path(other)
+    return numbers_of(one) == numbers_of(other)
 
 
 def why_not_kept(calculator: Calculator, case: Case | None = None) -> str:
