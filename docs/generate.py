@@ -53,6 +53,7 @@ MORE = {
     "--probe-training-frames": "[the training set](../representation.md#the-training-set)",
     "--probe-store": "[what was measured before](../running.md#what-was-measured-before)",
     "--probe-budget": "[in a given time](../running.md#in-a-given-time)",
+    "--probe-executor": "[many machines](../scaling.md)",
     "--probe-no-store": "[what was measured before](../running.md#what-was-measured-before)",
     "--probe-timeout": "[limits of time and memory](../running.md#limits-of-time-and-memory)",
     "--probe-sha256": "[pin a file](../checkpoints.md#pin-a-file)",

@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "methods/simulation/choice.py": ["torch-sim-atomistic"],  # which both of these extras bring, too
     "methods/simulation/torch_engine.py": ["torch", "torch-sim-atomistic"],
     "scorecard/reports/csv.py": PROJECT["optional-dependencies"]["notebook"],
+    "session/cluster/connection.py": ["distributed", "dask_jobqueue"],  # which the extra brings, once it is asked for
+    "session/cluster/dispatch.py": ["distributed"],
     "session/workers/places.py": PROJECT["optional-dependencies"]["parallel"],  # once workers are asked for
     "session/workers/scheduling.py": PROJECT["optional-dependencies"][
         "parallel"

@@ -289,6 +289,12 @@ def run_fresh_probes_in():
 
 
 @pytest.fixture(scope="session")
+def start_fresh_probes():
+    """Start the probes in a directory, in a fresh interpreter, for a test that sends a signal."""
+    return lambda directory, *args: start_in(directory, *probes(directory, *args))
+
+
+@pytest.fixture(scope="session")
 def finish():
     """`wait_for`, for a run started so."""
     return wait_for

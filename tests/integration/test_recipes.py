@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dask_jobqueue import SLURMCluster
 
+from mlff_probes.core.toml import read_toml, validated
 from mlff_probes.scorecard import files
+from mlff_probes.session.cluster.connection import JobFile
 
 RECIPES = Path(__file__).parents[2] / "docs" / "recipes"
 WORKFLOW = yaml.safe_load((RECIPES / "github-actions.yml").read_text(encoding="utf-8"))
 JOB = WORKFLOW["jobs"]["probes"]
 STEPS = {step["name"]: step for step in JOB["steps"] if "name" in step}
 RELEASE = RECIPES / "pre-release.sh"
+SRUN = """#!/bin/sh
+shift
+exec "$@" --host 127.0.0.1
+"""
 MIB = 2**20
 CALCULATOR = "py:./calc.py:{},label=new,level=PBE"
 WEAK = """
@@ -181,3 +188,28 @@ def test_the_release_script_takes_no_earlier_scorecard_for_its_own(tmp_path, cod
 def test_the_release_script_is_sound_bash():
     assert os.access(RELEASE, os.X_OK)
     subprocess.run(["bash", "-n", RELEASE], check=True)
+
+
+def test_an_allocation_of_slurm_measures_with_its_tasks(project):
+    """With a stand-in for srun, which runs one task here."""
+    folder, run = project
+    (folder / "bin").mkdir()
+    (folder / "bin" / "srun").write_text(SRUN)
+    (folder / "bin" / "srun").chmod(0o755)
+    path = f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    slurm = {"PATH": path, "SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "DASK_SCHEDULER__HOST": "127.0.0.1"}
+    done = run("sh", RECIPES / "slurm.sh", CALCULATOR.format("make"), **slurm)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert files.read(folder / "scorecard.json").verdict == "passed"
+    assert f"measured by the workers of --probe-executor=dask:{folder}/scheduler-7.json" in done.stdout
+
+
+def test_a_file_of_slurm_jobs_is_what_dask_jobqueue_takes():
+    """The script that it would submit; nothing is."""
+    asked = validated(JobFile, read_toml(RECIPES / "slurm.toml"), RECIPES / "slurm.toml")
+    with SLURMCluster(**asked.job | {"worker_extra_args": ["--nthreads", "1"]}) as cluster:
+        script = cluster.job_script()
+    assert "#SBATCH --gres=gpu:1" in script
+    assert "#SBATCH -p gpu" in script
+    assert "PRE_SPAWN_ENVIRON__OMP_NUM_THREADS=8" in script
+    assert script.rstrip().endswith("--nthreads 1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 import shlex
 import shutil
@@ -25,14 +24,14 @@ PATIENCE_S = 60.0
 """How long a run waits where an existing scheduler has no worker, s."""
 
 CLASSES = {
-    "htcondor": "dask_jobqueue:HTCondorCluster",
-    "local": "dask_jobqueue.local:LocalCluster",
-    "lsf": "dask_jobqueue:LSFCluster",
-    "moab": "dask_jobqueue:MoabCluster",
-    "oar": "dask_jobqueue:OARCluster",
-    "pbs": "dask_jobqueue:PBSCluster",
-    "sge": "dask_jobqueue:SGECluster",
-    "slurm": "dask_jobqueue:SLURMCluster",
+    "htcondor": "HTCondorCluster",
+    "local": "LocalCluster",
+    "lsf": "LSFCluster",
+    "moab": "MoabCluster",
+    "oar": "OARCluster",
+    "pbs": "PBSCluster",
+    "sge": "SGECluster",
+    "slurm": "SLURMCluster",
 }
 """By the name of a batch system the class of dask-jobqueue that submits to it; `local` starts processes here."""
 
@@ -134,11 +133,13 @@ def _existing(distributed: Any, target: str, where: str) -> Cluster:
 def _submitted(distributed: Any, file: Path, where: str) -> Cluster:
     file = file.expanduser()
     asked = validated(JobFile, read_toml(file), file)
-    module, _, name = CLASSES[asked.system].partition(":")
     try:
-        kind = getattr(importlib.import_module(module), name)
+        import dask_jobqueue
+        from dask_jobqueue import local
     except ModuleNotFoundError as error:
         raise InputError(where, "needs dask-jobqueue, which is not installed", INSTALL) from error
+    name = CLASSES[asked.system]
+    kind = getattr(local if asked.system == "local" else dask_jobqueue, name)
     if command := getattr(kind.job_cls, "submit_command", None):
         program = shlex.split(command)[0]
         if shutil.which(program) is None:

@@ -28,6 +28,9 @@ ATTEMPTS = 3
 LOST = "lost"
 """The answer of a worker that is not there any more."""
 
+FORGET_S = 1.0
+"""How long the run waits in the end for a worker to forget it, s."""
+
 NO_ANSWER: remote.Answer = (LOST, None)
 
 POLL_S = 0.2
@@ -92,6 +95,7 @@ class Dispatch:
         """By the address of a worker why it is not one of this run."""
         self._order, self._here = pickle.dumps(remote.Order(options)), remote.installed()
         self._expected: dict[str, dict[str, Any]] = {}
+        self._told: set[str] = set()
         self._alone_since: float | None = None
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -156,8 +160,12 @@ class Dispatch:
 
     def close(self) -> None:
         """Let the workers forget the run, and end the connection."""
-        with contextlib.suppress(Exception):
-            self.cluster.client.run(remote.forget, wait=False)
+        with contextlib.suppress(Exception):  # one that is still measuring, say
+            for future in [
+                self.cluster.client.submit(remote.forget, workers=[each], pure=False)
+                for each in self._told.intersection(self._usable())
+            ]:
+                future.result(timeout=FORGET_S)
         with contextlib.suppress(Exception):
             self.cluster.close()
 
@@ -198,6 +206,7 @@ class Dispatch:
         return found
 
     def _submitted(self, address: str, function: Callable[..., remote.Answer], *arguments: Any) -> Any:
+        self._told.add(address)
         future = self.cluster.client.submit(
             function, self._order, self._here, *arguments, workers=[address], allow_other_workers=False, pure=False
         )
